@@ -1,0 +1,3 @@
+"""balena-migrate: turns a running Linux device into a balenaOS device, in place and from afar."""
+
+VERSION = "0.1.0"

@@ -1,0 +1,151 @@
+"""What is true of this device. Gathering only reads; every parser is a pure function of text.
+
+`Facts` goes to JSON and back (`balena-migrate facts --json`), so that a device can be recorded and a plan for it
+be made elsewhere. It holds no secret.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+FACTS_FORMAT = 1
+
+
+class Firmware(StrEnum):
+    """What starts the boot loader."""
+
+    BIOS = "bios"
+    UEFI = "uefi"
+    RASPBERRY_PI = "raspberry-pi"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OsFacts:
+    """From os-release(5); empty text where a field is missing."""
+
+    id: str = ""
+    version_id: str = ""
+    pretty_name: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardwareFacts:
+    """The machine: `machine` is the kernel's architecture (uname -m), not user land's."""
+
+    machine: str
+    userland: str = ""
+    """Debian's name of the user land's architecture (dpkg --print-architecture), "" where unknown."""
+    model: str = ""
+    """/proc/device-tree/model without its final NUL."""
+    compatible: tuple[str, ...] = ()
+    revision: str = ""
+    """The Raspberry Pi's revision code in hexadecimal, as found (warranty bits and all); "" where there is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockDevice:
+    """A block device as lsblk shows it; sizes and offsets in bytes."""
+
+    name: str
+    path: str
+    kind: str
+    """lsblk's TYPE: disk, part, lvm, crypt, raid1, loop, ..."""
+    size_bytes: int
+    parents: tuple[str, ...] = ()
+    start_bytes: int = 0
+    sector_bytes: int = 512
+    fstype: str = ""
+    label: str = ""
+    uuid: str = ""
+    partuuid: str = ""
+    table_id: str = ""
+    table_type: str = ""
+    """ "dos" or "gpt"; on a partition that of its disk."""
+    serial: str = ""
+    model: str = ""
+    read_only: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mount:
+    """One line of /proc/self/mountinfo with the size and free space of its file system, in bytes."""
+
+    source: str
+    mount_point: str
+    fstype: str
+    root: str = "/"
+    options: tuple[str, ...] = ()
+    size_bytes: int = 0
+    free_bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiskFacts:
+    devices: tuple[BlockDevice, ...]
+    mounts: tuple[Mount, ...]
+
+    def find_mount(self, path: str) -> Mount | None:
+        """The mount that holds the path: the longest mount point above it; of several on one point the last."""
+        best: Mount | None = None
+        for mount in self.mounts:
+            inside = PurePosixPath(path).is_relative_to(mount.mount_point)
+            if inside and (best is None or len(mount.mount_point) >= len(best.mount_point)):
+                best = mount
+        return best
+
+    def find_device(self, path: str) -> BlockDevice | None:
+        """The device with this path (/dev/sda1) or kernel name (sda1)."""
+        return next((d for d in self.devices if path in (d.path, d.name)), None)
+
+    def chain(self, device: BlockDevice) -> tuple[BlockDevice, ...]:
+        """The device and all that lies below it, down to its disks; each once."""
+        found: list[BlockDevice] = []
+        todo = [device]
+        while todo:
+            here = todo.pop(0)
+            if here not in found:
+                found.append(here)
+                todo += [d for d in self.devices if d.name in here.parents]
+        return tuple(found)
+
+    def disks_below(self, path: str) -> tuple[BlockDevice, ...]:
+        """The whole disks that hold the file system which holds `path`; none where it is not on a block device."""
+        mount = self.find_mount(path)
+        device = self.find_device(mount.source) if mount else None
+        return tuple(d for d in self.chain(device) if d.kind == "disk") if device else ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BootFacts:
+    firmware: Firmware
+    kernel_release: str
+    kernel_command_line: str
+    secure_boot: bool | None = None
+    files: dict[str, str] = field(default_factory=dict)
+    """Path -> text of the boot loader configuration files that there are (each boot loader names its own)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryFacts:
+    """From /proc/meminfo, in bytes. Swap does not count: it is on the disk that gets overwritten."""
+
+    total_bytes: int
+    available_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """All that is true of this device and matters to a migration."""
+
+    os: OsFacts
+    hardware: HardwareFacts
+    disks: DiskFacts
+    boot: BootFacts
+    memory: MemoryFacts
+    programs: dict[str, str]
+    """Name -> path of each program that there is, of those that any part of the tool asks for."""
+    uid: int
+    format: int = FACTS_FORMAT
