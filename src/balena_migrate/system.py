@@ -49,7 +49,13 @@ Runner = Callable[[Sequence[str], "bytes | None", "float | None"], Result]
 
 def command_environment() -> dict[str, str]:
     """The environment of every program that we start: plain English, no colour, no inherited surprises."""
-    return {"LC_ALL": "C", "PATH": COMMAND_PATH, "HOME": "/root", "TERM": "dumb", "DEBIAN_FRONTEND": "noninteractive"}
+    return {
+        "LC_ALL": "C",
+        "PATH": COMMAND_PATH,
+        "HOME": "/root",
+        "TERM": "dumb",
+        "DEBIAN_FRONTEND": "noninteractive",
+    }
 
 
 def run_command(argv: Sequence[str], data: bytes | None, timeout_s: float | None) -> Result:
@@ -142,7 +148,7 @@ class System:
         return self.real(path).is_dir()
 
     def glob(self, pattern: str) -> tuple[PurePosixPath, ...]:
-        """The paths that match a pattern such as "/etc/netplan/*.yaml", sorted; links in the folder part are followed."""
+        """The paths that match a pattern such as "/etc/netplan/*.yaml", sorted; links to folders are followed."""
         folder, _, name = pattern.rpartition("/")
         if any(mark in folder for mark in "*?["):
             parents: tuple[PurePosixPath, ...] = self.glob(folder)

@@ -1,0 +1,88 @@
+"""Boot loaders: one file each, which holds a `BOOT_LOADER`. The folder is the registry.
+
+A boot loader knows its configuration files, whether it starts this device, and which smallest change makes it start
+the migration initramfs once. Everything but reading the files is a pure function of facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Protocol
+
+from balena_migrate.actions import Action
+from balena_migrate.bootfile import BootFile
+from balena_migrate.checks import Finding
+from balena_migrate.config import Config
+from balena_migrate.facts import DiskFacts, Facts
+from balena_migrate.plugins import load_all
+from balena_migrate.system import System
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawBlock:
+    """Bytes that the new system's disk has at this offset, over those of the image (boot code, say)."""
+
+    offset_bytes: int
+    data: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class BootAssets:
+    """What the new system needs to boot and its image does not carry."""
+
+    files: tuple[BootFile, ...] = ()
+    blocks: tuple[RawBlock, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageBoot:
+    """What a boot loader has to know of the image: where resin-boot is and what it holds, and LBA 0."""
+
+    boot_start_bytes: int
+    boot_files: tuple[str, ...]
+    has_boot_code: bool
+
+
+class BootLoader(Protocol):
+    """What a boot loader's file has to offer."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """The device's own programs that stage 1 needs for it."""
+
+    def files(self, disks: DiskFacts) -> tuple[str, ...]:
+        """Path patterns of the configuration files whose text goes into facts.boot.files."""
+
+    def recognise(self, facts: Facts) -> bool:
+        """Whether this boot loader starts this device."""
+
+    def one_shot(self, facts: Facts) -> bool:
+        """Whether a power cut after the boot change leads back to the old system without stage 2's help."""
+
+    def boot_folder(self, facts: Facts) -> str:
+        """The folder that it loads kernel and initramfs from; the initramfs is put there."""
+
+    def check(self, config: Config, facts: Facts) -> Iterator[Finding]:
+        """Whether it can start stage 2, and come back."""
+
+    def boot_actions(self, config: Config, facts: Facts) -> tuple[Action, ...]:
+        """The change that starts stage 2 at the next boot: small, plain file writes, the deciding one last."""
+
+    def assets(self, system: System, image: ImageBoot) -> BootAssets:
+        """What the new system needs from this boot loader; nothing where the image brings it."""
+
+
+@cache
+def boot_loaders() -> tuple[BootLoader, ...]:
+    """All boot loaders, by file name."""
+    return load_all(__name__, __path__, "BOOT_LOADER")
+
+
+def find_boot_loader(facts: Facts) -> BootLoader | None:
+    """The boot loader that starts this device."""
+    return next((loader for loader in boot_loaders() if loader.recognise(facts)), None)
