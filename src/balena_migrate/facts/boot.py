@@ -1,0 +1,51 @@
+"""How this device was started: firmware, kernel, and the boot loaders' own configuration files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from balena_migrate.errors import FileError
+from balena_migrate.facts import BootFacts, DiskFacts, Firmware, HardwareFacts
+from balena_migrate.system import System
+
+SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+"""UEFI specification, 3.3 "Globally Defined Variables"; efivarfs puts four bytes of attributes before the value."""
+
+PC_MACHINES = ("x86_64", "i386", "i486", "i586", "i686")
+
+
+def find_firmware(system: System, hardware: HardwareFacts) -> Firmware:
+    """What started this device. The kernel makes /sys/firmware/efi if and only if it was started through UEFI."""
+    if system.is_dir("/sys/firmware/efi"):
+        return Firmware.UEFI
+    if hardware.machine in PC_MACHINES:
+        return Firmware.BIOS
+    if hardware.model.startswith("Raspberry Pi") or any(c.startswith("raspberrypi,") for c in hardware.compatible):
+        return Firmware.RASPBERRY_PI
+    return Firmware.UNKNOWN
+
+
+def read_boot(system: System, hardware: HardwareFacts, disks: DiskFacts, patterns: Iterable[str]) -> BootFacts:
+    """The boot facts; `patterns` name the configuration files whose text is wanted. Unreadable ones are left out."""
+    files = {}
+    for pattern in patterns:
+        for path in system.glob(pattern):
+            try:
+                files[str(path)] = system.read_text(path)
+            except FileError:
+                continue
+    return BootFacts(
+        firmware=find_firmware(system, hardware),
+        kernel_release=os.uname().release,
+        kernel_command_line=(system.find_text("/proc/cmdline") or "").strip(),
+        secure_boot=_read_secure_boot(system),
+        files=files,
+    )
+
+
+def _read_secure_boot(system: System) -> bool | None:
+    try:
+        return system.read_bytes(SECURE_BOOT)[4:5] == b"\1"
+    except FileError:
+        return None

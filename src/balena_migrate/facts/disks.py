@@ -1,0 +1,161 @@
+"""Block devices, from lsblk, and mounts, from /proc/self/mountinfo (proc(5))."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import Any
+
+from balena_migrate.errors import FileError
+from balena_migrate.facts import BlockDevice, DiskFacts, Mount
+from balena_migrate.system import System
+
+SECTOR_BYTES = 512
+"""The unit of the kernel's "start" and "size", whatever the disk's own sectors are (sysfs-block)."""
+
+PSEUDO_FILE_SYSTEMS = frozenset(
+    {
+        "autofs",
+        "binfmt_misc",
+        "bpf",
+        "cgroup",
+        "cgroup2",
+        "configfs",
+        "debugfs",
+        "devpts",
+        "devtmpfs",
+        "efivarfs",
+        "fusectl",
+        "hugetlbfs",
+        "mqueue",
+        "nsfs",
+        "proc",
+        "pstore",
+        "ramfs",
+        "rpc_pipefs",
+        "securityfs",
+        "sysfs",
+        "tmpfs",
+        "tracefs",
+    }
+)
+"""They hold nothing that a migration has to know of."""
+
+COLUMNS = "NAME,PATH,TYPE,SIZE,FSTYPE,LABEL,UUID,PARTUUID,PTUUID,PTTYPE,SERIAL,MODEL,RO,LOG-SEC,START"
+
+
+def parse_lsblk(text: str) -> tuple[BlockDevice, ...]:
+    """The devices in the output of `lsblk --json --bytes`; one that hangs below several parents is there once.
+
+    Raises ValueError for what is not such output.
+    """
+    devices: dict[str, BlockDevice] = {}
+    parents: dict[str, list[str]] = {}
+    todo = [(item, "") for item in json.loads(text).get("blockdevices", [])]
+    while todo:
+        item, parent = todo.pop(0)
+        device = _parse_device(item)
+        devices.setdefault(device.name, device)
+        if parent and parent not in parents.setdefault(device.name, []):
+            parents[device.name].append(parent)
+        todo += [(child, device.name) for child in item.get("children", [])]
+    return tuple(_with_parents(device, parents.get(device.name, [])) for device in devices.values())
+
+
+def _with_parents(device: BlockDevice, parents: list[str]) -> BlockDevice:
+    return BlockDevice(**{**vars(device), "parents": tuple(parents)})
+
+
+def _parse_device(item: dict[str, Any]) -> BlockDevice:
+    def text(key: str) -> str:
+        return str(item.get(key) or "").strip()
+
+    return BlockDevice(
+        name=text("name"),
+        path=text("path") or f"/dev/{text('name')}",
+        kind=text("type"),
+        size_bytes=int(item.get("size") or 0),
+        start_bytes=int(item.get("start") or 0) * SECTOR_BYTES,
+        sector_bytes=int(item.get("log-sec") or SECTOR_BYTES),
+        fstype=text("fstype"),
+        label=text("label"),
+        uuid=text("uuid"),
+        partuuid=text("partuuid"),
+        table_id=text("ptuuid"),
+        table_type=text("pttype"),
+        serial=text("serial"),
+        model=text("model"),
+        read_only=item.get("ro") in (True, "1", 1),
+    )
+
+
+def parse_mountinfo(text: str) -> tuple[Mount, ...]:
+    """The mounts, in the order in which they were made; sizes are not known here."""
+    mounts = []
+    for line in text.splitlines():
+        left, separator, right = line.partition(" - ")
+        fields, tail = left.split(" "), right.split(" ")
+        if not separator or len(fields) < 6 or len(tail) < 2:
+            raise ValueError(f"not a line of mountinfo: {line!r}")
+        mounts.append(
+            Mount(
+                source=_unescape(tail[1]),
+                mount_point=_unescape(fields[4]),
+                root=_unescape(fields[3]),
+                fstype=tail[0],
+                options=tuple(fields[5].split(",")),
+            )
+        )
+    return tuple(mounts)
+
+
+def _unescape(text: str) -> str:
+    """Blanks, tabs, newlines and backslashes stand there in octal."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
+
+
+def read_disks(system: System) -> DiskFacts:
+    """The device's block devices and mounts. Raises FileError where the kernel's or lsblk's words cannot be read."""
+    try:
+        devices = parse_lsblk(system.run(["lsblk", "--json", "--bytes", "--output", COLUMNS]).text)
+        mounts = parse_mountinfo(system.read_text("/proc/self/mountinfo"))
+    except ValueError as error:
+        raise FileError("/proc/self/mountinfo or lsblk", str(error)) from None
+    return DiskFacts(
+        devices=tuple(_with_start(system, device) for device in devices),
+        mounts=tuple(
+            _with_space(system, _with_device(system, mount, devices))
+            for mount in mounts
+            if mount.fstype not in PSEUDO_FILE_SYSTEMS
+        ),
+    )
+
+
+def _with_start(system: System, device: BlockDevice) -> BlockDevice:
+    """lsblk has the column START only from util-linux 2.38 on; the kernel has always said it."""
+    text = system.find_text(f"/sys/class/block/{device.name}/start")
+    return BlockDevice(**{**vars(device), "start_bytes": int(text) * SECTOR_BYTES}) if text else device
+
+
+def _with_device(system: System, mount: Mount, devices: tuple[BlockDevice, ...]) -> Mount:
+    """/dev/root and links such as /dev/mapper/x become the device's own path."""
+    if any(device.path == mount.source for device in devices) or not mount.source.startswith("/dev/"):
+        return mount
+    try:
+        number = os.stat(system.real(mount.mount_point)).st_dev
+    except OSError:
+        return mount
+    link = system.real(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}")
+    name = os.path.basename(os.path.realpath(link))
+    found = next((device.path for device in devices if device.name == name), mount.source)
+    return Mount(**{**vars(mount), "source": found})
+
+
+def _with_space(system: System, mount: Mount) -> Mount:
+    try:
+        space = os.statvfs(system.real(mount.mount_point))
+    except OSError:
+        return mount
+    size, free = space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize
+    return Mount(**{**vars(mount), "size_bytes": size, "free_bytes": free})

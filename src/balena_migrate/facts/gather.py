@@ -1,0 +1,40 @@
+"""Gathers all facts of the device that we run on. Reads only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from balena_migrate.bootloaders import boot_loaders
+from balena_migrate.facts import Facts
+from balena_migrate.facts.boot import read_boot
+from balena_migrate.facts.disks import read_disks
+from balena_migrate.facts.hardware import read_hardware
+from balena_migrate.facts.memory import read_memory
+from balena_migrate.facts.os import read_os
+from balena_migrate.system import System
+
+COMMON_PROGRAMS = ("mkinitramfs", "systemctl", "reboot", "dpkg")
+
+
+def read_programs(system: System, names: Iterable[str]) -> dict[str, str]:
+    """Name -> path of those programs that are there."""
+    found = {name: system.find_program(name) for name in names}
+    return {name: argv[-1] for name, argv in found.items() if argv is not None}
+
+
+def read_facts(system: System) -> Facts:
+    """All facts. Raises FileError or CommandError where the kernel's own files or lsblk cannot be read."""
+    hardware = read_hardware(system)
+    disks = read_disks(system)
+    loaders = boot_loaders()
+    wanted = {*COMMON_PROGRAMS, *(program for loader in loaders for program in loader.programs)}
+    return Facts(
+        os=read_os(system),
+        hardware=hardware,
+        disks=disks,
+        boot=read_boot(system, hardware, disks, [p for loader in loaders for p in loader.files(disks)]),
+        memory=read_memory(system),
+        programs=read_programs(system, sorted(wanted)),
+        uid=os.geteuid(),
+    )

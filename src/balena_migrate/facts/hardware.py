@@ -1,0 +1,61 @@
+"""The machine, from the kernel: uname, /proc/device-tree, /proc/cpuinfo."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from balena_migrate.errors import CommandError, FileError
+from balena_migrate.facts import HardwareFacts
+from balena_migrate.system import System
+
+DEVICE_TREE = "/proc/device-tree"
+
+
+def parse_cpuinfo_revision(text: str) -> str:
+    """The Raspberry Pi's revision code as it stands in /proc/cpuinfo, "" where there is none."""
+    match = re.search(r"^Revision\s*:\s*([0-9a-fA-F]+)\s*$", text, re.MULTILINE)
+    return match[1].lower() if match else ""
+
+
+def parse_device_tree_strings(data: bytes) -> tuple[str, ...]:
+    """A device tree property that is a list of strings, each ended by a NUL."""
+    return tuple(part.decode("ascii", "replace") for part in data.split(b"\0") if part)
+
+
+def read_hardware(system: System) -> HardwareFacts:
+    """The hardware of the machine that runs us."""
+    model = _device_tree_strings(system, "model")
+    cpuinfo = system.find_text("/proc/cpuinfo") or ""
+    return HardwareFacts(
+        machine=os.uname().machine,
+        userland=_read_userland(system),
+        model=model[0] if model else "",
+        compatible=_device_tree_strings(system, "compatible"),
+        revision=parse_cpuinfo_revision(cpuinfo) or _device_tree_revision(system),
+    )
+
+
+def _device_tree_strings(system: System, name: str) -> tuple[str, ...]:
+    try:
+        return parse_device_tree_strings(system.read_bytes(f"{DEVICE_TREE}/{name}"))
+    except FileError:
+        return ()
+
+
+def _device_tree_revision(system: System) -> str:
+    """The firmware also puts the code there, as a big-endian word; 64-bit kernels may have it nowhere else."""
+    try:
+        data = system.read_bytes(f"{DEVICE_TREE}/system/linux,revision")
+    except FileError:
+        return ""
+    return f"{int.from_bytes(data[:4], 'big'):x}" if len(data) >= 4 else ""
+
+
+def _read_userland(system: System) -> str:
+    if system.find_program("dpkg") is None:
+        return ""
+    try:
+        return system.run(["dpkg", "--print-architecture"]).text.strip()
+    except CommandError:
+        return ""

@@ -1,0 +1,38 @@
+"""The operating system, from os-release(5)."""
+
+from __future__ import annotations
+
+import shlex
+
+from balena_migrate.facts import OsFacts
+from balena_migrate.system import System
+
+
+def parse_os_release(text: str) -> OsFacts:
+    """The fields that we use; a line that is not an assignment is passed over, as the specification asks."""
+    values: dict[str, str] = {}
+    for line in text.splitlines():
+        key, equals, value = line.strip().partition("=")
+        if equals and not key.startswith("#"):
+            values[key] = _unquote(value)
+    return OsFacts(
+        id=values.get("ID", ""),
+        version_id=values.get("VERSION_ID", ""),
+        pretty_name=values.get("PRETTY_NAME", ""),
+    )
+
+
+def _unquote(value: str) -> str:
+    try:
+        return " ".join(shlex.split(value))
+    except ValueError:
+        return value.strip("\"'")
+
+
+def read_os(system: System) -> OsFacts:
+    """The facts of /etc/os-release, else of /usr/lib/os-release; empty ones where there is neither."""
+    for path in ("/etc/os-release", "/usr/lib/os-release"):
+        text = system.find_text(path)
+        if text is not None:
+            return parse_os_release(text)
+    return OsFacts()

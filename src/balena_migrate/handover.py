@@ -1,0 +1,110 @@
+"""What stage 1 tells stage 2: one JSON file in the initramfs, and nothing else.
+
+It holds no secret, since the initramfs may lie on a partition that anybody can read: files that hold secrets are named
+with size and SHA-256 and stay on the old root file system until stage 2 has them in memory.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from balena_migrate.actions import UndoRecord
+from balena_migrate.config import TermExit
+from balena_migrate.errors import FileError
+from balena_migrate.paths import STAGE2_CONFIG
+from balena_migrate.values import from_json, to_json
+
+HANDOVER_FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSystem:
+    """A file system of the old system that stage 2 needs, by its UUID, and where the old system mounts it."""
+
+    uuid: str
+    fstype: str
+    mount_point: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredFile:
+    """A file on the old system that stage 2 takes into memory, and what it has to be."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiskIdentity:
+    """The disk that gets overwritten: what has to be true of it. Its name is only where to look first."""
+
+    name: str
+    size_bytes: int
+    table_id: str
+    serial: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataPartition:
+    """Where resin-data is in the image, if its label is not found after the flash."""
+
+    start_bytes: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFile:
+    """A file that stage 2 copies to the root of resin-data under this name."""
+
+    file: StoredFile
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handover:
+    """All that stage 2 knows."""
+
+    target: DiskIdentity
+    image: StoredFile
+    image_format: str
+    image_size_bytes: int
+    """Decompressed."""
+    patches: StoredFile
+    """The blocks of the composed boot partition that differ from the image's."""
+    data_partition: DataPartition
+    data_files: tuple[DataFile, ...]
+    file_systems: tuple[FileSystem, ...]
+    """Those that hold the files and the boot configuration, parents first; the root file system is the first."""
+    boot_undo: tuple[UndoRecord, ...]
+    """Takes the boot change back, newest first; all plain file writes."""
+    memory_reserve_bytes: int
+    """What has to stay available once all is in memory."""
+    no_flash: bool
+    term_exit: TermExit
+    log_drive: str
+    log_fs_type: str
+    version: str
+    format: int = HANDOVER_FORMAT
+
+    @property
+    def stored_files(self) -> tuple[StoredFile, ...]:
+        """All files that have to be in memory before the line."""
+        return (self.image, self.patches, *(item.file for item in self.data_files))
+
+
+def dump_handover(handover: Handover) -> bytes:
+    """The text of the stage-2 file."""
+    return json.dumps(to_json(handover), indent=1).encode() + b"\n"
+
+
+def parse_handover(text: str) -> Handover:
+    """The hand-over from the stage-2 file's text. Raises FileError where it is damaged or of another format."""
+    try:
+        data = json.loads(text)
+        if isinstance(data, dict) and data.get("format") != HANDOVER_FORMAT:
+            raise ValueError(f"format {data.get('format')} is unknown")
+        return from_json(Handover, data)
+    except ValueError as error:
+        raise FileError(STAGE2_CONFIG, str(error)) from None
