@@ -7,6 +7,7 @@ follow them. Every key is also a flag: HOME_DIR is --home-dir.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import shlex
 from collections.abc import Callable, Mapping
@@ -54,6 +55,11 @@ class Config:
     migrate_wifi_cfg: str = ""
     config_json: str = ""
     untested: bool = False
+    backup_volumes: tuple[str, ...] = ()
+
+    def in_home(self, name: str) -> str:
+        """The absolute path of a file that a setting names: as it is, or in HOME_DIR."""
+        return os.path.normpath(os.path.join(os.path.abspath(self.home_dir), name))
 
 
 def parse_flag(text: str) -> bool:
@@ -64,6 +70,11 @@ def parse_flag(text: str) -> bool:
     if value in ("", "FALSE", "NO", "0"):
         return False
     raise ValueError("has to be TRUE or FALSE")
+
+
+def parse_words(text: str) -> tuple[str, ...]:
+    """Words, separated by blanks; one that holds a blank stands in quotes."""
+    return tuple(shlex.split(text))
 
 
 def parse_paths(text: str) -> tuple[str, ...]:
@@ -147,6 +158,7 @@ SETTINGS: tuple[Setting, ...] = tuple(
         ("MIGRATE_WIFI_CFG", str, "a file in HOME_DIR with the names of the Wi-Fi networks to take along"),
         ("CONFIG_JSON", str, "the fleet's config.json, a file in HOME_DIR or an absolute path"),
         ("UNTESTED", parse_flag, "go on where this system or device was never tested"),
+        ("BACKUP_VOLUMES", parse_words, 'back up into volumes: "volume=/path ...", or a YAML file in HOME_DIR'),
     )
 )
 

@@ -1,0 +1,134 @@
+"""What the backup will hold and where it will lie, before anything is written."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from balena_migrate.backup.tree import BackupItem, Entry, Skipped, has_attributes, read_left_out, walk_all
+from balena_migrate.backup.volumes import parse_names, read_volumes
+from balena_migrate.config import Config
+from balena_migrate.errors import ConfigError
+from balena_migrate.system import System
+
+SUPERVISOR_NAME = "backup.tgz"
+"""The name at the root of resin-data that the supervisor picks up (balena-supervisor, src/lib/constants.ts)."""
+
+PLAIN_NAME = "migration-backup.tgz"
+"""What a plain archive is called on resin-data where its own name would be the supervisor's."""
+
+TAKEN_NAMES = frozenset(("apps.json", "docker", "remove_me_to_reset", "resin-data", "backup"))
+"""What lies at the root of a fresh resin-data, and the folder that the supervisor unpacks to."""
+
+SKIPPED_LIMIT = 1000
+"""So many skipped files are named; more are only counted."""
+
+_BLOCK_BYTES = 4096
+_RECORD_BYTES = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackupPlan:
+    """A backup to be made; sizes are those of the moment when it was planned."""
+
+    items: tuple[BackupItem, ...] = ()
+    """In the order of the archive; none where a script makes it."""
+    script: str = ""
+    volumes: tuple[str, ...] = ()
+    """The volumes that the supervisor is to make of it; none for a plain archive."""
+    name_on_data: str
+    missing: tuple[str, ...] = ()
+    left_out: dict[str, str]
+    """Path -> reason: what is not part of a backup although it lies in a folder that is."""
+    file_count: int = 0
+    archive_bytes: int = 0
+    """The size of the archive before it is compressed; 0 where a script makes it."""
+    unpacked_bytes: int = 0
+    """The space that the files take on a file system with blocks of 4 KiB."""
+    skipped: tuple[Skipped, ...] = ()
+    skipped_count: int = 0
+    attributes_count: int = 0
+    """So many files have extended attributes or access lists, which the archive cannot hold."""
+
+
+def plan_backup(config: Config, system: System) -> BackupPlan | None:
+    """The backup that the settings ask for, or None where they ask for none. Only reads; looks at every file once.
+
+    Raises ConfigError for a bad BACKUP_VOLUMES.
+    """
+    left_out = {config.in_home(config.backup_file): "the backup itself"}
+    if config.image_name:
+        left_out[config.in_home(config.image_name)] = "the image"
+    if config.backup_script:
+        volumes = parse_names(config.backup_volumes)
+        script = config.in_home(config.backup_script)
+        missing = () if system.is_file(script) else (script,)
+        name = name_on_data(config.backup_file, bool(volumes))
+        return BackupPlan(
+            script=script, volumes=volumes, name_on_data=name, missing=missing, left_out=left_out
+        )
+    if config.backup_volumes:
+        items = read_volumes(system, config.backup_volumes, config.in_home("."))
+    else:
+        items = plain_items(config.backup_directories)
+    if not items:
+        return None
+    return _counted(system, items, bool(config.backup_volumes), config.backup_file, left_out)
+
+
+def name_on_data(backup_file: str, for_supervisor: bool) -> str:
+    """The archive's name at the root of resin-data.
+
+    Only an archive of volumes may have the supervisor's name: it retries forever to restore any other.
+    Raises ConfigError where BACKUP_FILE is a name that resin-data has in use.
+    """
+    if for_supervisor:
+        return SUPERVISOR_NAME
+    if backup_file in TAKEN_NAMES:
+        raise ConfigError(f"BACKUP_FILE must not be {backup_file!r}: resin-data has something of this name")
+    return PLAIN_NAME if backup_file == SUPERVISOR_NAME else backup_file
+
+
+def plain_items(folders: tuple[str, ...]) -> tuple[BackupItem, ...]:
+    """One item for each folder that does not lie in another one, named as tar names it: without the first slash."""
+    paths = [PurePosixPath("/" + os.path.normpath(folder).lstrip("/")) for folder in folders]
+    tops = [p for p in dict.fromkeys(paths) if not any(p != o and p.is_relative_to(o) for o in paths)]
+    return tuple(BackupItem(source=str(path), name=str(path).lstrip("/") or ".") for path in tops)
+
+
+def _counted(
+    system: System, items: tuple[BackupItem, ...], for_supervisor: bool, file: str, reasons: dict[str, str]
+) -> BackupPlan:
+    missing = tuple(item.source for item in items if not system.exists(item.source))
+    left_out = read_left_out(system, reasons)
+    files = archive_bytes = unpacked_bytes = attributes = skipped_count = 0
+    skipped: list[Skipped] = []
+    present = [item for item in items if item.source not in missing]
+    for found in walk_all(system, present, left_out):
+        if isinstance(found, Entry):
+            files += 1
+            archive_bytes += _RECORD_BYTES + round_up(found.content_bytes, _RECORD_BYTES)
+            archive_bytes += 2 * _RECORD_BYTES * (len(found.name) > 99)
+            unpacked_bytes += round_up(found.content_bytes, _BLOCK_BYTES) + found.is_dir * _BLOCK_BYTES
+            attributes += has_attributes(found.real)
+        else:
+            skipped_count += 1
+            skipped += [found] * (len(skipped) < SKIPPED_LIMIT)
+    return BackupPlan(
+        items=items,
+        volumes=tuple(dict.fromkeys(item.name.split("/")[1] for item in items)) if for_supervisor else (),
+        name_on_data=name_on_data(file, for_supervisor),
+        missing=missing,
+        left_out=reasons,
+        file_count=files,
+        archive_bytes=archive_bytes,
+        unpacked_bytes=unpacked_bytes,
+        skipped=tuple(skipped),
+        skipped_count=skipped_count,
+        attributes_count=attributes,
+    )
+
+
+def round_up(count: int, unit: int) -> int:
+    return -(-count // unit) * unit
