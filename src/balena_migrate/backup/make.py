@@ -75,8 +75,10 @@ def _by_hand(system: System, plan: BackupPlan, path: str, file: BinaryIO, report
     known = read_left_out(system, {**plan.left_out, path: "the backup itself"})
     files = {**known.files, identity(os.fstat(file.fileno())): "the backup itself"}
     sink = GzipSink(file)
-    archive = Archive(sink, [item.name for item in plan.items], _Progress(plan.archive_bytes, report))
-    skipped, skipped_count = [], 0
+    roots = [item.name for item in plan.items if plan.volumes]
+    archive = Archive(sink, roots, _Progress(plan.archive_bytes, report))
+    skipped: list[Skipped] = []
+    skipped_count = 0
     for found in walk_all(system, plan.items, LeftOut(files=files, folders=known.folders)):
         trouble = archive.add(found) if isinstance(found, Entry) else found
         if trouble is not None:

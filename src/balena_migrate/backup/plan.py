@@ -65,9 +65,7 @@ def plan_backup(config: Config, system: System) -> BackupPlan | None:
         script = config.in_home(config.backup_script)
         missing = () if system.is_file(script) else (script,)
         name = name_on_data(config.backup_file, bool(volumes))
-        return BackupPlan(
-            script=script, volumes=volumes, name_on_data=name, missing=missing, left_out=left_out
-        )
+        return BackupPlan(script=script, volumes=volumes, name_on_data=name, missing=missing, left_out=left_out)
     if config.backup_volumes:
         items = read_volumes(system, config.backup_volumes, config.in_home("."))
     else:

@@ -106,9 +106,7 @@ def _check_member(member: tarfile.TarInfo, plan: BackupPlan) -> int:
     if len(parts) == 1 and not member.isdir():
         raise BackupError(f"{plan.script} packed {parts[0]!r}, which is not a folder", hint=hint)
     if member.issparse():
-        raise BackupError(
-            f"{plan.script} packed {member.name!r} as a sparse file", hint="leave out tar's --sparse"
-        )
+        raise BackupError(f"{plan.script} packed {member.name!r} as a sparse file", hint="leave out tar's --sparse")
     return 1
 
 

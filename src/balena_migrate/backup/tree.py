@@ -12,9 +12,9 @@ from pathlib import PurePosixPath
 
 from balena_migrate.system import System
 
-VIRTUAL_FILE_SYSTEMS = frozenset(
-    "autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts devtmpfs efivarfs fusectl hugetlbfs mqueue"
-    " nsfs proc pstore rpc_pipefs securityfs selinuxfs sysfs tracefs".split()
+VIRTUAL_FILE_SYSTEMS = re.compile(
+    "autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|efivarfs|fusectl|hugetlbfs|mqueue|nsfs|proc"
+    "|pstore|rpc_pipefs|securityfs|selinuxfs|sysfs|tracefs"
 )
 """What the kernel shows as files and no backup can hold (Linux, Documentation/filesystems)."""
 
@@ -96,7 +96,7 @@ def parse_virtual_mounts(text: str) -> tuple[str, ...]:
     for line in text.splitlines():
         before, _, after = line.partition(" - ")
         fields = before.split(" ")
-        if len(fields) > 4 and after.split(" ")[0] in VIRTUAL_FILE_SYSTEMS:
+        if len(fields) > 4 and VIRTUAL_FILE_SYSTEMS.fullmatch(after.split(" ")[0]):
             found.append(_OCTAL_ESCAPE.sub(lambda match: chr(int(match[1], 8)), fields[4]))
     return tuple(found)
 
@@ -163,7 +163,7 @@ def _matching(found: Iterator[Entry | Skipped], pattern: re.Pattern[str]) -> Ite
 
 
 def walk_all(system: System, items: Sequence[BackupItem], left_out: LeftOut) -> Iterator[Entry | Skipped]:
-    """All items, one after the other. Of two files for one name in the archive the first wins, and a Skipped says so."""
+    """All items, one after the other. Of two files for one name in the archive the first wins; a Skipped says so."""
     overlapping = any(_overlap(one, other) for one, other in itertools.combinations(items, 2))
     taken: dict[str, str] = {}
     for item in items:

@@ -108,9 +108,7 @@ def _item(volume: str, data: Any, origin: str, system: System) -> BackupItem:
     try:
         re.compile(pattern)
     except re.error as error:
-        raise ConfigError(
-            f"{place}: the filter is not a regular expression: {error}", source=origin
-        ) from None
+        raise ConfigError(f"{place}: the filter is not a regular expression: {error}", source=origin) from None
     return BackupItem(source=source, name="/".join([".", volume, *parts]), pattern=pattern)
 
 
