@@ -18,6 +18,15 @@ def parse_cpuinfo_revision(text: str) -> str:
     return match[1].lower() if match else ""
 
 
+def parse_cpuinfo_model(text: str) -> str:
+    """The board's name in /proc/cpuinfo, for kernels without a device tree: the line "Model", or that of the Raspberry
+    Pi's chip (BCM2708 and BCM2709 were its kernels' own names); "" for other machines.
+    """
+    model = re.search(r"^Model[ \t]*:[ \t]*(Raspberry Pi .*\S)\s*$", text, re.MULTILINE)
+    chip = re.search(r"^Hardware\s*:\s*BCM(2708|2709|2710|2711|2712|2835|2836|2837)\s*$", text, re.MULTILINE)
+    return model[1] if model else "Raspberry Pi" if chip else ""
+
+
 def parse_device_tree_strings(data: bytes) -> tuple[str, ...]:
     """A device tree property that is a list of strings, each ended by a NUL."""
     return tuple(part.decode("ascii", "replace") for part in data.split(b"\0") if part)
@@ -30,7 +39,7 @@ def read_hardware(system: System) -> HardwareFacts:
     return HardwareFacts(
         machine=os.uname().machine,
         userland=_read_userland(system),
-        model=model[0] if model else "",
+        model=model[0] if model else parse_cpuinfo_model(cpuinfo),
         compatible=_device_tree_strings(system, "compatible"),
         revision=parse_cpuinfo_revision(cpuinfo) or _device_tree_revision(system),
     )

@@ -1,0 +1,1 @@
+"""Virtual devices: what a migration is rehearsed on."""
