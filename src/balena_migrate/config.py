@@ -53,6 +53,7 @@ class Config:
     has_wifi_cfg: bool = False
     migrate_all_wifis: bool = False
     migrate_wifi_cfg: str = ""
+    allow_offline: bool = False
     config_json: str = ""
     untested: bool = False
     backup_volumes: tuple[str, ...] = ()
@@ -156,6 +157,7 @@ SETTINGS: tuple[Setting, ...] = tuple(
         ("HAS_WIFI_CFG", parse_flag, "the image holds resin-wifi-01 already: number ours from 02"),
         ("MIGRATE_ALL_WIFIS", parse_flag, "take all Wi-Fi networks along"),
         ("MIGRATE_WIFI_CFG", str, "a file in HOME_DIR with the names of the Wi-Fi networks to take along"),
+        ("ALLOW_OFFLINE", parse_flag, "go on where the connection in use has no counterpart in the new system"),
         ("CONFIG_JSON", str, "the fleet's config.json, a file in HOME_DIR or an absolute path"),
         ("UNTESTED", parse_flag, "go on where this system or device was never tested"),
         ("BACKUP_VOLUMES", parse_words, 'back up into volumes: "volume=/path ...", or a YAML file in HOME_DIR'),

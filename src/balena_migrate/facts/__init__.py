@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePosixPath
 
+from balena_migrate.facts.network import NetworkFacts
+
 FACTS_FORMAT = 1
 
 
@@ -148,4 +150,5 @@ class Facts:
     programs: dict[str, str]
     """Name -> path of each program that there is, of those that any part of the tool asks for."""
     uid: int
+    network: NetworkFacts = field(default_factory=NetworkFacts)
     format: int = FACTS_FORMAT

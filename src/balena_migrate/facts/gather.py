@@ -11,6 +11,7 @@ from balena_migrate.facts.boot import read_boot
 from balena_migrate.facts.disks import read_disks
 from balena_migrate.facts.hardware import read_hardware
 from balena_migrate.facts.memory import read_memory
+from balena_migrate.facts.network import read_network_facts
 from balena_migrate.facts.os import read_os
 from balena_migrate.system import System
 
@@ -37,4 +38,5 @@ def read_facts(system: System) -> Facts:
         memory=read_memory(system),
         programs=read_programs(system, sorted(wanted)),
         uid=os.geteuid(),
+        network=read_network_facts(system),
     )

@@ -1,0 +1,105 @@
+"""Will the device come back online? The connection in use now has to have a counterpart in the new system."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from balena_migrate.checks import Finding, Severity
+from balena_migrate.config import Config
+from balena_migrate.facts.network import Interface, InterfaceKind, NetworkFacts
+from balena_migrate.network.boot import Selection
+from balena_migrate.network.model import Kind, Method, NetworkSettings, Profile, Wifi
+
+
+def check_network(
+    config: Config, network: NetworkFacts, settings: NetworkSettings, selection: Selection
+) -> Iterator[Finding]:
+    """Findings on the network settings; a blocker where the device would not come back."""
+    yield from _check_online(config, network, selection)
+    for problem in settings.problems:
+        code = "network-not-carried" if problem.lost else "network-detail-not-carried"
+        yield Finding(code=code, severity=Severity.WARNING, cause=str(problem))
+    for name in selection.unknown:
+        yield Finding(
+            code="wifi-unknown",
+            severity=Severity.WARNING,
+            cause=f"MIGRATE_WIFI_CFG names the Wi-Fi network {name}, of which the old system has no settings",
+        )
+
+
+def _check_online(config: Config, network: NetworkFacts, selection: Selection) -> Iterator[Finding]:
+    interface = network.online()
+    if interface is None:
+        cause = "there is no default route, so it cannot be told what leads the device online"
+        yield Finding(code="network-offline", severity=Severity.WARNING, cause=cause)
+        return
+    reason = find_obstacle(interface, network, selection)
+    if not reason:
+        cause = f"the connection in use ({_describe(interface)}) has its counterpart in the new system"
+        yield Finding(code="network-online", severity=Severity.OK, cause=cause)
+        return
+    override = config.allow_offline or (interface.kind is InterfaceKind.WIFI and config.has_wifi_cfg)
+    yield Finding(
+        code="network-lost",
+        severity=Severity.WARNING if override else Severity.BLOCKER,
+        cause=f"the connection in use ({_describe(interface)}) would be lost: {reason}",
+        remedy=_remedy(interface, selection),
+    )
+
+
+def _describe(interface: Interface) -> str:
+    if not interface.ssid:
+        return interface.name
+    return f"{interface.name}, Wi-Fi network {Wifi(ssid=interface.ssid).name}"
+
+
+def _remedy(interface: Interface, selection: Selection) -> str:
+    if any(p.wifi and p.wifi.ssid == interface.ssid for p in selection.left_out):
+        return 'set MIGRATE_ALL_WIFIS="TRUE", or name the network in MIGRATE_WIFI_CFG'
+    return 'put the settings of this connection where this tool finds them, or set ALLOW_OFFLINE="TRUE" to go on'
+
+
+def find_obstacle(interface: Interface, network: NetworkFacts, selection: Selection) -> str:
+    """Why the connection of the interface has no counterpart in what is carried; "" where it has one."""
+    if interface.kind is InterfaceKind.WIFI:
+        return _wifi_obstacle(interface, selection)
+    if interface.kind is InterfaceKind.ETHERNET:
+        return _wired_obstacle(interface, network, selection)
+    kinds = {InterfaceKind.MODEM: (Kind.GSM, Kind.CDMA), InterfaceKind.VLAN: (Kind.VLAN,)}
+    wanted = kinds.get(interface.kind, (Kind.OTHER,))
+    fitting = [p for p in selection.profiles if p.kind in wanted and _fits(p, interface)]
+    return "" if fitting else f"no settings for a {interface.kind} interface are carried over"
+
+
+def _fits(profile: Profile, interface: Interface) -> bool:
+    """Whether the profile is for this interface, or for any. A modem's names its control port, not its interface."""
+    if profile.kind in (Kind.GSM, Kind.CDMA):
+        return True
+    by_name = profile.interface in ("", interface.name)
+    return by_name and profile.mac.lower() in ("", interface.mac.lower())
+
+
+def _wifi_obstacle(interface: Interface, selection: Selection) -> str:
+    same = [p for p in selection.profiles if p.wifi and p.wifi.ssid == interface.ssid and _fits(p, interface)]
+    if not interface.ssid:
+        fitting = [p for p in selection.profiles if p.wifi and _fits(p, interface)]
+        return "" if fitting else "no Wi-Fi network is carried over"
+    if not same:
+        return "no settings for this Wi-Fi network are carried over"
+    return "" if any(p.autoconnect for p in same) else "its settings say not to connect by itself"
+
+
+def _wired_obstacle(interface: Interface, network: NetworkFacts, selection: Selection) -> str:
+    """A wired interface comes up with DHCP by itself; fixed addresses need a profile that has them.
+
+    Not every DHCP client gives its addresses a lifetime, so an address that looks fixed is taken for a lease where
+    the settings of the interface say DHCP.
+    """
+    profiles = (*selection.profiles, *selection.automatic)
+    known = [p for p in profiles if p.kind is Kind.ETHERNET and _fits(p, interface)]
+    if any(p.ipv4 is None or p.ipv4.method is Method.AUTO for p in known):
+        return ""
+    carried = {address for p in known for ip in (p.ipv4, p.ipv6) if ip for address in ip.addresses}
+    fixed = [a.address for a in network.addresses if a.interface == interface.name and not a.dynamic]
+    missing = [address for address in fixed if ":" not in address and address not in carried]
+    return f"its fixed address {missing[0]} is in no settings that are carried over" if missing else ""

@@ -1,0 +1,261 @@
+"""The network as it is now: interfaces, addresses, default routes, the Wi-Fi network in use, name servers.
+
+Read from /sys/class/net and from the kernel by rtnetlink(7), since old systems have no `ip -json` and the kit has
+no `ip`. Nothing here is secret.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import ipaddress
+import re
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from balena_migrate.errors import FileError
+from balena_migrate.system import System
+
+
+class InterfaceKind(StrEnum):
+    ETHERNET = "ethernet"
+    WIFI = "wifi"
+    MODEM = "modem"
+    VLAN = "vlan"
+    BRIDGE = "bridge"
+    BOND = "bond"
+    LOOPBACK = "loopback"
+    VIRTUAL = "virtual"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interface:
+    """`mac_permanent` tells whether the hardware address is the device's own and stays over a restart."""
+
+    name: str
+    kind: InterfaceKind
+    index: int = 0
+    mac: str = ""
+    mac_permanent: bool = False
+    driver: str = ""
+    up: bool = False
+    ssid: bytes = b""
+    """The Wi-Fi network that it is connected to now."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterfaceAddress:
+    """An address in CIDR form; `dynamic` where it has a lease or came by router advertisement."""
+
+    interface: str
+    address: str
+    dynamic: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DefaultRoute:
+    interface: str
+    gateway: str = ""
+    metric: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkFacts:
+    """The network at this moment; without link-local and loopback addresses."""
+
+    interfaces: tuple[Interface, ...] = ()
+    addresses: tuple[InterfaceAddress, ...] = ()
+    default_routes: tuple[DefaultRoute, ...] = ()
+    name_servers: tuple[str, ...] = ()
+
+    def find_interface(self, name: str) -> Interface | None:
+        return next((interface for interface in self.interfaces if interface.name == name), None)
+
+    def of_kind(self, kind: InterfaceKind) -> tuple[Interface, ...]:
+        return tuple(interface for interface in self.interfaces if interface.kind is kind)
+
+    def online(self) -> Interface | None:
+        """The interface that leads to the outside: that of the default route with the lowest metric."""
+        routes = sorted(self.default_routes, key=lambda route: route.metric)
+        return self.find_interface(routes[0].interface) if routes else None
+
+
+Dump = Callable[[int, int], bytes]
+"""Asks the kernel: gets a netlink message type and an address family, gives the answer's bytes."""
+
+RTM_NEWADDR, RTM_GETADDR = 20, 22
+RTM_NEWROUTE, RTM_GETROUTE = 24, 26
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_NLM_F_DUMP_REQUEST = 0x301
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_F_PERMANENT = 1, 2, 8, 0x80
+_RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 4, 5, 6
+_RT_TABLE_MAIN, _RTN_UNICAST = 254, 1
+_SIOCGIWESSID = 0x8B1B
+_SSID_BUFFER_BYTES = 33
+_ANSWER_LIMIT_BYTES = 4 << 20
+
+
+def read_network_facts(
+    system: System, *, dump: Dump | None = None, ask_ssid: Callable[[str], bytes] | None = None
+) -> NetworkFacts:
+    """The network as it is now. What the kernel does not tell is empty. Raises nothing.
+
+    The kernel is asked only for the device itself (root "/"); a test gives `dump` and `ask_ssid`.
+    """
+    live = system.root == Path("/")
+    ask = dump or (dump_netlink if live else lambda kind, family: b"")
+    ssid = ask_ssid or (read_ssid if live else lambda name: b"")
+    interfaces = tuple(_interface(system, path.name, ssid) for path in system.glob("/sys/class/net/*"))
+    names = {interface.index: interface.name for interface in interfaces}
+    families = (socket.AF_INET, socket.AF_INET6)
+    return NetworkFacts(
+        interfaces=interfaces,
+        addresses=tuple(a for f in families for a in parse_addresses(ask(RTM_GETADDR, f), names)),
+        default_routes=tuple(r for f in families for r in parse_default_routes(ask(RTM_GETROUTE, f), names)),
+        name_servers=_name_servers(system),
+    )
+
+
+def _interface(system: System, name: str, ask_ssid: Callable[[str], bytes]) -> Interface:
+    folder = f"/sys/class/net/{name}"
+
+    def value(file: str) -> str:
+        try:
+            return system.read_text(f"{folder}/{file}").strip()
+        except FileError:  # some files cannot be read while an interface is down
+            return ""
+
+    kind = _kind(system, folder, value("type"), value("uevent"))
+    return Interface(
+        name=name,
+        kind=kind,
+        index=int(value("ifindex") or 0),
+        mac=value("address"),
+        mac_permanent=value("addr_assign_type") == "0",
+        driver=system.real(f"{folder}/device/driver").resolve().name
+        if system.exists(f"{folder}/device/driver")
+        else "",
+        up=value("operstate") in ("up", "unknown"),
+        ssid=ask_ssid(name) if kind is InterfaceKind.WIFI else b"",
+    )
+
+
+def _kind(system: System, folder: str, hardware: str, uevent: str) -> InterfaceKind:
+    """ARPHRD numbers of `type` (if_arp.h) and the driver's own word in `uevent`."""
+    match = re.search(r"^DEVTYPE=(\w+)", uevent, re.MULTILINE)
+    named = {"wlan": InterfaceKind.WIFI, "wwan": InterfaceKind.MODEM}.get(match[1] if match else "")
+    named = named or next((kind for kind in InterfaceKind if match and match[1] == kind), None)
+    if hardware == "772":
+        return InterfaceKind.LOOPBACK
+    if named:
+        return named
+    if system.is_dir(f"{folder}/wireless"):
+        return InterfaceKind.WIFI
+    if hardware == "512":
+        return InterfaceKind.MODEM
+    return InterfaceKind.ETHERNET if system.exists(f"{folder}/device") else InterfaceKind.VIRTUAL
+
+
+def _name_servers(system: System) -> tuple[str, ...]:
+    """The name servers in use, those behind systemd-resolved where it stands in between."""
+    for path in ("/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"):
+        try:
+            found = re.findall(r"^\s*nameserver\s+(\S+)", system.read_text(path), re.MULTILINE)
+        except FileError:
+            continue
+        if found:
+            return tuple(found)
+    return ()
+
+
+def read_ssid(interface: str) -> bytes:
+    """The SSID that a Wi-Fi interface is connected to; empty where there is none (wireless.h, SIOCGIWESSID)."""
+    buffer = ctypes.create_string_buffer(_SSID_BUFFER_BYTES)
+    name = interface.encode()[:15]
+    request = struct.pack("16sPHH", name, ctypes.addressof(buffer), len(buffer), 0).ljust(40, b"\0")
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            answer = fcntl.ioctl(sock, _SIOCGIWESSID, request)
+    except OSError:
+        return b""
+    return buffer.raw[: struct.unpack_from("16sPHH", answer)[2]]
+
+
+def dump_netlink(kind: int, family: int) -> bytes:
+    """All messages that the kernel answers to a dump request; empty where it refuses (rtnetlink(7))."""
+    request = struct.pack("=IHHII", 32, kind, _NLM_F_DUMP_REQUEST, 1, 0) + bytes([family]) + bytes(15)
+    parts: list[bytes] = []
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as sock:
+            sock.settimeout(5)
+            sock.send(request)
+            while sum(map(len, parts)) < _ANSWER_LIMIT_BYTES:
+                parts.append(sock.recv(1 << 17))
+                if any(kind in (_NLMSG_ERROR, _NLMSG_DONE) for kind, _ in _messages(parts[-1])):
+                    break
+    except OSError:
+        return b""
+    return b"".join(parts)
+
+
+def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The type and body of every netlink message; ends at one that is cut off."""
+    while len(data) >= 16:
+        length, kind = struct.unpack_from("=IH", data)
+        if not 16 <= length <= len(data):
+            return
+        yield kind, data[16:length]
+        data = data[(length + 3) & ~3 :]
+
+
+def _attributes(data: bytes) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
+    while len(data) >= 4:
+        length, kind = struct.unpack_from("=HH", data)
+        if not 4 <= length <= len(data):
+            break
+        found[kind & 0x3FFF] = data[4:length]
+        data = data[(length + 3) & ~3 :]
+    return found
+
+
+def parse_addresses(data: bytes, names: dict[int, str]) -> tuple[InterfaceAddress, ...]:
+    """The addresses of an RTM_GETADDR dump; `names` are the interfaces' names by their index."""
+    found = []
+    for kind, body in _messages(data):
+        if kind != RTM_NEWADDR or len(body) < 8:
+            continue
+        _, length, flags, _, index = struct.unpack_from("=BBBBI", body)
+        values = _attributes(body[8:])
+        raw = values.get(_IFA_LOCAL) or values.get(_IFA_ADDRESS)
+        if raw is None or index not in names:
+            continue
+        address = ipaddress.ip_address(raw)
+        if _IFA_FLAGS in values:
+            flags = struct.unpack("=I", values[_IFA_FLAGS])[0]
+        if not (address.is_loopback or address.is_link_local):
+            text = f"{address}/{length}"
+            dynamic = not flags & _IFA_F_PERMANENT
+            found.append(InterfaceAddress(interface=names[index], address=text, dynamic=dynamic))
+    return tuple(found)
+
+
+def parse_default_routes(data: bytes, names: dict[int, str]) -> tuple[DefaultRoute, ...]:
+    """The default routes of the main table, from an RTM_GETROUTE dump."""
+    found = []
+    for kind, body in _messages(data):
+        if kind != RTM_NEWROUTE or len(body) < 12:
+            continue
+        _, length, _, _, table, _, _, route_type = struct.unpack_from("=8B", body)
+        values = _attributes(body[12:])
+        index = struct.unpack("=I", values[_RTA_OIF])[0] if _RTA_OIF in values else 0
+        if length or table != _RT_TABLE_MAIN or route_type != _RTN_UNICAST or index not in names:
+            continue
+        gateway = str(ipaddress.ip_address(values[_RTA_GATEWAY])) if _RTA_GATEWAY in values else ""
+        metric = struct.unpack("=I", values[_RTA_PRIORITY])[0] if _RTA_PRIORITY in values else 0
+        found.append(DefaultRoute(interface=names[index], gateway=gateway, metric=metric))
+    return tuple(found)

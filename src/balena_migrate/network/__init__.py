@@ -1,0 +1,1 @@
+"""Network settings: read from where the old system keeps them, written as keyfiles for the new one."""

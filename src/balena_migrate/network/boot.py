@@ -1,0 +1,135 @@
+"""Which profiles go to the new system, and the files that carry them: what stage 1 puts into resin-boot.
+
+Source: meta-balena, balena-net-config (copies system-connections/* at every boot) and balena-proxy-config;
+file names as in the project's first description, with two digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+from balena_migrate.bootfile import BootFile
+from balena_migrate.config import Config
+from balena_migrate.errors import FileError
+from balena_migrate.facts.network import Interface, InterfaceKind, NetworkFacts
+from balena_migrate.network.model import Ip, Kind, Method, NetworkSettings, Profile
+from balena_migrate.network.writer import certificate_name, certificates, write_keyfile
+from balena_migrate.system import System
+
+CONNECTIONS = "system-connections"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What goes to the new system.
+
+    `profiles` get a file each; `automatic` need none, since NetworkManager makes a DHCP profile for every wired
+    device by itself; `left_out` are Wi-Fi networks that the settings do not ask for; `unknown` are names in
+    MIGRATE_WIFI_CFG for which the old system has no network.
+    """
+
+    profiles: tuple[Profile, ...] = ()
+    automatic: tuple[Profile, ...] = ()
+    left_out: tuple[Profile, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+
+def select_profiles(config: Config, settings: NetworkSettings, system: System) -> Selection:
+    """The profiles that the settings ask for.
+
+    Wi-Fi: with MIGRATE_WIFI_CFG those that the file names, else all with MIGRATE_ALL_WIFIS, else none. All others
+    always. Raises FileError where MIGRATE_WIFI_CFG names a file that cannot be read.
+    """
+    wanted = _wanted_ssids(config, system)
+    wifi = [p for p in settings.profiles if p.wifi]
+    chosen = [
+        p for p in wifi if p.wifi and (p.wifi.ssid in wanted if config.migrate_wifi_cfg else config.migrate_all_wifis)
+    ]
+    others = [p for p in settings.profiles if not p.wifi]
+    known = {p.wifi.ssid for p in wifi if p.wifi}
+    return Selection(
+        profiles=(*chosen, *(p for p in others if not is_automatic(p))),
+        automatic=tuple(p for p in others if is_automatic(p)),
+        left_out=tuple(p for p in wifi if p not in chosen),
+        unknown=tuple(ssid.decode("utf-8", "replace") for ssid in wanted if ssid not in known),
+    )
+
+
+def _wanted_ssids(config: Config, system: System) -> tuple[bytes, ...]:
+    """The lines of MIGRATE_WIFI_CFG, each once; a line is an SSID, blanks included."""
+    if not config.migrate_wifi_cfg:
+        return ()
+    path = PurePosixPath(config.home_dir, config.migrate_wifi_cfg)
+    try:
+        lines = system.read_bytes(path).split(b"\n")
+    except FileError as error:
+        hint = "MIGRATE_WIFI_CFG has to name a file in HOME_DIR"
+        raise FileError(error.path, error.reason, hint=hint) from None
+    return tuple(dict.fromkeys(line.removesuffix(b"\r") for line in lines if line.strip()))
+
+
+def is_automatic(profile: Profile) -> bool:
+    """Whether NetworkManager's own profile for wired devices (DHCP, router advertisements) says the same."""
+    plain = replace(profile, source="", interface="", mac="", ipv4=None, ipv6=None)
+    return (
+        plain == Profile(kind=Kind.ETHERNET, source="")
+        and profile.ipv4 in (None, Ip())
+        and profile.ipv6 in (None, Ip(), Ip(method=Method.IGNORE))
+    )
+
+
+def boot_files(config: Config, selection: Selection, network: NetworkFacts) -> tuple[BootFile, ...]:
+    """The files for resin-boot: a keyfile for each selected profile, and its certificates beside it."""
+    files: list[BootFile] = []
+    for name, profile in named_profiles(config, selection):
+        bound = bind(profile, network)
+        text = write_keyfile(bound, name).dump().encode("utf-8", "surrogateescape")
+        files.append(BootFile(path=f"{CONNECTIONS}/{name}", content=text))
+        for key, certificate in certificates(bound).items():
+            path = f"{CONNECTIONS}/{certificate_name(name, key)}"
+            files.append(BootFile(path=path, content=certificate.content))
+    return tuple(files)
+
+
+def named_profiles(config: Config, selection: Selection) -> Iterator[tuple[str, Profile]]:
+    """Each selected profile with the name of its file: resin-wifi-01 and so on, numbered for each kind.
+
+    With HAS_WIFI_CFG the image's own resin-wifi-01 is not overwritten: ours start with 02. The names hold nothing
+    that FAT forbids or that NetworkManager skips.
+    """
+    counts: dict[Kind, int] = {Kind.WIFI: 1} if config.has_wifi_cfg else {}
+    for profile in selection.profiles:
+        counts[profile.kind] = counts.get(profile.kind, 0) + 1
+        yield f"resin-{profile.kind}-{counts[profile.kind]:02}", profile
+
+
+def bind(profile: Profile, network: NetworkFacts) -> Profile:
+    """The profile bound to its device by hardware address, since the new system may name interfaces otherwise.
+
+    A Wi-Fi profile is not bound where there is one Wi-Fi device only.
+    """
+    kind = {Kind.WIFI: InterfaceKind.WIFI, Kind.ETHERNET: InterfaceKind.ETHERNET}.get(profile.kind)
+    if kind is None or not profile.interface:
+        return profile
+    devices = network.of_kind(kind)
+    device = next((d for d in devices if d.name == profile.interface), None)
+    if device and _is_bindable(device, devices):
+        return _rebound(profile, str(profile.kind), device.mac)
+    if len(devices) == 1 and device:
+        return _rebound(profile, str(profile.kind), "")
+    return profile
+
+
+def _is_bindable(device: Interface, devices: tuple[Interface, ...]) -> bool:
+    alone = device.kind is InterfaceKind.WIFI and len(devices) == 1
+    return bool(device.mac) and device.mac_permanent and not alone
+
+
+def _rebound(profile: Profile, group: str, mac: str) -> Profile:
+    file = profile.keyfile
+    if file is not None:
+        file = file.without("connection", "interface-name")
+        file = file.with_raw(group, "mac-address", mac) if mac else file
+    return replace(profile, interface="", mac=mac or profile.mac, keyfile=file)

@@ -1,0 +1,274 @@
+"""The neutral model: what the old system knows of its networks, whatever program it kept it for.
+
+Every source is read into these values, and one writer (`writer`) makes NetworkManager keyfiles of them. What a
+source says and the model cannot hold becomes a `Problem`; nothing is dropped in silence. Secrets stay out of repr().
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from balena_migrate.network.keyfile import Keyfile
+
+
+class Kind(StrEnum):
+    """What a profile connects with."""
+
+    WIFI = "wifi"
+    ETHERNET = "ethernet"
+    VLAN = "vlan"
+    GSM = "gsm"
+    CDMA = "cdma"
+    LINK = "link"
+    """Addresses for an interface; whether it is wired or wireless is told when all sources are merged."""
+    OTHER = "other"
+    """A type that only NetworkManager's own keyfiles describe (bond, bridge, wireguard ...), carried as it is."""
+
+
+class Security(StrEnum):
+    """How a Wi-Fi network is protected; the values are the key-mgmt of nm-settings(5), except OPEN and WEP."""
+
+    OPEN = "open"
+    WEP = "wep"
+    PSK = "wpa-psk"
+    SAE = "sae"
+    OWE = "owe"
+    EAP = "wpa-eap"
+    EAP_192 = "wpa-eap-suite-b-192"
+    DYNAMIC_WEP = "ieee8021x"
+
+
+class Mode(StrEnum):
+    INFRASTRUCTURE = "infrastructure"
+    ADHOC = "adhoc"
+
+
+class Pmf(StrEnum):
+    """Protected management frames; the values are those of nm-settings(5)."""
+
+    DEFAULT = "0"
+    DISABLE = "1"
+    OPTIONAL = "2"
+    REQUIRED = "3"
+
+
+class Method(StrEnum):
+    """Where addresses come from; the values are those of nm-settings(5)."""
+
+    AUTO = "auto"
+    DHCP = "dhcp"
+    MANUAL = "manual"
+    LINK_LOCAL = "link-local"
+    SHARED = "shared"
+    DISABLED = "disabled"
+    IGNORE = "ignore"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Something that a source says and that is not carried to the new system.
+
+    `source` is the file; `subject` the network or interface ("" for the whole file); `lost` tells whether the whole
+    profile is left out, or only what `reason` names.
+    """
+
+    source: str
+    reason: str
+    subject: str = ""
+    lost: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.subject}: {self.reason}" if self.subject else f"{self.source}: {self.reason}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """A certificate or key file that travels with its profile."""
+
+    path: str
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wep:
+    """WEP keys: four places, each empty, 5 or 13 characters, or 10 or 26 hexadecimal digits."""
+
+    keys: tuple[str, str, str, str] = field(repr=False)
+    index: int = 0
+    shared: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wifi:
+    """A Wi-Fi network; `secret` is the passphrase, or a key of 64 hexadecimal digits."""
+
+    ssid: bytes
+    security: Security = Security.OPEN
+    mode: Mode = Mode.INFRASTRUCTURE
+    hidden: bool = False
+    bssid: str = ""
+    band: str = ""
+    """NetworkManager's name of a band: "bg" or "a"."""
+    channel: int = 0
+    pmf: Pmf = Pmf.DEFAULT
+    secret: str = field(default="", repr=False)
+    wep: Wep | None = None
+
+    @property
+    def name(self) -> str:
+        """The SSID for people: text where it is UTF-8 and printable, else hexadecimal."""
+        text = self.ssid.decode("utf-8", "replace")
+        return text if text.isprintable() and "\ufffd" not in text else "0x" + self.ssid.hex()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eap:
+    """802.1X, for Wi-Fi and wired networks. The words are those of nm-settings(5)."""
+
+    methods: tuple[str, ...]
+    identity: str = ""
+    anonymous_identity: str = ""
+    password: str = field(default="", repr=False)
+    password_raw: bytes = field(default=b"", repr=False)
+    ca_cert: Certificate | None = None
+    ca_path: str = ""
+    client_cert: Certificate | None = None
+    private_key: Certificate | None = None
+    private_key_password: str = field(default="", repr=False)
+    phase1: tuple[tuple[str, str], ...] = ()
+    """Pairs of a key of [802-1x] that starts with "phase1-", and its value."""
+    inner: str = ""
+    """phase2-auth"""
+    inner_eap: str = ""
+    """phase2-autheap"""
+    inner_ca_cert: Certificate | None = None
+    inner_client_cert: Certificate | None = None
+    inner_private_key: Certificate | None = None
+    inner_private_key_password: str = field(default="", repr=False)
+    pac_file: Certificate | None = None
+    subject_match: str = ""
+    altsubject_matches: tuple[str, ...] = ()
+    domain_match: str = ""
+    domain_suffix_match: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """`destination` is in CIDR form; an empty gateway means on the link."""
+
+    destination: str
+    gateway: str = ""
+    metric: int | None = None
+    table: int | None = None
+    on_link: bool = False
+    source: str = ""
+    mtu: int | None = None
+    kind: str = "unicast"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ip:
+    """The addresses of one family; `addresses` are in CIDR form."""
+
+    method: Method = Method.AUTO
+    addresses: tuple[str, ...] = ()
+    gateway: str = ""
+    dns: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+    routes: tuple[Route, ...] = ()
+    metric: int | None = None
+    ignore_auto_dns: bool = False
+    ignore_auto_routes: bool = False
+    never_default: bool = False
+    options: tuple[tuple[str, str], ...] = ()
+    """Further keys of [ipv4] or [ipv6] with their raw values ("ip6-privacy", "2")."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vlan:
+    id: int
+    parent: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Modem:
+    """A GSM/LTE or CDMA modem."""
+
+    apn: str = ""
+    number: str = ""
+    username: str = ""
+    password: str = field(default="", repr=False)
+    pin: str = field(default="", repr=False)
+    network_id: str = ""
+    device_id: str = ""
+    sim_id: str = ""
+    sim_operator_id: str = ""
+    auto_config: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """One connection of the old system.
+
+    `interface` and `mac` bind it to a device; both empty fits every device of its kind. `ipv4` and `ipv6` are
+    None where the source says nothing about addresses. A profile that comes from a keyfile keeps it in `keyfile`,
+    and the writer changes in it only what has to change.
+    """
+
+    kind: Kind
+    source: str
+    interface: str = ""
+    mac: str = ""
+    cloned_mac: str = ""
+    autoconnect: bool = True
+    priority: int = 0
+    mtu: int | None = None
+    wifi: Wifi | None = None
+    eap: Eap | None = None
+    ipv4: Ip | None = None
+    ipv6: Ip | None = None
+    vlan: Vlan | None = None
+    modem: Modem | None = None
+    keyfile: Keyfile | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        """What people know it by: the Wi-Fi network, the interface, or the kind."""
+        return self.wifi.name if self.wifi else self.interface or self.mac or str(self.kind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proxy:
+    """A proxy for all traffic, in the words of redsocks.conf; `no_proxy` are addresses and networks."""
+
+    source: str
+    kind: str
+    """socks4, socks5, http-connect or http-relay"""
+    host: str
+    port: int
+    login: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    no_proxy: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What one source holds."""
+
+    profiles: tuple[Profile, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    country: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSettings:
+    """All network settings of the old system, duplicates merged, in the order of their precedence.
+
+    `country` is the regulatory domain for Wi-Fi in two letters, for `country` in config.json; "" where unknown.
+    """
+
+    profiles: tuple[Profile, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    country: str = ""
+    proxy: Proxy | None = None

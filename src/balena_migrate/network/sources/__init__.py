@@ -1,0 +1,30 @@
+"""One file for each place where systems keep network settings; it holds a `SOURCE`. The folder is the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+from balena_migrate.network.model import Reading
+from balena_migrate.plugins import load_all
+from balena_migrate.system import System
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """`read` raises nothing: what it cannot read or convert is a Problem in its Reading.
+
+    Of two sources that describe the same network, the one with the lower `precedence` counts.
+    """
+
+    name: str
+    precedence: int
+    read: Callable[[System], Reading]
+
+
+@cache
+def all_sources() -> tuple[Source, ...]:
+    """Every source, in the order of precedence."""
+    sources: tuple[Source, ...] = load_all(__name__, __path__, "SOURCE")
+    return tuple(sorted(sources, key=lambda source: source.precedence))

@@ -1,0 +1,374 @@
+"""wpa_supplicant: /etc/wpa_supplicant/*.conf, one for all interfaces or one each.
+
+Source: hostap, wpa_supplicant/config.c and config_file.c. A quoted value has no escapes and ends at the last quote
+of its line; an unquoted one is hexadecimal; P"..." has escapes as printf has them. Limits to ciphers (proto,
+pairwise, group) are not taken over: NetworkManager takes what the access point offers, which includes them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+
+from balena_migrate.errors import FileError, NetworkConfigError
+from balena_migrate.network.certificates import read_certificate
+from balena_migrate.network.model import (
+    Certificate,
+    Eap,
+    Kind,
+    Mode,
+    Pmf,
+    Problem,
+    Profile,
+    Reading,
+    Security,
+    Wep,
+    Wifi,
+)
+from balena_migrate.network.sources import Source
+from balena_migrate.system import System
+
+FILES = (
+    "/etc/wpa_supplicant/*.conf",
+    "/etc/wpa_supplicant.conf",
+    "/boot/wpa_supplicant.conf",
+    "/boot/firmware/wpa_supplicant.conf",
+)
+"""The last two wait for Raspberry Pi OS to move them to /etc at the next boot."""
+
+_INTERFACE = re.compile(r"wpa_supplicant-(?:(?:wired|nl80211|wext)-)?([^/]+)\.conf")
+_WIRED = re.compile(r"wpa_supplicant-wired-[^/]+\.conf")
+_BLOCK = re.compile(r"(network|cred|interworking|blob-base64-[^=]*)=\{")
+_PMF = {"0": Pmf.DISABLE, "1": Pmf.OPTIONAL, "2": Pmf.REQUIRED}
+_PSK = {"WPA-PSK", "WPA-PSK-SHA256", "FT-PSK"}
+_SAE = {"SAE", "FT-SAE", "SAE-EXT-KEY", "FT-SAE-EXT-KEY"}
+_EAP = {"WPA-EAP", "WPA-EAP-SHA256", "FT-EAP", "FT-EAP-SHA384"}
+_PHASE1 = {
+    "peapver": "phase1-peapver",
+    "peaplabel": "phase1-peaplabel",
+    "fast_provisioning": "phase1-fast-provisioning",
+}
+_NOT_NEEDED = """
+    id_str proto pairwise group group_mgmt scan_freq freq_list eapol_flags proactive_key_caching wpa_ptk_rekey
+    fragment_size sae_pwe eap_workaround bgscan ap_max_inactivity dtim_period beacon_int disable_ht disable_ht40
+    disable_vht disable_he peerkey wpa_deny_ptk0_rekey
+"""
+"""Keys of a network that change how it is searched for or kept up, but not whether it can be joined."""
+_CARRIED = """
+    ssid psk sae_password key_mgmt scan_ssid bssid mode frequency priority disabled ieee80211w auth_alg wep_key0
+    wep_key1 wep_key2 wep_key3 wep_tx_keyidx eap identity anonymous_identity password ca_cert ca_path client_cert
+    private_key private_key_passwd phase1 phase2 ca_cert2 client_cert2 private_key2 private_key2_passwd pac_file
+    subject_match altsubject_match domain_match domain_suffix_match
+"""
+_KNOWN = frozenset(f"{_NOT_NEEDED} {_CARRIED}".split())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """One network={...}: the line it starts at, and its raw values."""
+
+    line: int
+    values: dict[str, str] = field(repr=False)
+
+    @property
+    def subject(self) -> str:
+        """The network's name for a message, even where it cannot be read."""
+        return f"network in line {self.line}" + (f", ssid={self.values['ssid']}" if "ssid" in self.values else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WpaFile:
+    """A parsed file; `faults` are lines that wpa_supplicant would not read either."""
+
+    globals: dict[str, str] = field(default_factory=dict)
+    networks: tuple[Block, ...] = ()
+    blobs: dict[str, bytes] = field(default_factory=dict, repr=False)
+    faults: tuple[tuple[int, str], ...] = ()
+
+
+def read(system: System) -> Reading:
+    """The networks of all files of wpa_supplicant."""
+    readings = [read_file(system, path) for pattern in FILES for path in system.glob(pattern)]
+    return Reading(
+        profiles=tuple(profile for reading in readings for profile in reading.profiles),
+        problems=tuple(problem for reading in readings for problem in reading.problems),
+        country=next((reading.country for reading in readings if reading.country), ""),
+    )
+
+
+def read_file(system: System, path: PurePosixPath, interface: str = "") -> Reading:
+    """The networks of one file. `interface` is the one that uses the file, where it is known; else its name tells."""
+    source = str(path)
+    try:
+        parsed = parse_wpa_supplicant(system.read_text(path))
+    except FileError as error:
+        return Reading(problems=(Problem(source=source, reason=error.reason),))
+    match = _INTERFACE.fullmatch(path.name)
+    device = interface or (match[1] if match else "")
+    profiles: list[Profile] = []
+    problems = [Problem(source=source, reason=f"line {line}: {why}", lost=False) for line, why in parsed.faults]
+    for block in parsed.networks:
+        try:
+            profile, lost = _profile(system, block, parsed.blobs)
+        except NetworkConfigError as error:
+            problems.append(Problem(source=source, subject=block.subject, reason=str(error)))
+            continue
+        profiles.append(replace(profile, source=source, interface=device))
+        problems += [Problem(source=source, subject=profile.name, reason=why, lost=False) for why in lost]
+    country = parsed.globals.get("country", "").strip('"').upper()
+    return Reading(profiles=tuple(profiles), problems=tuple(problems), country=country)
+
+
+def parse_wpa_supplicant(text: str) -> WpaFile:
+    """The blocks and global settings of a wpa_supplicant.conf, by hostap's own rules for lines."""
+    settings: dict[str, str] = {}
+    networks: list[Block] = []
+    blobs: dict[str, bytes] = {}
+    faults: list[tuple[int, str]] = []
+    name, start, lines = "", 0, list[str]()
+    for number, raw in enumerate(text.split("\n"), start=1):
+        line = _strip_line(raw)
+        opening = _BLOCK.fullmatch(line)
+        if name and line == "}":
+            if name == "network":
+                networks.append(Block(line=start, values=_values(lines)))
+            elif name.startswith("blob-base64-"):
+                blobs[name.removeprefix("blob-base64-")] = _blob("".join(lines))
+            elif name == "cred":
+                faults.append((start, "a cred block (Hotspot 2.0) cannot be carried"))
+            name = ""
+        elif opening and not name:
+            name, start, lines = opening[1], number, []
+        elif name:
+            lines.append(line)
+        elif "=" in line:
+            key, _, value = line.partition("=")
+            settings[key] = value
+        elif line:
+            faults.append((number, "not a line of the form key=value"))
+    if name:
+        faults.append((start, f"the {name} block is not closed"))
+    return WpaFile(globals=settings, networks=tuple(networks), blobs=blobs, faults=tuple(faults))
+
+
+def _strip_line(raw: str) -> str:
+    """A line without leading and trailing blanks and without its comment, which may not start inside of quotes."""
+    line = raw.lstrip(" \t\r")
+    if line.startswith("#"):
+        return ""
+    mark = line.find("#", max(line.rfind('"'), 0) if line.count('"') > 1 else 0)
+    return (line if mark < 0 else line[:mark]).rstrip(" \t\r\n")
+
+
+def _values(lines: list[str]) -> dict[str, str]:
+    pairs = [line.partition("=") for line in lines if "=" in line]
+    return {key.strip(): value for key, _, value in pairs}
+
+
+def _blob(text: str) -> bytes:
+    try:
+        return base64.b64decode(text)
+    except binascii.Error:
+        return b""
+
+
+def parse_string(value: str) -> bytes:
+    """A value in one of the three forms, as bytes. Raises NetworkConfigError."""
+    data = value.encode("utf-8", "surrogateescape")
+    if value.startswith('P"') and value.endswith('"') and len(value) > 2:
+        return _parse_printf(data[2:-1])
+    if value.startswith('"'):
+        if len(value) < 2 or not value.endswith('"'):
+            raise NetworkConfigError("the quote is not closed")
+        return data[1:-1]
+    if re.fullmatch(r"(?:[0-9A-Fa-f]{2})*", value):
+        return bytes.fromhex(value)
+    raise NetworkConfigError("a value is neither quoted nor hexadecimal")
+
+
+def _parse_printf(data: bytes) -> bytes:
+    plain = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"e": b"\x1b", b'"': b'"', b"\\": b"\\"}
+
+    def decode(match: re.Match[bytes]) -> bytes:
+        code = match[1]
+        if code.startswith(b"x"):
+            return bytes([int(code[1:], 16)])
+        return bytes([int(code, 8) & 0xFF]) if code.isdigit() else plain.get(code, b"")
+
+    return re.sub(rb"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", decode, data, flags=re.DOTALL)
+
+
+def _profile(system: System, block: Block, blobs: dict[str, bytes]) -> tuple[Profile, list[str]]:
+    """The profile of a block, and what of it is not carried. Raises NetworkConfigError where none can be made."""
+    values = block.values
+    lost = [f"{key} is not carried over" for key in values if key not in _KNOWN]
+    _refuse(values)
+    security = _security(values)
+    eap = None
+    if security in (Security.EAP, Security.EAP_192, Security.DYNAMIC_WEP):
+        eap = _eap(system, values, blobs, lost)
+    priority = values.get("priority", "0")
+    profile = Profile(
+        kind=Kind.WIFI,
+        source="",
+        autoconnect=values.get("disabled", "0") == "0",
+        priority=int(priority) if re.fullmatch(r"-?[0-9]{1,9}", priority) else 0,
+        eap=eap,
+    )
+    if "ssid" not in values:
+        if security is not Security.DYNAMIC_WEP:
+            raise NetworkConfigError("names no SSID: NetworkManager cannot join just any network")
+        return replace(profile, kind=Kind.ETHERNET), lost
+    return replace(profile, wifi=_wifi(values, security)), lost
+
+
+def _refuse(values: dict[str, str]) -> None:
+    mode = values.get("mode", "0")
+    if mode not in ("0", "1"):
+        names = {"2": "access point", "3": "Wi-Fi Direct (P2P) group owner", "5": "mesh"}
+        raise NetworkConfigError(f"{names.get(mode, 'unknown')} mode (mode={mode}) cannot be carried over")
+    if values.get("disabled") == "2":
+        raise NetworkConfigError("a stored Wi-Fi Direct (P2P) group cannot be carried over")
+    if values.get("macsec_policy", "0") != "0":
+        raise NetworkConfigError("MACsec cannot be carried over")
+    for key in ("psk", "sae_password", "password"):
+        if values.get(key, "").startswith("ext:"):
+            raise NetworkConfigError(f"{key}={values[key]} is kept in an external store, not in the file")
+
+
+def _security(values: dict[str, str]) -> Security:
+    """One way to protect the network, of those that key_mgmt names (default: WPA-PSK WPA-EAP)."""
+    words = set(values.get("key_mgmt", "WPA-PSK WPA-EAP").strip('"').upper().split())
+    if words & _PSK and "psk" in values:
+        return Security.PSK
+    if words & _SAE and ("psk" in values or "sae_password" in values):
+        return Security.SAE
+    if "WPA-EAP-SUITE-B-192" in words:
+        return Security.EAP_192
+    if words & _EAP and "eap" in values:
+        return Security.EAP
+    if "IEEE8021X" in words:
+        return Security.DYNAMIC_WEP
+    if "OWE" in words:
+        return Security.OWE
+    if "NONE" in words:
+        return Security.WEP if any(key.startswith("wep_key") for key in values) else Security.OPEN
+    if words & (_PSK | _SAE | _EAP):
+        raise NetworkConfigError("has neither psk nor eap, so that nothing can join it")
+    raise NetworkConfigError(f"key_mgmt={' '.join(sorted(words))} is not known to NetworkManager")
+
+
+def _wifi(values: dict[str, str], security: Security) -> Wifi:
+    ssid = parse_string(values["ssid"])
+    bssid = values.get("bssid", "").strip('"')
+    return Wifi(
+        ssid=ssid,
+        security=security,
+        mode=Mode.ADHOC if values.get("mode") == "1" else Mode.INFRASTRUCTURE,
+        hidden=values.get("scan_ssid") == "1",
+        bssid="" if bssid == "any" else bssid,
+        pmf=_PMF.get(values.get("ieee80211w", ""), Pmf.DEFAULT),
+        secret=_secret(values, security, ssid),
+        wep=_wep(values) if security is Security.WEP else None,
+    )
+
+
+def _secret(values: dict[str, str], security: Security, ssid: bytes) -> str:
+    if security is Security.SAE and "sae_password" in values:
+        return _text(values["sae_password"])
+    if security not in (Security.PSK, Security.SAE):
+        return ""
+    psk = values["psk"]
+    if not psk.startswith(("P", '"')):
+        if not re.fullmatch(r"[0-9A-Fa-f]{64}", psk):
+            raise NetworkConfigError("psk is neither a quoted passphrase nor 64 hexadecimal digits")
+        if security is Security.SAE:
+            raise NetworkConfigError("WPA3-SAE needs the passphrase, and only a key (psk=64 digits) is there")
+        return psk
+    secret = parse_string(psk)
+    if security is Security.PSK and not secret.isascii():
+        return hashlib.pbkdf2_hmac("sha1", secret, ssid, 4096, 32).hex()
+    return _text(psk)
+
+
+def _text(value: str) -> str:
+    try:
+        return parse_string(value).decode("utf-8")
+    except UnicodeDecodeError:
+        raise NetworkConfigError("a value is not UTF-8, which is all that a keyfile can hold") from None
+
+
+def _wep(values: dict[str, str]) -> Wep:
+    def key(number: int) -> str:
+        value = values.get(f"wep_key{number}", "")
+        return _text(value) if value.startswith('"') else value
+
+    index = values.get("wep_tx_keyidx", "0")
+    return Wep(
+        keys=(key(0), key(1), key(2), key(3)),
+        index=int(index) if index in ("0", "1", "2", "3") else 0,
+        shared="SHARED" in values.get("auth_alg", "").upper(),
+    )
+
+
+def _eap(system: System, values: dict[str, str], blobs: dict[str, bytes], lost: list[str]) -> Eap:
+    def text(key: str) -> str:
+        return _text(values[key]) if key in values else ""
+
+    def certificate(key: str) -> Certificate | None:
+        name = text(key)
+        if name.startswith("blob://"):
+            content = blobs.get(name.removeprefix("blob://"), b"")
+            if not content:
+                raise NetworkConfigError(f"{key}: the file holds no {name}")
+            return Certificate(path=name, content=content)
+        return read_certificate(system, name, key) if name else None
+
+    phase2 = dict(word.split("=", 1) for word in reversed(text("phase2").split()) if "=" in word)
+    password = values.get("password", "")
+    hashed = password.startswith("hash:")
+    quoted = password.startswith(('"', 'P"'))
+    return Eap(
+        methods=tuple(values.get("eap", "").strip('"').lower().split()),
+        identity=text("identity"),
+        anonymous_identity=text("anonymous_identity"),
+        password=password if hashed else text("password") if quoted else "",
+        password_raw=b"" if hashed or quoted else parse_string(password),
+        ca_cert=certificate("ca_cert"),
+        ca_path=text("ca_path"),
+        client_cert=certificate("client_cert"),
+        private_key=certificate("private_key"),
+        private_key_password=text("private_key_passwd"),
+        phase1=_phase1(text("phase1"), lost),
+        inner=phase2.get("auth", "").lower(),
+        inner_eap=phase2.get("autheap", "").lower(),
+        inner_ca_cert=certificate("ca_cert2"),
+        inner_client_cert=certificate("client_cert2"),
+        inner_private_key=certificate("private_key2"),
+        inner_private_key_password=text("private_key2_passwd"),
+        pac_file=certificate("pac_file"),
+        subject_match=text("subject_match"),
+        altsubject_matches=tuple(part for part in text("altsubject_match").split(";") if part),
+        domain_match=text("domain_match"),
+        domain_suffix_match=text("domain_suffix_match"),
+    )
+
+
+def _phase1(text: str, lost: list[str]) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for word in text.split():
+        key, _, value = word.partition("=")
+        if (key, value) == ("peaplabel", "0"):
+            continue  # NetworkManager's default
+        if key in _PHASE1:
+            pairs.append((_PHASE1[key], value))
+        else:
+            lost.append(f"{word} in phase1 is not carried over")
+    return tuple(pairs)
+
+
+SOURCE = Source(name="wpa_supplicant", precedence=40, read=read)

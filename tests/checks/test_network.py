@@ -1,0 +1,87 @@
+"""The device must come back online."""
+
+from __future__ import annotations
+
+import pytest
+
+from balena_migrate.checks import Finding, Severity
+from balena_migrate.checks.network import check_network
+from balena_migrate.config import Config
+from balena_migrate.facts.network import DefaultRoute, Interface, InterfaceAddress, InterfaceKind, NetworkFacts
+from balena_migrate.network.boot import Selection
+from balena_migrate.network.model import Ip, Kind, Method, NetworkSettings, Problem, Profile, Wifi
+
+HOME = Profile(kind=Kind.WIFI, source="/s", wifi=Wifi(ssid=b"home"))
+OTHER = Profile(kind=Kind.WIFI, source="/s", wifi=Wifi(ssid=b"other"))
+FIXED = Profile(kind=Kind.ETHERNET, source="/s", ipv4=Ip(method=Method.MANUAL, addresses=("192.0.2.5/24",)))
+LEASE = Profile(kind=Kind.ETHERNET, source="/s", interface="net0", ipv4=Ip())
+
+
+def facts(kind: InterfaceKind, *, ssid: bytes = b"", dynamic: bool = True) -> NetworkFacts:
+    return NetworkFacts(
+        interfaces=(Interface(name="net0", kind=kind, ssid=ssid),),
+        addresses=(InterfaceAddress(interface="net0", address="192.0.2.5/24", dynamic=dynamic),),
+        default_routes=(DefaultRoute(interface="net0", gateway="192.0.2.1"),),
+    )
+
+
+def first(network: NetworkFacts, selection: Selection, config: Config | None = None) -> Finding:
+    return next(check_network(config or Config(), network, NetworkSettings(), selection))
+
+
+WIFI = facts(InterfaceKind.WIFI, ssid=b"home")
+WIRED = facts(InterfaceKind.ETHERNET, dynamic=False)
+
+
+@pytest.mark.parametrize(
+    ("network", "selection"),
+    [
+        (WIFI, Selection(profiles=(OTHER, HOME))),
+        (facts(InterfaceKind.WIFI), Selection(profiles=(OTHER,))),
+        (facts(InterfaceKind.ETHERNET), Selection()),
+        (WIRED, Selection(profiles=(FIXED,))),
+        (WIRED, Selection(automatic=(LEASE,))),
+        (facts(InterfaceKind.MODEM), Selection(profiles=(Profile(kind=Kind.GSM, source="/s", interface="ttyUSB2"),))),
+    ],
+)
+def test_a_counterpart_is_found(network: NetworkFacts, selection: Selection) -> None:
+    assert first(network, selection).code == "network-online"
+
+
+@pytest.mark.parametrize(
+    ("network", "selection"),
+    [
+        (WIFI, Selection(profiles=(OTHER,), left_out=(HOME,))),
+        (WIRED, Selection()),
+        (facts(InterfaceKind.MODEM), Selection(profiles=(HOME,))),
+        (facts(InterfaceKind.BRIDGE), Selection(profiles=(FIXED,))),
+    ],
+)
+def test_a_lost_connection_blocks_unless_overridden(network: NetworkFacts, selection: Selection) -> None:
+    finding = first(network, selection)
+    assert (finding.code, finding.severity) == ("network-lost", Severity.BLOCKER)
+    assert finding.remedy
+    assert first(network, selection, Config(allow_offline=True)).severity is Severity.WARNING
+
+
+def test_the_remedy_names_the_setting_that_leaves_the_network_out() -> None:
+    assert "MIGRATE_ALL_WIFIS" in first(WIFI, Selection(left_out=(HOME,))).remedy
+
+
+def test_an_image_with_its_own_wifi_is_trusted_with_a_warning() -> None:
+    assert first(WIFI, Selection(), Config(has_wifi_cfg=True)).severity is Severity.WARNING
+
+
+def test_without_a_default_route_nothing_can_be_told() -> None:
+    assert first(NetworkFacts(), Selection()).code == "network-offline"
+
+
+def test_what_is_not_carried_is_told() -> None:
+    problems = (Problem(source="/f", subject="x", reason="why"), Problem(source="/f", reason="detail", lost=False))
+    settings = NetworkSettings(problems=problems)
+    findings = list(check_network(Config(), NetworkFacts(), settings, Selection(unknown=("gone",))))
+    assert [(f.code, f.cause.startswith("/f")) for f in findings[1:3]] == [
+        ("network-not-carried", True),
+        ("network-detail-not-carried", True),
+    ]
+    assert "gone" in findings[3].cause

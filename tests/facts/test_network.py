@@ -1,0 +1,115 @@
+"""What the kernel says of the network."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from pathlib import Path
+
+import pytest
+
+from balena_migrate.facts.network import (
+    RTM_GETADDR,
+    RTM_GETROUTE,
+    DefaultRoute,
+    InterfaceAddress,
+    InterfaceKind,
+    dump_netlink,
+    parse_addresses,
+    parse_default_routes,
+    read_network_facts,
+)
+from balena_migrate.system import System
+
+NAMES = {2: "eth0"}
+
+
+def attribute(kind: int, data: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
+
+
+def message(kind: int, body: bytes) -> bytes:
+    return struct.pack("=IHHII", 16 + len(body), kind, 2, 1, 1) + body + bytes(-len(body) % 4)
+
+
+def address(text: str, length: int, flags: int, family: int = socket.AF_INET) -> bytes:
+    body = struct.pack("=BBBBI", family, length, flags, 0, 2) + attribute(1, socket.inet_pton(family, text))
+    return message(20, body)
+
+
+def route(gateway: str, *, length: int = 0, table: int = 254, metric: int = 0) -> bytes:
+    body = struct.pack("=8BI", socket.AF_INET, length, 0, 0, table, 3, 0, 1, 0)
+    body += attribute(4, struct.pack("=I", 2)) + attribute(5, socket.inet_aton(gateway))
+    return message(24, body + attribute(6, struct.pack("=I", metric)))
+
+
+def test_addresses() -> None:
+    data = address("192.0.2.5", 24, 0x80) + address("192.0.2.6", 32, 0) + address("127.0.0.1", 8, 0x80)
+    data += address("fe80::1", 64, 0x80, socket.AF_INET6) + address("2001:db8::1", 64, 0x80, socket.AF_INET6)
+    assert parse_addresses(data, NAMES) == (
+        InterfaceAddress(interface="eth0", address="192.0.2.5/24"),
+        InterfaceAddress(interface="eth0", address="192.0.2.6/32", dynamic=True),
+        InterfaceAddress(interface="eth0", address="2001:db8::1/64"),
+    )
+
+
+def test_default_routes() -> None:
+    data = route("192.0.2.1", metric=100) + route("192.0.2.2", length=24) + route("192.0.2.3", table=255)
+    expected = (DefaultRoute(interface="eth0", gateway="192.0.2.1", metric=100),)
+    assert parse_default_routes(data, NAMES) == expected
+
+
+@pytest.mark.parametrize("cut", range(1, 60, 7))
+def test_a_torn_answer_ends_the_list(cut: int) -> None:
+    assert parse_addresses((address("192.0.2.5", 24, 0x80) * 2)[:-cut], NAMES) in (
+        (),
+        (InterfaceAddress(interface="eth0", address="192.0.2.5/24"),),
+    )
+
+
+def test_the_kernel_answers() -> None:
+    """The running kernel's own answers can be read: there is a loopback interface with its address."""
+    assert dump_netlink(RTM_GETADDR, socket.AF_INET)
+    assert dump_netlink(RTM_GETROUTE, socket.AF_INET)
+
+
+def test_interfaces_are_told_apart(tmp_path: Path) -> None:
+    files = {
+        "eth0": {"type": "1", "ifindex": "2", "address": "00:11:22:33:44:55", "addr_assign_type": "0", "device/x": ""},
+        "wlan0": {"type": "1", "ifindex": "3", "uevent": "DEVTYPE=wlan\nINTERFACE=wlan0\n", "operstate": "up"},
+        "wlan1": {"type": "1", "ifindex": "4", "wireless/x": "", "device/x": ""},
+        "eth0.5": {"type": "1", "ifindex": "5", "uevent": "DEVTYPE=vlan\n"},
+        "wwan0": {"type": "1", "ifindex": "6", "uevent": "DEVTYPE=wwan\n"},
+        "ppp0": {"type": "512", "ifindex": "7"},
+        "docker0": {"type": "1", "ifindex": "8", "uevent": "DEVTYPE=bridge\n"},
+        "veth1": {"type": "1", "ifindex": "9"},
+        "lo": {"type": "772", "ifindex": "1"},
+    }
+    for name, values in files.items():
+        for path, content in values.items():
+            file = tmp_path / "sys/class/net" / name / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content)
+    facts = read_network_facts(System(tmp_path), ask_ssid=lambda name: b"home" if name == "wlan0" else b"")
+    assert {interface.name: interface.kind for interface in facts.interfaces} == {
+        "eth0": InterfaceKind.ETHERNET,
+        "wlan0": InterfaceKind.WIFI,
+        "wlan1": InterfaceKind.WIFI,
+        "eth0.5": InterfaceKind.VLAN,
+        "wwan0": InterfaceKind.MODEM,
+        "ppp0": InterfaceKind.MODEM,
+        "docker0": InterfaceKind.BRIDGE,
+        "veth1": InterfaceKind.VIRTUAL,
+        "lo": InterfaceKind.LOOPBACK,
+    }
+    wlan0, eth0 = facts.find_interface("wlan0"), facts.find_interface("eth0")
+    assert wlan0 and wlan0.ssid == b"home" and wlan0.up
+    assert eth0 and eth0.mac_permanent
+
+
+def test_name_servers_behind_resolved(tmp_path: Path) -> None:
+    for path, server in (("etc/resolv.conf", "127.0.0.53"), ("run/systemd/resolve/resolv.conf", "192.0.2.53")):
+        file = tmp_path / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"# comment\nnameserver {server}\n")
+    assert read_network_facts(System(tmp_path)).name_servers == ("192.0.2.53",)

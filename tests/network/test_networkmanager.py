@@ -1,0 +1,109 @@
+"""NetworkManager's own keyfiles: kept as they are, but for what cannot work on the new system."""
+
+from __future__ import annotations
+
+import pytest
+
+from balena_migrate.network.model import Kind, Profile, Reading, Security
+from balena_migrate.network.sources.networkmanager import read
+from balena_migrate.network.writer import write_keyfile
+from tests.network.conftest import Device
+
+FOLDER = "/etc/NetworkManager/system-connections"
+WIFI = "[connection]\nid=a\ntype=wifi\n\n[wifi]\nssid=Net\n"
+PSK = WIFI + "\n[wifi-security]\nkey-mgmt=wpa-psk\n"
+
+
+def reading(device: Device, text: str | bytes) -> Reading:
+    device.put(f"{FOLDER}/a.nmconnection", text)
+    return read(device.system)
+
+
+def one(device: Device, text: str) -> Profile:
+    found = reading(device, text)
+    assert not found.problems
+    return found.profiles[0]
+
+
+def test_wifi(device: Device) -> None:
+    profile = one(device, PSK + "psk=\\spass phrase\n")
+    assert profile.wifi
+    assert (profile.wifi.ssid, profile.wifi.security, profile.wifi.secret) == (b"Net", Security.PSK, " pass phrase")
+
+
+def test_unknown_keys_are_kept(device: Device) -> None:
+    text = write_keyfile(one(device, WIFI + "powersave=2\n\n[proxy]\nmethod=1\n"), "resin-wifi-01").dump()
+    assert "powersave=2" in text and "[proxy]\nmethod=1" in text and "id=resin-wifi-01" in text
+
+
+def test_old_names_of_groups_and_types(device: Device) -> None:
+    profile = one(device, "[connection]\ntype=802-3-ethernet\n[802-3-ethernet]\nmac-address=0;17;34;51;68;85;\n")
+    assert (profile.kind, profile.mac) == (Kind.ETHERNET, "00:11:22:33:44:55")
+
+
+@pytest.mark.parametrize("name", [".hidden", "a~", "a.config", "a.ABC123", "cert.pem", "cert.DER"])
+def test_files_that_networkmanager_skips(device: Device, name: str) -> None:
+    device.put(f"{FOLDER}/{name}", PSK)
+    assert read(device.system) == Reading()
+
+
+def test_a_name_in_etc_hides_the_same_name_in_run(device: Device) -> None:
+    device.put("/run/NetworkManager/system-connections/a.nmconnection", WIFI.replace("Net", "Run"))
+    device.put("/run/NetworkManager/system-connections/b.nmconnection", WIFI.replace("Net", "Other"))
+    device.put("/run/NetworkManager/system-connections/c", WIFI)
+    device.put(f"{FOLDER}/a.nmconnection", WIFI)
+    assert [profile.name for profile in read(device.system).profiles] == ["Net", "Other"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (PSK + "psk-flags=1\n", "keyring"),
+        (PSK + "psk-flags=2\n", "asked for"),
+        (WIFI + "mode=ap\n", "access point"),
+        (WIFI + "mode=mesh\n", "mesh"),
+        ("[connection]\ntype=vpn\n", "VPN"),
+        ("[connection]\ntype=wifi-p2p\n", "P2P"),
+        ("[connection]\nid=a\n", "connection type"),
+        ("nonsense\n", "line 1"),
+        ("\ufeff[connection]\n", "line 1"),
+        ("[connection]\ntype=wifi\n; comment\n", "line 3"),
+        (b"[connection]\nid=\xff\n", "UTF-8"),
+        (b"[connection]\nid=\0\n", "NUL"),
+    ],
+)
+def test_what_cannot_be_carried_says_why(device: Device, text: str | bytes, words: str) -> None:
+    found = reading(device, text)
+    assert not found.profiles
+    assert words in found.problems[0].reason and found.problems[0].lost
+
+
+def test_a_secret_in_the_file_needs_no_agent(device: Device) -> None:
+    text = write_keyfile(one(device, PSK + "psk=passphrase\npsk-flags=1\n"), "a").dump()
+    assert "psk=passphrase" in text and "flags" not in text
+
+
+def test_users_and_vpns_of_the_old_system_are_left_behind(device: Device) -> None:
+    found = reading(device, WIFI.replace("id=a", "id=a\npermissions=user:joe:;\nsecondaries=1234;"))
+    assert "permissions" not in write_keyfile(found.profiles[0], "a").dump()
+    assert "VPN" in found.problems[0].reason and not found.problems[0].lost
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "{root}ca.pem",
+        "file://{root}ca.pem",
+        "ca.pem",
+        "data:;base64,SGVsbG8=",
+        "102;105;108;101;58;47;47;47;101;116;99;47;99;97;46;112;101;109;0;",
+    ],
+)
+def test_certificates_are_read(device: Device, value: str) -> None:
+    device.put("/etc/ca.pem", b"Hello")
+    device.put(f"{FOLDER}/ca.pem", b"Hello")
+    text = "[connection]\ntype=ethernet\n[802-1x]\neap=peap;\nidentity=i\npassword=p\nca-cert="
+    profile = one(device, text + value.format(root="/etc/") + "\n")
+    assert profile.eap and profile.eap.ca_cert and profile.eap.ca_cert.content == b"Hello"
+    written = write_keyfile(profile, "resin-ethernet-01")
+    assert written.text("802-1x", "ca-cert") == f"{FOLDER}/resin-ethernet-01-ca-cert.pem"

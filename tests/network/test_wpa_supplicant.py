@@ -1,0 +1,167 @@
+"""wpa_supplicant.conf, read by hostap's own rules."""
+
+from __future__ import annotations
+
+import pytest
+
+from balena_migrate.errors import NetworkConfigError
+from balena_migrate.network.model import Kind, Mode, Pmf, Profile, Reading, Security, Wifi
+from balena_migrate.network.sources.wpa_supplicant import parse_string, parse_wpa_supplicant, read
+from tests.network.conftest import Device
+
+KEY = "0123456789abcdef" * 4
+
+
+def networks(device: Device, *blocks: str, name: str = "wpa_supplicant.conf", head: str = "") -> Reading:
+    text = head + "".join(f"network={{\n{block}\n}}\n" for block in blocks)
+    device.put(f"/etc/wpa_supplicant/{name}", text)
+    return read(device.system)
+
+
+def one(device: Device, block: str, name: str = "wpa_supplicant.conf") -> Profile:
+    reading = networks(device, block, name=name)
+    assert not reading.problems
+    (profile,) = reading.profiles
+    return profile
+
+
+def wifi(device: Device, block: str) -> Wifi:
+    profile = one(device, block)
+    assert profile.wifi
+    return profile.wifi
+
+
+def refusal(device: Device, block: str) -> str:
+    reading = networks(device, block)
+    assert not reading.profiles
+    (problem,) = reading.problems
+    assert problem.lost
+    return problem.reason
+
+
+def test_passphrase(device: Device) -> None:
+    found = wifi(device, '  ssid="Net"\n\tpsk="pass phrase # 1"  # a comment')
+    assert found == Wifi(ssid=b"Net", security=Security.PSK, secret="pass phrase # 1")
+
+
+def test_comment_line_with_the_plain_passphrase_is_ignored(device: Device) -> None:
+    assert wifi(device, f'ssid="a"\n#psk="plaintext"\npsk={KEY}').secret == KEY
+
+
+def test_inner_quotes_and_backslashes_are_literal(device: Device) -> None:
+    found = wifi(device, 'ssid="a"b\\n"\npsk="x"y\\"zzz"')
+    assert (found.ssid, found.secret) == (b'a"b\\n', 'x"y\\"zzz')
+
+
+@pytest.mark.parametrize(
+    ("value", "data"),
+    [
+        ('"a b"', b"a b"),
+        ('""', b""),
+        ("00ff41", b"\x00\xffA"),
+        (r'P"\x41\102\n\\\"\e"', b'AB\n\\"\x1b'),
+        ('P"\\xc3\\xa9"', b"\xc3\xa9"),
+    ],
+)
+def test_string_forms(value: str, data: bytes) -> None:
+    assert parse_string(value) == data
+
+
+@pytest.mark.parametrize("value", ['"open', "xyz", "123", '"', 'P"'])
+def test_bad_strings_are_errors(value: str) -> None:
+    with pytest.raises(NetworkConfigError):
+        parse_string(value)
+
+
+@pytest.mark.parametrize(
+    ("block", "security"),
+    [
+        ("key_mgmt=NONE", Security.OPEN),
+        ('key_mgmt=NONE\nwep_key0="abcde"', Security.WEP),
+        ('psk="passphrase"', Security.PSK),
+        ('key_mgmt=WPA-PSK SAE\npsk="passphrase"', Security.PSK),
+        ('key_mgmt=SAE\npsk="passphrase"', Security.SAE),
+        ('key_mgmt=SAE\nsae_password="x"', Security.SAE),
+        ("key_mgmt=OWE", Security.OWE),
+        ('key_mgmt=WPA-EAP\neap=PEAP\nidentity="i"\npassword="p"', Security.EAP),
+        ('key_mgmt=IEEE8021X\neap=PEAP\nidentity="i"\npassword="p"', Security.DYNAMIC_WEP),
+    ],
+)
+def test_security(device: Device, block: str, security: Security) -> None:
+    assert wifi(device, f'ssid="a"\n{block}').security is security
+
+
+@pytest.mark.parametrize(
+    ("block", "words"),
+    [
+        ('ssid="a"\nmode=2\npsk="passphrase"', "access point"),
+        ('ssid="a"\ndisabled=2\npsk="passphrase"', "P2P"),
+        ('ssid="a"\npsk=ext:home', "external store"),
+        ('ssid="a"\nkey_mgmt=SAE\nsae_password=ext:home', "external store"),
+        ('ssid="a"\npsk=short', "64 hexadecimal digits"),
+        ('ssid="a"\npsk="open', "not closed"),
+        ('ssid="a"', "neither psk nor eap"),
+        ("key_mgmt=NONE", "no SSID"),
+        (f'ssid="a"\nkey_mgmt=SAE\npsk={KEY}', "passphrase"),
+        ('ssid="a"\nkey_mgmt=DPP', "not known"),
+        ('ssid="a"\nkey_mgmt=WPA-EAP\neap=TLS\nclient_cert="/none.pem"', "/none.pem"),
+        ('ssid="a"\nkey_mgmt=WPA-EAP\neap=TLS\nclient_cert="pkcs11:id=1"', "hardware token"),
+    ],
+)
+def test_what_cannot_be_carried_says_why(device: Device, block: str, words: str) -> None:
+    assert words in refusal(device, block)
+
+
+def test_one_bad_network_does_not_hide_the_others(device: Device) -> None:
+    reading = networks(device, 'ssid="a"\npsk="open', 'ssid="b"\nkey_mgmt=NONE')
+    assert [profile.name for profile in reading.profiles] == ["b"]
+    assert "line 1" in reading.problems[0].subject
+
+
+def test_interface_from_the_file_name(device: Device) -> None:
+    assert one(device, 'ssid="a"\nkey_mgmt=NONE', "wpa_supplicant-wlan1.conf").interface == "wlan1"
+
+
+def test_wired_8021x(device: Device) -> None:
+    block = 'key_mgmt=IEEE8021X\neap=PEAP\nidentity="i"\npassword="p"\nphase2="auth=MSCHAPV2"'
+    profile = one(device, block, "wpa_supplicant-wired-eth0.conf")
+    assert (profile.kind, profile.interface, profile.wifi) == (Kind.ETHERNET, "eth0", None)
+    assert profile.eap and profile.eap.inner == "mschapv2"
+
+
+def test_options(device: Device) -> None:
+    block = 'ssid="a"\npsk="passphrase"\nscan_ssid=1\npriority=7\ndisabled=1\nbssid=00:11:22:33:44:55\nieee80211w=2'
+    profile = one(device, block)
+    assert (profile.priority, profile.autoconnect) == (7, False)
+    assert profile.wifi and (profile.wifi.hidden, profile.wifi.bssid, profile.wifi.pmf) == (
+        True,
+        "00:11:22:33:44:55",
+        Pmf.REQUIRED,
+    )
+
+
+def test_ad_hoc(device: Device) -> None:
+    assert wifi(device, 'ssid="a"\nmode=1\nkey_mgmt=NONE').mode is Mode.ADHOC
+
+
+def test_country_and_blobs(device: Device) -> None:
+    blob = "blob-base64-ca={\nSGVs\nbG8=\n}\n"
+    block = 'ssid="a"\nkey_mgmt=WPA-EAP\neap=TTLS\nidentity="i"\npassword="p"\nca_cert="blob://ca"'
+    reading = networks(device, block, head=f"country=de\n{blob}")
+    eap = reading.profiles[0].eap
+    assert reading.country == "DE"
+    assert eap and eap.ca_cert and eap.ca_cert.content == b"Hello"
+
+
+def test_unknown_keys_are_named(device: Device) -> None:
+    reading = networks(device, 'ssid="a"\npsk="passphrase"\nwps_magic=1')
+    assert [(p.reason, p.lost) for p in reading.problems] == [("wps_magic is not carried over", False)]
+
+
+def test_block_that_is_not_closed_is_a_fault() -> None:
+    assert parse_wpa_supplicant('network={\nssid="a"\n').faults == ((1, "the network block is not closed"),)
+
+
+def test_secrets_stay_out_of_repr(device: Device) -> None:
+    reading = networks(device, 'ssid="a"\npsk="passphrase"', 'ssid="b"\nkey_mgmt=NONE\nwep_key0="abcde"')
+    assert "passphrase" not in repr(reading) and "abcde" not in repr(reading)
