@@ -57,6 +57,7 @@ class Config:
     config_json: str = ""
     untested: bool = False
     backup_volumes: tuple[str, ...] = ()
+    change_device_type: bool = False
 
     def in_home(self, name: str) -> str:
         """The absolute path of a file that a setting names: as it is, or in HOME_DIR."""
@@ -161,6 +162,7 @@ SETTINGS: tuple[Setting, ...] = tuple(
         ("CONFIG_JSON", str, "the fleet's config.json, a file in HOME_DIR or an absolute path"),
         ("UNTESTED", parse_flag, "go on where this system or device was never tested"),
         ("BACKUP_VOLUMES", parse_words, 'back up into volumes: "volume=/path ...", or a YAML file in HOME_DIR'),
+        ("CHANGE_DEVICE_TYPE", parse_flag, "write the image's device type into config.json"),
     )
 )
 
