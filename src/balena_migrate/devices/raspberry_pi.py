@@ -1,0 +1,18 @@
+"""Raspberry Pi 1, Zero, Zero W and Compute Module 1."""
+
+from __future__ import annotations
+
+from balena_migrate.devices import DeviceType
+from balena_migrate.devices._raspberrypi import is_board
+from balena_migrate.facts import Firmware
+from balena_migrate.pi_board import Model
+
+DEVICE_TYPE = DeviceType(
+    slug="raspberry-pi",
+    name="Raspberry Pi 1, Zero, Zero W and Compute Module 1",
+    matches=is_board(Model.A, Model.B, Model.A_PLUS, Model.B_PLUS, Model.CM1, Model.ZERO, Model.ZERO_W),
+    firmware=(Firmware.RASPBERRY_PI,),
+    aliases=("raspberrypi",),
+    image_tags=("raspberry-pi1",),
+    tested="",
+)

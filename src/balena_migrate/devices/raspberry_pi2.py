@@ -1,0 +1,17 @@
+"""Raspberry Pi 2."""
+
+from __future__ import annotations
+
+from balena_migrate.devices import DeviceType
+from balena_migrate.devices._raspberrypi import is_board
+from balena_migrate.facts import Firmware
+from balena_migrate.pi_board import Model
+
+DEVICE_TYPE = DeviceType(
+    slug="raspberry-pi2",
+    name="Raspberry Pi 2",
+    matches=is_board(Model.TWO_B),
+    firmware=(Firmware.RASPBERRY_PI,),
+    aliases=("raspberrypi2",),
+    tested="",
+)

@@ -1,0 +1,17 @@
+"""Raspberry Pi 3, 3+, 3A+ and Compute Module 3, with a 64-bit system."""
+
+from __future__ import annotations
+
+from balena_migrate.devices import DeviceType
+from balena_migrate.devices._raspberrypi import is_board
+from balena_migrate.facts import Firmware
+from balena_migrate.pi_board import Model
+
+DEVICE_TYPE = DeviceType(
+    slug="raspberrypi3-64",
+    name="Raspberry Pi 3, 3+, 3A+ and Compute Module 3, with a 64-bit system",
+    matches=is_board(Model.THREE_B, Model.THREE_B_PLUS, Model.THREE_A_PLUS, Model.CM3, Model.CM3_PLUS),
+    firmware=(Firmware.RASPBERRY_PI,),
+    aliases=("raspberry-pi3-64",),
+    tested="",
+)

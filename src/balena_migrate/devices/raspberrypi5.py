@@ -1,0 +1,16 @@
+"""Raspberry Pi 5, 500 and Compute Module 5."""
+
+from __future__ import annotations
+
+from balena_migrate.devices import DeviceType
+from balena_migrate.devices._raspberrypi import is_board
+from balena_migrate.facts import Firmware
+from balena_migrate.pi_board import Model
+
+DEVICE_TYPE = DeviceType(
+    slug="raspberrypi5",
+    name="Raspberry Pi 5, 500 and Compute Module 5",
+    matches=is_board(Model.FIVE, Model.FIVE_HUNDRED, Model.CM5, Model.CM5_LITE),
+    firmware=(Firmware.RASPBERRY_PI,),
+    tested="",
+)

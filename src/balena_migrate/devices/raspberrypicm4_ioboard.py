@@ -1,0 +1,16 @@
+"""Raspberry Pi Compute Module 4."""
+
+from __future__ import annotations
+
+from balena_migrate.devices import DeviceType
+from balena_migrate.devices._raspberrypi import is_board
+from balena_migrate.facts import Firmware
+from balena_migrate.pi_board import Model
+
+DEVICE_TYPE = DeviceType(
+    slug="raspberrypicm4-ioboard",
+    name="Raspberry Pi Compute Module 4",
+    matches=is_board(Model.CM4),
+    firmware=(Firmware.RASPBERRY_PI,),
+    tested="",
+)

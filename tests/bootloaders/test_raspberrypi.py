@@ -1,0 +1,222 @@
+"""The boot change on a Raspberry Pi: found wherever the boot partition is, certain, and taken back byte for byte."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from balena_migrate.actions import take_back
+from balena_migrate.bootloaders import find_boot_loader
+from balena_migrate.bootloaders.raspberrypi import BOOT_LOADER, FILES, OUR_CMDLINE, boot_mount
+from balena_migrate.checks import Severity
+from balena_migrate.config import Config
+from balena_migrate.devices import device_types_for, find_device_type
+from balena_migrate.facts import (
+    BlockDevice,
+    BootFacts,
+    DiskFacts,
+    Facts,
+    Firmware,
+    HardwareFacts,
+    MemoryFacts,
+    Mount,
+    OsFacts,
+)
+from balena_migrate.system import System
+
+CONFIG = Config(image_name="balena.img")
+CMDLINE = "console=tty1 root=PARTUUID=1-02 rootwait\n"
+
+
+def device(name: str, kind: str = "part", fstype: str = "", uuid: str = "") -> BlockDevice:
+    parents = () if kind == "disk" else (name.rstrip("0123456789").removesuffix("p") or name,)
+    parents = ("mmcblk0",) if name.startswith("mmcblk0p") else parents
+    return BlockDevice(
+        name=name, path=f"/dev/{name}", kind=kind, size_bytes=1 << 30, parents=parents, fstype=fstype, uuid=uuid
+    )
+
+
+DISKS = (
+    device("mmcblk0", "disk"),
+    device("mmcblk0p1", fstype="vfat", uuid="AAAA-0001"),
+    device("mmcblk0p2", fstype="ext4", uuid="root"),
+    device("mmcblk0p6", fstype="vfat", uuid="AAAA-0006"),
+    device("mmcblk0p7", fstype="ext4", uuid="root7"),
+    device("sda", "disk"),
+    device("sda1", fstype="vfat", uuid="AAAA-5DA1"),
+)
+
+
+def facts(
+    files: dict[str, str],
+    mounts: dict[str, str] | None = None,
+    options: tuple[str, ...] = ("rw",),
+    revision: str = "a02082",
+) -> Facts:
+    """A Raspberry Pi 3; `mounts` is mount point -> partition, all but the root are FAT."""
+    places = {"/": "mmcblk0p2", "/boot": "mmcblk0p1"} if mounts is None else mounts
+    return Facts(
+        os=OsFacts(id="raspbian", version_id="9"),
+        hardware=HardwareFacts(machine="aarch64", userland="armhf", model="Raspberry Pi x", revision=revision),
+        disks=DiskFacts(
+            devices=DISKS,
+            mounts=tuple(
+                Mount(
+                    source=f"/dev/{name}",
+                    mount_point=point,
+                    fstype="ext4" if point == "/" else "vfat",
+                    options=options if point != "/" else ("rw",),
+                )
+                for point, name in places.items()
+            ),
+        ),
+        boot=BootFacts(firmware=Firmware.RASPBERRY_PI, kernel_release="6.1", kernel_command_line="root=x", files=files),
+        memory=MemoryFacts(total_bytes=1 << 30, available_bytes=1 << 29),
+        programs={},
+        uid=0,
+    )
+
+
+def codes(found: Facts, severity: Severity) -> set[str]:
+    return {finding.code for finding in BOOT_LOADER.check(CONFIG, found) if finding.severity is severity}
+
+
+def test_the_firmware_is_the_boot_loader_of_every_raspberry_pi() -> None:
+    assert find_boot_loader(facts({})) is BOOT_LOADER
+
+
+@pytest.mark.parametrize(
+    ("mounts", "files", "folder"),
+    [
+        ({"/": "mmcblk0p2", "/boot": "mmcblk0p1"}, ["/boot/config.txt"], "/boot"),
+        ({"/": "mmcblk0p2", "/boot/firmware": "mmcblk0p1"}, ["/boot/firmware/config.txt"], "/boot/firmware"),
+        ({"/": "mmcblk0p7", "/mnt/r": "mmcblk0p1", "/boot": "mmcblk0p6"}, ["/boot/config.txt"], "/boot"),
+        (
+            {"/": "mmcblk0p2", "/media/usb": "sda1", "/flash": "mmcblk0p1"},
+            ["/media/usb/config.txt", "/flash/config.txt"],
+            "/flash",
+        ),
+    ],
+    ids=["old layout", "new layout", "NOOBS", "another disk has one too"],
+)
+def test_the_boot_partition_is_found_by_its_config_txt(mounts: dict[str, str], files: list[str], folder: str) -> None:
+    found = facts(dict.fromkeys(files, ""), mounts)
+    assert BOOT_LOADER.boot_folder(found) == folder
+    assert codes(found, Severity.BLOCKER) == set()
+
+
+def test_its_text_files_are_asked_for_and_no_file_with_a_password() -> None:
+    patterns = BOOT_LOADER.files(facts({}).disks)
+    assert "/boot/config.txt" in patterns
+    assert not any(Path(name).match(pattern) for name in ("userconf.txt", "wpa_supplicant.conf") for pattern in FILES)
+
+
+@pytest.mark.parametrize(
+    ("found", "code"),
+    [
+        (facts({"/boot/config.txt": ""}, revision="0100"), "pi-unknown"),
+        (facts({}), "pi-no-boot-partition"),
+        (facts({"/boot/config.txt": ""}, {"/": "mmcblk0p2"}), "pi-no-boot-partition"),
+        (facts({"/boot/config.txt": ""}, options=("ro",)), "pi-boot-read-only"),
+        (facts({"/boot/config.txt": "boot_ramdisk=1\n"}), "pi-boot-ramdisk"),
+        (facts({"/boot/config.txt": "[gpio4=1]\nboot_ramdisk=1\n"}), "pi-boot-ramdisk"),
+        (facts({"/boot/config.txt": "kernel=uboot_rpi_3.bin\n"}), "pi-other-loader"),
+        (facts({"/boot/config.txt": "[pi3]\nkernel=u-boot.bin\n"}), "pi-other-loader"),
+        (facts({"/boot/config.txt": "kernel=RPI_UEFI.fd\n"}), "pi-other-loader"),
+        (facts({"/boot/config.txt": "initramfs balena-migrate-initramfs\n"}), "pi-config-ours"),
+    ],
+)
+def test_what_stands_in_the_way_is_said(found: Facts, code: str) -> None:
+    assert codes(found, Severity.BLOCKER) == {code}
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("[gpio4=1]\nkernel=a\n", "pi-kernel-unclear"),
+        ("[gpio4=1]\ncmdline=a\n", "pi-cmdline-unclear"),
+        ("cmdline=a\n", "pi-cmdline-unclear"),
+        ("include gone.txt\n", "pi-include-missing"),
+    ],
+)
+def test_what_is_not_certain_but_does_not_matter_is_a_warning(text: str, code: str) -> None:
+    found = facts({"/boot/config.txt": text, "/boot/cmdline.txt": CMDLINE})
+    assert codes(found, Severity.BLOCKER) == set()
+    assert codes(found, Severity.WARNING) == {code}
+
+
+def write(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = root / name.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode("utf-8", "surrogateescape"))
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"config.txt": "kernel=a", "cmdline.txt": CMDLINE},
+        {"config.txt": "include usercfg.txt\r\n[pi4]\r\n", "usercfg.txt": "initramfs a\r\n", "cmdline.txt": CMDLINE},
+        {"config.txt": "\udcff\n\n", "cmdline.txt": "one\ntwo\n", OUR_CMDLINE: "left over"},
+    ],
+)
+def test_the_change_is_taken_back_byte_for_byte(tmp_path: Path, files: dict[str, str]) -> None:
+    """config.txt is written last and taken back first; all bytes and names are as before."""
+    named = {f"/boot/{name}": text for name, text in files.items()}
+    write(tmp_path, named)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "boot").iterdir()}
+    system = System(tmp_path)
+    actions = BOOT_LOADER.boot_actions(CONFIG, facts(named))
+    assert [action.path for action in actions][-1] == "/boot/config.txt"
+    records = [action.capture(system) for action in actions]
+    for action in actions:
+        action.apply(system)
+    assert (tmp_path / "boot/cmdline.txt").read_bytes() == before["cmdline.txt"]
+    assert (tmp_path / "boot/config.txt").read_bytes() != before["config.txt"]
+    for record in reversed(records):
+        take_back(system, record)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "boot").iterdir()} == before
+
+
+@pytest.mark.parametrize(("debug", "end"), [(False, "panic=30\n"), (True, "panic=30 debug\n")])
+def test_stage_2_gets_a_command_line_of_its_own(debug: bool, end: str) -> None:
+    found = facts({"/boot/config.txt": "cmdline=mine-cmd.txt\n", "/boot/mine-cmd.txt": CMDLINE})
+    actions = BOOT_LOADER.boot_actions(Config(image_name="x", debug=debug), found)
+    written = {action.path: action.content for action in actions}  # type: ignore[attr-defined]
+    assert written[f"/boot/{OUR_CMDLINE}"].decode() == CMDLINE.rstrip("\n") + " " + end
+    assert written["/boot/config.txt"].endswith(f"cmdline={OUR_CMDLINE}\n".encode())
+
+
+def test_a_second_fat_file_system_is_not_taken_for_the_boot_partition() -> None:
+    found = facts({"/boot/config.txt": ""}, {"/": "mmcblk0p2", "/media/usb": "sda1", "/boot": "mmcblk0p1"})
+    mount = boot_mount(found)
+    assert mount is not None
+    assert mount.source == "/dev/mmcblk0p1"
+
+
+@pytest.mark.parametrize(
+    ("revision", "slugs"),
+    [
+        ("000e", {"raspberry-pi"}),
+        ("9000c1", {"raspberry-pi"}),
+        ("a01041", {"raspberry-pi2"}),
+        ("a22042", {"raspberry-pi2"}),
+        ("a02082", {"raspberrypi3", "raspberrypi3-64"}),
+        ("9020e0", {"raspberrypi3", "raspberrypi3-64"}),
+        ("902120", {"raspberrypi0-2w-64"}),
+        ("c03111", {"raspberrypi4-64"}),
+        ("c03130", {"raspberrypi4-64", "raspberrypi400-64"}),
+        ("b03140", {"raspberrypi4-64", "raspberrypicm4-ioboard"}),
+        ("d04170", {"raspberrypi5"}),
+        ("0100", set()),
+    ],
+)
+def test_each_board_has_its_device_types(revision: str, slugs: set[str]) -> None:
+    """Whatever the user land: it is 32-bit here, under a 64-bit kernel."""
+    assert {device.slug for device in device_types_for(facts({}, revision=revision))} == slugs
+
+
+@pytest.mark.parametrize("tag", ["raspberrypi", "raspberrypi2", "raspberrypi3", "raspberrypi4-64", "raspberrypi5"])
+def test_the_names_of_images_are_known(tag: str) -> None:
+    assert find_device_type(tag) is not None
