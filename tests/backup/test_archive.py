@@ -200,8 +200,10 @@ def test_unreadable_and_vanished_files_are_told(tmp_path: Path, monkeypatch: pyt
             os.mkfifo(source / "swapped")
         return opened(path, flags, mode)
 
+    plan = plan_backup(config(tmp_path, backup_directories=(str(source),)), System("/"))
+    assert plan is not None
     monkeypatch.setattr(os, "open", moody)
-    _, result = back_up(tmp_path, config(tmp_path, backup_directories=(str(source),)))
+    result = make_backup(System("/"), plan, str(tmp_path / "out.tgz"), quiet)
     told = {Path(skipped.path).name: skipped.reason for skipped in result.skipped}
     assert told == {
         "gone": "No such file or directory",

@@ -51,8 +51,8 @@ def make_backup(system: System, plan: BackupPlan, destination_path: str, report:
     Until it is complete, what was at the path stays. Files that cannot be taken along are named in the result.
     Raises BackupError, after which nothing of the new archive is left.
     """
-    if plan.missing:
-        raise BackupError(f"there is no {plan.missing[0]}", hint=SETTINGS_HINT)
+    if plan.problems:
+        raise BackupError("; ".join(plan.problems), hint=SETTINGS_HINT)
     if plan.script:
         return _by_script(system, plan, destination_path)
     with _new_file(system.real(destination_path), destination_path) as file:

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from balena_migrate.backup.sample import Sampler
 from balena_migrate.backup.tree import BackupItem, Entry, Skipped, has_attributes, read_left_out, walk_all
 from balena_migrate.backup.volumes import parse_names, read_volumes
 from balena_migrate.config import Config
@@ -38,12 +39,15 @@ class BackupPlan:
     volumes: tuple[str, ...] = ()
     """The volumes that the supervisor is to make of it; none for a plain archive."""
     name_on_data: str
-    missing: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    """Why it cannot be made: what is named in the settings and is not there."""
     left_out: dict[str, str]
     """Path -> reason: what is not part of a backup although it lies in a folder that is."""
     file_count: int = 0
     archive_bytes: int = 0
     """The size of the archive before it is compressed; 0 where a script makes it."""
+    expected_bytes: int = 0
+    """About the size of the compressed archive, by samples of the files; at most archive_bytes. 0 for a script."""
     unpacked_bytes: int = 0
     """The space that the files take on a file system with blocks of 4 KiB."""
     skipped: tuple[Skipped, ...] = ()
@@ -63,9 +67,9 @@ def plan_backup(config: Config, system: System) -> BackupPlan | None:
     if config.backup_script:
         volumes = parse_names(config.backup_volumes)
         script = config.in_home(config.backup_script)
-        missing = () if system.is_file(script) else (script,)
+        problems = _script_problems(system, script)
         name = name_on_data(config.backup_file, bool(volumes))
-        return BackupPlan(script=script, volumes=volumes, name_on_data=name, missing=missing, left_out=left_out)
+        return BackupPlan(script=script, volumes=volumes, name_on_data=name, problems=problems, left_out=left_out)
     if config.backup_volumes:
         items = read_volumes(system, config.backup_volumes, config.in_home("."))
     else:
@@ -98,10 +102,11 @@ def plain_items(folders: tuple[str, ...]) -> tuple[BackupItem, ...]:
 def _counted(
     system: System, items: tuple[BackupItem, ...], for_supervisor: bool, file: str, reasons: dict[str, str]
 ) -> BackupPlan:
-    missing = tuple(item.source for item in items if not system.exists(item.source))
+    missing = [item.source for item in items if not system.exists(item.source)]
     left_out = read_left_out(system, reasons)
     files = archive_bytes = unpacked_bytes = attributes = skipped_count = 0
     skipped: list[Skipped] = []
+    sampler = Sampler()
     present = [item for item in items if item.source not in missing]
     for found in walk_all(system, present, left_out):
         if isinstance(found, Entry):
@@ -110,6 +115,7 @@ def _counted(
             archive_bytes += 2 * _RECORD_BYTES * (len(found.name) > 99)
             unpacked_bytes += round_up(found.content_bytes, _BLOCK_BYTES) + found.is_dir * _BLOCK_BYTES
             attributes += has_attributes(found.real)
+            sampler.add(found)
         else:
             skipped_count += 1
             skipped += [found] * (len(skipped) < SKIPPED_LIMIT)
@@ -117,15 +123,22 @@ def _counted(
         items=items,
         volumes=tuple(dict.fromkeys(item.name.split("/")[1] for item in items)) if for_supervisor else (),
         name_on_data=name_on_data(file, for_supervisor),
-        missing=missing,
+        problems=tuple(f"there is no {path!r}" for path in missing),
         left_out=reasons,
         file_count=files,
         archive_bytes=archive_bytes,
+        expected_bytes=min(archive_bytes, int(archive_bytes * sampler.ratio())),
         unpacked_bytes=unpacked_bytes,
         skipped=tuple(skipped),
         skipped_count=skipped_count,
         attributes_count=attributes,
     )
+
+
+def _script_problems(system: System, script: str) -> tuple[str, ...]:
+    if not system.is_file(script):
+        return (f"there is no {script!r}",)
+    return () if os.access(system.real(script), os.X_OK) else (f"{script!r} is not executable",)
 
 
 def round_up(count: int, unit: int) -> int:

@@ -25,7 +25,7 @@ from balena_migrate.system import System
 VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 """The names that the supervisor takes for a volume (balena-supervisor, src/types/basic.ts)."""
 
-_NODES_LIMIT = 100_000
+_DEPTH_LIMIT = 8
 
 
 def read_volumes(system: System, words: tuple[str, ...], home: str) -> tuple[BackupItem, ...]:
@@ -77,14 +77,13 @@ def parse_volumes(text: str, origin: str, system: System) -> tuple[BackupItem, .
 
 
 def _load(text: str) -> Any:
-    """The YAML of a small file; aliases are refused, since a few lines of them can stand for millions of values."""
+    """Aliases are refused, since a few lines of them can stand for millions of values; so is what nests without end."""
+    depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not taken")
-    try:
-        return yaml.safe_load(text)
-    except RecursionError:
-        raise yaml.YAMLError("nested too deeply") from None
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent) or depth > _DEPTH_LIMIT:
+            raise yaml.YAMLError("more than a list of volumes")
+    return yaml.safe_load(text)
 
 
 def _volume_name(name: Any, origin: str) -> str:

@@ -1,0 +1,184 @@
+"""Is the backup what its owner meant, is there room for it, and will the new system take it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from balena_migrate.backup import BackupPlan, BackupResult
+from balena_migrate.backup.plan import SUPERVISOR_NAME
+from balena_migrate.backup.supervisor import Restore, find_supervisor, restore
+from balena_migrate.backup.tree import Skipped
+from balena_migrate.checks import Finding, Severity
+from balena_migrate.config import Config
+
+MIB = 1 << 20
+NAMED = 5
+MARGIN = 1.25
+"""The samples may be that much off."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """Space in bytes; None where it is not known."""
+
+    home_free_bytes: int | None = None
+    """Free on the file system that holds HOME_DIR."""
+    data_free_bytes: int | None = None
+    """Free on resin-data as the image brings it: stage 2 copies the archive there."""
+    data_grown_bytes: int | None = None
+    """Free on resin-data when the new system has grown it over the rest of the disk: there it is unpacked."""
+
+
+def check(
+    plan: BackupPlan | None, config: Config, room: Room, *, os_version: str = "", managed: bool = True
+) -> Iterator[Finding]:
+    """All there is to say before the backup is made.
+
+    `os_version` is the image's ("2.15.1+rev2", "" for unknown); `managed` says whether the new system joins a fleet.
+    """
+    if plan is None:
+        yield _ok("backup-none", "no backup is made: BACKUP_DIRECTORIES, BACKUP_VOLUMES and BACKUP_SCRIPT are empty")
+        return
+    yield from _check_sources(plan, config)
+    yield from _check_name(plan, config)
+    if plan.volumes:
+        yield from _check_supervisor(config, os_version, managed)
+    if not plan.script:
+        yield from _check_room(plan, room)
+
+
+def check_result(result: BackupResult, plan: BackupPlan, room: Room) -> Iterator[Finding]:
+    """All there is to say once the backup is made and its size known."""
+    yield from _told(
+        "backup-skipped", result.skipped, result.skipped_count, "that are not in the backup as they should be"
+    )
+    size = f"the backup has {_mib(result.size_bytes)} MiB"
+    if room.data_free_bytes is not None and result.size_bytes > room.data_free_bytes:
+        yield _blocker("backup-too-large", f"{size}, resin-data {_mib(room.data_free_bytes)} MiB free", _SMALLER)
+    unpacked = plan.unpacked_bytes or result.archive_bytes
+    if plan.volumes:
+        yield from _check_unpacking(result.size_bytes, unpacked, room)
+
+
+_SMALLER = "leave folders out, or carry the data over another way"
+
+
+def _check_sources(plan: BackupPlan, config: Config) -> Iterator[Finding]:
+    for problem in plan.problems:
+        yield _blocker("backup-source", f"the backup cannot be made: {problem}", _SETTINGS)
+    if not plan.script and not plan.problems and plan.file_count == 0:
+        yield _blocker("backup-empty", "there is no file in the backup", _SETTINGS)
+    if (plan.script or plan.volumes) and config.backup_directories != Config().backup_directories:
+        used = "BACKUP_SCRIPT" if plan.script else "BACKUP_VOLUMES"
+        cause = f"BACKUP_DIRECTORIES is not backed up, because {used} is set"
+        yield _warning("backup-directories-unused", cause, "name the folders there, or leave one of the two out")
+    yield from _told("backup-skips", plan.skipped, plan.skipped_count, "that cannot be in the backup")
+    if plan.attributes_count:
+        cause = (
+            f"{plan.attributes_count} files have access lists, capabilities or other extended attributes, which the"
+            " restored files will not have"
+        )
+        yield _warning("backup-attributes", cause, "`getfattr -R -d -m - FOLDER` shows them")
+
+
+_SETTINGS = "correct BACKUP_DIRECTORIES, BACKUP_VOLUMES or BACKUP_SCRIPT"
+
+
+def _check_name(plan: BackupPlan, config: Config) -> Iterator[Finding]:
+    if plan.volumes:
+        names = ", ".join(plan.volumes)
+        cause = f"the backup will be {SUPERVISOR_NAME} on resin-data, of which the supervisor makes the volumes {names}"
+        remedy = "the fleet's release has to have volumes of these names; else the supervisor retries without end"
+        yield _warning("backup-volumes", cause, remedy)
+    elif config.backup_file == SUPERVISOR_NAME:
+        cause = (
+            f"the backup will be {plan.name_on_data} on resin-data: {SUPERVISOR_NAME} is the name under which the"
+            " supervisor takes a backup for volumes, and it would try without end to restore this one"
+        )
+        yield _ok("backup-renamed", cause)
+    else:
+        yield _ok(
+            "backup-plain", f"the backup will be {plan.name_on_data} on resin-data; nothing restores it by itself"
+        )
+
+
+def _check_supervisor(config: Config, os_version: str, managed: bool) -> Iterator[Finding]:
+    if not managed:
+        cause = "without a fleet the supervisor restores no backup; its file stays on resin-data"
+        yield _warning("backup-unmanaged", cause, "name the fleet's config.json in CONFIG_JSON")
+    version = find_supervisor(os_version, config.image_name)
+    if version is None:
+        yield _warning(
+            "backup-supervisor-unknown", "which supervisor the image holds, and what it restores, is not known"
+        )
+        return
+    name = ".".join(map(str, version)) if any(version) else "before 7.16.6"
+    outcome = restore(version)
+    newer = "use an image of balenaOS 2.44.0 or later"
+    if outcome is Restore.IGNORED:
+        cause = (
+            f"the image's supervisor ({name}) restores no backup: that began with 8.7.0; the file stays on resin-data"
+        )
+        yield _warning("backup-supervisor-old", cause, newer)
+    elif outcome is Restore.BROKEN:
+        cause = (
+            f"the image's supervisor ({name}) fails to restore any backup (9.18.4 to 10.3.3 do), and starts no"
+            " application before it has"
+        )
+        yield _blocker("backup-supervisor-broken", cause, f"{newer}, or use BACKUP_DIRECTORIES")
+    else:
+        yield _ok("backup-supervisor", f"the image's supervisor ({name} or later) restores volumes")
+
+
+def _check_room(plan: BackupPlan, room: Room) -> Iterator[Finding]:
+    about = f"{plan.file_count} files, {_mib(plan.archive_bytes)} MiB, compressed about {_mib(plan.expected_bytes)} MiB"
+    places = (
+        ("backup-no-room-home", "HOME_DIR", room.home_free_bytes),
+        ("backup-no-room-data", "resin-data", room.data_free_bytes),
+    )
+    for code, place, free in places:
+        if free is None or plan.archive_bytes <= free:
+            continue
+        cause = f"the backup has {about}; {place} has {_mib(free)} MiB free"
+        if plan.expected_bytes > free:
+            yield _blocker(code, cause, _SMALLER)
+        elif MARGIN * plan.expected_bytes > free:
+            yield _warning(code, cause, _SMALLER)
+    if plan.volumes:
+        yield from _check_unpacking(plan.expected_bytes, plan.unpacked_bytes, room)
+    yield _ok("backup-size", f"the backup has {about}")
+
+
+def _check_unpacking(size_bytes: int, unpacked_bytes: int, room: Room) -> Iterator[Finding]:
+    free = room.data_grown_bytes
+    if free is not None and size_bytes + unpacked_bytes > free:
+        cause = (
+            f"the supervisor needs {_mib(size_bytes)} (archive) + {_mib(unpacked_bytes)} (unpacked)"
+            f" = {_mib(size_bytes + unpacked_bytes)} MiB on resin-data, which will have {_mib(free)} MiB"
+        )
+        yield _blocker("backup-no-room-unpacked", cause, _SMALLER)
+
+
+def _told(code: str, skipped: tuple[Skipped, ...], count: int, what: str) -> Iterator[Finding]:
+    if not count:
+        return
+    named = "; ".join(f"{item.path!r}: {item.reason}" for item in skipped[:NAMED])
+    more = f"; and {count - NAMED} more" if count > NAMED else ""
+    yield _warning(code, f"files {what}: {count}: {named}{more}")
+
+
+def _mib(count: int) -> int:
+    return -(-count // MIB)
+
+
+def _ok(code: str, cause: str) -> Finding:
+    return Finding(code=code, severity=Severity.OK, cause=cause)
+
+
+def _warning(code: str, cause: str, remedy: str = "") -> Finding:
+    return Finding(code=code, severity=Severity.WARNING, cause=cause, remedy=remedy)
+
+
+def _blocker(code: str, cause: str, remedy: str) -> Finding:
+    return Finding(code=code, severity=Severity.BLOCKER, cause=cause, remedy=remedy)

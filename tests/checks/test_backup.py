@@ -1,0 +1,125 @@
+"""The findings about a backup."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from balena_migrate.backup import BackupPlan, BackupResult, Skipped
+from balena_migrate.checks import Finding, Severity
+from balena_migrate.checks.backup import Room, check, check_result
+from balena_migrate.config import Config
+
+MIB = 1 << 20
+PLAIN = BackupPlan(
+    name_on_data="migration-backup.tgz",
+    left_out={},
+    file_count=10,
+    archive_bytes=100 * MIB,
+    expected_bytes=40 * MIB,
+    unpacked_bytes=110 * MIB,
+)
+VOLUMES = replace(PLAIN, volumes=("data",), name_on_data="backup.tgz")
+RESULT = BackupResult(
+    path="/home/backup.tgz",
+    size_bytes=50 * MIB,
+    sha256="",
+    file_count=10,
+    archive_bytes=100 * MIB,
+    name_on_data="backup.tgz",
+)
+
+
+def codes(found: list[Finding]) -> dict[str, Severity]:
+    assert all(finding.remedy for finding in found if finding.severity is Severity.BLOCKER)
+    return {finding.code: finding.severity for finding in found}
+
+
+def plain(plan: BackupPlan | None = PLAIN, config: Config | None = None) -> dict[str, Severity]:
+    return codes(list(check(plan, config or Config(), Room(), os_version="2.15.1")))
+
+
+def test_the_default_is_said_to_be_renamed() -> None:
+    assert plain() == {"backup-renamed": Severity.OK, "backup-size": Severity.OK}
+
+
+def test_another_name_is_kept() -> None:
+    assert "backup-plain" in plain(config=Config(backup_file="mine.tgz"))
+
+
+def test_no_backup_is_said() -> None:
+    assert plain(None) == {"backup-none": Severity.OK}
+
+
+def test_problems_are_blockers() -> None:
+    assert plain(replace(PLAIN, problems=("there is no '/x'",)))["backup-source"] is Severity.BLOCKER
+    assert plain(replace(PLAIN, file_count=0))["backup-empty"] is Severity.BLOCKER
+
+
+@pytest.mark.parametrize("place", ["home_free_bytes", "data_free_bytes"])
+@pytest.mark.parametrize(
+    ("free_mib", "severity"),
+    [(100, None), (99, None), (51, None), (49, Severity.WARNING), (40, Severity.WARNING), (39, Severity.BLOCKER)],
+)
+def test_room_is_needed_for_what_the_samples_tell(place: str, free_mib: int, severity: Severity | None) -> None:
+    found = codes(list(check(PLAIN, Config(), Room(**{place: free_mib * MIB}))))
+    code = "backup-no-room-home" if place == "home_free_bytes" else "backup-no-room-data"
+    assert found.get(code) is severity
+
+
+def test_the_arithmetic_is_shown() -> None:
+    found = [f for f in check(VOLUMES, Config(), Room(data_grown_bytes=149 * MIB)) if f.severity is Severity.BLOCKER]
+    assert [f.cause for f in found] == [
+        "the supervisor needs 40 (archive) + 110 (unpacked) = 150 MiB on resin-data, which will have 149 MiB"
+    ]
+
+
+def test_a_plain_archive_is_not_unpacked() -> None:
+    assert "backup-no-room-unpacked" not in codes(list(check(PLAIN, Config(), Room(data_grown_bytes=50 * MIB))))
+
+
+@pytest.mark.parametrize(
+    ("os_version", "code", "severity"),
+    [
+        ("2.15.1+rev2", "backup-supervisor-old", Severity.WARNING),
+        ("2.31.5", "backup-supervisor", Severity.OK),
+        ("2.40.0", "backup-supervisor-broken", Severity.BLOCKER),
+        ("2.44.0", "backup-supervisor", Severity.OK),
+        ("", "backup-supervisor-unknown", Severity.WARNING),
+    ],
+)
+def test_what_the_supervisor_makes_of_volumes(os_version: str, code: str, severity: Severity) -> None:
+    assert codes(list(check(VOLUMES, Config(), Room(), os_version=os_version)))[code] is severity
+
+
+def test_without_a_fleet_nothing_is_restored() -> None:
+    found = check(VOLUMES, Config(), Room(), os_version="5.0.0", managed=False)
+    assert codes(list(found))["backup-unmanaged"] is Severity.WARNING
+
+
+def test_skipped_files_are_named_and_counted() -> None:
+    skipped = tuple(Skipped(path=f"/run/a\n{number}", reason="a FIFO") for number in range(7))
+    plan = replace(PLAIN, skipped=skipped, skipped_count=7)
+    (told,) = [f for f in check(plan, Config(), Room()) if f.code == "backup-skips"]
+    assert "7" in told.cause and "'/run/a\\n4': a FIFO; and 2 more" in told.cause
+
+
+def test_settings_that_are_not_used_are_told() -> None:
+    config = Config(backup_directories=("/srv",), backup_volumes=("data=/x",))
+    assert codes(list(check(VOLUMES, config, Room())))["backup-directories-unused"] is Severity.WARNING
+
+
+def test_attributes_are_told() -> None:
+    assert plain(replace(PLAIN, attributes_count=3))["backup-attributes"] is Severity.WARNING
+
+
+def test_the_made_archive_is_measured_again() -> None:
+    assert codes(list(check_result(RESULT, VOLUMES, Room(data_free_bytes=50 * MIB, data_grown_bytes=160 * MIB)))) == {}
+    found = codes(list(check_result(RESULT, VOLUMES, Room(data_free_bytes=49 * MIB, data_grown_bytes=159 * MIB))))
+    assert found == {"backup-too-large": Severity.BLOCKER, "backup-no-room-unpacked": Severity.BLOCKER}
+
+
+def test_what_was_skipped_while_making_it_is_told() -> None:
+    result = replace(RESULT, skipped=(Skipped(path="/x", reason="gone"),), skipped_count=1)
+    assert codes(list(check_result(result, PLAIN, Room()))) == {"backup-skipped": Severity.WARNING}
