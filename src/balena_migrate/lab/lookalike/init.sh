@@ -1,0 +1,142 @@
+#!/bin/sh
+# The whole system of a look-alike image: grow the data partition as balenaOS does at its first boot, then say over
+# the serial port what is on the disk, and switch the machine off. All names and texts in the report are base64:
+# no file name can break it.
+
+mark=balena-migrate-report
+
+fail() {
+    echo "look-alike: $*"
+    sync
+    poweroff -f
+}
+
+start() {
+    mount -t proc proc /proc
+    mount -t sysfs sysfs /sys
+    mount -t devtmpfs devtmpfs /dev 2>/dev/null
+    # Kernel messages would end up in the middle of the report.
+    echo 1 > /proc/sys/kernel/printk
+    exec < /dev/null > "/dev/$(serial_port)" 2>&1
+    echo "look-alike: started"
+    while read -r module; do
+        insmod "$module"
+    done < /modules.list
+}
+
+# balenaOS starts its kernel with console=null; then it is the first serial port that is there.
+serial_port() {
+    for word in $(cat /proc/cmdline); do
+        case "$word" in console=ttyS*|console=ttyAMA*) port=${word#console=} ;; esac
+    done
+    if [ -z "$port" ]; then
+        for name in ttyAMA0 ttyS0 ttyS1; do
+            [ -c "/dev/$name" ] && port=$name && break
+        done
+    fi
+    echo "${port%%,*}"
+}
+
+find_label() {
+    for _ in $(seq 300); do
+        device=$(findfs "LABEL=$1" 2>/dev/null) && echo "$device" && return
+        sleep 0.2
+    done
+    fail "there is no partition $1"
+}
+
+sysfs() { cat "/sys/class/block/${1#/dev/}/$2"; }
+
+grow() {
+    end=$(($(sysfs "$data" start) + $(sysfs "$data" size)))
+    free=$(($(sysfs "$disk" size) - end))
+    [ "$free" -gt 20480 ] || return 0
+    echo "look-alike: growing $data"
+    number=$(sysfs "$data" partition)
+    if sfdisk --dump "$disk" | grep -q '^label: gpt'; then
+        sfdisk --quiet --relocate gpt-bak-std "$disk"
+    elif [ "$number" -gt 4 ]; then
+        echo ', +' | sfdisk --quiet -N 4 "$disk"
+    fi
+    echo ', +' | sfdisk --quiet -N "$number" "$disk"
+    data=$(find_label resin-data)
+    e2fsck -f -p "$data"
+    resize2fs "$data"
+}
+
+text() { base64 | tr -d '\n'; }
+
+# Each partition that has a file system, while none is mounted; the status is what e2fsck found.
+describe_partitions() {
+    comma=
+    for label in resin-boot resin-rootA resin-rootB resin-state resin-data; do
+        device=$(find_label "$label")
+        status=0
+        [ "$label" = resin-boot ] || e2fsck -f -n "$device" > /dev/null 2>&1 || status=$?
+        printf '%s{"label":"%s","number":%d,"start_sector":%d,"sectors":%d,"check_status":%d}\n' "$comma" "$label" \
+            "$(sysfs "$device" partition)" "$(sysfs "$device" start)" "$(sysfs "$device" size)" "$status"
+        comma=,
+    done
+}
+
+# Called by find, with paths as arguments.
+describe_files() {
+    for path in "$@"; do
+        sum=$(sha256sum < "$path")
+        printf ',{"path":"%s","sha256":"%s",%s}\n' "$(printf %s "${path#./}" | text)" "${sum%% *}" \
+            "$(stat -c '"size":%s,"mode":"%a","uid":%u,"gid":%g' "$path")"
+    done
+}
+
+list_files() {
+    cd "$1" || fail "cannot list $1"
+    echo null
+    find . -type f -exec /init files {} +
+    cd /
+}
+
+report() {
+    cat << END
+{"format":1,
+"kernel":"$(uname -r | text)",
+"command_line":"$(text < /proc/cmdline)",
+"memory_bytes":$(($(awk '/^MemTotal:/ { print $2 }' /proc/meminfo) * 1024)),
+"seconds":$(cut -d ' ' -f 1 /proc/uptime),
+"data_sectors_before":$before,
+"disk_sectors":$(sysfs "$disk" size),
+"table":$(sfdisk --json "$disk"),
+"partitions":[$partitions],
+"config_json":"$(text < /boot/config.json)",
+"boot_files":[$(list_files /boot)],
+"data_files":[$(list_files /data)]}
+END
+}
+
+send() {
+    gzip -c /report.json | base64 > /report.txt
+    echo
+    echo "$mark begin $(wc -l < /report.txt) $(sha256sum < /report.json | cut -c 1-64)"
+    awk -v mark="$mark" '{ print mark, "line", NR, $0 }' /report.txt
+    echo "$mark end"
+}
+
+if [ "$1" = files ]; then
+    shift
+    describe_files "$@"
+    exit
+fi
+start
+data=$(find_label resin-data)
+disk=/dev/$(basename "$(readlink -f "/sys/class/block/${data#/dev/}/..")")
+before=$(sysfs "$data" size)
+grow
+partitions=$(describe_partitions)
+mkdir -p /boot /data
+mount -t vfat -o ro "$(find_label resin-boot)" /boot || fail "cannot mount resin-boot"
+mount -t ext4 -o ro,noload "$data" /data || fail "cannot mount resin-data"
+report > /report.json
+send
+umount /boot /data
+sync
+sleep 1
+poweroff -f
