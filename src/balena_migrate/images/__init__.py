@@ -1,0 +1,62 @@
+"""What is true of an image file: how it is packed, its partitions, and which balenaOS it holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from balena_migrate.images.formats import ImageFormat
+from balena_migrate.images.tables import Partition, PartitionTable
+
+
+class ImageKind(StrEnum):
+    """RAW is balenaOS itself; FLASHER is a system that installs it from a stick; UNKNOWN is no balenaOS image."""
+
+    RAW = "raw"
+    FLASHER = "flasher"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """Which balenaOS an image holds, by its boot partition; empty text where a file or field is missing."""
+
+    kind: ImageKind
+    label: str
+    """The boot partition's file system label: resin-boot, flash-boot ..."""
+    slug: str
+    """The device type, from device-type.json."""
+    aliases: tuple[str, ...]
+    arch: str
+    """balena's name of the architecture: rpi, armv7hf, aarch64, i386, amd64."""
+    machine: str
+    """Yocto's name of the machine."""
+    os_version: str
+    """VERSION of os-release ("2.15.1+rev2"); flasher images have no os-release in their boot partition."""
+    files: tuple[str, ...]
+    """All files of the boot partition."""
+    has_grub_cfg: bool
+    """/grub/grub.cfg, what GRUB for BIOS reads."""
+    has_bios_boot_code: bool
+    """GRUB's boot.img in sector 0 and, where the table is an MBR, a core.img behind it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """An image file that was read to its last byte and found well.
+
+    `size_bytes` is its size on the disk. `start_file` is a sparse file that holds the image's first MiB and its boot
+    partition, each at its place in the image; nothing else of the image is in it.
+    """
+
+    path: Path
+    format: ImageFormat
+    file_bytes: int
+    sha256: str
+    """Of the file as it is."""
+    size_bytes: int
+    table: PartitionTable
+    boot: Partition
+    start_file: Path
+    identity: Identity

@@ -1,0 +1,229 @@
+"""Composes the goal before it is written: puts files into a copy of the image's boot partition, checks the result, and
+gives what differs from the image.
+
+mtools writes the files; Fat, which shares no code with it, reads the result back.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from balena_migrate.bootfile import BootFile
+from balena_migrate.errors import CommandError, ImageError
+from balena_migrate.images import Image
+from balena_migrate.images.fat import ENTRY_BYTES, Fat
+from balena_migrate.images.patches import BLOCK_BYTES, Block, Patches
+from balena_migrate.images.read import partition_reader
+from balena_migrate.images.tables import HEAD_BYTES
+from balena_migrate.system import System
+
+NAME_LIMIT = 255
+_FORBIDDEN = set('"*/:<>?\\|')
+_DEVICE_NAMES = {"con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in range(1, 10))}
+_LONG_NAME_CHARACTERS = 13
+
+
+def compose(
+    image: Image, files: Sequence[BootFile], blocks: Sequence[Block], work_dir: Path, system: System
+) -> Patches:
+    """What has to be written in place of parts of the image, so that its boot partition holds `files` and the image
+    `blocks`; files that are there already are replaced.
+
+    It is checked that every file can be read back, that no other file changed and that the file system is consistent.
+    `blocks` lie in the first MiB or in the boot partition and need no alignment; the patches are aligned to 4 KiB.
+    `work_dir` has to be root's alone, since for a while a file in it holds what the files hold.
+    Raises ImageError where a name is none for FAT, there is no room, or a check fails.
+    """
+    for file in files:
+        check_path(file.path)
+    _check_blocks(image, blocks)
+    composed_file = work_dir / f"{image.start_file.name}.composed"
+    try:
+        _copy_private(image.start_file, composed_file)
+        with composed_file.open("r+b") as composed, image.start_file.open("rb") as original:
+            before = Fat(partition_reader(original, image.boot))
+            _check_places(before, files)
+            _check_room(before, files)
+            _put_files(system, composed_file, image.boot.start_bytes, before, files)
+            after = Fat(partition_reader(composed, image.boot))
+            _check_result(before, after, files)
+            _put_blocks(composed, blocks)
+            return Patches(size_bytes=image.size_bytes, blocks=tuple(_difference(image, original, composed)))
+    finally:
+        composed_file.unlink(missing_ok=True)
+
+
+def check_path(path: str) -> None:
+    """Raises ImageError where FAT or Linux's vfat would not take the path as it is."""
+    for name in path.split("/"):
+        stem = name.split(".")[0].lower()
+        printable = name.isascii() and name.isprintable() and not set(name) & _FORBIDDEN
+        if not name or not printable or len(name) > NAME_LIMIT or name[-1] in ". " or name[0] == " ":
+            raise ImageError(f"{path!r} is no name for a file in the boot partition, which is FAT")
+        if stem in _DEVICE_NAMES:
+            raise ImageError(f"{path!r} is no name for a file in the boot partition: {stem} is reserved")
+
+
+def _check_places(fat: Fat, files: Sequence[BootFile]) -> None:
+    """Raises ImageError where a folder is where a file shall be, or a file where a folder shall be."""
+    for file in files:
+        for path in (PurePosixPath(file.path), *PurePosixPath(file.path).parents[:-1]):
+            entry = fat.find(str(path))
+            if entry is not None and entry.is_folder == (str(path) == file.path):
+                kind = "folder" if entry.is_folder else "file"
+                raise ImageError(f"{file.path} cannot be put into the boot partition: {path} is a {kind} there")
+
+
+def _check_blocks(image: Image, blocks: Sequence[Block]) -> None:
+    for block in blocks:
+        inside = any(start <= block.offset_bytes and block.end_bytes <= end for start, end in _ranges(image))
+        if not inside:
+            raise ImageError(
+                f"a block at byte {block.offset_bytes} is neither in the first MiB nor in the boot partition"
+            )
+
+
+def _ranges(image: Image) -> tuple[tuple[int, int], ...]:
+    """What Image.start_file holds of the image, from where to where."""
+    head_end = min(HEAD_BYTES, image.size_bytes)
+    if image.boot.start_bytes <= head_end:
+        return ((0, max(head_end, image.boot.end_bytes)),)
+    return (0, head_end), (image.boot.start_bytes, image.boot.end_bytes)
+
+
+def _copy_private(source: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as copy, source.open("rb") as original:
+        shutil.copyfileobj(original, copy, HEAD_BYTES)
+
+
+# Room ---------------------------------------------------------------------------------------------------------------
+
+
+def _check_room(fat: Fat, files: Sequence[BootFile]) -> None:
+    """Raises ImageError where the files do not fit: counted for the worst case, before anything is written."""
+    size = fat.geometry.cluster_bytes
+    folders = _new_folders(fat, files)
+    needed = sum(_clusters(len(file.content), size) for file in files)
+    needed += sum(1 + _clusters(_slots(folder), size) for folder in folders)
+    # A folder may grow by what its new names take.
+    needed += sum(_clusters(_slots(file.path) + ENTRY_BYTES, size) for file in files if not fat.find(file.path))
+    freed = sum(len(entry.chain) for file in files if (entry := fat.find(file.path)))
+    free = fat.free_clusters + freed
+    if needed > free:
+        raise ImageError(
+            f"its boot partition has {free * size} bytes free, and the files need {needed * size}",
+            hint="leave out some of the network files",
+        )
+    root_slots = sum(_slots(path) // ENTRY_BYTES for path in _new_in_root(fat, files, folders))
+    if not fat.geometry.is_fat32 and root_slots > fat.free_root_slots:
+        raise ImageError(f"the root folder of its boot partition has no room for {root_slots} more entries")
+
+
+def _clusters(size_bytes: int, cluster_bytes: int) -> int:
+    return -(-size_bytes // cluster_bytes)
+
+
+def _slots(path: str) -> int:
+    """The bytes that the entries of a name take in its folder: a short one, and a long one of 13 characters each."""
+    return (1 + _clusters(len(PurePosixPath(path).name), _LONG_NAME_CHARACTERS)) * ENTRY_BYTES
+
+
+def _new_folders(fat: Fat, files: Iterable[BootFile]) -> tuple[str, ...]:
+    """The folders that have to be made, each after the one that holds it."""
+    wanted = {str(folder) for file in files for folder in PurePosixPath(file.path).parents} - {"."}
+    return tuple(sorted(folder for folder in wanted if fat.find(folder) is None))
+
+
+def _new_in_root(fat: Fat, files: Iterable[BootFile], folders: Iterable[str]) -> tuple[str, ...]:
+    paths = [*folders, *(file.path for file in files if fat.find(file.path) is None)]
+    return tuple(path for path in paths if "/" not in path)
+
+
+# Writing ------------------------------------------------------------------------------------------------------------
+
+
+def _put_files(system: System, file: Path, offset: int, before: Fat, files: Sequence[BootFile]) -> None:
+    drive = f"{file}@@{offset}"
+    for folder in _new_folders(before, files):
+        _mtools(system, ["mmd", "-i", drive, f"::/{folder}"])
+    for item in files:
+        _mtools(system, ["mcopy", "-o", "-i", drive, "-", f"::/{item.path}"], item.content)
+
+
+def _mtools(system: System, argv: Sequence[str], data: bytes = b"") -> None:
+    """Runs one of mtools' programs without the user's configuration, and without its check that a file system has a
+    whole number of tracks, which mkfs.fat does not care for."""
+    program = system.programs.get(argv[0], (argv[0],))
+    environment = ["MTOOLSRC=/dev/null", "MTOOLS_SKIP_CHECK=1"]
+    try:
+        system.run(["env", *environment, *program, *argv[1:]], data=data)
+    except CommandError as error:
+        raise ImageError(f"{argv[-1].removeprefix('::')} cannot be put into the boot partition: {error}") from None
+
+
+def _put_blocks(composed: BinaryIO, blocks: Sequence[Block]) -> None:
+    for block in blocks:
+        composed.seek(block.offset_bytes)
+        composed.write(block.content)
+    composed.flush()
+
+
+# Checks -------------------------------------------------------------------------------------------------------------
+
+
+def _check_result(before: Fat, after: Fat, files: Sequence[BootFile]) -> None:
+    """Raises ImageError unless the files are in it, all others are as they were, and the file system is consistent."""
+    after.check()
+    wanted = {file.path.lower(): file for file in files}
+    for file in wanted.values():
+        entry = after.find(file.path)
+        if entry is None or entry.is_folder or after.read_file(file.path) != file.content:
+            raise ImageError(f"{file.path} in the composed boot partition is not what was put there")
+    for entry in before.entries:
+        if entry.path.lower() not in wanted and not _is_same(before, after, entry.path):
+            raise ImageError(f"{entry.path} in the composed boot partition changed")
+    expected = {path.lower() for path in before.files} | set(wanted)
+    if {path.lower() for path in after.files} != expected or after.label != before.label:
+        raise ImageError("the composed boot partition holds what it should not")
+
+
+def _is_same(before: Fat, after: Fat, path: str) -> bool:
+    old, new = before.find(path), after.find(path)
+    if old is None or new is None or old.is_folder != new.is_folder:
+        return False
+    return old.is_folder or before.read_file(path) == after.read_file(path)
+
+
+def _difference(image: Image, original: BinaryIO, composed: BinaryIO) -> Iterator[Block]:
+    """The 4 KiB blocks in which the two files differ, neighbours joined."""
+    start, content = 0, bytearray()
+    for offset, length in _blocks(image):
+        old = os.pread(original.fileno(), length, offset)
+        new = os.pread(composed.fileno(), length, offset)
+        if old == new:
+            continue
+        if content and start + len(content) == offset:
+            content += new
+            continue
+        if content:
+            yield Block(offset_bytes=start, content=bytes(content))
+        start, content = offset, bytearray(new)
+    if content:
+        yield Block(offset_bytes=start, content=bytes(content))
+
+
+def _blocks(image: Image) -> Iterator[tuple[int, int]]:
+    """Offset and length of each aligned block; the first and the last of a range may be parts of one, since what lies
+    around the range is not known."""
+    for start, end in _ranges(image):
+        offset = start
+        while offset < end:
+            following = min(end, offset - offset % BLOCK_BYTES + BLOCK_BYTES)
+            yield offset, following - offset
+            offset = following

@@ -1,0 +1,128 @@
+"""What is written in place of parts of the image: blocks, and the file that carries them to stage 2.
+
+Standard library only: stage 2 imports this too. The file, all numbers little-endian:
+
+    magic (8 bytes), format number (4), number of blocks (4), size of the image (8)
+    for each block: its offset in the image (8), its length (4), its bytes
+    SHA-256 of all that stands before (32)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from balena_migrate.errors import FileError, ImageError
+
+MAGIC = b"BMPATCH\0"
+FORMAT = 1
+BLOCK_BYTES = 4096
+FILE_LIMIT_BYTES = 64 << 20
+"""Patches are held in memory; what stage 1 composes has a few hundred KiB."""
+
+_HEADER = struct.Struct("<8sIIQ")
+_BLOCK = struct.Struct("<QI")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Bytes at an offset in the image. They may be secret and are kept out of repr()."""
+
+    offset_bytes: int
+    content: bytes = field(repr=False)
+
+    @property
+    def end_bytes(self) -> int:
+        """The first byte behind it."""
+        return self.offset_bytes + len(self.content)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patches:
+    """Blocks in the order of their offsets, none over another, all inside of an image of `size_bytes`.
+
+    Raises ImageError where that does not hold.
+    """
+
+    size_bytes: int
+    blocks: tuple[Block, ...]
+
+    def __post_init__(self) -> None:
+        for block, following in itertools.pairwise(self.blocks):
+            if following.offset_bytes < block.end_bytes:
+                raise ImageError(f"two patches overlap at byte {following.offset_bytes} of the image")
+        if self.blocks and self.blocks[-1].end_bytes > self.size_bytes:
+            raise ImageError(f"a patch leads out of the image, to byte {self.blocks[-1].end_bytes}")
+
+    def apply(self, offset: int, chunk: bytes) -> bytes:
+        """The chunk of the image at `offset` with the patches in it; the same object where there is none."""
+        end = offset + len(chunk)
+        touching = [block for block in self.blocks if block.offset_bytes < end and block.end_bytes > offset]
+        if not touching:
+            return chunk
+        patched = bytearray(chunk)
+        for block in touching:
+            first, last = max(offset, block.offset_bytes), min(end, block.end_bytes)
+            start = first - block.offset_bytes
+            patched[first - offset : last - offset] = block.content[start : start + last - first]
+        return bytes(patched)
+
+
+def write_patches(patches: Patches, path: Path) -> None:
+    """The file holds the patches and is on the disk; only root may read it, since they hold secrets.
+
+    Raises FileError.
+    """
+    parts = [_HEADER.pack(MAGIC, FORMAT, len(patches.blocks), patches.size_bytes)]
+    for block in patches.blocks:
+        parts += [_BLOCK.pack(block.offset_bytes, len(block.content)), block.content]
+    content = b"".join(parts)
+    try:
+        path.unlink(missing_ok=True)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(content + hashlib.sha256(content).digest())
+            file.flush()
+            os.fsync(fd)
+    except OSError as error:
+        raise FileError(path, os.strerror(error.errno or 0)) from None
+
+
+def read_patches(path: Path) -> Patches:
+    """The patches in a file that write_patches() wrote. Raises FileError where it is missing or damaged."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(FILE_LIMIT_BYTES + 1)
+    except OSError as error:
+        raise FileError(path, os.strerror(error.errno or 0)) from None
+    try:
+        return _parse_patches(raw)
+    except (ValueError, struct.error) as error:
+        raise FileError(path, f"is no whole file of patches: {error}") from None
+    except ImageError as error:
+        raise FileError(path, error.message) from None
+
+
+def _parse_patches(raw: bytes) -> Patches:
+    content, digest = raw[:-32], raw[-32:]
+    magic, number, count, size_bytes = _HEADER.unpack_from(content)
+    if magic != MAGIC:
+        raise ValueError("it does not begin as one")
+    if number != FORMAT:
+        raise ValueError(f"it has the format {number}, and this version reads {FORMAT}")
+    if hashlib.sha256(content).digest() != digest:
+        raise ValueError("its checksum is wrong")
+    blocks = []
+    position = _HEADER.size
+    for _ in range(count):
+        offset, length = _BLOCK.unpack_from(content, position)
+        position += _BLOCK.size
+        blocks.append(Block(offset_bytes=offset, content=content[position : position + length]))
+        position += length
+    if position != len(content):
+        raise ValueError("its length is wrong")
+    return Patches(size_bytes=size_bytes, blocks=tuple(blocks))

@@ -1,0 +1,1 @@
+"""What runs in the initramfs: straight-line code, standard library only."""

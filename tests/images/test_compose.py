@@ -1,0 +1,143 @@
+"""The composed boot partition, read back with mtools and checked with fsck.fat: neither shares code with our reader."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from balena_migrate.bootfile import BootFile
+from balena_migrate.errors import ImageError
+from balena_migrate.images import Image
+from balena_migrate.images.compose import check_path, compose
+from balena_migrate.images.patches import Block, Patches
+from balena_migrate.images.read import read_image
+from balena_migrate.system import System
+from tests.images.build import BOOT_FILES, BOOT_START, boot_sectors, make_image
+
+pytestmark = pytest.mark.processes
+
+FILES = [
+    BootFile(path="config.json", content=b'{"apiKey": "0123"}' * 100),
+    BootFile(path="system-connections/resin-wifi-01", content=b"[wifi]\nssid=Home\n"),
+    BootFile(path="new folder/inner/a [long] name with blanks.cfg", content=b"x" * 5000),
+    BootFile(path="empty", content=b""),
+]
+
+
+def read(folder: Path, raw: bytes | bytearray) -> Image:
+    path = folder / "image"
+    path.write_bytes(raw)
+    return read_image(path, folder, lambda done, total: None)
+
+
+def composed(image: Image, patches: Patches) -> bytes:
+    return patches.apply(0, image.path.read_bytes())
+
+
+def mtype(partition: Path, name: str) -> bytes:
+    return subprocess.run(["mtype", "-i", partition, f"::{name}"], check=True, capture_output=True).stdout
+
+
+@pytest.mark.parametrize("bits", [16, 32])
+def test_the_files_are_in_the_boot_partition_and_nothing_else_changed(tmp_path: Path, bits: int) -> None:
+    raw = make_image(tmp_path, bits=bits)
+    image = read(tmp_path, raw)
+    result = composed(image, compose(image, FILES, [], tmp_path, System()))
+
+    boot = slice(BOOT_START * 512, (BOOT_START + boot_sectors(bits)) * 512)
+    assert result[: boot.start] == raw[: boot.start]
+    assert result[boot.stop :] == raw[boot.stop :]
+    partition = tmp_path / "partition"
+    partition.write_bytes(result[boot])
+    subprocess.run(["fsck.fat", "-n", partition], check=True, capture_output=True)
+    for file in FILES:
+        assert mtype(partition, file.path.replace("[", "\\[")) == file.content
+    for name in set(BOOT_FILES) - {"config.json"}:
+        assert mtype(partition, name) == BOOT_FILES[name]
+
+
+def test_the_composed_image_reads_as_an_image(tmp_path: Path) -> None:
+    image = read(tmp_path, make_image(tmp_path))
+    result = read(tmp_path, composed(image, compose(image, FILES, [], tmp_path, System())))
+    assert set(result.identity.files) == {*BOOT_FILES, *(file.path for file in FILES)}
+
+
+def test_patches_are_aligned_and_few(tmp_path: Path) -> None:
+    image = read(tmp_path, make_image(tmp_path))
+    patches = compose(image, FILES, [Block(offset_bytes=100, content=b"x")], tmp_path, System())
+    assert all(block.offset_bytes % 4096 == 0 == len(block.content) % 4096 for block in patches.blocks)
+    assert sum(len(block.content) for block in patches.blocks) < 100_000
+
+
+def test_raw_blocks_keep_the_table_around_them(tmp_path: Path) -> None:
+    raw = make_image(tmp_path)
+    image = read(tmp_path, raw)
+    blocks = [Block(offset_bytes=0, content=b"b" * 440), Block(offset_bytes=512, content=b"c" * 30_000)]
+    result = composed(image, compose(image, [], blocks, tmp_path, System()))
+    assert result[:440] == b"b" * 440
+    assert result[512:30512] == b"c" * 30_000
+    assert result[440:512] == raw[440:512]
+    assert result[30512:] == raw[30512:]
+
+
+def test_a_block_outside_of_the_first_mib_and_the_boot_partition(tmp_path: Path) -> None:
+    image = read(tmp_path, make_image(tmp_path))
+    with pytest.raises(ImageError, match="neither in the first MiB"):
+        compose(image, [], [Block(offset_bytes=18432 * 512, content=b"x")], tmp_path, System())
+
+
+def test_nothing_secret_stays_in_the_work_folder(tmp_path: Path) -> None:
+    image = read(tmp_path, make_image(tmp_path))
+    before = set(tmp_path.iterdir())
+    compose(image, FILES, [], tmp_path, System())
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_too_little_room_is_found_before_anything_is_written(tmp_path: Path) -> None:
+    image = read(tmp_path, make_image(tmp_path))
+    untouched = System(runner=lambda argv, data, timeout_s: pytest.fail("started a program"))
+    with pytest.raises(ImageError, match="bytes free, and the files need"):
+        compose(image, [BootFile(path="big", content=bytes(9 << 20))], [], tmp_path, untouched)
+
+
+def test_a_file_may_take_the_room_of_the_one_that_it_replaces(tmp_path: Path) -> None:
+    image = read(tmp_path, make_image(tmp_path, {**BOOT_FILES, "big": bytes(6 << 20)}))
+    compose(image, [BootFile(path="big", content=b"x" * (7 << 20))], [], tmp_path, System())
+
+
+def test_a_full_root_folder_of_fat16(tmp_path: Path) -> None:
+    """It has 512 entries and cannot grow."""
+    image = read(tmp_path, make_image(tmp_path, {**BOOT_FILES, **{f"F{i}": b"" for i in range(495)}}))
+    files = [BootFile(path=f"a-name-that-takes-four-entries-{i}", content=b"") for i in range(5)]
+    with pytest.raises(ImageError, match="no room for 20 more entries"):
+        compose(image, files, [], tmp_path, System())
+
+
+def test_a_folder_that_grows(tmp_path: Path) -> None:
+    image = read(tmp_path, make_image(tmp_path))
+    files = [BootFile(path=f"system-connections/resin-wifi-{i:02}", content=b"w" * i) for i in range(40)]
+    compose(image, files, [], tmp_path, System())
+
+
+@pytest.mark.parametrize("path", ["overlays", "config.json/file"])
+def test_a_folder_in_the_place_of_a_file_and_the_other_way_round(tmp_path: Path, path: str) -> None:
+    image = read(tmp_path, make_image(tmp_path))
+    with pytest.raises(ImageError, match="cannot be put"):
+        compose(image, [BootFile(path=path, content=b"")], [], tmp_path, System())
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "/a", "a//b", "../a", "a/..", "a?", "a:b", 'a"b', "a.", "a ", " a", "a\n", "ä", "con", "aux.txt", "a" * 256],
+)
+def test_names_that_fat_does_not_take(path: str) -> None:
+    with pytest.raises(ImageError):
+        check_path(path)
+
+
+def test_mtools_without_a_working_program(tmp_path: Path) -> None:
+    image = read(tmp_path, make_image(tmp_path))
+    with pytest.raises(ImageError, match=r"config\.json cannot be put"):
+        compose(image, FILES[:1], [], tmp_path, System(programs={"mcopy": ("/bin/false",)}))

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from balena_migrate.errors import FileError, ImageError
+from balena_migrate.images.patches import Block, Patches, read_patches, write_patches
+
+PATCHES = Patches(
+    size_bytes=100_000,
+    blocks=(
+        Block(offset_bytes=0, content=b"boot"),
+        Block(offset_bytes=4096, content=b"secret" * 1000),
+        Block(offset_bytes=99_999, content=b"!"),
+    ),
+)
+
+
+def test_patches_come_back_as_they_were(tmp_path: Path) -> None:
+    write_patches(PATCHES, tmp_path / "patches")
+    assert read_patches(tmp_path / "patches") == PATCHES
+
+
+def test_only_root_may_read_the_file_also_where_there_was_one(tmp_path: Path) -> None:
+    path = tmp_path / "patches"
+    path.write_text("old")
+    path.chmod(0o644)
+    write_patches(PATCHES, path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_the_content_is_not_in_repr() -> None:
+    assert "secret" not in repr(PATCHES)
+
+
+@given(st.integers(0, 5000), st.integers(1, 255))
+def test_any_changed_byte_is_noticed(tmp_path_factory: pytest.TempPathFactory, place: int, mask: int) -> None:
+    path = tmp_path_factory.mktemp("patches") / "patches"
+    write_patches(PATCHES, path)
+    raw = bytearray(path.read_bytes())
+    raw[place] ^= mask
+    path.write_bytes(raw)
+    with pytest.raises(FileError):
+        read_patches(path)
+
+
+@pytest.mark.parametrize("length", [0, 7, 31, 33, 60, 6000])
+def test_a_file_that_is_cut_short(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "patches"
+    write_patches(PATCHES, path)
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(FileError, match="no whole file of patches"):
+        read_patches(path)
+
+
+def test_blocks_may_not_overlap_nor_lead_out_of_the_image() -> None:
+    with pytest.raises(ImageError, match="overlap"):
+        Patches(size_bytes=99, blocks=(Block(offset_bytes=0, content=b"aa"), Block(offset_bytes=1, content=b"b")))
+    with pytest.raises(ImageError, match="leads out"):
+        Patches(size_bytes=99, blocks=(Block(offset_bytes=98, content=b"aa"),))
+
+
+@given(
+    st.binary(min_size=1, max_size=200),
+    st.lists(st.tuples(st.integers(0, 30), st.binary(min_size=1, max_size=30)), max_size=5),
+    st.integers(1, 64),
+)
+def test_patches_in_chunks_are_the_patches_in_the_whole(
+    image: bytes, gaps: list[tuple[int, bytes]], chunk_bytes: int
+) -> None:
+    """However the image is cut into chunks, the result is the image with all blocks written into it."""
+    expected = bytearray(image)
+    blocks: list[Block] = []
+    position = 0
+    for gap, content in gaps:
+        if position + gap + len(content) <= len(image):
+            blocks.append(Block(offset_bytes=position + gap, content=content))
+            expected[position + gap : position + gap + len(content)] = content
+            position += gap + len(content)
+    patches = Patches(size_bytes=len(image), blocks=tuple(blocks))
+    pieces = [patches.apply(i, image[i : i + chunk_bytes]) for i in range(0, len(image), chunk_bytes)]
+    assert b"".join(pieces) == expected

@@ -1,0 +1,180 @@
+"""The flash engine on loop devices: real block devices with the kernel's locks, caches and partitions."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from balena_migrate.errors import DiskError
+from balena_migrate.images.formats import ImageFormat
+from balena_migrate.images.patches import Block, Patches
+from balena_migrate.stage2 import target
+from balena_migrate.stage2.flash import FlashResult, flash
+from balena_migrate.stage2.target import find_users, open_disk, reread_partitions
+from tests.images.build import mbr_image
+
+pytestmark = [
+    pytest.mark.loop,
+    pytest.mark.skipif(os.geteuid() != 0 or not Path("/dev/loop-control").exists(), reason="needs root and loop"),
+]
+
+MIB = 1 << 20
+IMAGE = bytes(mbr_image()) + random.Random(2).randbytes(5 * MIB + 512)
+PATCHES = Patches(size_bytes=len(IMAGE), blocks=(Block(offset_bytes=3 * MIB, content=b"patch"),))
+GOAL = PATCHES.apply(0, IMAGE)
+
+
+def run(*argv: str | Path) -> str:
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def backing(tmp_path: Path) -> Path:
+    path = tmp_path / "disk"
+    with path.open("wb") as file:
+        file.truncate(64 * MIB)
+    return path
+
+
+@pytest.fixture
+def loop(backing: Path) -> Iterator[Path]:
+    device = Path(run("losetup", "--find", "--show", "--partscan", backing))
+    try:
+        yield device
+    finally:
+        run("losetup", "--detach", device)
+
+
+def do_flash(tmp_path: Path, target: Path, image: bytes = IMAGE, patches: Patches = PATCHES) -> FlashResult:
+    path = tmp_path / "image.gz"
+    path.write_bytes(gzip.compress(image, 1))
+    with path.open("rb") as source:
+        return flash(source, ImageFormat.GZIP, len(image), target, patches, lambda step, done, total: None)
+
+
+def test_the_disk_holds_the_image_and_is_read_back_past_the_cache(tmp_path: Path, loop: Path, backing: Path) -> None:
+    result = do_flash(tmp_path, loop)
+    assert backing.read_bytes()[: len(IMAGE)] == GOAL
+    assert result.reads_directly
+
+
+def test_a_second_flash_over_the_first(tmp_path: Path, loop: Path, backing: Path) -> None:
+    other = random.Random(3).randbytes(40 * MIB)
+    do_flash(tmp_path, loop, other, Patches(size_bytes=len(other), blocks=()))
+    do_flash(tmp_path, loop)
+    assert backing.read_bytes()[: len(IMAGE)] == GOAL
+
+
+def kernel_reads_mbr() -> bool:
+    """Whether the kernel was built with it; where it does not say, we take it for granted."""
+    config = Path("/proc/config.gz")
+    return not config.exists() or b"CONFIG_MSDOS_PARTITION=y" in gzip.decompress(config.read_bytes())
+
+
+@pytest.mark.skipif(not kernel_reads_mbr(), reason="this kernel knows no MBR")
+def test_the_kernel_sees_the_new_partitions(tmp_path: Path, loop: Path) -> None:
+    do_flash(tmp_path, loop)
+    assert reread_partitions(loop)
+    starts = {
+        entry.name: int((entry / "start").read_text())
+        for entry in Path("/sys/class/block", loop.name).glob(f"{loop.name}p*")
+    }
+    assert starts[f"{loop.name}p1"] == 2048
+    assert len(starts) == 6
+
+
+def test_a_loop_device_without_partitions_is_no_error(backing: Path) -> None:
+    device = Path(run("losetup", "--find", "--show", backing))
+    try:
+        assert not reread_partitions(device)
+    finally:
+        run("losetup", "--detach", device)
+
+
+def test_a_disk_that_is_too_small(tmp_path: Path, loop: Path, backing: Path) -> None:
+    with pytest.raises(DiskError, match="has 67108864 bytes, and the image needs"):
+        do_flash(tmp_path, loop, bytes(65 * MIB), Patches(size_bytes=65 * MIB, blocks=()))
+    assert backing.stat().st_blocks == 0, "nothing was written"
+
+
+def test_a_mounted_disk_is_refused_with_the_name_of_the_mount_point(tmp_path: Path, loop: Path) -> None:
+    run("mkfs.ext4", "-q", loop)
+    point = tmp_path / "mounted"
+    point.mkdir()
+    run("mount", loop, point)
+    try:
+        with pytest.raises(DiskError, match=f"in use: {loop} is mounted at {point}"):
+            do_flash(tmp_path, loop)
+        assert find_users(loop) == (f"{loop} is mounted at {point}",)
+        with pytest.raises(DiskError, match="in use"):
+            reread_partitions(loop)
+    finally:
+        run("umount", point)
+
+
+def test_a_mounted_partition_holds_the_whole_disk(tmp_path: Path, loop: Path) -> None:
+    do_flash(tmp_path, loop)
+    run("partx", "--update", loop)
+    part = Path(f"{loop}p2")
+    run("mkfs.ext4", "-q", part)
+    point = tmp_path / "mounted"
+    point.mkdir()
+    run("mount", part, point)
+    try:
+        with pytest.raises(DiskError, match=f"{part} is mounted at {point}"):
+            do_flash(tmp_path, loop)
+    finally:
+        run("umount", point)
+
+
+def test_nobody_can_mount_the_disk_while_it_is_open(tmp_path: Path, loop: Path) -> None:
+    run("mkfs.ext4", "-q", loop)
+    with open_disk(loop):
+        done = subprocess.run(["mount", str(loop), str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "busy" in done.stderr
+
+
+def test_what_is_no_disk() -> None:
+    with pytest.raises(DiskError, match="is no disk"), open_disk(Path("/dev/null")):
+        pass
+    with pytest.raises(DiskError, match="No such file"), open_disk(Path("/dev/missing")):
+        pass
+
+
+def test_the_disk_of_the_running_system_is_refused(monkeypatch: pytest.MonkeyPatch, loop: Path) -> None:
+    number = f"{os.major(loop.stat().st_rdev)}:{os.minor(loop.stat().st_rdev)}"
+    monkeypatch.setattr(target, "_mounts", lambda: iter([(number, str(loop), "/")]))
+    with pytest.raises(DiskError, match="holds the root file system"), open_disk(loop):
+        pass
+
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+from balena_migrate.images.formats import ImageFormat
+from balena_migrate.images.patches import Patches
+from balena_migrate.stage2 import target
+from balena_migrate.stage2.flash import flash
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+size = int(sys.argv[3])
+with open(sys.argv[1], "rb") as source:
+    flash(source, ImageFormat.GZIP, size, Path(sys.argv[2]), Patches(size_bytes=size, blocks=()), lambda *a: None)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_memory_is_bounded(tmp_path: Path, loop: Path) -> None:
+    """64 MiB of image take at most 32 MiB more than the interpreter with its modules."""
+    content = random.Random(4).randbytes(MIB) * 64
+    path = tmp_path / "image.gz"
+    path.write_bytes(gzip.compress(content, 1))
+    extra_kib = int(run(sys.executable, "-c", MEMORY, path, loop, str(len(content))))
+    assert extra_kib < 32 * 1024, f"{extra_kib} KiB"
