@@ -32,6 +32,18 @@ class TermExit(StrEnum):
     REBOOT = "reboot -f"
 
 
+class Keep(StrEnum):
+    """What of this device's identity the new system can be asked to take over."""
+
+    HOSTNAME = "hostname"
+    SSH_KEYS = "ssh-keys"
+    TIME_SERVERS = "time-servers"
+    DNS_SERVERS = "dns-servers"
+    COUNTRY = "country"
+    MACHINE_ID = "machine-id"
+    SSH_HOST_KEYS = "ssh-host-keys"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """All settings, each with its final value."""
@@ -58,6 +70,7 @@ class Config:
     untested: bool = False
     backup_volumes: tuple[str, ...] = ()
     change_device_type: bool = False
+    keep: tuple[Keep, ...] = ()
 
     def in_home(self, name: str) -> str:
         """The absolute path of a file that a setting names: as it is, or in HOME_DIR."""
@@ -77,6 +90,13 @@ def parse_flag(text: str) -> bool:
 def parse_words(text: str) -> tuple[str, ...]:
     """Words, separated by blanks; one that holds a blank stands in quotes."""
     return tuple(shlex.split(text))
+
+
+def parse_keep(text: str) -> tuple[Keep, ...]:
+    try:
+        return tuple(Keep(word) for word in dict.fromkeys(text.split()))
+    except ValueError:
+        raise ValueError(f"has to be words of: {' '.join(Keep)}") from None
 
 
 def parse_paths(text: str) -> tuple[str, ...]:
@@ -163,6 +183,7 @@ SETTINGS: tuple[Setting, ...] = tuple(
         ("UNTESTED", parse_flag, "go on where this system or device was never tested"),
         ("BACKUP_VOLUMES", parse_words, 'back up into volumes: "volume=/path ...", or a YAML file in HOME_DIR'),
         ("CHANGE_DEVICE_TYPE", parse_flag, "write the image's device type into config.json"),
+        ("KEEP", parse_keep, f"what the new system keeps: {' '.join(Keep)}"),
     )
 )
 

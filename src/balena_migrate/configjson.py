@@ -6,6 +6,7 @@ The file holds keys to the fleet. Its values never appear in a message, a log or
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -24,6 +25,10 @@ IDENTITY_KEYS = frozenset(
 
 ALIASES = {"raspberrypi": "raspberry-pi", "raspberrypi2": "raspberry-pi2", "nuc": "intel-nuc"}
 """Other names of device types -> the slug (balena-io/contracts, hw.device-type, aliases)."""
+
+_LABEL = "[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
+HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
+"""Host names as in RFC 1123."""
 
 DEPTH_LIMIT = 20
 

@@ -15,9 +15,8 @@ from urllib.parse import urlsplit
 
 from balena_migrate.checks import Finding, Severity
 from balena_migrate.config import Config
-from balena_migrate.configjson import ALIASES, ConfigJson
+from balena_migrate.configjson import ALIASES, HOST_NAME, ConfigJson
 
-HOST_NAME = re.compile(r"(?=.{1,63}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
 _SAY_CONFIG = "download the fleet's config.json again, or make it with `balena-migrate config --fleet NAME`"
 
 
@@ -85,6 +84,11 @@ def _is_host_name(value: Any) -> bool:
     return isinstance(value, str) and HOST_NAME.fullmatch(value) is not None
 
 
+def _is_own_name(value: Any) -> bool:
+    """The kernel takes 64 bytes."""
+    return _is_host_name(value) and len(value) < 64
+
+
 def _is_uuid(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{32}|[0-9a-f]{62}", value) is not None
 
@@ -107,7 +111,6 @@ _PORT: tuple[Test, str] = (_is_port, "has to be a port from 1 to 65535")
 _TRUTH: tuple[Test, str] = (_is_truth, "has to be true or false")
 _ENDPOINT: tuple[Test, str] = (_is_endpoint, "has to be an address such as https://api.balena-cloud.com")
 _OBJECT: tuple[Test, str] = (_is_object, "has to be an object")
-_HOST: tuple[Test, str] = (_is_host_name, "has to be a host name: letters, digits, '-' and '.'")
 
 FORMS: dict[str, tuple[Test, str]] = {
     "apiEndpoint": _ENDPOINT,
@@ -125,7 +128,7 @@ FORMS: dict[str, tuple[Test, str]] = {
     "deviceId": _NUMBER,
     "deviceType": _TEXT,
     "dnsServers": (_is_text, "has to be one text, with blanks between the servers"),
-    "hostname": _HOST,
+    "hostname": (_is_own_name, "has to be a host name: letters, digits, '-' and '.'"),
     "initialDeviceName": _TEXT,
     "installer": _OBJECT,
     "installer.migrate": _OBJECT,

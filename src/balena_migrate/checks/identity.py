@@ -1,0 +1,39 @@
+"""What the new system keeps of this device's identity, and what it cannot keep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from balena_migrate.checks import Finding, Severity
+from balena_migrate.config import Config, Keep
+from balena_migrate.identity import Kept
+
+IMPOSSIBLE = {
+    Keep.MACHINE_ID: "balenaOS makes a machine id of its own, in resin-state, which a migration does not write",
+    Keep.SSH_HOST_KEYS: (
+        "balenaOS keeps SSH host keys below root-overlay in resin-state, and its first boot empties that: clients will"
+        " be told that the host's key has changed"
+    ),
+}
+"""meta-balena: initrdscripts/files/machineid, resin-state-reset, and openssh_%.bbappend."""
+
+
+def check(kept: Kept, config: Config) -> Iterator[Finding]:
+    """What is kept by name (none of it is secret), and a warning for each thing that is not."""
+    values = (
+        ("host name", kept.hostname),
+        ("SSH keys", f"{len(kept.ssh_keys)} for root" if kept.ssh_keys else ""),
+        ("time servers", " ".join(kept.time_servers)),
+        ("name servers", " ".join(kept.dns_servers)),
+        ("country", kept.country),
+    )
+    told = "; ".join(f"{name}: {value}" for name, value in values if value)
+    if told:
+        yield Finding(code="keep", severity=Severity.OK, cause=f"the new system keeps {told}")
+    for problem in kept.problems:
+        cause = f"KEEP asks for what cannot be kept: {problem}"
+        yield Finding(code="keep-missing", severity=Severity.WARNING, cause=cause, remedy="set it in config.json")
+    for word, reason in IMPOSSIBLE.items():
+        if word in config.keep:
+            remedy = f"leave {word} out of KEEP; nothing else depends on it"
+            yield Finding(code=f"keep-{word}", severity=Severity.WARNING, cause=reason, remedy=remedy)
