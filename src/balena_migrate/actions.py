@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from balena_migrate.errors import FileError, JournalError
-from balena_migrate.system import System, sync_folder
+from balena_migrate.system import System, sync_folder, temporary_beside
 
 CONTENT_LIMIT_BYTES = 4 << 20
 """A file that is replaced is kept whole in its undo record; nothing that we replace is larger."""
@@ -59,6 +59,8 @@ def take_back(system: System, record: UndoRecord) -> None:
 
     Raises FileError where the path cannot be written.
     """
+    with contextlib.suppress(FileNotFoundError):
+        temporary_beside(system.real(record.path)).unlink()
     if record.undo is Undo.REMOVE:
         system.remove_tree(record.path)
     elif record.undo is Undo.REWRITE:

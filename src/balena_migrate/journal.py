@@ -47,6 +47,8 @@ class Entry:
     number: int = 0
     title: str = ""
     record: UndoRecord | None = None
+    boot_id: str = ""
+    """On ARMED: the kernel's id of that boot, so that it is known whether the device was started since."""
     format: int = JOURNAL_FORMAT
 
 
@@ -71,6 +73,11 @@ class Journal:
         undone = {entry.number for entry in self.entries if entry.event is Event.UNDONE}
         intents = [e for e in self.entries if e.event is Event.INTENT and e.number not in undone]
         return tuple(reversed(intents))
+
+    @property
+    def armed_boot_id(self) -> str:
+        """The id of the boot in which the device was armed, "" where it was not."""
+        return next((entry.boot_id for entry in self.entries if entry.event is Event.ARMED), "")
 
     @property
     def state(self) -> State:
@@ -98,6 +105,11 @@ def parse_journal(text: str) -> Journal:
             entries = []
         entries.append(entry)
     return Journal(entries=tuple(entries))
+
+
+def read_boot_id(system: System) -> str:
+    """The kernel's id of this boot (random(4)); "" where it has none."""
+    return (system.find_text("/proc/sys/kernel/random/boot_id") or "").strip()
 
 
 def _parse_entry(line: str, number: int) -> Entry:
@@ -165,7 +177,7 @@ def apply(system: System, actions: Iterable[Action], report: Callable[[str], Non
             action.apply(system)
             append(system, Entry(event=Event.DONE, number=number))
         if arm:
-            append(system, Entry(event=Event.ARMED))
+            append(system, Entry(event=Event.ARMED, boot_id=read_boot_id(system)))
     except BaseException as error:
         _undo_after(system, error, report)
         raise

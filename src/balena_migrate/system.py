@@ -201,7 +201,7 @@ class System:
         atomic under a power cut: there, after a cut, the name may be missing, but never names a torn file.
         """
         real = self.real(path)
-        temporary = real.with_name(f".{real.name}.balena-migrate")
+        temporary = temporary_beside(real)
         try:
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             with os.fdopen(fd, "wb") as file:
@@ -290,6 +290,11 @@ class System:
         if result.returncode not in ok:
             raise CommandError(words, result.returncode, last_lines(result.stderr or result.stdout))
         return result
+
+
+def temporary_beside(path: Path) -> Path:
+    """Where a file is written before it takes its place; a power cut may leave it there, and undo removes it."""
+    return path.with_name(f".{path.name}.balena-migrate")
 
 
 def sync_folder(folder: PurePath | str) -> None:

@@ -16,16 +16,9 @@ from balena_migrate.bootfile import BootFile
 from balena_migrate.checks import Finding
 from balena_migrate.config import Config
 from balena_migrate.facts import DiskFacts, Facts
+from balena_migrate.images.patches import Block
 from balena_migrate.plugins import load_all
 from balena_migrate.system import System
-
-
-@dataclass(frozen=True, kw_only=True)
-class RawBlock:
-    """Bytes that the new system's disk has at this offset, over those of the image (boot code, say)."""
-
-    offset_bytes: int
-    data: bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +26,8 @@ class BootAssets:
     """What the new system needs to boot and its image does not carry."""
 
     files: tuple[BootFile, ...] = ()
-    blocks: tuple[RawBlock, ...] = ()
+    blocks: tuple[Block, ...] = ()
+    """Boot code, say; in place of what the image has there."""
 
 
 @dataclass(frozen=True, kw_only=True)

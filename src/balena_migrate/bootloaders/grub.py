@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import re
 import struct
+import tempfile
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from balena_migrate.actions import Action, WriteFile
 from balena_migrate.bootfile import BootFile
-from balena_migrate.bootloaders import BootAssets, ImageBoot, RawBlock
+from balena_migrate.bootloaders import BootAssets, ImageBoot
 from balena_migrate.checks import Finding, Severity
 from balena_migrate.config import Config
 from balena_migrate.errors import ImageError
 from balena_migrate.facts import BlockDevice, DiskFacts, Facts, Firmware, Mount
+from balena_migrate.images.patches import Block
 from balena_migrate.paths import BOOT_ENTRY, INITRAMFS_NAME
 from balena_migrate.system import System
 
@@ -163,7 +165,7 @@ class Grub:
             raise ImageError("GRUB's core image does not fit before the first partition")
         return BootAssets(
             files=(BootFile(path="grub/grub.cfg", content=_image_grub_cfg(image).encode()),),
-            blocks=(RawBlock(offset_bytes=0, data=boot_code), RawBlock(offset_bytes=512, data=core)),
+            blocks=(Block(offset_bytes=0, content=boot_code), Block(offset_bytes=512, content=core)),
         )
 
 
@@ -234,9 +236,11 @@ def _core_image(system: System) -> bytes:
     grub-mkimage's block list says that the rest of the image follows the first sector, which lies at LBA 1: the list's
     last entry is 12 bytes before the end of that sector (start LBA as u64, length as u16, segment as u16).
     """
-    image = system.run(
-        ["grub-mkimage", "--directory", MODULES, "--format", "i386-pc", "--prefix", "(,msdos1)/grub", *CORE_MODULES]
-    ).stdout
+    with tempfile.TemporaryDirectory(prefix="balena-migrate-") as folder:
+        path = f"{folder}/core.img"  # grub-mkimage wants to flush its output, which a pipe cannot do
+        options = ["--directory", MODULES, "--format", "i386-pc", "--prefix", "(,msdos1)/grub", "--output", path]
+        system.run(["grub-mkimage", *options, *CORE_MODULES])
+        image = Path(path).read_bytes()
     start, _, segment = struct.unpack_from("<QHH", image, 500)
     if (start, segment) != (2, 0x820):
         raise ImageError(

@@ -126,6 +126,8 @@ class BootFacts:
     kernel_release: str
     kernel_command_line: str
     secure_boot: bool | None = None
+    initramfs_bytes: int = 0
+    """The size of the running kernel's own initramfs; 0 where it has none."""
     files: dict[str, str] = field(default_factory=dict)
     """Path -> text of the boot loader configuration files that there are (each boot loader names its own)."""
 

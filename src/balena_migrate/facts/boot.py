@@ -40,8 +40,14 @@ def read_boot(system: System, hardware: HardwareFacts, disks: DiskFacts, pattern
         kernel_release=os.uname().release,
         kernel_command_line=(system.find_text("/proc/cmdline") or "").strip(),
         secure_boot=_read_secure_boot(system),
+        initramfs_bytes=_read_initramfs_bytes(system, os.uname().release),
         files=files,
     )
+
+
+def _read_initramfs_bytes(system: System, release: str) -> int:
+    path = system.real(f"/boot/initrd.img-{release}")
+    return path.stat().st_size if path.is_file() else 0
 
 
 def _read_secure_boot(system: System) -> bool | None:

@@ -93,7 +93,7 @@ def _parse_device(item: dict[str, Any]) -> BlockDevice:
 def parse_mountinfo(text: str) -> tuple[Mount, ...]:
     """The mounts, in the order in which they were made; sizes are not known here."""
     mounts = []
-    for line in text.splitlines():
+    for line in text.rstrip("\n").split("\n"):  # a carriage return in a name is not escaped
         left, separator, right = line.partition(" - ")
         fields, tail = left.split(" "), right.split(" ")
         if not separator or len(fields) < 6 or len(tail) < 2:

@@ -60,3 +60,8 @@ class Image:
     boot: Partition
     start_file: Path
     identity: Identity
+
+    @property
+    def data(self) -> Partition:
+        """resin-data: the last partition of every balenaOS image, and the one that the new system grows."""
+        return max(self.table.partitions, key=lambda partition: partition.start_bytes)

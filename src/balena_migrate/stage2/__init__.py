@@ -1,1 +1,1 @@
-"""What runs in the initramfs: straight-line code, standard library only."""
+"""Stage 2: runs from the initramfs and turns the disk into the new system's. Imports the standard library only."""

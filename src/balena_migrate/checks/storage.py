@@ -1,0 +1,121 @@
+"""Is the disk one that stage 2 can let go of and overwrite, and is there room for what stage 1 makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from balena_migrate.checks import Finding, Severity
+from balena_migrate.checks.subject import Subject
+from balena_migrate.facts import BlockDevice
+
+MIB = 1 << 20
+
+BELOW_ROOT = {
+    "lvm": "LVM",
+    "crypt": "LUKS or another encryption",
+    "mpath": "multipath",
+}
+ROOT_FILE_SYSTEMS = ("ext2", "ext3", "ext4", "xfs", "f2fs")
+
+INITRAMFS_GUESS_BYTES = 64 * MIB
+"""Taken where the running kernel has no initramfs of its own to measure."""
+KIT_PACKING = 2
+"""The kit's base part is at least twice as large unpacked as in an initramfs (measured: 2.6 to 3.1)."""
+
+
+def check(subject: Subject) -> Iterator[Finding]:
+    yield from _check_root(subject)
+    yield from _check_boot_disk(subject)
+    yield from _check_size(subject)
+    yield from _check_boot_room(subject)
+    yield from _check_log_drive(subject)
+
+
+def _check_root(subject: Subject) -> Iterator[Finding]:
+    root, device = subject.root, subject.root_device
+    if root is None or device is None:
+        where = root.source if root else "nowhere"
+        yield _blocker("root-not-on-disk", f"the root file system is on {where}, which is not a block device")
+        return
+    if root.fstype not in ROOT_FILE_SYSTEMS:
+        yield _blocker("root-file-system", f"the root file system is {root.fstype}, which is not supported")
+    for part in subject.facts.disks.chain(device):
+        if part.kind not in ("part", "disk"):
+            what = BELOW_ROOT.get(part.kind, f"{part.kind} (RAID)" if part.kind.startswith("raid") else part.kind)
+            cause = f"the root file system is on {what} ({part.path}): it would hold the disk while it is overwritten"
+            yield _blocker("root-on-" + part.kind, cause)
+    if subject.target is None:
+        names = ", ".join(disk.path for disk in subject.facts.disks.disks_below("/"))
+        yield _blocker("several-disks", f"the root file system is on several disks: {names}")
+
+
+def _check_boot_disk(subject: Subject) -> Iterator[Finding]:
+    loader = subject.boot_loader
+    folder = loader.boot_folder(subject.facts) if loader else "/boot"
+    root, boot = (subject.facts.disks.disks_below(path) for path in ("/", folder))
+    if root and boot != root:
+        names = ", ".join(disk.path for disk in boot) or "no disk"
+        yield _blocker("boot-on-other-disk", f"{folder} is on {names}, and the root file system on {root[0].path}")
+
+
+def _check_size(subject: Subject) -> Iterator[Finding]:
+    if subject.image is None or subject.target is None:
+        return
+    disk, image = subject.target.size_bytes, subject.image.size_bytes
+    text = f"the image needs {image // MIB} MiB, {subject.target.path} has {disk // MIB} MiB"
+    if disk < image:
+        yield _blocker("disk-too-small", text)
+    else:
+        yield Finding(code="disk-size", severity=Severity.OK, cause=text)
+    if subject.target.sector_bytes != 512:
+        yield _blocker(
+            "disk-sectors", f"{subject.target.path} has sectors of {subject.target.sector_bytes} bytes, not 512"
+        )
+    if subject.target.read_only:
+        yield _blocker("disk-read-only", f"{subject.target.path} is read-only")
+
+
+def initramfs_estimate_bytes(subject: Subject) -> int:
+    """How large the migration initramfs gets: the running kernel's own, and the kit's base part."""
+    own = subject.facts.boot.initramfs_bytes or INITRAMFS_GUESS_BYTES
+    return own + subject.kit_base_bytes // KIT_PACKING
+
+
+def _check_boot_room(subject: Subject) -> Iterator[Finding]:
+    loader = subject.boot_loader
+    if loader is None:
+        return
+    folder = loader.boot_folder(subject.facts)
+    mount = subject.facts.disks.find_mount(folder)
+    if mount is None:
+        return
+    own = subject.facts.boot.initramfs_bytes or INITRAMFS_GUESS_BYTES
+    kit, free = subject.kit_base_bytes // KIT_PACKING, mount.free_bytes
+    text = (
+        f"the initramfs takes about {own // MIB} (as the running kernel's) + {kit // MIB} (kit) ="
+        f" {(own + kit) // MIB} MiB, {folder} has {free // MIB} MiB free"
+    )
+    if own + kit > free:
+        yield _blocker("boot-full", text, "remove old kernels from it (apt-get autoremove --purge)")
+    else:
+        yield Finding(code="boot-room", severity=Severity.OK, cause=text)
+
+
+def _check_log_drive(subject: Subject) -> Iterator[Finding]:
+    path = subject.config.log_drive
+    if not path:
+        return
+    device = subject.facts.disks.find_device(path)
+    if device is None:
+        yield _blocker("log-drive-missing", f"there is no {path} for LOG_DRIVE", "plug it in, or leave LOG_DRIVE out")
+    elif subject.target in subject.facts.disks.chain(device):
+        cause = f"LOG_DRIVE={path} is on {_path(subject.target)}, which gets overwritten"
+        yield _blocker("log-drive-on-target", cause, "name a partition of another disk")
+
+
+def _path(device: BlockDevice | None) -> str:
+    return device.path if device else "no disk"
+
+
+def _blocker(code: str, cause: str, remedy: str = "") -> Finding:
+    return Finding(code=code, severity=Severity.BLOCKER, cause=cause, remedy=remedy)

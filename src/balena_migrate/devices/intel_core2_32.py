@@ -1,0 +1,17 @@
+"""32-bit PCs, as the first description names them; no public image is made for them today."""
+
+from __future__ import annotations
+
+from balena_migrate.devices import DeviceType
+from balena_migrate.devices._pc import is_pc
+from balena_migrate.facts import Firmware
+
+DEVICE_TYPE = DeviceType(
+    slug="intel-core2-32",
+    name="Intel 32-bit PC",
+    matches=is_pc,
+    firmware=(Firmware.BIOS,),
+    aliases=(),
+    image_tags=("intel-core2-32",),
+    tested="",
+)

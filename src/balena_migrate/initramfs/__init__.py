@@ -1,0 +1,85 @@
+"""Makes the migration initramfs with the device's own mkinitramfs, for the kernel that runs now.
+
+Its configuration is a copy of the device's /etc/initramfs-tools, which is known to boot this device, with our hook and
+our one script added. The initramfs brings the kit's base part, so that stage 2 needs nothing from the old system.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+
+from balena_migrate.errors import CommandError, FileError
+from balena_migrate.paths import INITRAMFS_CONFIG, WORK_DIR
+from balena_migrate.system import System, sync_folder, temporary_beside
+
+DEVICE_CONFIG = "/etc/initramfs-tools"
+HOOK = "hooks/balena-init"
+SCRIPT = "scripts/local-bottom/balena-stage2-default"
+OUR_FOLDER = "balena-migrate"
+
+IN_INITRAMFS = ("balena-migrate/base/stage2", "etc/balena-migrate-stage2.conf", SCRIPT)
+"""Without each of these the initramfs would just boot the old system."""
+
+MKINITRAMFS_TIMEOUT_S = 3600
+
+
+def write_config(system: System, kit_base: Path, handover: bytes, modules: Iterable[str]) -> None:
+    """INITRAMFS_CONFIG is a configuration folder for mkinitramfs, with stage 2 and its hand-over in it.
+
+    `modules` are kernel modules that are needed besides the device's own choice. Raises FileError.
+    """
+    folder = system.real(INITRAMFS_CONFIG)
+    try:
+        shutil.copytree(system.real(DEVICE_CONFIG), folder, symlinks=True)
+        ours = folder / OUR_FOLDER
+        ours.mkdir()
+        shutil.copytree(kit_base, ours / "base", symlinks=True)
+        (ours / "stage2.conf").write_bytes(handover)
+        (ours / "modules").write_text(" ".join(sorted(set(modules))) + "\n")
+        for name, source in ((HOOK, "hook.sh"), (SCRIPT, "stub.sh")):
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(resources.files(__package__).joinpath(source).read_bytes())
+            path.chmod(0o755)
+    except (OSError, shutil.Error) as error:
+        raise FileError(INITRAMFS_CONFIG, str(error)) from None
+
+
+def build(system: System, kernel_release: str, path: str) -> int:
+    """The initramfs is at the path, complete and on the disk; returns its size in bytes.
+
+    It is made on the root file system and copied, since mkinitramfs leaves a torn file where a small /boot is full.
+    Raises CommandError or FileError; then there is nothing at the path.
+    """
+    made = f"{WORK_DIR}/initramfs"
+    system.run(["mkinitramfs", "-d", INITRAMFS_CONFIG, "-o", made, kernel_release], timeout_s=MKINITRAMFS_TIMEOUT_S)
+    _check_content(system, made)
+    _copy(system, made, path)
+    return system.real(path).stat().st_size
+
+
+def _check_content(system: System, path: str) -> None:
+    names = set(system.run(["lsinitramfs", path]).text.splitlines())
+    missing = [name for name in IN_INITRAMFS if name not in names]
+    if missing:
+        raise CommandError(["mkinitramfs"], 0, f"it made an initramfs without {', '.join(missing)}")
+
+
+def _copy(system: System, source: str, path: str) -> None:
+    real = system.real(path)
+    temporary = temporary_beside(real)
+    try:
+        with open(system.real(source), "rb") as reader, open(temporary, "wb") as writer:
+            shutil.copyfileobj(reader, writer, 1 << 20)
+            writer.flush()
+            os.fsync(writer.fileno())
+        os.rename(temporary, real)
+        sync_folder(real.parent)
+        system.remove_file(source)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise FileError(path, os.strerror(error.errno or 0)) from None

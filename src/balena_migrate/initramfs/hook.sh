@@ -1,0 +1,17 @@
+#!/bin/sh
+# hooks/balena-init: puts stage 2 into the initramfs while mkinitramfs makes it.
+# $CONFDIR is the configuration folder that stage 1 made, $DESTDIR the initramfs.
+PREREQ=""
+if [ "$1" = prereqs ]; then
+    echo "$PREREQ"
+    exit 0
+fi
+set -e
+. /usr/share/initramfs-tools/hook-functions
+
+# The old system's file systems, those of the new one, and what FAT needs to show file names.
+manual_add_modules ext4 vfat nls_cp437 nls_ascii nls_iso8859_1 $(cat "$CONFDIR/balena-migrate/modules")
+
+mkdir -p "$DESTDIR/balena-migrate" "$DESTDIR/etc"
+cp -a "$CONFDIR/balena-migrate/base" "$DESTDIR/balena-migrate/base"
+cp "$CONFDIR/balena-migrate/stage2.conf" "$DESTDIR/etc/balena-migrate-stage2.conf"

@@ -1,0 +1,109 @@
+"""The plan: every change in order, what takes it back, where the line is, and what lies behind it.
+
+A pure function of what was found before. `run` applies the same objects that `plan` prints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from balena_migrate.actions import Action
+from balena_migrate.bootloaders import BootLoader
+from balena_migrate.checks.subject import Subject
+
+MIB = 1 << 20
+
+FLASH_SPEEDS_BYTES_PER_S = (
+    ("mmcblk", 10 * MIB),
+    ("nvme", 200 * MIB),
+    ("", 50 * MIB),
+)
+"""Careful guesses by the disk's name: SD cards of class 10 write 10 MiB/s at least; all are read twice as fast."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """`actions` come first, `boot_actions` last: only they change what boots next."""
+
+    actions: tuple[Action, ...]
+    boot_actions: tuple[Action, ...]
+    target: str
+    one_shot: bool
+    no_flash: bool
+    window_s: float
+    """How long the part after the line is expected to take."""
+    window_text: str
+    after: tuple[str, ...]
+    """What stage 2 does after the line, in words."""
+
+
+def expected_window(target: str, size_bytes: int) -> tuple[float, str]:
+    """The expected seconds from the first overwritten byte to the reboot, and the arithmetic."""
+    name = target.rpartition("/")[2]
+    speed = next(speed for prefix, speed in FLASH_SPEEDS_BYTES_PER_S if name.startswith(prefix))
+    seconds = size_bytes / speed + size_bytes / (2 * speed)
+    text = (
+        f"{size_bytes // MIB} MiB written at {speed // MIB} MiB/s and read back at {2 * speed // MIB} MiB/s"
+        f" (a careful guess for {target}) = {seconds:.0f} s"
+    )
+    return seconds, text
+
+
+def make_plan(
+    subject: Subject, loader: BootLoader, actions: tuple[Action, ...], boot_actions: tuple[Action, ...]
+) -> Plan:
+    """The plan for a device that the checks found well, without setup where NO_SETUP is set."""
+    assert subject.image is not None and subject.target is not None
+    seconds, text = expected_window(subject.target.path, subject.image.size_bytes)
+    return Plan(
+        actions=actions,
+        boot_actions=() if subject.config.no_setup else boot_actions,
+        target=subject.target.path,
+        one_shot=loader.one_shot(subject.facts),
+        no_flash=subject.config.no_flash,
+        window_s=seconds,
+        window_text=text,
+        after=(
+            f"write {subject.image.size_bytes // MIB} MiB to {subject.target.path}, the first MiB last; read it back",
+            "copy the backup and the log to resin-data",
+            "reboot into balenaOS",
+        ),
+    )
+
+
+def describe(plan: Plan) -> str:
+    """The plan for a person."""
+    lines = ["Stage 1, now; balena-migrate undo takes all of it back:"]
+    for number, action in enumerate((*plan.actions, *plan.boot_actions), start=1):
+        lines.append(f"  {number:2}. {action.title} ({action.path})")
+    if not plan.boot_actions:
+        lines.append("      NO_SETUP is set: what boots next is not changed")
+    back = "boots the old system" if plan.one_shot else "starts stage 2 once more, which then puts the old system back"
+    lines += ["", f"A power cut between here and stage 2's first step {back}.", ""]
+    lines += ["Stage 2, after the reboot, from memory; any error here leads back to the old system:"]
+    lines += ["      restore the boot configuration, take all files into memory, check them, find the disk"]
+    if plan.no_flash:
+        lines += ["      NO_FLASH is set: stage 2 ends here and goes back to the old system", ""]
+        lines += ["With NO_FLASH=FALSE it would go on:"]
+    lines += ["      unmount the old system", "", "==== the line: from here on there is no way back ====", ""]
+    lines += [f"      {text}" for text in plan.after]
+    lines += ["", f"The part after the line takes about {plan.window_s:.0f} s: {plan.window_text}."]
+    return "\n".join(lines)
+
+
+def to_data(plan: Plan) -> dict[str, Any]:
+    """The plan for a machine."""
+
+    def rows(actions: tuple[Action, ...]) -> list[dict[str, str]]:
+        return [{"title": action.title, "path": action.path} for action in actions]
+
+    return {
+        "actions": rows(plan.actions),
+        "boot_actions": rows(plan.boot_actions),
+        "target": plan.target,
+        "one_shot": plan.one_shot,
+        "no_flash": plan.no_flash,
+        "after_the_line": list(plan.after),
+        "window_s": plan.window_s,
+    }

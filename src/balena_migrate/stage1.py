@@ -1,0 +1,194 @@
+"""Stage 1: makes all that stage 2 needs, and changes last what boots next.
+
+`Stage1` turns what the survey found into actions; the later ones use what the earlier ones made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+from balena_migrate import VERSION, initramfs
+from balena_migrate.actions import Action, MakeDir, Produce
+from balena_migrate.backup import BackupPlan, BackupResult, make_backup
+from balena_migrate.bootloaders import BootLoader, ImageBoot
+from balena_migrate.checks import Severity, memory
+from balena_migrate.checks.backup import check_result
+from balena_migrate.checks.memory import RESERVE_BYTES
+from balena_migrate.checks.subject import Subject
+from balena_migrate.errors import BackupError, DiskError
+from balena_migrate.facts import BlockDevice, DiskFacts, Mount
+from balena_migrate.handover import (
+    DataFile,
+    DataPartition,
+    DiskIdentity,
+    FileSystem,
+    Handover,
+    StoredFile,
+    dump_handover,
+)
+from balena_migrate.images import Image
+from balena_migrate.images.compose import compose
+from balena_migrate.images.patches import write_patches
+from balena_migrate.paths import (
+    INITRAMFS_NAME,
+    PATCHES,
+    STAGE2_CONFIG,
+    STATE_DIR,
+    WORK_DIR,
+)
+from balena_migrate.stage2.disks import read_serial
+from balena_migrate.survey import Survey, find_room
+from balena_migrate.system import System
+from balena_migrate.ui import progress, say
+
+HASH_BLOCK_BYTES = 1 << 20
+
+
+class Stage1:
+    """The actions of stage 1 for a device that the checks found well."""
+
+    def __init__(self, survey: Survey, image: Image, loader: BootLoader, target: BlockDevice) -> None:
+        self._survey = survey
+        self._subject: Subject = survey.subject
+        self._image = image
+        self._loader = loader
+        self._target = target
+        self._backup: BackupResult | None = None
+
+    @property
+    def initramfs_path(self) -> str:
+        return f"{self._loader.boot_folder(self._subject.facts)}/{INITRAMFS_NAME}"
+
+    def boot_actions(self) -> tuple[Action, ...]:
+        """The change that starts stage 2 at the next boot."""
+        return self._loader.boot_actions(self._subject.config, self._subject.facts)
+
+    def actions(self) -> tuple[Action, ...]:
+        """All that comes before it. None of these changes what boots next."""
+        backup = self._survey.backup
+        return (
+            MakeDir(title="make a folder for what stage 2 needs", path=WORK_DIR, mode=0o700),
+            *((self._backup_action(backup),) if backup else ()),
+            Produce(title="compose the new boot partition", path=PATCHES, make=self._make_patches),
+            Produce(title="write down what stage 2 has to do", path=STAGE2_CONFIG, make=self._make_handover),
+            Produce(title="make the initramfs of stage 2", path=self.initramfs_path, make=self._make_initramfs),
+        )
+
+    def _backup_action(self, plan: BackupPlan) -> Action:
+        path = self._subject.config.in_home(self._subject.config.backup_file)
+
+        def make(system: System, path: str) -> None:
+            with progress("backup") as report:
+                self._backup = make_backup(system, plan, path, report)
+            self._judge_backup(plan, self._backup)
+
+        return Produce(title="make the backup", path=path, make=make)
+
+    def _judge_backup(self, plan: BackupPlan, backup: BackupResult) -> None:
+        """Now that the backup's size is known, there has to be room for it. Raises BackupError where there is none."""
+        subject = replace(self._subject, backup_bytes=backup.size_bytes)
+        findings = (*check_result(backup, plan, find_room(subject)), *memory.check(subject))
+        for finding in findings:
+            if finding.severity is Severity.BLOCKER:
+                raise BackupError(finding.cause, hint=finding.remedy)
+            if finding.severity is Severity.WARNING:
+                say(finding.cause)
+
+    def _make_patches(self, system: System, path: str) -> None:
+        """Secrets are in it: it lies in a folder of mode 0700 and has mode 0600."""
+        identity = self._image.identity
+        assets = self._loader.assets(
+            system,
+            ImageBoot(
+                boot_start_bytes=self._image.boot.start_bytes,
+                boot_files=identity.files,
+                has_boot_code=identity.has_bios_boot_code,
+            ),
+        )
+        files = (*self._survey.boot_files, *assets.files)
+        patches = compose(self._image, files, assets.blocks, self._survey.work_dir, system)
+        write_patches(patches, system.real(path))
+
+    def _make_handover(self, system: System, path: str) -> None:
+        system.write_file(path, dump_handover(self._handover(system)), mode=0o600)
+
+    def _handover(self, system: System) -> Handover:
+        facts, config, image, target = self._subject.facts, self._subject.config, self._image, self._target
+        stored = StoredFile(path=str(image.path), size_bytes=image.file_bytes, sha256=image.sha256)
+        patches = stored_file(system, PATCHES)
+        boot_undo = tuple(action.capture(system) for action in reversed(self.boot_actions()))
+        data_files = self._data_files()
+        paths = [STATE_DIR, stored.path, *(d.file.path for d in data_files), *(record.path for record in boot_undo)]
+        return Handover(
+            target=DiskIdentity(
+                name=target.name,
+                size_bytes=target.size_bytes,
+                table_id=target.table_id,
+                serial=read_serial(system, target.name),
+            ),
+            image=stored,
+            image_format=image.format,
+            image_size_bytes=image.size_bytes,
+            patches=patches,
+            data_partition=DataPartition(start_bytes=image.data.start_bytes, size_bytes=image.data.size_bytes),
+            data_files=data_files,
+            file_systems=file_systems(facts.disks, paths),
+            boot_undo=() if config.no_setup else boot_undo,
+            memory_reserve_bytes=RESERVE_BYTES,
+            no_flash=config.no_flash,
+            term_exit=config.term_exit,
+            log_drive=config.log_drive,
+            log_fs_type=config.log_fs_type,
+            version=VERSION,
+        )
+
+    def _data_files(self) -> tuple[DataFile, ...]:
+        if self._backup is None:
+            return ()
+        made = self._backup
+        file = StoredFile(path=made.path, size_bytes=made.size_bytes, sha256=made.sha256)
+        return (DataFile(file=file, name=made.name_on_data),)
+
+    def _make_initramfs(self, system: System, path: str) -> None:
+        facts = self._subject.facts
+        kinds = {mount.fstype for mount in facts.disks.mounts if mount.source.startswith("/dev/")}
+        modules = {*kinds, self._subject.config.log_fs_type} if self._subject.config.log_drive else kinds
+        assert self._survey.kit is not None
+        initramfs.write_config(system, self._survey.kit.base, system.read_bytes(STAGE2_CONFIG), modules)
+        size = initramfs.build(system, facts.boot.kernel_release, path)
+        say(f"the initramfs has {size} bytes")
+
+
+def stored_file(system: System, path: str) -> StoredFile:
+    """Size and SHA-256 of a file."""
+    digest, size = hashlib.sha256(), 0
+    with open(system.real(path), "rb") as file:
+        while block := file.read(HASH_BLOCK_BYTES):
+            digest.update(block)
+            size += len(block)
+    return StoredFile(path=path, size_bytes=size, sha256=digest.hexdigest())
+
+
+def file_systems(disks: DiskFacts, paths: list[str]) -> tuple[FileSystem, ...]:
+    """The file systems that hold these paths, the root first, then parents before what is mounted in them.
+
+    Raises DiskError where one has no UUID, by which stage 2 would find it.
+    """
+    mounts: dict[str, Mount] = {}
+    for path in ("/", *paths):
+        here = PurePosixPath(path)
+        for point in (here, *here.parents):
+            mount = disks.find_mount(str(point))
+            if mount is not None:
+                mounts[mount.mount_point] = mount
+    return tuple(_file_system(disks, mounts[point]) for point in sorted(mounts, key=len))
+
+
+def _file_system(disks: DiskFacts, mount: Mount) -> FileSystem:
+    device = disks.find_device(mount.source)
+    if device is None or not device.uuid:
+        reason = f"{mount.source} on {mount.mount_point} has no UUID by which stage 2 could find it"
+        raise DiskError(reason, hint="keep the image and the backup on the root file system")
+    return FileSystem(uuid=device.uuid, fstype=mount.fstype, mount_point=mount.mount_point)

@@ -1,0 +1,75 @@
+"""Stage 2's voice: lines on the console, kept in memory, and copied to a log drive where there is one.
+
+The lines are read by the rehearsals: "balena-migrate: [12.345] step flash started".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TextIO
+
+PREFIX = "balena-migrate:"
+PROGRESS_PAUSE_S = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A step that was done, in seconds since the machine's start."""
+
+    name: str
+    start_s: float
+    seconds: float
+
+
+def uptime_s() -> float:
+    """Seconds since the machine's start, also right after it."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Console:
+    """Says what happens. What it was told is in `lines`; `also` gets each line from then on."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._external: TextIO | None = None
+        self._last_progress_s = 0.0
+        self.lines: list[str] = []
+        self.steps: list[Step] = []
+        self.current = ""
+        """The name of the newest step."""
+
+    def say(self, text: str) -> None:
+        """One line. No failure to print it may stop a migration."""
+        line = f"{PREFIX} [{uptime_s():.3f}] {text}"
+        self.lines.append(line)
+        for file in (self._out, self._external):
+            if file is not None:
+                with contextlib.suppress(OSError, ValueError):
+                    file.write(line + "\n")
+                    file.flush()
+
+    def also(self, file: TextIO | None) -> None:
+        """From now on each line goes to the file too, after those that were said so far; None ends that."""
+        self._external = file
+        if file is not None:
+            file.write("".join(line + "\n" for line in self.lines))
+            file.flush()
+
+    def progress(self, what: str, done_bytes: int, total_bytes: int) -> None:
+        """Says how far a part of a long step has come, every few seconds and at its end."""
+        if uptime_s() - self._last_progress_s >= PROGRESS_PAUSE_S or done_bytes == total_bytes:
+            self._last_progress_s = uptime_s()
+            percent = 100 * done_bytes // total_bytes if total_bytes else 100
+            self.say(f"{what}: {percent} % ({done_bytes >> 20} of {total_bytes >> 20} MiB)")
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """A named step of the sequence: its begin, its end and its time are said. Names are stable."""
+        self.current, start_s = name, uptime_s()
+        self.say(f"step {name} started")
+        yield
+        self.steps.append(Step(name=name, start_s=start_s, seconds=uptime_s() - start_s))
+        self.say(f"step {name} done in {uptime_s() - start_s:.1f} s")

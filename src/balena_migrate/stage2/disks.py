@@ -1,0 +1,122 @@
+"""Finds file systems and the target disk, by what they are and never by their names alone."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from balena_migrate.errors import DiskError, FileError
+from balena_migrate.handover import DataPartition, DiskIdentity
+from balena_migrate.system import System
+
+SECTOR_BYTES = 512
+"""The unit of "size" and "start" in sysfs, whatever the disk's own sectors are."""
+
+WAIT_S = 20.0
+PAUSE_S = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """What blkid says of one device."""
+
+    path: str
+    values: dict[str, str]
+
+
+def parse_blkid(text: str) -> tuple[Probe, ...]:
+    """The devices in the output of `blkid -o export`: blocks of KEY=value lines, which a blank line ends."""
+    probes = []
+    for block in text.split("\n\n"):
+        pairs = dict(line.partition("=")[::2] for line in block.splitlines() if "=" in line)
+        path = pairs.pop("DEVNAME", "")
+        if path:
+            probes.append(Probe(path=path, values=pairs))
+    return tuple(probes)
+
+
+def read_probes(system: System) -> tuple[Probe, ...]:
+    """All devices with a file system or partition table, read from the devices and not from a cache."""
+    return parse_blkid(system.run(["blkid", "-c", "/dev/null", "-o", "export"], ok=(0, 2)).text)
+
+
+def find_file_system(system: System, uuid: str) -> str:
+    """The device with this file system, waited for as slow buses ask. Raises DiskError."""
+    deadline_s = time.monotonic() + WAIT_S
+    while True:
+        for probe in read_probes(system):
+            if probe.values.get("UUID") == uuid:
+                return probe.path
+        if time.monotonic() > deadline_s:
+            raise DiskError(f"there is no file system with the UUID {uuid}")
+        time.sleep(PAUSE_S)
+
+
+def find_target(system: System, identity: DiskIdentity) -> str:
+    """The one disk with this size, table id and serial; another name than before is fine. Raises DiskError."""
+    tables = {probe.path: probe.values.get("PTUUID", "") for probe in read_probes(system)}
+    found = [
+        name
+        for name in whole_disks(system)
+        if _number(system, f"/sys/class/block/{name}/size") * SECTOR_BYTES == identity.size_bytes
+        and tables.get(f"/dev/{name}", "") == identity.table_id
+        and read_serial(system, name) == identity.serial
+    ]
+    if len(found) != 1:
+        what = f"{identity.size_bytes} bytes, table {identity.table_id}, serial {identity.serial or 'unknown'}"
+        raise DiskError(f"{len(found) or 'no'} disks are like {identity.name} was ({what})")
+    return f"/dev/{found[0]}"
+
+
+def read_serial(system: System, name: str) -> str:
+    """The disk's serial as the kernel tells it without udev, in both stages; "" where it does not."""
+    for path in (f"/sys/class/block/{name}/device/serial", f"/sys/class/block/{name}/serial"):
+        try:
+            text = system.find_text(path)
+        except FileError:
+            continue
+        if text and text.strip():
+            return text.strip()
+    return ""
+
+
+def whole_disks(system: System) -> tuple[str, ...]:
+    """The kernel's names of all disks: no partitions, and nothing that is built on other devices."""
+    names = [path.name for path in system.glob("/sys/class/block/*")]
+    return tuple(
+        name
+        for name in names
+        if not system.exists(f"/sys/class/block/{name}/partition")
+        and not name.startswith(("loop", "ram", "zram", "dm-", "md", "sr", "fd"))
+    )
+
+
+def partitions(system: System, disk: str) -> tuple[str, ...]:
+    """The kernel's names of a disk's partitions, "sda1" of "/dev/sda"."""
+    name = PurePosixPath(disk).name
+    found = system.glob(f"/sys/class/block/{name}/{name}*/partition")
+    return tuple(path.parent.name for path in found)
+
+
+def find_data_partition(system: System, disk: str, place: DataPartition) -> str:
+    """The partition of the flashed disk that is resin-data: by label, else where the image's table has it.
+
+    Raises DiskError where the kernel shows neither.
+    """
+    labels = {probe.path: probe.values.get("LABEL", "") for probe in read_probes(system)}
+    names = partitions(system, disk)
+    for name in names:
+        if labels.get(f"/dev/{name}") == "resin-data":
+            return f"/dev/{name}"
+    for name in names:
+        if _number(system, f"/sys/class/block/{name}/start") * SECTOR_BYTES == place.start_bytes:
+            return f"/dev/{name}"
+    raise DiskError(f"{disk} shows no resin-data, by label or at byte {place.start_bytes}")
+
+
+def _number(system: System, path: str) -> int:
+    try:
+        return int(system.read_text(path))
+    except (FileError, ValueError):
+        return 0

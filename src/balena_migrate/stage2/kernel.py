@@ -1,0 +1,87 @@
+"""What the standard library has no function for: mount(2), umount(2), reboot(2)."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from balena_migrate.errors import DiskError
+
+MS_RDONLY = 1
+MS_REMOUNT = 32
+MS_NOATIME = 1024
+RB_AUTOBOOT = 0x01234567
+
+UNMOUNT_TRIES = 100
+UNMOUNT_PAUSE_S = 0.1
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def mount(source: str, target: Path, fstype: str, *, flags: int = 0, options: str = "") -> None:
+    """The file system is mounted at the target, a folder. Raises DiskError with the kernel's reason."""
+    words = [word.encode() for word in (source, str(target), fstype, options)]
+    if _libc().mount(words[0], words[1], words[2], ctypes.c_ulong(flags), words[3]) != 0:
+        reason = os.strerror(ctypes.get_errno())
+        raise DiskError(f"{source} cannot be mounted as {fstype} at {target}: {reason}")
+
+
+def remount(target: Path, *, read_only: bool) -> None:
+    """The mounted file system can be written, or cannot."""
+    mount("", target, "", flags=MS_REMOUNT | (MS_RDONLY if read_only else 0))
+
+
+def unmount(target: Path) -> None:
+    """The file system is unmounted: never lazily, since then it would still be written while we flash.
+
+    It is tried for ten seconds, as udev and others hold a device for a moment. Raises DiskError.
+    """
+    for _ in range(UNMOUNT_TRIES):
+        if _libc().umount2(str(target).encode(), 0) == 0:
+            return
+        reason = os.strerror(ctypes.get_errno())
+        time.sleep(UNMOUNT_PAUSE_S)
+    raise DiskError(f"{target} cannot be unmounted: {reason}")
+
+
+@contextlib.contextmanager
+def mounted(source: str, target: Path, fstype: str, *, read_only: bool = False, options: str = "") -> Iterator[Path]:
+    """The file system, mounted at a folder that is made where it is missing, and unmounted at the end."""
+    target.mkdir(parents=True, exist_ok=True)
+    mount(source, target, fstype, flags=MS_NOATIME | (MS_RDONLY if read_only else 0), options=options)
+    try:
+        yield target
+    finally:
+        unmount(target)
+
+
+@contextlib.contextmanager
+def writable(target: Path) -> Iterator[Path]:
+    """A file system can be written inside of the block; one that was mounted read-only is so again behind it."""
+    was_read_only = bool(os.statvfs(target).f_flag & os.ST_RDONLY)
+    if was_read_only:
+        remount(target, read_only=False)
+    try:
+        yield target
+    finally:
+        os.sync()
+        if was_read_only:
+            remount(target, read_only=True)
+
+
+def reboot() -> None:
+    """The machine reboots, at once and without any program: the disk that held them may be gone.
+
+    Where the call does not do it, SysRq does (the kernel's Documentation/admin-guide/sysrq.rst).
+    """
+    os.sync()
+    _libc().reboot(RB_AUTOBOOT)
+    with contextlib.suppress(OSError):
+        Path("/proc/sys/kernel/sysrq").write_text("1")
+        Path("/proc/sysrq-trigger").write_text("b")

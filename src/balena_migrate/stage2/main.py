@@ -1,0 +1,59 @@
+"""Stage 2's main: `python -m balena_migrate.stage2.main ROOTMNT`, called from the initramfs with the old root mounted.
+
+It comes back, so that the old system boots on, or it reboots.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+from balena_migrate.config import TermExit
+from balena_migrate.errors import MigrateError
+from balena_migrate.handover import Handover, parse_handover
+from balena_migrate.kit.runtime import find_kit
+from balena_migrate.paths import STAGE2_CONFIG
+from balena_migrate.stage2 import kernel
+from balena_migrate.stage2.console import Console
+from balena_migrate.stage2.keeper import Keeper
+from balena_migrate.stage2.sequence import CameBackError, Stage2, describe, migrate
+from balena_migrate.system import System
+
+IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
+
+
+def main() -> None:
+    """Runs the migration. Whatever is wrong before it begins leads to the old system."""
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    console = Console(sys.stdout)
+    try:
+        kit = find_kit()
+        machine = System("/", programs=kit.programs() if kit else {})
+        handover = parse_handover(machine.read_text(STAGE2_CONFIG, limit_bytes=64 << 20))
+    except MigrateError as error:
+        console.say(f"going back to the old system: {error}")
+        return
+    run(console, machine, handover, Path(sys.argv[1]))
+
+
+def run(console: Console, machine: System, handover: Handover, rootmnt: Path) -> None:
+    """The migration with its keeper, and then the way that its end asks for."""
+    console.say(f"stage 2 of balena-migrate {handover.version}")
+    stays = False
+    with Keeper(machine) as keeper:
+        try:
+            migrate(Stage2(handover=handover, machine=machine, old=System(rootmnt), console=console))
+        except CameBackError:
+            stays = handover.term_exit is TermExit.CONTINUE and rootmnt.is_mount()
+        except Exception as error:  # whatever it is: a reboot finds the old system or the new one
+            console.say(f"unforeseen: {describe(error)}")
+        console.say(f"peak-memory-bytes {keeper.peak_memory_bytes}")
+    if not stays:
+        console.say("step reboot started")
+        kernel.reboot()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""The old system's file systems in stage 2: mount, restore the boot configuration, keep the reason, let go."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from balena_migrate.actions import take_back
+from balena_migrate.errors import DiskError, FileError
+from balena_migrate.handover import FileSystem, Handover
+from balena_migrate.paths import STATE_DIR
+from balena_migrate.stage2 import disks, kernel
+from balena_migrate.stage2.console import Console
+from balena_migrate.stage2.outcome import Outcome, write_outcome
+from balena_migrate.system import System
+
+LOG_DRIVE = Path("/balena-migrate/log")
+LOG_NAME = "migrate.log"
+
+
+def holder(old: System, handover: Handover, path: str) -> Path:
+    """Where the file system that holds the old system's path is mounted now."""
+    above = [fs for fs in handover.file_systems if PurePosixPath(path).is_relative_to(fs.mount_point)]
+    return mount_point(old, max(above, key=lambda fs: len(fs.mount_point)))
+
+
+def mount_point(old: System, file_system: FileSystem) -> Path:
+    """Where an old file system is mounted now."""
+    return old.root / file_system.mount_point.lstrip("/")
+
+
+def mount_missing(machine: System, old: System, handover: Handover) -> None:
+    """Each old file system that is not mounted is mounted, read-only, where the old system has it."""
+    for file_system in handover.file_systems:
+        point = mount_point(old, file_system)
+        if not os.path.ismount(point):
+            device = disks.find_file_system(machine, file_system.uuid)
+            kernel.mount(device, point, file_system.fstype, flags=kernel.MS_RDONLY)
+
+
+@contextlib.contextmanager
+def mounted_beside(machine: System, old: System, handover: Handover, console: Console) -> Iterator[None]:
+    """The old file systems besides the root are mounted; in the end only the root still is, if it was not let go.
+
+    One that cannot be mounted is no reason to stop yet: what was on it will be missed where it is needed.
+    """
+    try:
+        try:
+            mount_missing(machine, old, handover)
+        except (DiskError, OSError) as error:
+            console.say(str(error))
+        yield
+    finally:
+        for file_system in reversed(handover.file_systems[1:]):
+            point = mount_point(old, file_system)
+            if os.path.ismount(point):
+                kernel.unmount(point)
+
+
+def restore_boot(old: System, handover: Handover, console: Console) -> None:
+    """The boot configuration is as it was before stage 1, as far as that can be had; a failure is said and no more.
+
+    The records are undone newest first, the one that decides what boots before the others.
+    """
+    for record in handover.boot_undo:
+        try:
+            with kernel.writable(holder(old, handover, record.path)):
+                take_back(old, record)
+            console.say(f"{record.describe()}: done")
+        except (FileError, DiskError, OSError) as error:
+            console.say(f"{record.describe()}: failed: {error}")
+
+
+@contextlib.contextmanager
+def logging_to_drive(machine: System, handover: Handover, console: Console) -> Iterator[None]:
+    """What is said goes to the log drive too, if there is one; a failure is said and no more."""
+    with contextlib.ExitStack() as held:
+        if handover.log_drive:
+            try:
+                held.enter_context(kernel.mounted(handover.log_drive, LOG_DRIVE, handover.log_fs_type))
+                file = held.enter_context(open(LOG_DRIVE / LOG_NAME, "w", encoding="utf-8"))
+                console.also(file)
+                held.callback(console.also, None)
+            except (DiskError, OSError) as error:
+                console.say(f"no log on {handover.log_drive}: {error}")
+        yield
+
+
+def unmount(old: System, handover: Handover) -> None:
+    """No file system of the old system is mounted. Raises DiskError; then some may not be."""
+    for file_system in reversed(handover.file_systems):
+        point = mount_point(old, file_system)
+        if os.path.ismount(point):
+            kernel.unmount(point)
+
+
+def keep_outcome(machine: System, old: System, handover: Handover, outcome: Outcome, console: Console) -> None:
+    """The outcome and the log are on the old system, which is mounted as the initramfs had it.
+
+    Raises DiskError, FileError or OSError.
+    """
+    mount_missing(machine, old, handover)
+    with kernel.writable(holder(old, handover, STATE_DIR)):
+        write_outcome(old, outcome, "".join(line + "\n" for line in console.lines))

@@ -1,0 +1,150 @@
+"""The migration itself. The order is the product: read `migrate` from the top to the bottom.
+
+Before the line nothing of the old system is changed but its log, and every error leads back to it. After the line
+every error leads forward: the image is in memory, so each step is tried again, and the machine reboots in the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from balena_migrate.errors import DiskError, MigrateError
+from balena_migrate.handover import Handover
+from balena_migrate.images.formats import ImageFormat
+from balena_migrate.images.patches import Patches, read_patches
+from balena_migrate.stage2 import disks, oldsystem, secure, transfer
+from balena_migrate.stage2.console import Console
+from balena_migrate.stage2.flash import FlashStep, flash
+from balena_migrate.stage2.outcome import Ending, Outcome
+from balena_migrate.stage2.target import reread_partitions
+from balena_migrate.system import System
+
+TRIES = 5
+PAUSE_S = 5.0
+
+
+class CameBackError(MigrateError):
+    """Stage 2 ended before the line; the outcome is on the old root file system."""
+
+
+class NoFlashError(MigrateError):
+    """All went well, and the flash is forbidden."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage2:
+    """What every step needs: the hand-over, the machine, the old system as it is mounted, and the voice."""
+
+    handover: Handover
+    machine: System
+    old: System
+    console: Console
+
+
+def migrate(stage2: Stage2) -> None:
+    """The disk is the new system's. Raises CameBackError where the old system is as it was, with the reason on it."""
+    handover, machine, old, console = stage2.handover, stage2.machine, stage2.old, stage2.console
+    files, step = handover.stored_files, console.step
+    with contextlib.ExitStack() as held:
+        with before_the_line(stage2):
+            with step("mount"):
+                held.enter_context(oldsystem.mounted_beside(machine, old, handover, console))
+            with step("restore-boot"):
+                oldsystem.restore_boot(old, handover, console)
+            with step("log"):
+                held.enter_context(oldsystem.logging_to_drive(machine, handover, console))
+            with step("secure"):
+                held.enter_context(secure.secured(old, files, handover.memory_reserve_bytes, console))
+            with step("find-target"):
+                target = disks.find_target(machine, handover.target)
+                patches = read_patches(secure.memory_name(1))
+            if handover.no_flash:
+                raise NoFlashError("NO_FLASH is set")
+            with step("unmount"):
+                oldsystem.unmount(old, handover)
+
+        # ============================================ the line ============================================
+
+        with after_the_line(console):
+            with step("flash"):
+                again(console, lambda: flash_image(stage2, target, patches))
+            with step("reread"):
+                again(console, lambda: reread_partitions(Path(target)))
+            with step("transfer"):
+                again(console, lambda: transfer_data(stage2, target))
+
+
+def flash_image(stage2: Stage2, target: str, patches: Patches) -> None:
+    """The image with its patches is on the target, read back and found right."""
+    handover, console = stage2.handover, stage2.console
+
+    def report(part: FlashStep, done_bytes: int, total_bytes: int) -> None:
+        console.progress(part, done_bytes, total_bytes)
+
+    with open(secure.memory_name(0), "rb") as image:
+        image_format, size = ImageFormat(handover.image_format), handover.image_size_bytes
+        result = flash(image, image_format, size, Path(target), patches, report)
+    console.say(f"written in {result.write_s:.1f} s, read back in {result.verify_s:.1f} s")
+
+
+def transfer_data(stage2: Stage2, target: str) -> None:
+    """The backup and the log are on resin-data. The boot partition needs nothing: it was composed before."""
+    handover = stage2.handover
+    device = disks.find_data_partition(stage2.machine, target, handover.data_partition)
+    sources = [secure.memory_name(2 + index) for index in range(len(handover.data_files))]
+    log = "".join(line + "\n" for line in stage2.console.lines)
+    transfer.transfer(device, tuple(zip(handover.data_files, sources, strict=True)), log)
+
+
+@contextlib.contextmanager
+def before_the_line(stage2: Stage2) -> Iterator[None]:
+    """Any error here, foreseen or not, leads back: its outcome is kept, and the old system is mounted as it was."""
+    try:
+        yield
+    except NoFlashError as error:
+        come_back(stage2, Outcome(ending=Ending.NO_FLASH, reason=str(error)))
+    except Exception as error:
+        come_back(stage2, Outcome(ending=Ending.FAILED, step=stage2.console.current, reason=describe(error)))
+
+
+def come_back(stage2: Stage2, outcome: Outcome) -> None:
+    """Raises CameBackError, once the outcome is on the old system, or that was tried."""
+    stage2.console.say(f"going back to the old system: {outcome.reason}")
+    try:
+        oldsystem.keep_outcome(stage2.machine, stage2.old, stage2.handover, outcome, stage2.console)
+    except (MigrateError, OSError) as error:
+        stage2.console.say(f"the reason could not be kept on the old system: {error}")
+    raise CameBackError(outcome.reason) from None
+
+
+@contextlib.contextmanager
+def after_the_line(console: Console) -> Iterator[None]:
+    """No error here stops the way to the reboot: there is nothing else to go to."""
+    try:
+        yield
+    except Exception as error:
+        console.say(f"step {console.current} failed for good: {describe(error)}")
+
+
+def again(console: Console, work: Callable[[], object]) -> None:
+    """The work is done, at the first or at a later try. Raises the last try's error."""
+    for left in reversed(range(TRIES)):
+        try:
+            work()
+        except (MigrateError, OSError) as error:
+            if not left:
+                raise
+            console.say(f"{describe(error)}; trying again")
+            time.sleep(PAUSE_S)
+        else:
+            return
+    raise DiskError("not tried")
+
+
+def describe(error: Exception) -> str:
+    """One line for an error; of an unforeseen one also its kind."""
+    return str(error) if isinstance(error, MigrateError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,45 @@
+"""Puts the backup and the log on resin-data once the new system is on the disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from balena_migrate.handover import DataFile
+from balena_migrate.stage2 import kernel
+from balena_migrate.system import sync_folder
+
+DATA = Path("/balena-migrate/data")
+LOG_NAME = "migrate.log"
+
+
+def transfer(device: str, files: Sequence[tuple[DataFile, Path]], log: str) -> None:
+    """The files are on the data partition under their names, and the log beside them; all is on the disk.
+
+    Raises DiskError or OSError where that cannot be had; then a file is there as a whole or not at all.
+    """
+    with kernel.mounted(device, DATA, "ext4"):
+        write(DATA / LOG_NAME, log)
+        for item, source in files:
+            copy(source, DATA / item.name)
+
+
+def copy(source: Path, target: Path) -> None:
+    """The copy is whole and on the disk, or is not there: the supervisor must never see half a backup."""
+    temporary = target.with_name(f".{target.name}.new")
+    with open(source, "rb") as reader, open(temporary, "wb") as writer:
+        os.fchmod(writer.fileno(), 0o600)
+        shutil.copyfileobj(reader, writer, 1 << 20)
+        writer.flush()
+        os.fsync(writer.fileno())
+    os.rename(temporary, target)
+    sync_folder(target.parent)
+
+
+def write(target: Path, text: str) -> None:
+    """The text is in the file, readable by root only."""
+    fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(text)

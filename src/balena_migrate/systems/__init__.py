@@ -1,0 +1,44 @@
+"""Operating systems that a device may run before the migration: one file a family, each with a `SYSTEM`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from balena_migrate.facts import Facts, OsFacts
+from balena_migrate.plugins import load_all
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """One release; `tested` says what was really run, for the README's table, and is "" where nothing was."""
+
+    version_id: str
+    tested: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatingSystem:
+    """A family of releases that bring initramfs-tools. `ids` are the ID= that its os-release carries."""
+
+    name: str
+    ids: tuple[str, ...]
+    releases: tuple[Release, ...]
+
+    def find_release(self, facts: OsFacts) -> Release | None:
+        """The release that os-release names; a point release belongs to its release (VERSION_ID=9.13 to 9)."""
+        for release in self.releases:
+            if facts.version_id == release.version_id or facts.version_id.startswith(f"{release.version_id}."):
+                return release
+        return None
+
+
+@cache
+def systems() -> tuple[OperatingSystem, ...]:
+    """All families, by file name."""
+    return load_all(__name__, __path__, "SYSTEM")
+
+
+def find_system(facts: Facts) -> OperatingSystem | None:
+    """The family that this device runs."""
+    return next((system for system in systems() if facts.os.id in system.ids), None)

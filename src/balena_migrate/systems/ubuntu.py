@@ -1,0 +1,11 @@
+"""Ubuntu."""
+
+from __future__ import annotations
+
+from balena_migrate.systems import OperatingSystem, Release
+
+SYSTEM = OperatingSystem(
+    name="Ubuntu",
+    ids=("ubuntu",),
+    releases=tuple(Release(version_id=version) for version in ("14.04", "18.04", "20.04", "22.04", "24.04")),
+)

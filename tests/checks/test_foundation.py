@@ -1,0 +1,182 @@
+"""The checks of platform, storage, image and memory: what is well passes, what is not is refused with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from balena_migrate.checks import Finding, Severity, image, memory, platform, storage
+from balena_migrate.checks.subject import Subject
+from balena_migrate.config import Config
+from balena_migrate.facts import DiskFacts, Facts, MemoryFacts
+from balena_migrate.images import Identity, Image, ImageKind
+from balena_migrate.images.formats import ImageFormat
+from balena_migrate.images.tables import Partition, PartitionTable, TableKind
+from tests.devicefacts import MIB, pc_facts
+
+BOOT = Partition(number=1, start_bytes=4 * MIB, size_bytes=40 * MIB, type="0e", bootable=True)
+DATA = Partition(number=6, start_bytes=712 * MIB, size_bytes=196 * MIB, type="83")
+CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (platform.check, storage.check, image.check, memory.check)
+
+
+def some_image(
+    *, slug: str = "intel-nuc", name: str = "balena-cloud-x-intel-nuc-2.82.11.img.gz", **identity: Any
+) -> Image:
+    values = {
+        "kind": ImageKind.RAW,
+        "label": "resin-boot",
+        "slug": slug,
+        "aliases": (),
+        "arch": "amd64",
+        "machine": "genericx86-64",
+        "os_version": "2.82.11+rev1",
+        "files": ("config.json",),
+        "has_grub_cfg": True,
+        "has_bios_boot_code": True,
+    }
+    return Image(
+        path=Path("/root") / name,
+        format=ImageFormat.GZIP,
+        file_bytes=100 * MIB,
+        sha256="00",
+        size_bytes=908 * MIB,
+        table=PartitionTable(kind=TableKind.DOS, id="1", partitions=(BOOT, DATA)),
+        boot=BOOT,
+        start_file=Path("/none"),
+        identity=Identity(**{**values, **identity}),
+    )
+
+
+def subject(facts: Facts | None = None, config: Config | None = None, **more: Any) -> Subject:
+    values = {"image": some_image(), "kit_base_bytes": 20 * MIB, **more}
+    return Subject(config=config or Config(), facts=facts or pc_facts(), **values)
+
+
+def findings(about: Subject) -> tuple[Finding, ...]:
+    return tuple(finding for check in CHECKS for finding in check(about))
+
+
+def blockers(about: Subject) -> list[str]:
+    return [finding.code for finding in findings(about) if finding.severity is Severity.BLOCKER]
+
+
+def test_a_good_pc_passes_and_is_told_what_was_looked_at() -> None:
+    found = findings(subject())
+    assert {finding.severity for finding in found} == {Severity.OK}
+    assert {"system", "hardware", "boot-loader", "disk-size", "boot-room", "image", "memory"} <= {f.code for f in found}
+
+
+def test_all_findings_come_at_once() -> None:
+    facts = replace(pc_facts(), uid=1000, memory=MemoryFacts(total_bytes=200 * MIB, available_bytes=0), programs={})
+    assert blockers(subject(facts, kit_base_bytes=0, image=None, image_problem="no image")) == [
+        "not-root",
+        "programs-missing",
+        "no-kit",
+        "image",
+    ]
+
+
+def test_what_was_never_run_is_refused_and_untested_turns_that_into_a_warning() -> None:
+    facts = pc_facts()
+    facts = replace(facts, os=replace(facts.os, version_id="13"))
+    assert blockers(subject(facts)) == ["system-untested"]
+    assert blockers(subject(facts, Config(untested=True))) == []
+    assert blockers(subject(image=some_image(slug="genericx86-64-ext"))) == ["device-untested"]
+
+
+def with_root(facts: Facts, *, kind: str = "part", fstype: str = "ext4") -> Facts:
+    devices = tuple(replace(d, kind=kind) if d.name == "sda1" else d for d in facts.disks.devices)
+    mounts = tuple(replace(m, fstype=fstype) for m in facts.disks.mounts)
+    return replace(facts, disks=DiskFacts(devices=devices, mounts=mounts))
+
+
+@pytest.mark.parametrize(
+    ("kind", "fstype", "code", "word"),
+    [
+        ("lvm", "ext4", "root-on-lvm", "LVM"),
+        ("crypt", "ext4", "root-on-crypt", "LUKS"),
+        ("raid1", "ext4", "root-on-raid1", "RAID"),
+        ("part", "btrfs", "root-file-system", "btrfs"),
+        ("part", "overlay", "root-file-system", "overlay"),
+    ],
+)
+def test_what_lies_below_root_and_is_not_supported_is_refused_with_its_name(
+    kind: str, fstype: str, code: str, word: str
+) -> None:
+    found = [f for f in findings(subject(with_root(pc_facts(), kind=kind, fstype=fstype))) if f.code == code]
+    assert [finding.severity for finding in found] == [Severity.BLOCKER]
+    assert word in found[0].cause
+
+
+def test_a_boot_folder_on_another_disk_is_refused() -> None:
+    facts = pc_facts(separate_boot=True)
+    other = replace(facts.disks.devices[0], name="sdb", path="/dev/sdb")
+    devices = tuple(replace(d, parents=("sdb",)) if d.name == "sda2" else d for d in facts.disks.devices)
+    facts = replace(facts, disks=replace(facts.disks, devices=(*devices, other)))
+    assert "boot-on-other-disk" in blockers(subject(facts))
+
+
+def test_a_disk_that_is_smaller_than_the_image_is_refused() -> None:
+    large = replace(some_image(), size_bytes=9000 * MIB)
+    assert blockers(subject(image=large)) == ["disk-too-small"]
+
+
+def test_a_full_boot_folder_is_refused_with_the_arithmetic() -> None:
+    facts = pc_facts()
+    mounts = tuple(replace(m, free_bytes=20 * MIB) for m in facts.disks.mounts)
+    about = subject(replace(facts, disks=replace(facts.disks, mounts=mounts)))
+    found = next(f for f in findings(about) if f.code == "boot-full")
+    assert "30 (as the running kernel's) + 10 (kit) = 40 MiB, /boot has 20 MiB free" in found.cause
+
+
+def test_a_log_drive_has_to_be_there_and_on_another_disk() -> None:
+    assert blockers(subject(config=Config(log_drive="/dev/sda1"))) == ["log-drive-on-target"]
+    assert blockers(subject(config=Config(log_drive="/dev/sdz1"))) == ["log-drive-missing"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        (some_image(slug="raspberrypi3"), "image-device-type"),
+        (some_image(slug="generic-amd64"), "image-device-type"),
+        (some_image(slug=""), "image-device-type"),
+        (some_image(kind=ImageKind.FLASHER), "image-flasher"),
+    ],
+)
+def test_an_image_for_something_else_is_refused_by_its_content(wrong: Image, code: str) -> None:
+    assert blockers(subject(image=wrong)) == [code]
+
+
+def test_a_gpt_image_does_not_boot_from_bios() -> None:
+    gpt = replace(some_image(), table=PartitionTable(kind=TableKind.GPT, id="g", partitions=(BOOT, DATA)))
+    assert blockers(subject(image=gpt)) == ["image-needs-uefi"]
+
+
+@pytest.mark.parametrize(
+    ("name", "warned"),
+    [
+        ("resin-raspberrypi3-2.15.1.img.gz", True),
+        ("resin-genericx86-64-2.15.1.img.gz", False),
+        ("my-image.img.gz", False),
+    ],
+)
+def test_a_name_that_speaks_of_another_device_is_a_warning(name: str, warned: bool) -> None:
+    found = [f.severity for f in findings(subject(image=some_image(name=name))) if f.code == "image-name"]
+    assert found == ([Severity.WARNING] if warned else [])
+
+
+def test_memory_is_counted_to_the_byte_that_decides() -> None:
+    def total(size: int) -> list[str]:
+        return blockers(subject(replace(pc_facts(), memory=MemoryFacts(total_bytes=size, available_bytes=0))))
+
+    need = 4 * (30 + 10) * MIB + 100 * MIB + memory.PATCHES_BYTES + memory.RESERVE_BYTES
+    assert total(need) == []
+    assert total(need - 1) == ["memory-too-small"]
+
+
+def test_the_backup_counts_in_memory() -> None:
+    assert blockers(subject(backup_bytes=2000 * MIB)) == ["memory-too-small"]

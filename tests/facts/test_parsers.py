@@ -1,0 +1,110 @@
+"""The parsers of facts, on texts as kernels and programs write them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from balena_migrate.facts import BlockDevice, DiskFacts, Mount
+from balena_migrate.facts.disks import parse_lsblk, parse_mountinfo
+from balena_migrate.facts.hardware import parse_cpuinfo_revision, parse_device_tree_strings
+from balena_migrate.facts.memory import parse_meminfo
+from balena_migrate.facts.os import parse_os_release
+from tests.corpus import corpus
+
+
+def test_os_release_with_every_kind_of_quotes() -> None:
+    facts = parse_os_release('NAME=\'Debian\'\nID=debian\nVERSION_ID="12"\nPRETTY_NAME="a \\"b\\""\n# ID=x\nbad line\n')
+    assert (facts.id, facts.version_id, facts.pretty_name) == ("debian", "12", 'a "b"')
+
+
+def test_every_os_release_of_the_collection_is_read() -> None:
+    files = [path for path in corpus("os-release").rglob("*") if path.is_file() and path.name != "SOURCES.txt"]
+    ids = {parse_os_release(path.read_text("utf-8", "surrogateescape")).id for path in files}
+    assert {"debian", "ubuntu", "raspbian", "fedora"} <= ids
+
+
+def test_memory_is_in_bytes_and_old_kernels_have_an_estimate() -> None:
+    new = parse_meminfo("MemTotal:  1024 kB\nMemFree: 1 kB\nMemAvailable:   512 kB\n")
+    assert (new.total_bytes, new.available_bytes) == (1 << 20, 512 << 10)
+    assert parse_meminfo("MemTotal: 9 kB\nMemFree: 2 kB\nCached: 3 kB\n").available_bytes == 5 << 10
+
+
+def test_revision_and_device_tree() -> None:
+    assert parse_cpuinfo_revision("Hardware\t: BCM2835\nRevision\t: A02082\nSerial\t: 00\n") == "a02082"
+    assert parse_cpuinfo_revision("processor : 0\n") == ""
+    assert parse_device_tree_strings(b"raspberrypi,3-model-b\0brcm,bcm2837\0") == (
+        "raspberrypi,3-model-b",
+        "brcm,bcm2837",
+    )
+
+
+def disk(name: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "path": f"/dev/{name}", "type": "disk", "size": 1000, "log-sec": 512, **more}
+
+
+def test_lsblk_tree_becomes_devices_with_parents() -> None:
+    shared = {"name": "md0", "type": "raid1", "size": 500, "fstype": "ext4"}
+    tree = {
+        "blockdevices": [
+            disk(
+                "sda", ptuuid="abc", pttype="dos", children=[disk("sda1", type="part", start=2048, children=[shared])]
+            ),
+            disk("sdb", ro=True, children=[disk("sdb1", type="part", children=[shared])]),
+        ]
+    }
+    devices = {device.name: device for device in parse_lsblk(json.dumps(tree))}
+    assert devices["md0"].parents == ("sda1", "sdb1")
+    assert devices["sda1"].start_bytes == 2048 * 512
+    assert (devices["sda"].table_id, devices["sdb"].read_only) == ("abc", True)
+
+
+MOUNTINFO = r"""
+26 1 8:2 / / rw,relatime shared:1 - ext4 /dev/sda2 rw
+27 26 8:1 / /boot rw - vfat /dev/sda1 rw
+28 26 8:3 /sub /mnt/with\040blank ro - ext4 /dev/sda3 rw
+""".lstrip()
+
+
+def test_mountinfo_with_optional_fields_and_octal() -> None:
+    mounts = parse_mountinfo(MOUNTINFO)
+    assert [mount.mount_point for mount in mounts] == ["/", "/boot", "/mnt/with blank"]
+    assert mounts[2].root == "/sub"
+    with pytest.raises(ValueError, match="not a line"):
+        parse_mountinfo("26 1 8:2 /\n")
+
+
+def device(name: str, kind: str = "part", parents: tuple[str, ...] = ()) -> BlockDevice:
+    return BlockDevice(name=name, path=f"/dev/{name}", kind=kind, size_bytes=1, parents=parents)
+
+
+def test_the_disks_below_a_path_are_found_through_everything() -> None:
+    facts = DiskFacts(
+        devices=(
+            device("sda", "disk"),
+            device("sdb", "disk"),
+            device("sda1", parents=("sda",)),
+            device("sdb1", parents=("sdb",)),
+            device("md0", "raid1", ("sda1", "sdb1")),
+            device("root", "crypt", ("md0",)),
+        ),
+        mounts=(
+            Mount(source="/dev/root", mount_point="/", fstype="ext4"),
+            Mount(source="/dev/sda1", mount_point="/boot", fstype="vfat"),
+        ),
+    )
+    assert [d.name for d in facts.disks_below("/")] == ["sda", "sdb"]
+    assert [d.name for d in facts.disks_below("/boot/grub")] == ["sda"]
+    assert facts.find_mount("/bootleg") == facts.mounts[0]
+
+
+def test_every_mountinfo_of_the_collection_is_read() -> None:
+    files = [p for p in corpus("lsblk-blkid-mountinfo").rglob("*") if "mountinfo" in p.name and p.is_file()]
+    read = 0
+    for path in files:
+        text = path.read_text("utf-8", "surrogateescape")
+        if " - " in text:
+            read += len(parse_mountinfo(text)) > 0
+    assert read > 3

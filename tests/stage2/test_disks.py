@@ -1,0 +1,94 @@
+"""Stage 2 finds the target by what it is, and resin-data by label or by place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from balena_migrate.errors import DiskError
+from balena_migrate.handover import DataPartition, DiskIdentity
+from balena_migrate.stage2.disks import find_data_partition, find_target, parse_blkid, partitions, whole_disks
+from balena_migrate.system import Result, System
+
+SECTORS = 16_777_216
+IDENTITY = DiskIdentity(name="sda", size_bytes=SECTORS * 512, table_id="abc", serial="S1")
+
+BLKID = """DEVNAME=/dev/sdb
+PTUUID=abc
+PTTYPE=dos
+
+DEVNAME=/dev/sdb1
+UUID=1111
+LABEL=resin-boot
+
+DEVNAME=/dev/sdb6
+LABEL=resin-data
+
+DEVNAME=/dev/sda
+PTUUID=other
+"""
+
+
+def machine(root: Path, *, serial: str = "S1", blkid: str = BLKID) -> System:
+    """A machine whose disk sdb is the one that stage 1 knew as sda, beside another one."""
+    for name in ("sda", "sdb"):
+        folder = root / f"sys/class/block/{name}"
+        (folder / "device").mkdir(parents=True)
+        (folder / "size").write_text(f"{SECTORS}\n")
+        (folder / "device/serial").write_text(f"{serial}\n")
+    for number, start in ((1, 8192), (6, 1458176)):
+        for folder in (root / f"sys/class/block/sdb/sdb{number}", root / f"sys/class/block/sdb{number}"):
+            folder.mkdir(parents=True)
+            (folder / "partition").write_text(f"{number}\n")
+            (folder / "start").write_text(f"{start}\n")
+
+    def runner(argv: Sequence[str], data: bytes | None, timeout_s: float | None) -> Result:
+        assert argv[0] == "blkid"
+        return Result(stdout=blkid.encode(), stderr=b"", returncode=0)
+
+    return System(root, runner=runner)
+
+
+def test_blkid_export_is_read_in_blocks() -> None:
+    probes = {probe.path: probe.values for probe in parse_blkid(BLKID)}
+    assert probes["/dev/sdb1"] == {"UUID": "1111", "LABEL": "resin-boot"}
+    assert len(probes) == 4
+
+
+def test_the_disk_is_found_under_another_name(tmp_path: Path) -> None:
+    assert find_target(machine(tmp_path), IDENTITY) == "/dev/sdb"
+
+
+def test_another_serial_size_or_table_is_another_disk(tmp_path: Path) -> None:
+    system = machine(tmp_path, serial="S2")
+    with pytest.raises(DiskError, match="no disks are like sda"):
+        find_target(system, IDENTITY)
+    for wrong in (
+        DiskIdentity(name="sda", size_bytes=1, table_id="abc", serial="S2"),
+        DiskIdentity(name="sda", size_bytes=SECTORS * 512, table_id="abd", serial="S2"),
+    ):
+        with pytest.raises(DiskError):
+            find_target(system, wrong)
+
+
+def test_two_disks_that_are_alike_are_refused(tmp_path: Path) -> None:
+    system = machine(tmp_path, blkid=BLKID.replace("PTUUID=other", "PTUUID=abc"))
+    with pytest.raises(DiskError, match="2 disks are like sda"):
+        find_target(system, IDENTITY)
+
+
+def test_partitions_are_no_disks(tmp_path: Path) -> None:
+    system = machine(tmp_path)
+    assert whole_disks(system) == ("sda", "sdb")
+    assert partitions(system, "/dev/sdb") == ("sdb1", "sdb6")
+
+
+def test_resin_data_is_found_by_label_and_else_by_place(tmp_path: Path) -> None:
+    place = DataPartition(start_bytes=1458176 * 512, size_bytes=1)
+    assert find_data_partition(machine(tmp_path / "a"), "/dev/sdb", place) == "/dev/sdb6"
+    without = machine(tmp_path / "b", blkid=BLKID.replace("resin-data", "other"))
+    assert find_data_partition(without, "/dev/sdb", place) == "/dev/sdb6"
+    with pytest.raises(DiskError, match="no resin-data"):
+        find_data_partition(without, "/dev/sdb", DataPartition(start_bytes=0, size_bytes=1))
