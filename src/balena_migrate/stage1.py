@@ -67,7 +67,7 @@ class Stage1:
 
     def actions(self) -> tuple[Action, ...]:
         """All that comes before it. None of these changes what boots next."""
-        backup = self._survey.backup
+        backup = self._survey.moves.backup
         return (
             MakeDir(title="make a folder for what stage 2 needs", path=WORK_DIR, mode=0o700),
             *((self._backup_action(backup),) if backup else ()),
@@ -107,7 +107,7 @@ class Stage1:
                 has_boot_code=identity.has_bios_boot_code,
             ),
         )
-        files = (*self._survey.boot_files, *assets.files)
+        files = (*self._survey.boot_files(), *assets.files)
         patches = compose(self._image, files, assets.blocks, self._survey.work_dir, system)
         write_patches(patches, system.real(path))
 

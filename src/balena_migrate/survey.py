@@ -1,26 +1,31 @@
-"""Looks at everything before anything is done: facts, image, network, backup, config.json; and then at the findings."""
+"""Looks at everything before anything is done: facts, image, what moves along; and then at the findings."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from balena_migrate.backup import BackupPlan, plan_backup
 from balena_migrate.bootfile import BootFile
-from balena_migrate.checks import Finding, Severity, configjson, image, memory, platform, storage
+from balena_migrate.checks import Finding, Severity, configjson, identity, image, memory, platform, storage
 from balena_migrate.checks import backup as backup_checks
 from balena_migrate.checks.backup import Room
+from balena_migrate.checks.network import check_network
 from balena_migrate.checks.subject import Subject
 from balena_migrate.config import Config
-from balena_migrate.configjson import NAME, merged, read_config_json
+from balena_migrate.configjson import NAME, ConfigJson, merged, read_config_json
 from balena_migrate.devices import device_types_for
 from balena_migrate.errors import FileError, ImageError
 from balena_migrate.facts.gather import read_facts
+from balena_migrate.identity import Kept, config_edits, read_kept
 from balena_migrate.images import Image
 from balena_migrate.images.fat import Fat
 from balena_migrate.images.read import partition_reader, read_image
 from balena_migrate.kit.runtime import Kit
-from balena_migrate.network.boot import boot_files, select_profiles
+from balena_migrate.network.boot import Selection, boot_files, select_profiles
+from balena_migrate.network.model import NetworkSettings
 from balena_migrate.network.settings import read_network
 from balena_migrate.system import System
 from balena_migrate.ui import progress
@@ -32,13 +37,25 @@ CHECKS = (platform.check, storage.check, image.check, memory.check)
 
 
 @dataclass(frozen=True, kw_only=True)
+class Moves:
+    """What moves along to the new system. Some of it is secret."""
+
+    network: NetworkSettings
+    selection: Selection
+    backup: BackupPlan | None
+    config_json: ConfigJson | None
+    config_problem: str
+    """Why the user's config.json cannot be read, "" where it can."""
+    kept: Kept
+
+
+@dataclass(frozen=True, kw_only=True)
 class Survey:
-    """All that a plan is made of. `boot_files` hold secrets."""
+    """All that a plan is made of."""
 
     subject: Subject
     kit: Kit | None
-    backup: BackupPlan | None
-    boot_files: tuple[BootFile, ...]
+    moves: Moves
     findings: tuple[Finding, ...]
     work_dir: Path
 
@@ -46,14 +63,21 @@ class Survey:
     def refused(self) -> bool:
         return any(finding.severity is Severity.BLOCKER for finding in self.findings)
 
+    def boot_files(self) -> tuple[BootFile, ...]:
+        """The files that go into resin-boot: network settings and config.json. Secret."""
+        moves, subject = self.moves, self.subject
+        slug = subject.image.identity.slug if subject.image else ""
+        edits = config_edits(moves.kept, subject.config, moves.config_json, slug)
+        content = merged(moves.config_json, edits, read_image_config(subject.image))
+        network = boot_files(subject.config, moves.selection, subject.facts.network)
+        return (*network, BootFile(path=NAME, content=content))
+
 
 def look(system: System, config: Config, kit: Kit | None, work_dir: Path) -> Survey:
     """The survey of this device. Changes nothing; `work_dir` is a temporary folder that outlives the survey."""
     facts = read_facts(system)
     found, problem, remedy = find_image(system, config, work_dir)
-    backup = plan_backup(config, system)
-    network = read_network(system)
-    selection = select_profiles(config, network, system)
+    moves = find_moves(system, config, facts.network.name_servers)
     subject = Subject(
         config=config,
         facts=facts,
@@ -61,27 +85,10 @@ def look(system: System, config: Config, kit: Kit | None, work_dir: Path) -> Sur
         image_problem=problem,
         image_remedy=remedy,
         kit_base_bytes=folder_bytes(kit.base) if kit else 0,
-        backup_bytes=backup.expected_bytes if backup else 0,
+        backup_bytes=moves.backup.expected_bytes if moves.backup else 0,
     )
-    config_json, image_config = read_config_json(system, config), read_image_config(found)
-    findings = [finding for check in CHECKS for finding in check(subject)]
-    slugs = tuple(device.slug for device in device_types_for(facts))
-    slug = found.identity.slug if found else ""
-    findings += configjson.check(config_json, config, image_type=slug, hardware_types=slugs)
-    version = found.identity.os_version if found else ""
-    managed = bool(config_json and config_json.is_managed)
-    findings += backup_checks.check(backup, config, find_room(subject), os_version=version, managed=managed)
-    return Survey(
-        subject=subject,
-        kit=kit,
-        backup=backup,
-        boot_files=(
-            *boot_files(config, selection, facts.network),
-            *((BootFile(path=NAME, content=merged(config_json, {}, image_config)),) if found else ()),
-        ),
-        findings=tuple(findings),
-        work_dir=work_dir,
-    )
+    findings = (*(finding for check in CHECKS for finding in check(subject)), *check_moves(subject, moves))
+    return Survey(subject=subject, kit=kit, moves=moves, findings=findings, work_dir=work_dir)
 
 
 def find_image(system: System, config: Config, work_dir: Path) -> tuple[Image | None, str, str]:
@@ -96,16 +103,58 @@ def find_image(system: System, config: Config, work_dir: Path) -> tuple[Image | 
         return None, error.message, error.hint
 
 
+def find_moves(system: System, config: Config, name_servers: tuple[str, ...]) -> Moves:
+    """What moves along, as it is on this device now."""
+    network = read_network(system)
+    config_json, problem = find_config_json(system, config)
+    user = os.environ.get("SUDO_USER", "")
+    return Moves(
+        network=network,
+        selection=select_profiles(config, network, system),
+        backup=plan_backup(config, system),
+        config_json=config_json,
+        config_problem=problem,
+        kept=read_kept(system, config, user=user, country=network.country, name_servers=name_servers),
+    )
+
+
+def find_config_json(system: System, config: Config) -> tuple[ConfigJson | None, str]:
+    """The user's config.json, if there is one; or None with the reason."""
+    try:
+        return read_config_json(system, config), ""
+    except FileError as error:
+        return None, str(error)
+
+
+def check_moves(subject: Subject, moves: Moves) -> Iterator[Finding]:
+    """The findings on all that moves along."""
+    config, facts = subject.config, subject.facts
+    identity_of_image = subject.image.identity if subject.image else None
+    slug, version = (identity_of_image.slug, identity_of_image.os_version) if identity_of_image else ("", "")
+    slugs = tuple(device.slug for device in device_types_for(facts))
+    if moves.config_problem:
+        remedy = "set CONFIG_JSON to the fleet's config.json"
+        yield Finding(code="config-json", severity=Severity.BLOCKER, cause=moves.config_problem, remedy=remedy)
+    else:
+        yield from configjson.check(moves.config_json, config, image_type=slug, hardware_types=slugs)
+    managed = bool(moves.config_json and moves.config_json.is_managed)
+    yield from backup_checks.check(moves.backup, config, find_room(subject), os_version=version, managed=managed)
+    yield from check_network(config, facts.network, moves.network, moves.selection)
+    yield from identity.check(moves.kept, config)
+
+
 def find_room(subject: Subject) -> Room:
-    """The room for the backup, where it is made, where stage 2 puts it, and where the new system unpacks it."""
+    """The room for the backup: where it is made, where stage 2 puts it, and where the new system unpacks it."""
     home = subject.facts.disks.find_mount(subject.config.in_home("."))
-    data = subject.image.data if subject.image else None
+    data, target = subject.image.data if subject.image else None, subject.target
+
+    def free(size_bytes: int) -> int:
+        return size_bytes * EXT4_FREE_PERCENT // 100
+
     return Room(
         home_free_bytes=home.free_bytes if home else None,
-        data_free_bytes=data.size_bytes * EXT4_FREE_PERCENT // 100 if data else None,
-        data_grown_bytes=(subject.target.size_bytes - data.start_bytes) * EXT4_FREE_PERCENT // 100
-        if subject.target and data
-        else None,
+        data_free_bytes=free(data.size_bytes) if data else None,
+        data_grown_bytes=free(target.size_bytes - data.start_bytes) if target and data else None,
     )
 
 

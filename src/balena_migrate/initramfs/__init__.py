@@ -63,7 +63,7 @@ def build(system: System, kernel_release: str, path: str) -> int:
 
 
 def _check_content(system: System, path: str) -> None:
-    names = set(system.run(["lsinitramfs", path]).text.splitlines())
+    names = {name.removeprefix("./") for name in system.run(["lsinitramfs", path]).text.splitlines()}
     missing = [name for name in IN_INITRAMFS if name not in names]
     if missing:
         raise CommandError(["mkinitramfs"], 0, f"it made an initramfs without {', '.join(missing)}")
