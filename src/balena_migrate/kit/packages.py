@@ -1,0 +1,62 @@
+"""Fetches the recipe's Debian packages for an architecture and unpacks them, without running anything of theirs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from balena_migrate.kit.architectures import Architecture
+from balena_migrate.kit.recipe import PACKAGES, SUITE
+from balena_migrate.system import System
+
+MIRROR_VARIABLE = "BALENA_MIGRATE_MIRROR"
+"""An address or a line for sources.list; without it mmdebstrap takes Debian's own mirrors."""
+
+TIMEOUT_S = 1800
+DPKG_OPTIONS = (
+    "path-exclude=/usr/share/doc/*",
+    "path-include=/usr/share/doc/*/copyright",
+    "path-exclude=/usr/share/locale/*",
+    "path-exclude=/usr/share/man/*",
+)
+
+
+def packages_key(architecture: Architecture) -> str:
+    """What names the unpacked packages in the cache: the same for the same packages from the same mirror."""
+    asked = [SUITE, PACKAGES, DPKG_OPTIONS, architecture, os.environ.get(MIRROR_VARIABLE, "")]
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+
+
+def unpack_packages(architecture: Architecture, cache_dir: Path, say: Callable[[str], None]) -> Path:
+    """A folder with the packages' files; it is made if it is not in the cache.
+
+    Raises CommandError where mmdebstrap fails.
+    """
+    tree = cache_dir / f"packages-{architecture}-{packages_key(architecture)}"
+    if tree.is_dir():
+        return tree
+    say(f"{architecture}: fetching and unpacking Debian's packages")
+    unfinished = tree.with_suffix(".new")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    System().run(mmdebstrap_argv(architecture, unfinished), timeout_s=TIMEOUT_S)
+    unfinished.rename(tree)
+    return tree
+
+
+def mmdebstrap_argv(architecture: Architecture, folder: Path) -> list[str]:
+    """The command that fetches and unpacks; the variant `extract` runs no maintainer script and needs no emulator."""
+    return [
+        "mmdebstrap",
+        "--quiet",
+        "--variant=extract",
+        f"--architectures={architecture}",
+        f"--include={','.join(PACKAGES)}",
+        *(f"--dpkgopt={option}" for option in DPKG_OPTIONS),
+        SUITE,
+        str(folder),
+        *filter(None, [os.environ.get(MIRROR_VARIABLE)]),
+    ]
