@@ -11,12 +11,15 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from balena_migrate.errors import ConfigError
 from balena_migrate.system import System
+
+S = TypeVar("S", bound=StrEnum)
 
 CONFIG_FILES = ("/etc/balena-migrate.conf", "/etc/balena-migration.conf")
 
@@ -42,6 +45,14 @@ class Keep(StrEnum):
     COUNTRY = "country"
     MACHINE_ID = "machine-id"
     SSH_HOST_KEYS = "ssh-host-keys"
+
+
+class Probe(StrEnum):
+    """What is tried from this device because the new system will need it."""
+
+    API = "api"
+    VPN = "vpn"
+    TIME = "time"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +82,9 @@ class Config:
     backup_volumes: tuple[str, ...] = ()
     change_device_type: bool = False
     keep: tuple[Keep, ...] = ()
+    skip_checks: tuple[Probe, ...] = ()
+    check_timeout: int = 10
+    proxy: str = field(default="", repr=False)
 
     def in_home(self, name: str) -> str:
         """The absolute path of a file that a setting names: as it is, or in HOME_DIR."""
@@ -92,11 +106,38 @@ def parse_words(text: str) -> tuple[str, ...]:
     return tuple(shlex.split(text))
 
 
-def parse_keep(text: str) -> tuple[Keep, ...]:
+def parse_set(kind: type[S], text: str) -> tuple[S, ...]:
+    """Words of a closed set, each once."""
     try:
-        return tuple(Keep(word) for word in dict.fromkeys(text.split()))
+        return tuple(kind(word) for word in dict.fromkeys(text.split()))
     except ValueError:
-        raise ValueError(f"has to be words of: {' '.join(Keep)}") from None
+        raise ValueError(f"has to be words of: {' '.join(kind)}") from None
+
+
+def parse_keep(text: str) -> tuple[Keep, ...]:
+    return parse_set(Keep, text)
+
+
+def parse_probes(text: str) -> tuple[Probe, ...]:
+    return parse_set(Probe, text)
+
+
+def parse_seconds(text: str) -> int:
+    if not re.fullmatch("[1-9][0-9]{0,2}", text):
+        raise ValueError("has to be from 1 to 999 seconds")
+    return int(text)
+
+
+def parse_proxy(text: str) -> str:
+    """An address that may hold a password, so none of it is in an error."""
+    try:
+        parts = urlsplit(text)
+        good = not text or (parts.scheme == "http" and parts.hostname and parts.port)
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError("has to be an address such as http://proxy.example.com:3128")
+    return text
 
 
 def parse_paths(text: str) -> tuple[str, ...]:
@@ -184,6 +225,9 @@ SETTINGS: tuple[Setting, ...] = tuple(
         ("BACKUP_VOLUMES", parse_words, 'back up into volumes: "volume=/path ...", or a YAML file in HOME_DIR'),
         ("CHANGE_DEVICE_TYPE", parse_flag, "write the image's device type into config.json"),
         ("KEEP", parse_keep, f"what the new system keeps: {' '.join(Keep)}"),
+        ("SKIP_CHECKS", parse_probes, f"do not try whether the fleet is reached from here: {' '.join(Probe)}"),
+        ("CHECK_TIMEOUT", parse_seconds, "how many seconds each step of such a try may take"),
+        ("PROXY", parse_proxy, "the HTTP proxy for such a try, where the environment names none"),
     )
 )
 
