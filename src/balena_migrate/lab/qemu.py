@@ -1,0 +1,154 @@
+"""QEMU as a context: a device that is switched on, seen through its serial lines, and gone at the end in every case."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from qemu.qmp.error import QMPError
+from qemu.qmp.legacy import QEMUMonitorProtocol
+
+from balena_migrate.errors import LabError
+from balena_migrate.lab.console import Console, LineHook
+from balena_migrate.system import command_environment
+
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 10.0
+PROBE_TIMEOUT_S = 6.0
+
+TCG = "tcg,thread=multi"
+KVM = "kvm"
+
+# QEMU is killed by the kernel when the thread that started it dies, so that not even `kill -9` leaves one behind.
+TIED_TO_US = ("setpriv", "--pdeathsig", "KILL")
+
+
+class Emulator:
+    """A running QEMU: `consoles` are its serial lines by name."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], qmp: QEMUMonitorProtocol, consoles: dict[str, Console]
+    ) -> None:
+        self.process = process
+        self.consoles = consoles
+        self._qmp = qmp
+
+    def wait_off(self, timeout_s: float) -> None:
+        """The device switched itself off, or reset where it runs with -no-reboot. Raises LabError where it does not."""
+        try:
+            self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            tail = next(iter(self.consoles.values())).text[-1500:]
+            raise LabError(f"the device did not go off within {timeout_s:.0f} s", hint=tail) from None
+
+    def cut_power(self) -> None:
+        """The device is off, at once, as if its plug were pulled: what it had not written yet is lost."""
+        with contextlib.suppress(QMPError, OSError, EOFError):
+            self._qmp.cmd("quit")
+        self.wait_off(STOP_TIMEOUT_S)
+
+
+@contextlib.contextmanager
+def running(
+    program: str,
+    arguments: Sequence[str],
+    *,
+    serial_logs: dict[str, Path],
+    clock: Callable[[], float] = time.monotonic,
+    on_line: LineHook | None = None,
+) -> Iterator[Emulator]:
+    """A device that is switched on while the context lasts. `serial_logs` names its serial lines, in their order.
+
+    The device waits until every line is being read; `on_line` gets the lines of the first one. Raises LabError where
+    QEMU does not start.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="balena-migrate-qemu-")))
+        argv = [*TIED_TO_US, program, *arguments, "-S", *_serial_arguments(folder, serial_logs)]
+        process = stack.enter_context(_process(argv))
+        qmp = stack.enter_context(_monitor(process, folder / "qmp"))
+        consoles = {
+            name: stack.enter_context(Console(folder / name, log, clock, None if index else on_line))
+            for index, (name, log) in enumerate(serial_logs.items())
+        }
+        qmp.cmd("cont")
+        yield Emulator(process, qmp, consoles)
+
+
+def _serial_arguments(folder: Path, names: dict[str, Path]) -> list[str]:
+    arguments = ["-qmp", f"unix:{folder}/qmp,server=on,wait=off"]
+    for name in names:
+        arguments += ["-chardev", f"socket,id={name},path={folder}/{name},server=on,wait=off"]
+        arguments += ["-serial", f"chardev:{name}"]
+    return arguments
+
+
+@contextlib.contextmanager
+def _process(argv: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=command_environment()
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextlib.contextmanager
+def _monitor(process: subprocess.Popen[bytes], path: Path) -> Iterator[QEMUMonitorProtocol]:
+    until = time.monotonic() + START_TIMEOUT_S
+    while not path.exists():
+        if process.poll() is not None:
+            said = process.stderr.read() if process.stderr else b""
+            raise LabError(f"QEMU does not start: {said.decode(errors='replace').strip()}")
+        if time.monotonic() > until:
+            raise LabError(f"QEMU does not answer within {START_TIMEOUT_S:.0f} s")
+        time.sleep(0.02)
+    qmp = QEMUMonitorProtocol(str(path))
+    qmp.connect()
+    try:
+        yield qmp
+    finally:
+        with contextlib.suppress(QMPError, OSError, EOFError):
+            qmp.close()
+
+
+@functools.cache
+def find_accelerator(kernel: Path) -> str:
+    """KVM where it really runs a kernel, else QEMU's own translation.
+
+    A /dev/kvm that opens proves nothing: nested in some virtual machines a guest hangs as soon as its kernel starts. So
+    this kernel is started with nothing to mount: where KVM works, it panics and ends within the time limit.
+    """
+    if not Path("/dev/kvm").exists():
+        return TCG
+    arguments = ["-machine", "q35", "-accel", KVM, "-cpu", "max", "-m", "256", "-nodefaults", "-display", "none"]
+    arguments += ["-no-reboot", "-kernel", str(kernel), "-append", "quiet panic=-1"]
+    try:
+        argv = [*TIED_TO_US, "qemu-system-x86_64", *arguments]
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return TCG
+    return KVM if done.returncode == 0 else TCG
+
+
+def pc_arguments(disk: Path, *, memory_mib: int, accelerator: str) -> list[str]:
+    """A PC with SeaBIOS, an AHCI disk (sda), a network card without a way out, and whatever boots from the disk.
+
+    The disk's writes are not flushed to ours: when QEMU is killed they are still in our page cache, so nothing that the
+    device wrote is lost by that, and a rehearsal does not wait for our disk.
+    """
+    return [
+        *("-machine", "q35", "-accel", accelerator, "-cpu", "max", "-smp", "2", "-m", f"{memory_mib}M"),
+        *("-nodefaults", "-no-user-config", "-display", "none"),
+        *("-drive", f"if=none,id=disk,file={disk},format=raw,cache=unsafe,discard=unmap"),
+        *("-device", "ide-hd,bus=ide.0,drive=disk,serial=LAB0001"),
+        *("-netdev", "user,id=lan,restrict=on", "-device", "e1000e,netdev=lan,romfile="),
+        *("-device", "virtio-rng-pci"),
+    ]

@@ -1,0 +1,48 @@
+"""What a rehearsal found: the form of report.json and of `--json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One thing that had to hold, what was expected, and what was found."""
+
+    name: str
+    passed: bool
+    expected: str
+    found: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A span of the time line; `start_s` counts from the moment the device was switched on."""
+
+    step: str
+    start_s: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsal:
+    """One scenario, run to its end. What was not reached or cannot be measured is None."""
+
+    scenario: str
+    description: str
+    passed: bool
+    checks: tuple[Check, ...]
+    timeline: tuple[Step, ...]
+    serial_logs: tuple[str, ...]
+    """Names of the logs, beside report.json."""
+    window_s: float | None = None
+    """From the first destructive write to the reboot."""
+    stage1_s: float | None = None
+    stage2_s: float | None = None
+    initramfs_bytes: int | None = None
+    peak_memory_bytes: int | None = None
+
+
+def same(name: str, expected: object, found: object) -> Check:
+    """A check that passes where both are equal."""
+    return Check(name=name, passed=expected == found, expected=str(expected), found=str(found))
