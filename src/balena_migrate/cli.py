@@ -20,6 +20,7 @@ from typing import Any
 import click
 
 from balena_migrate import VERSION, journal
+from balena_migrate.checks import Severity
 from balena_migrate.config import SETTINGS, Config, parse_value, read_config
 from balena_migrate.errors import JournalError, MigrateError, RefusedError, UsageError
 from balena_migrate.facts.gather import read_facts
@@ -132,6 +133,9 @@ def run_stage1(config_file: str | None, flags: dict[str, str | None]) -> None:
         made = prepare(survey)
         start_s = time.monotonic()
         log_to_file(system)
+        for finding in survey.findings:
+            if finding.severity is Severity.WARNING:
+                say(f"warning: {finding.cause}")
         system.remove_file(STAGE2_REPORT)
         steps = (*made.actions, *made.boot_actions)
         journal.apply(system, steps, say, arm=bool(made.boot_actions))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from balena_migrate.actions import take_back
-from balena_migrate.errors import DiskError, FileError
+from balena_migrate.errors import CommandError, DiskError, FileError
 from balena_migrate.handover import FileSystem, Handover
 from balena_migrate.paths import STATE_DIR
 from balena_migrate.stage2 import disks, kernel
@@ -31,26 +31,27 @@ def mount_point(old: System, file_system: FileSystem) -> Path:
     return old.root / file_system.mount_point.lstrip("/")
 
 
-def mount_missing(machine: System, old: System, handover: Handover) -> None:
-    """Each old file system that is not mounted is mounted, read-only, where the old system has it."""
+def mount_missing(machine: System, old: System, handover: Handover, console: Console) -> None:
+    """Each old file system that is not mounted is mounted, read-only, where the old system has it.
+
+    One that cannot be mounted is said, and no reason to stop: what is on it will be missed where it is needed.
+    """
     for file_system in handover.file_systems:
         point = mount_point(old, file_system)
-        if not os.path.ismount(point):
+        if os.path.ismount(point):
+            continue
+        try:
             device = disks.find_file_system(machine, file_system.uuid)
             kernel.mount(device, point, file_system.fstype, flags=kernel.MS_RDONLY)
+        except (CommandError, DiskError) as error:
+            console.say(f"{file_system.mount_point} of the old system: {error}")
 
 
 @contextlib.contextmanager
 def mounted_beside(machine: System, old: System, handover: Handover, console: Console) -> Iterator[None]:
-    """The old file systems besides the root are mounted; in the end only the root still is, if it was not let go.
-
-    One that cannot be mounted is no reason to stop yet: what was on it will be missed where it is needed.
-    """
+    """The old file systems besides the root are mounted; in the end only the root still is, if it was not let go."""
     try:
-        try:
-            mount_missing(machine, old, handover)
-        except (DiskError, OSError) as error:
-            console.say(str(error))
+        mount_missing(machine, old, handover, console)
         yield
     finally:
         for file_system in reversed(handover.file_systems[1:]):
@@ -101,6 +102,6 @@ def keep_outcome(machine: System, old: System, handover: Handover, outcome: Outc
 
     Raises DiskError, FileError or OSError.
     """
-    mount_missing(machine, old, handover)
+    mount_missing(machine, old, handover, console)
     with kernel.writable(holder(old, handover, STATE_DIR)):
         write_outcome(old, outcome, "".join(line + "\n" for line in console.lines))
