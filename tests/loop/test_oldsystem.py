@@ -1,0 +1,200 @@
+"""Stage 2 with real file systems: mount, restore, keep the reason, let go; files in memory and on resin-data."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from balena_migrate.actions import WriteFile
+from balena_migrate.config import TermExit
+from balena_migrate.errors import DiskError, MigrateError
+from balena_migrate.handover import DataFile, DataPartition, DiskIdentity, FileSystem, Handover, StoredFile
+from balena_migrate.stage2 import kernel, oldsystem, secure, transfer
+from balena_migrate.stage2.console import Console
+from balena_migrate.stage2.outcome import Ending, Outcome, find_outcome
+from balena_migrate.system import System
+
+pytestmark = [
+    pytest.mark.loop,
+    pytest.mark.skipif(os.geteuid() != 0 or not Path("/dev/loop-control").exists(), reason="needs root and loop"),
+]
+
+MIB = 1 << 20
+CONTENT = b"an image" * 1000
+UUIDS = ("11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222")
+NOTHING = StoredFile(path="/none", size_bytes=0, sha256="")
+
+
+def run(*argv: str | Path) -> str:
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def devices(tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """Loop devices with an old root file system and an old /boot."""
+    found = []
+    for number, uuid in enumerate(UUIDS):
+        tree = tmp_path / f"tree{number}"
+        (tree / "boot").mkdir(parents=True)
+        (tree / "var/lib").mkdir(parents=True)
+        (tree / "config.txt").write_text("as it was")
+        (tree / "image").write_bytes(CONTENT)
+        file = tmp_path / f"fs{number}"
+        with file.open("wb") as target:
+            target.truncate(16 * MIB)
+        run("mke2fs", "-q", "-F", "-t", "ext4", "-U", uuid, "-d", tree, file)
+        found.append(run("losetup", "--find", "--show", file))
+    try:
+        yield found[0], found[1]
+    finally:
+        for device in found:
+            run("losetup", "--detach", device)
+
+
+@pytest.fixture
+def old(devices: tuple[str, str], tmp_path: Path) -> Iterator[System]:
+    """The old root as the initramfs has it: mounted, read-only."""
+    with kernel.mounted(devices[0], tmp_path / "rootmnt", "ext4", read_only=True) as point:
+        yield System(point)
+
+
+@pytest.fixture
+def handover() -> Handover:
+    return Handover(
+        target=DiskIdentity(name="sda", size_bytes=1, table_id="", serial=""),
+        image=NOTHING,
+        image_format="raw",
+        image_size_bytes=0,
+        patches=NOTHING,
+        data_partition=DataPartition(start_bytes=0, size_bytes=0),
+        data_files=(),
+        file_systems=(
+            FileSystem(uuid=UUIDS[0], fstype="ext4", mount_point="/"),
+            FileSystem(uuid=UUIDS[1], fstype="ext4", mount_point="/boot"),
+        ),
+        boot_undo=(),
+        memory_reserve_bytes=0,
+        no_flash=True,
+        term_exit=TermExit.CONTINUE,
+        log_drive="",
+        log_fs_type="ext4",
+        version="test",
+    )
+
+
+def console() -> Console:
+    return Console(io.StringIO())
+
+
+def is_read_only(path: Path) -> bool:
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+
+def test_the_boot_configuration_is_restored_on_its_own_file_system(old: System, handover: Handover) -> None:
+    machine, voice = System("/"), console()
+    with oldsystem.mounted_beside(machine, old, handover, voice):
+        boot = old.real("/boot")
+        change = WriteFile(title="", path="/boot/config.txt", content=b"changed")
+        record = change.capture(old)
+        with kernel.writable(boot):
+            change.apply(old)
+        assert old.read_text("/boot/config.txt") == "changed"
+        oldsystem.restore_boot(old, _with_undo(handover, record), voice)
+        assert old.read_text("/boot/config.txt") == "as it was"
+        assert is_read_only(boot)
+        assert is_read_only(old.root)
+    assert not (old.root / "boot").is_mount()
+    assert old.root.is_mount()
+
+
+def _with_undo(handover: Handover, *records: object) -> Handover:
+    return Handover(**{**vars(handover), "boot_undo": records})
+
+
+def test_a_boot_partition_that_is_gone_is_said_and_the_reason_is_kept_all_the_same(
+    old: System, handover: Handover, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("balena_migrate.stage2.disks.WAIT_S", 0)
+    missing = FileSystem(uuid="no-such-uuid", fstype="ext4", mount_point="/boot")
+    handover = Handover(**{**vars(handover), "file_systems": (handover.file_systems[0], missing)})
+    voice = console()
+    with oldsystem.mounted_beside(System("/"), old, handover, voice):
+        assert any("no-such-uuid" in line for line in voice.lines)
+        outcome = Outcome(ending=Ending.FAILED, step="secure", reason="memory is too small")
+        oldsystem.keep_outcome(System("/"), old, handover, outcome, voice)
+    assert find_outcome(old) == outcome
+    assert is_read_only(old.root)
+    assert "no-such-uuid" in old.read_text("/var/lib/balena-migrate/stage2.log")
+
+
+def test_unmount_lets_go_of_all_and_keep_outcome_mounts_the_root_again(old: System, handover: Handover) -> None:
+    voice = console()
+    with oldsystem.mounted_beside(System("/"), old, handover, voice):
+        oldsystem.unmount(old, handover)
+        assert not old.root.is_mount()
+        outcome = Outcome(ending=Ending.FAILED, step="unmount", reason="x")
+        oldsystem.keep_outcome(System("/"), old, handover, outcome, voice)
+    assert old.root.is_mount()
+    assert find_outcome(old) == outcome
+
+
+def test_a_busy_file_system_is_not_let_go(old: System, handover: Handover, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "UNMOUNT_TRIES", 2)
+    with open(old.real("/image"), "rb"), pytest.raises(DiskError, match="busy"):
+        oldsystem.unmount(old, handover)
+    assert old.root.is_mount()
+
+
+def test_files_are_in_memory_inside_of_the_block_and_nowhere_after_it(
+    old: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(secure, "MEMORY", tmp_path / "memory")
+    file = StoredFile(path="/image", size_bytes=len(CONTENT), sha256=hashlib.sha256(CONTENT).hexdigest())
+    with secure.secured(old, [file, file], 0, console()):
+        assert secure.memory_name(1).read_bytes() == CONTENT
+        assert (tmp_path / "memory").is_mount()
+    assert not (tmp_path / "memory").is_mount()
+
+
+def test_too_little_memory_is_found_before_anything_is_copied(old: System) -> None:
+    file = StoredFile(path="/image", size_bytes=1 << 50, sha256="")
+    with pytest.raises(MigrateError, match="memory is too small"), secure.secured(old, [file], 0, console()):
+        pass
+
+
+def test_backup_and_log_are_on_the_data_partition_for_root_only(
+    devices: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "DATA", tmp_path / "data")
+    (tmp_path / "backup").write_bytes(CONTENT)
+    transfer.transfer(devices[1], ((DataFile(file=NOTHING, name="backup.tgz"), tmp_path / "backup"),), "the log\n")
+    with kernel.mounted(devices[1], tmp_path / "look", "ext4", read_only=True) as point:
+        assert (point / "backup.tgz").read_bytes() == CONTENT
+        assert (point / "migrate.log").read_text() == "the log\n"
+        assert {path.stat().st_mode & 0o777 for path in (point / "backup.tgz", point / "migrate.log")} == {0o600}
+        assert not list(point.glob(".*.new"))
+
+
+def test_a_log_drive_gets_every_line_and_one_that_is_missing_is_said(
+    devices: tuple[str, str], tmp_path: Path, handover: Handover, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oldsystem, "LOG_DRIVE", tmp_path / "log")
+    voice = console()
+    voice.say("before")
+    with_drive = Handover(**{**vars(handover), "log_drive": devices[1]})
+    with oldsystem.logging_to_drive(System("/"), with_drive, voice):
+        voice.say("after")
+    with kernel.mounted(devices[1], tmp_path / "look", "ext4", read_only=True) as point:
+        text = (point / "migrate.log").read_text()
+    assert "before" in text
+    assert "after" in text
+    without = Handover(**{**vars(handover), "log_drive": "/dev/no-such-drive"})
+    with oldsystem.logging_to_drive(System("/"), without, voice):
+        pass
+    assert "no log on /dev/no-such-drive" in voice.lines[-1]
