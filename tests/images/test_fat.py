@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,19 @@ def test_check_finds_a_file_that_is_longer_than_its_chain(tmp_path: Path) -> Non
         fat.check()
     with pytest.raises(ImageError, match="cut short"):
         fat.read_file("file")
+
+
+def test_any_flipped_bytes_end_in_a_file_system_or_an_image_error(tmp_path: Path) -> None:
+    """In the boot sector, the tables and the root folder."""
+    whole = make_fat(tmp_path / "fat")
+    end = Fat(reader(whole)).geometry.data_start
+    chance = random.Random(1)
+    for _ in range(150):
+        raw = bytearray(whole)
+        for _ in range(chance.randrange(1, 9)):
+            raw[chance.randrange(chance.choice((64, 600, end)))] = chance.randrange(256)
+        with contextlib.suppress(ImageError):
+            fat = Fat(reader(raw))
+            fat.check()
+            for path in fat.files:
+                fat.read_file(path)

@@ -257,7 +257,7 @@ def _checksum(short: bytes) -> int:
 
 def _short_name(raw: bytes) -> str:
     """NAME.EXT; two bits that Windows NT introduced say which part is in small letters."""
-    base = _text(b"\xe5" + raw[1:8] if raw[0] == 0x05 else raw[:8])
+    base = _text(raw[:8])
     extension = _text(raw[8:11])
     base = base.lower() if raw[12] & 0x08 else base
     extension = extension.lower() if raw[12] & 0x10 else extension
@@ -265,4 +265,5 @@ def _short_name(raw: bytes) -> str:
 
 
 def _text(raw: bytes) -> str:
-    return raw.decode("cp437").rstrip()
+    """A name of fixed length; 0xE5, the mark of a deleted entry, is written as 0x05 at its start."""
+    return (b"\xe5" + raw[1:] if raw[:1] == b"\x05" else raw).decode("cp437").rstrip()

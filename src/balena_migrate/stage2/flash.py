@@ -22,7 +22,7 @@ import queue
 import threading
 import time
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -190,20 +190,21 @@ def _find_wrong(disk: Disk, digests: dict[int, int], size_bytes: int, report: Re
     """The offsets of the chunks that do not have their digest on the disk."""
     disk.drop_cache()
     wrong = set()
-    for offset, digest in digests.items():
-        length = min(CHUNK_BYTES, size_bytes - offset)
-        if _digest(_read_back(disk, offset, length)) != digest:
-            wrong.add(offset)
-        report(FlashStep.VERIFY, offset + length, size_bytes)
+    with contextlib.closing(_read_ahead(_read_back(disk, digests, size_bytes))) as chunks:
+        for offset, chunk in chunks:
+            if _digest(chunk) != digests[offset]:
+                wrong.add(offset)
+            report(FlashStep.VERIFY, min(offset + CHUNK_BYTES, size_bytes), size_bytes)
     return wrong
 
 
-def _read_back(disk: Disk, offset: int, length: int) -> bytes:
+def _read_back(disk: Disk, offsets: Iterable[int], size_bytes: int) -> Iterator[tuple[int, bytes]]:
     """What the disk gives; nothing where it cannot be read, which is as wrong as wrong bytes."""
-    try:
-        return disk.read(offset, length)
-    except OSError:
-        return b""
+    for offset in offsets:
+        try:
+            yield offset, disk.read(offset, min(CHUNK_BYTES, size_bytes - offset))
+        except OSError:
+            yield offset, b""
 
 
 def _rewrite(goal: _Goal, disk: Disk, wrong: set[int], report: Report) -> None:
@@ -223,7 +224,7 @@ def _commit(disk: Disk, first: bytes, size_bytes: int, report: Report) -> None:
         disk.write(0, first[:SECTOR_ZERO_BYTES])
         disk.sync()
         disk.drop_cache()
-        if _read_back(disk, 0, len(first)) == first:
+        if next(_read_back(disk, (0,), len(first))) == (0, first):
             report(FlashStep.COMMIT, size_bytes, size_bytes)
             return
     raise FlashError(f"{disk.path}: its first MiB reads back wrong", hint="the disk is defective")

@@ -1,0 +1,117 @@
+"""Images and file systems that others made, with sfdisk and blkid as the second opinion."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import lzma
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from balena_migrate.errors import ImageError
+from balena_migrate.images.fat import Fat
+from balena_migrate.images.formats import ImageFormat, sniff_format
+from balena_migrate.images.read import read_image
+from balena_migrate.images.tables import TableKind, read_table
+from tests.corpus import corpus
+from tests.images.test_tables import reader, rows
+
+pytestmark = pytest.mark.processes
+
+
+def unpack(path: Path) -> bytes:
+    raw = path.read_bytes()
+    if path.suffix == ".xz":
+        return lzma.decompress(raw)
+    return gzip.decompress(raw) if path.suffix == ".gz" else raw
+
+
+def tables() -> list[Path]:
+    folder = corpus("disk-images")
+    found = [*folder.glob("util-linux*/**/images-pt/*.xz"), *folder.glob("coreos*/fixtures/*.xz")]
+    return sorted([*found, *folder.glob("balena-os*/**/*.gz"), *folder.glob("npm*/*.gz")])
+
+
+def sfdisk_rows(path: Path) -> list[tuple[int, int, int, str]] | None:
+    """As sfdisk sees it; None where that is neither an MBR nor GPT."""
+    done = subprocess.run(["sfdisk", "--json", path], capture_output=True, text=True)
+    if done.returncode:
+        return None
+    table = json.loads(done.stdout)["partitiontable"]
+    if table["label"] not in ("dos", "gpt"):
+        return None
+    return [
+        (int(p["node"].removeprefix(str(path))), p["start"], p["size"], p["type"].zfill(2)) for p in table["partitions"]
+    ]
+
+
+def test_partition_tables_are_as_sfdisk_sees_them(tmp_path: Path) -> None:
+    path = tmp_path / "disk-"
+    compared = 0
+    for source in tables():
+        raw = unpack(source)
+        path.write_bytes(raw)
+        expected = sfdisk_rows(path)
+        if expected is None:
+            with pytest.raises(ImageError):
+                read_table(reader(raw))
+        elif source.name != "gpt-4096.xz":  # sfdisk takes that for a disk with sectors of 512 bytes
+            assert rows(read_table(reader(raw))) == expected, source.name
+            compared += 1
+    assert compared >= 7
+
+
+def test_a_gpt_with_sectors_of_4096_bytes() -> None:
+    raw = unpack(corpus("disk-images") / "coreos+coreos-installer/fixtures/gpt-4096.xz")
+    table = read_table(reader(raw))
+    assert (table.kind, table.sector_bytes) == (TableKind.GPT, 4096)
+    assert table.partitions
+    assert all(p.end_bytes <= len(raw) for p in table.partitions)
+
+
+def test_the_mbr_of_a_real_device_without_the_rest_of_it() -> None:
+    raw = (corpus("disk-images") / "balena-io-modules+partitioninfo/tests/mbr/rpi.data").read_bytes()
+    with pytest.raises(ImageError, match="extended boot record at byte 394264576 is damaged or missing"):
+        read_table(reader(raw))
+
+
+def test_every_file_is_an_image_or_an_image_error(tmp_path: Path) -> None:
+    refused = 0
+    for source in sorted(path for path in corpus("disk-images").rglob("*") if path.is_file()):
+        try:
+            read_image(source, tmp_path, lambda done, total: None)
+        except ImageError as error:
+            assert str(source) in str(error)
+            refused += 1
+    assert refused
+
+
+def test_xz_files_are_known_by_their_magic() -> None:
+    for source in corpus("disk-images").glob("*/fixtures/*.xz"):
+        with pytest.raises(ImageError, match="xz"):
+            sniff_format(source.read_bytes()[:8])
+    for source in corpus("disk-images").rglob("*.gz"):
+        assert sniff_format(source.read_bytes()[:8]) == ImageFormat.GZIP
+
+
+def blkid(path: Path, tag: str) -> str:
+    done = subprocess.run(["blkid", "-p", "-o", "value", "-s", tag, path], capture_output=True)
+    return done.stdout.decode("cp437").rstrip("\n")
+
+
+def test_labels_are_as_blkid_sees_them(tmp_path: Path) -> None:
+    path = tmp_path / "fs"
+    labels = set()
+    for source in sorted(corpus("disk-images").glob("util-linux*/**/images-fs/*.xz")):
+        raw = unpack(source)
+        path.write_bytes(raw)
+        if blkid(path, "VERSION") not in ("FAT16", "FAT32"):
+            with pytest.raises(ImageError):
+                Fat(reader(raw))
+            continue
+        fat = Fat(reader(raw))
+        assert fat.label == (blkid(path, "LABEL") or blkid(path, "LABEL_FATBOOT")), source.name
+        labels.add(fat.label)
+    assert len(labels) > 2
