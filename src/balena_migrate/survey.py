@@ -153,7 +153,7 @@ def find_room(subject: Subject) -> Room:
 
     return Room(
         home_free_bytes=home.free_bytes if home else None,
-        data_free_bytes=free(data.size_bytes) if data else None,
+        data_free_bytes=subject.image.data_free_bytes if subject.image else None,
         data_grown_bytes=free(target.size_bytes - data.start_bytes) if target and data else None,
     )
 

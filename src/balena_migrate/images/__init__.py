@@ -60,6 +60,8 @@ class Image:
     boot: Partition
     start_file: Path
     identity: Identity
+    data_free_bytes: int | None = None
+    """Free on resin-data as the image brings it; None where it is no ext4 file system."""
 
     @property
     def data(self) -> Partition:

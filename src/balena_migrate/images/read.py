@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from balena_migrate.errors import FileError, ImageError
 from balena_migrate.images import Image
+from balena_migrate.images.ext import SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET, parse_free_bytes
 from balena_migrate.images.fat import Fat
 from balena_migrate.images.formats import MAGIC_BYTES, read_chunks, sniff_format
 from balena_migrate.images.identity import find_boot_partition, read_identity
@@ -72,6 +73,7 @@ def _read_image(path: Path, file: BinaryIO, start_file: Path, report: Report) ->
         boot=scan.boot,
         start_file=start_file,
         identity=identity,
+        data_free_bytes=parse_free_bytes(bytes(scan.superblock)),
     )
 
 
@@ -114,6 +116,8 @@ class _Scan:
         self._chain = logical_partitions(self._table)
         self._logical: tuple[Partition, ...] | None = None
         self._wanted = 0
+        self.superblock = bytearray()
+        """That of the last partition, as far as it has passed."""
         self._advance(None)
 
     @property
@@ -131,7 +135,15 @@ class _Scan:
             self._advance(chunk[self._wanted - offset :][:SECTOR_BYTES])
         if self._logical is None and self._wanted < offset:
             raise ImageError("its logical partitions are described from back to front")
+        self._take_superblock(offset, chunk)
         return len(chunk)
+
+    def _take_superblock(self, offset: int, chunk: bytes) -> None:
+        partitions = (*self._table.partitions, *(self._logical or ()))
+        start = max(partition.start_bytes for partition in partitions) + SUPERBLOCK_OFFSET
+        first = start + len(self.superblock) - offset
+        if self._logical is not None and 0 <= first < len(chunk):
+            self.superblock += chunk[first : start + SUPERBLOCK_BYTES - offset]
 
     def save(self, start: BinaryIO, offset: int, data: bytes) -> None:
         """Zeros are left out: they become holes."""
