@@ -9,14 +9,15 @@ from pathlib import Path
 
 from balena_migrate.backup import BackupPlan, plan_backup
 from balena_migrate.bootfile import BootFile
-from balena_migrate.checks import Finding, Severity, configjson, identity, image, memory, platform, storage
+from balena_migrate.checks import Finding, Severity, configjson, endpoints, identity, image, memory, platform, storage
 from balena_migrate.checks import backup as backup_checks
 from balena_migrate.checks.backup import Room
 from balena_migrate.checks.network import check_network
 from balena_migrate.checks.subject import Subject
 from balena_migrate.config import Config
-from balena_migrate.configjson import NAME, ConfigJson, merged, read_config_json
+from balena_migrate.configjson import NAME, ConfigJson, merged, parse_config_json, read_config_json
 from balena_migrate.devices import device_types_for
+from balena_migrate.endpoints import Endpoints, read_endpoints
 from balena_migrate.errors import FileError, ImageError
 from balena_migrate.facts.gather import read_facts
 from balena_migrate.identity import Kept, config_edits, read_kept
@@ -44,9 +45,11 @@ class Moves:
     selection: Selection
     backup: BackupPlan | None
     config_json: ConfigJson | None
+    """The user's, else the image's own."""
     config_problem: str
-    """Why the user's config.json cannot be read, "" where it can."""
+    """Why it cannot be read, "" where it can."""
     kept: Kept
+    endpoints: Endpoints
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +71,10 @@ class Survey:
         moves, subject = self.moves, self.subject
         slug = subject.image.identity.slug if subject.image else ""
         edits = config_edits(moves.kept, subject.config, moves.config_json, slug)
-        content = merged(moves.config_json, edits, read_image_config(subject.image))
         network = boot_files(subject.config, moves.selection, subject.facts.network)
+        if moves.config_json is None and not edits:
+            return network
+        content = merged(moves.config_json, edits, read_image_config(subject.image))
         return (*network, BootFile(path=NAME, content=content))
 
 
@@ -77,7 +82,7 @@ def look(system: System, config: Config, kit: Kit | None, work_dir: Path) -> Sur
     """The survey of this device. Changes nothing; `work_dir` is a temporary folder that outlives the survey."""
     facts = read_facts(system)
     found, problem, remedy = find_image(system, config, work_dir)
-    moves = find_moves(system, config, facts.network.name_servers)
+    moves = find_moves(system, config, facts.network.name_servers, found)
     subject = Subject(
         config=config,
         facts=facts,
@@ -103,10 +108,10 @@ def find_image(system: System, config: Config, work_dir: Path) -> tuple[Image | 
         return None, error.message, error.hint
 
 
-def find_moves(system: System, config: Config, name_servers: tuple[str, ...]) -> Moves:
+def find_moves(system: System, config: Config, name_servers: tuple[str, ...], image: Image | None) -> Moves:
     """What moves along, as it is on this device now."""
     network = read_network(system)
-    config_json, problem = find_config_json(system, config)
+    config_json, problem = find_config_json(system, config, image)
     user = os.environ.get("SUDO_USER", "")
     return Moves(
         network=network,
@@ -115,13 +120,17 @@ def find_moves(system: System, config: Config, name_servers: tuple[str, ...]) ->
         config_json=config_json,
         config_problem=problem,
         kept=read_kept(system, config, user=user, country=network.country, name_servers=name_servers),
+        endpoints=read_endpoints(config_json, config) if config_json else Endpoints(),
     )
 
 
-def find_config_json(system: System, config: Config) -> tuple[ConfigJson | None, str]:
-    """The user's config.json, if there is one; or None with the reason."""
+def find_config_json(system: System, config: Config, image: Image | None) -> tuple[ConfigJson | None, str]:
+    """The user's config.json, else the image's own, if there is one; or None with the reason."""
     try:
-        return read_config_json(system, config), ""
+        if config.config_json:
+            return read_config_json(system, config), ""
+        content = read_image_config(image)
+        return parse_config_json(content, f"the image's {NAME}") if content else None, ""
     except FileError as error:
         return None, str(error)
 
@@ -141,6 +150,7 @@ def check_moves(subject: Subject, moves: Moves) -> Iterator[Finding]:
     yield from backup_checks.check(moves.backup, config, find_room(subject), os_version=version, managed=managed)
     yield from check_network(config, facts.network, moves.network, moves.selection)
     yield from identity.check(moves.kept, config)
+    yield from endpoints.check(moves.endpoints, config)
 
 
 def find_room(subject: Subject) -> Room:

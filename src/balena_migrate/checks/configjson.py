@@ -220,7 +220,7 @@ def _check_device_type(
     ours = config_json.device_type
     image = ALIASES.get(image_type, image_type)
     if not ours:
-        if not config.change_device_type:
+        if config_json.is_managed and not config.change_device_type:
             yield _blocker("config-json-no-device-type", f"{config_json.origin} has no deviceType", _SAY_CONFIG)
     elif image and ours != image:
         cause = f"{config_json.origin} is for the device type {ours!r}, the image for {image!r}"
