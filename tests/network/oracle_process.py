@@ -27,6 +27,16 @@ def plain(variant: Any) -> Any:
     return variant.unpack()
 
 
+def ensure_id(connection: Any) -> None:
+    """As NetworkManager itself does it with the file's name, where a keyfile has no id."""
+    setting = connection.get_setting_connection()
+    if setting is None:
+        setting = NM.SettingConnection.new()
+        connection.add_setting(setting)
+    if not setting.get_id():
+        setting.set_property("id", "file name")
+
+
 def read(text: str) -> dict[str, Any]:
     """What libnm makes of a keyfile; it has to be valid as a whole connection, too."""
     file = GLib.KeyFile()
@@ -42,6 +52,7 @@ def read(text: str) -> dict[str, Any]:
         connection = NM.keyfile_read(
             file, "/etc/NetworkManager/system-connections", NM.KeyfileHandlerFlags.NONE, handle, None
         )
+        ensure_id(connection)
         connection.normalize({})
         connection.verify()
         connection.verify_secrets()

@@ -14,7 +14,8 @@ from balena_migrate.bootfile import BootFile
 from balena_migrate.config import Config
 from balena_migrate.errors import FileError
 from balena_migrate.facts.network import Interface, InterfaceKind, NetworkFacts
-from balena_migrate.network.model import Ip, Kind, Method, NetworkSettings, Profile
+from balena_migrate.network.model import Ip, Kind, Method, NetworkSettings, Profile, Proxy
+from balena_migrate.network.proxy import proxy_files
 from balena_migrate.network.writer import certificate_name, certificates, write_keyfile
 from balena_migrate.system import System
 
@@ -34,6 +35,7 @@ class Selection:
     automatic: tuple[Profile, ...] = ()
     left_out: tuple[Profile, ...] = ()
     unknown: tuple[str, ...] = ()
+    proxy: Proxy | None = None
 
 
 def select_profiles(config: Config, settings: NetworkSettings, system: System) -> Selection:
@@ -54,6 +56,7 @@ def select_profiles(config: Config, settings: NetworkSettings, system: System) -
         automatic=tuple(p for p in others if is_automatic(p)),
         left_out=tuple(p for p in wifi if p not in chosen),
         unknown=tuple(ssid.decode("utf-8", "replace") for ssid in wanted if ssid not in known),
+        proxy=settings.proxy,
     )
 
 
@@ -81,7 +84,7 @@ def is_automatic(profile: Profile) -> bool:
 
 
 def boot_files(config: Config, selection: Selection, network: NetworkFacts) -> tuple[BootFile, ...]:
-    """The files for resin-boot: a keyfile for each selected profile, and its certificates beside it."""
+    """The files for resin-boot: a keyfile for each profile, certificates beside it, and the proxy."""
     files: list[BootFile] = []
     for name, profile in named_profiles(config, selection):
         bound = bind(profile, network)
@@ -90,7 +93,7 @@ def boot_files(config: Config, selection: Selection, network: NetworkFacts) -> t
         for key, certificate in certificates(bound).items():
             path = f"{CONNECTIONS}/{certificate_name(name, key)}"
             files.append(BootFile(path=path, content=certificate.content))
-    return tuple(files)
+    return (*files, *proxy_files(selection.proxy))
 
 
 def named_profiles(config: Config, selection: Selection) -> Iterator[tuple[str, Profile]]:
@@ -108,8 +111,10 @@ def named_profiles(config: Config, selection: Selection) -> Iterator[tuple[str, 
 def bind(profile: Profile, network: NetworkFacts) -> Profile:
     """The profile bound to its device by hardware address, since the new system may name interfaces otherwise.
 
-    A Wi-Fi profile is not bound where there is one Wi-Fi device only.
+    A Wi-Fi profile is not bound where there is one Wi-Fi device only. A VLAN is bound by that of its parent.
     """
+    if profile.kind is Kind.VLAN:
+        return _with_parent(profile, network)
     kind = {Kind.WIFI: InterfaceKind.WIFI, Kind.ETHERNET: InterfaceKind.ETHERNET}.get(profile.kind)
     if kind is None or not profile.interface:
         return profile
@@ -120,6 +125,16 @@ def bind(profile: Profile, network: NetworkFacts) -> Profile:
     if len(devices) == 1 and device:
         return _rebound(profile, str(profile.kind), "")
     return profile
+
+
+def _with_parent(profile: Profile, network: NetworkFacts) -> Profile:
+    parent = network.find_interface(profile.vlan.parent) if profile.vlan else None
+    if profile.vlan is None or parent is None or not (parent.mac and parent.mac_permanent):
+        return profile
+    file = profile.keyfile
+    if file is not None:
+        file = file.without("vlan", "parent").with_raw("ethernet", "mac-address", parent.mac)
+    return replace(profile, mac=parent.mac, vlan=replace(profile.vlan, parent=""), keyfile=file)
 
 
 def _is_bindable(device: Interface, devices: tuple[Interface, ...]) -> bool:

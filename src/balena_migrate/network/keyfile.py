@@ -28,13 +28,17 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Keyfile:
-    """A whole file. Of two lines with one key the last one counts, as with GLib."""
+    """A whole file. Of two lines with one key the last one counts, as with GLib.
+
+    `headers` are the groups as they stand in the file, since an empty one means something, too.
+    """
 
     entries: tuple[Entry, ...] = ()
+    headers: tuple[str, ...] = ()
 
     def groups(self) -> tuple[str, ...]:
-        """The names of the groups that hold anything, each once, in order."""
-        return tuple(dict.fromkeys(entry.group for entry in self.entries))
+        """The names of the groups, each once, in order."""
+        return tuple(dict.fromkeys((*self.headers, *(entry.group for entry in self.entries))))
 
     def keys(self, group: str) -> tuple[str, ...]:
         return tuple(dict.fromkeys(entry.key for entry in self.entries if entry.group == group))
@@ -77,7 +81,8 @@ class Keyfile:
     def without(self, group: str, *keys: str) -> Keyfile:
         """The same file without these keys of the group; without any key named, without the whole group."""
         kept = [e for e in self.entries if e.group != group or (keys and e.key not in keys)]
-        return replace(self, entries=tuple(kept))
+        headers = self.headers if keys else tuple(name for name in self.headers if name != group)
+        return replace(self, entries=tuple(kept), headers=headers)
 
     def dump(self) -> str:
         """The file's text, one group after the other."""
@@ -91,6 +96,7 @@ class Keyfile:
 def parse_keyfile(text: str) -> Keyfile:
     """The entries of a key file. Raises NetworkConfigError with the line where GLib would not load the file."""
     entries: list[Entry] = []
+    headers: list[str] = []
     group = ""
     for number, line in enumerate(text.split("\n"), start=1):
         stripped = line.lstrip(" \t\r\f\v").removesuffix("\r")
@@ -99,12 +105,13 @@ def parse_keyfile(text: str) -> Keyfile:
         match = _GROUP.fullmatch(stripped.rstrip())
         if match:
             group = match[1]
+            headers.append(group)
             continue
         key, equals, value = stripped.partition("=")
         if not equals or not key.strip() or not group:
             raise NetworkConfigError(f"line {number} is neither a [group] nor key=value")
         entries.append(Entry(group=group, key=key.rstrip(), value=value.lstrip(" \t")))
-    return Keyfile(entries=tuple(entries))
+    return Keyfile(entries=tuple(entries), headers=tuple(headers))
 
 
 def escape(text: str) -> str:

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 
 from balena_migrate.network.model import Eap, Ip, Kind, Profile, Security, Wep, Wifi
 
 EAP_METHODS = frozenset({"leap", "md5", "tls", "peap", "ttls", "fast", "pwd"})
 """Those that need nothing but what a profile holds (SIM and AKA need a card reader)."""
+
+TUNNELS = frozenset({"peap", "ttls", "fast"})
+INNER_DEFAULT = "mschapv2"
+"""The usual inner method, and the only one that works with every server of PEAP."""
 
 SSID_BYTES = 32
 PSK_LENGTHS = range(8, 64)
@@ -95,6 +100,14 @@ def _eap(eap: Eap) -> Iterator[str]:
         yield "802.1X needs an identity"
     elif not (eap.password or eap.password_raw or eap.private_key or eap.inner_private_key):
         yield "802.1X needs a password, and the source has none"
+
+
+def with_inner_method(profile: Profile) -> Profile:
+    """The profile with an inner method for 802.1X, which other programs try out and NetworkManager has to know."""
+    eap = profile.eap
+    if eap is None or eap.inner or eap.inner_eap or not TUNNELS & set(eap.methods):
+        return profile
+    return replace(profile, eap=replace(eap, inner=INNER_DEFAULT))
 
 
 def _ip(ip: Ip, version: int) -> Iterator[str]:

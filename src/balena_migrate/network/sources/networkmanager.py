@@ -12,8 +12,9 @@ import re
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from balena_migrate.errors import FileError, NetworkConfigError
+from balena_migrate.errors import NetworkConfigError
 from balena_migrate.network.certificates import read_certificate
+from balena_migrate.network.collect import Collector, read_config
 from balena_migrate.network.keyfile import Keyfile, parse_bytes, parse_keyfile
 from balena_migrate.network.model import (
     Certificate,
@@ -23,7 +24,6 @@ from balena_migrate.network.model import (
     Method,
     Mode,
     Modem,
-    Problem,
     Profile,
     Reading,
     Security,
@@ -64,6 +64,8 @@ _REFUSED = {
     "loopback": "is the loopback interface",
 }
 _TYPE_GROUPS = ("wifi", "ethernet", "gsm", "cdma", "vlan", "bridge", "bond", "infiniband", "wireguard", "dummy")
+_WITH_OWN_GROUP = ("wifi", "gsm", "cdma", "wireguard", "ip-tunnel", "macvlan", "vxlan", "veth", "dummy")
+"""Types that are nothing without the group of their name."""
 _SECRETS = {
     "wifi-security": ("psk", "wep-key0", "leap-password"),
     "802-1x": ("password", "private-key-password", "phase2-private-key-password", "pin", "password-raw"),
@@ -85,24 +87,15 @@ _AGENT_OWNED, _NOT_SAVED = 1, 2
 
 def read(system: System) -> Reading:
     """The profiles of all keyfiles; a name in /etc hides the same name in /run, and that one in /usr/lib."""
-    profiles: list[Profile] = []
-    problems: list[Problem] = []
+    found = Collector()
     seen: set[str] = set()
-    for folder, pattern in FOLDERS:
-        for path in system.glob(f"{folder}/{pattern}"):
-            if SKIPPED.fullmatch(path.name) or path.name in seen or system.is_dir(path):
-                continue
-            seen.add(path.name)
-            try:
-                profile, lost = read_profile(system, path)
-            except NetworkConfigError as error:
-                problems.append(Problem(source=str(path), reason=error.message))
-            except FileError as error:
-                problems.append(Problem(source=str(path), reason=error.reason))
-            else:
-                profiles.append(profile)
-                problems += [Problem(source=str(path), subject=profile.name, reason=x, lost=False) for x in lost]
-    return Reading(profiles=tuple(profiles), problems=tuple(problems))
+    for path in [path for folder, pattern in FOLDERS for path in system.glob(f"{folder}/{pattern}")]:
+        if SKIPPED.fullmatch(path.name) or path.name in seen or system.is_dir(path):
+            continue
+        seen.add(path.name)
+        with found.guard(path):
+            found.add(*read_profile(system, path))
+    return found.reading()
 
 
 def read_profile(system: System, path: PurePosixPath) -> tuple[Profile, list[str]]:
@@ -110,14 +103,10 @@ def read_profile(system: System, path: PurePosixPath) -> tuple[Profile, list[str
 
     Raises FileError where it cannot be read, NetworkConfigError where it cannot be carried.
     """
-    text = system.read_bytes(path).removesuffix(b"\n")
-    try:
-        decoded = text.decode("utf-8")
-    except UnicodeDecodeError:
-        raise NetworkConfigError("is not UTF-8, and NetworkManager does not read it either") from None
-    if "\0" in decoded:
-        raise NetworkConfigError("holds a NUL byte")
-    return make_profile(system, parse_keyfile(decoded), str(path))
+    text = read_config(system, path)
+    if re.search("[\ud800-\udfff]", text):
+        raise NetworkConfigError("is not UTF-8, and NetworkManager does not read it either")
+    return make_profile(system, parse_keyfile(text), str(path))
 
 
 def make_profile(system: System, keyfile: Keyfile, source: str) -> tuple[Profile, list[str]]:
@@ -126,6 +115,8 @@ def make_profile(system: System, keyfile: Keyfile, source: str) -> tuple[Profile
     kind = _type(file)
     if kind in _REFUSED:
         raise NetworkConfigError(f"the connection type {kind} {_REFUSED[kind]}")
+    if kind in _WITH_OWN_GROUP and kind not in file.groups():
+        raise NetworkConfigError(f"is of the type {kind} and has no group of this name")
     file = _without_flags(file)
     file, lost = _without_the_foreign(file)
     profile = Profile(
@@ -149,7 +140,7 @@ def make_profile(system: System, keyfile: Keyfile, source: str) -> tuple[Profile
 def _with_plain_names(keyfile: Keyfile) -> Keyfile:
     """The same file with today's names of groups and connection types."""
     entries = tuple(replace(e, group=_ALIASES.get(e.group, e.group)) for e in keyfile.entries)
-    return Keyfile(entries=entries)
+    return Keyfile(entries=entries, headers=tuple(_ALIASES.get(name, name) for name in keyfile.headers))
 
 
 def _type(file: Keyfile) -> str:

@@ -14,15 +14,15 @@ import re
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
-from balena_migrate.errors import FileError, NetworkConfigError
+from balena_migrate.errors import NetworkConfigError
 from balena_migrate.network.certificates import read_certificate
+from balena_migrate.network.collect import Collector, read_config
 from balena_migrate.network.model import (
     Certificate,
     Eap,
     Kind,
     Mode,
     Pmf,
-    Problem,
     Profile,
     Reading,
     Security,
@@ -41,7 +41,6 @@ FILES = (
 """The last two wait for Raspberry Pi OS to move them to /etc at the next boot."""
 
 _INTERFACE = re.compile(r"wpa_supplicant-(?:(?:wired|nl80211|wext)-)?([^/]+)\.conf")
-_WIRED = re.compile(r"wpa_supplicant-wired-[^/]+\.conf")
 _BLOCK = re.compile(r"(network|cred|interworking|blob-base64-[^=]*)=\{")
 _PMF = {"0": Pmf.DISABLE, "1": Pmf.OPTIONAL, "2": Pmf.REQUIRED}
 _PSK = {"WPA-PSK", "WPA-PSK-SHA256", "FT-PSK"}
@@ -92,35 +91,26 @@ class WpaFile:
 
 def read(system: System) -> Reading:
     """The networks of all files of wpa_supplicant."""
-    readings = [read_file(system, path) for pattern in FILES for path in system.glob(pattern)]
-    return Reading(
-        profiles=tuple(profile for reading in readings for profile in reading.profiles),
-        problems=tuple(problem for reading in readings for problem in reading.problems),
-        country=next((reading.country for reading in readings if reading.country), ""),
-    )
+    found = Collector()
+    for path in [path for pattern in FILES for path in system.glob(pattern)]:
+        found.include(read_file(system, path))
+    return found.reading()
 
 
 def read_file(system: System, path: PurePosixPath, interface: str = "") -> Reading:
     """The networks of one file. `interface` is the one that uses the file, where it is known; else its name tells."""
-    source = str(path)
-    try:
-        parsed = parse_wpa_supplicant(system.read_text(path))
-    except FileError as error:
-        return Reading(problems=(Problem(source=source, reason=error.reason),))
-    match = _INTERFACE.fullmatch(path.name)
-    device = interface or (match[1] if match else "")
-    profiles: list[Profile] = []
-    problems = [Problem(source=source, reason=f"line {line}: {why}", lost=False) for line, why in parsed.faults]
-    for block in parsed.networks:
-        try:
-            profile, lost = _profile(system, block, parsed.blobs)
-        except NetworkConfigError as error:
-            problems.append(Problem(source=source, subject=block.subject, reason=str(error)))
-            continue
-        profiles.append(replace(profile, source=source, interface=device))
-        problems += [Problem(source=source, subject=profile.name, reason=why, lost=False) for why in lost]
-    country = parsed.globals.get("country", "").strip('"').upper()
-    return Reading(profiles=tuple(profiles), problems=tuple(problems), country=country)
+    found = Collector()
+    with found.guard(path):
+        parsed = parse_wpa_supplicant(read_config(system, path))
+        found.country = parsed.globals.get("country", "").strip('"').upper()
+        found.lose(path, "", [f"line {line}: {reason}" for line, reason in parsed.faults])
+        match = _INTERFACE.fullmatch(path.name)
+        device = interface or (match[1] if match else "")
+        for block in parsed.networks:
+            with found.guard(path, block.subject):
+                profile, lost = make_profile(system, block.values, parsed.blobs)
+                found.add(replace(profile, source=str(path), interface=device), lost)
+    return found.reading()
 
 
 def parse_wpa_supplicant(text: str) -> WpaFile:
@@ -202,11 +192,13 @@ def _parse_printf(data: bytes) -> bytes:
     return re.sub(rb"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", decode, data, flags=re.DOTALL)
 
 
-def _profile(system: System, block: Block, blobs: dict[str, bytes]) -> tuple[Profile, list[str]]:
-    """The profile of a block, and what of it is not carried. Raises NetworkConfigError where none can be made."""
-    values = block.values
+def make_profile(system: System, values: dict[str, str], blobs: dict[str, bytes]) -> tuple[Profile, list[str]]:
+    """The profile of a network block, and what of it is not carried. Raises NetworkConfigError."""
     lost = [f"{key} is not carried over" for key in values if key not in _KNOWN]
     _refuse(values)
+    wired = "ssid" not in values
+    if wired and "IEEE8021X" not in values.get("key_mgmt", ""):
+        raise NetworkConfigError("names no SSID: NetworkManager cannot join just any network")
     security = _security(values)
     eap = None
     if security in (Security.EAP, Security.EAP_192, Security.DYNAMIC_WEP):
@@ -219,9 +211,7 @@ def _profile(system: System, block: Block, blobs: dict[str, bytes]) -> tuple[Pro
         priority=int(priority) if re.fullmatch(r"-?[0-9]{1,9}", priority) else 0,
         eap=eap,
     )
-    if "ssid" not in values:
-        if security is not Security.DYNAMIC_WEP:
-            raise NetworkConfigError("names no SSID: NetworkManager cannot join just any network")
+    if wired:
         return replace(profile, kind=Kind.ETHERNET), lost
     return replace(profile, wifi=_wifi(values, security)), lost
 

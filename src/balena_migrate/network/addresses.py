@@ -1,0 +1,92 @@
+"""Addresses, routes and name servers as the sources write them, brought into the form of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
+
+from balena_migrate.errors import NetworkConfigError
+from balena_migrate.network.model import Ip, Method, Route
+
+DEFAULT_DESTINATIONS = {4: "0.0.0.0/0", 6: "::/0"}
+_WITH_ADDRESSES = (Method.AUTO, Method.DHCP, Method.MANUAL, Method.SHARED)
+
+
+def parse_cidr(address: str, netmask: str = "") -> str:
+    """An address in CIDR form; its length may stand apart, as a mask or a number. Raises NetworkConfigError."""
+    text = address if "/" in address or not netmask else f"{address}/{netmask}"
+    try:
+        return str(ip_interface(text.strip()))
+    except ValueError:
+        raise NetworkConfigError(f"{address!r} is not an address") from None
+
+
+def parse_address(text: str) -> str:
+    """A plain address. Raises NetworkConfigError."""
+    try:
+        return str(ip_address(text.strip()))
+    except ValueError:
+        raise NetworkConfigError(f"{text!r} is not an address") from None
+
+
+def parse_destination(text: str, gateway: str = "", netmask: str = "") -> str:
+    """A route's destination in CIDR form; "default" is that of the gateway's family. Raises NetworkConfigError."""
+    if text == "default":
+        return DEFAULT_DESTINATIONS[family(gateway) if gateway else 4]
+    try:
+        return str(ip_network(text if "/" in text or not netmask else f"{text}/{netmask}", strict=False))
+    except ValueError:
+        raise NetworkConfigError(f"{text!r} is not a destination") from None
+
+
+def family(text: str) -> int:
+    """4 or 6: the family of an address, with or without its length. Raises NetworkConfigError."""
+    try:
+        return ip_interface(text).version
+    except ValueError:
+        raise NetworkConfigError(f"{text!r} is not an address") from None
+
+
+def of_family(version: int, texts: Iterable[str]) -> tuple[str, ...]:
+    """Those of the addresses that are of this family, each once."""
+    return tuple(text for text in dict.fromkeys(texts) if family(text) == version)
+
+
+def make_ip(
+    version: int,
+    *,
+    otherwise: Method,
+    automatic: bool = False,
+    addresses: Iterable[str] = (),
+    routes: Iterable[Route] = (),
+    dns: Iterable[str] = (),
+    search: Iterable[str] = (),
+) -> Ip:
+    """The settings of one family, out of lists that may hold both.
+
+    DHCP or router advertisements where `automatic`, else the addresses, else the method `otherwise`. The first
+    default route becomes the gateway, which every NetworkManager knows; default routes among other routes only
+    newer ones do.
+    """
+    mine = of_family(version, addresses)
+    method = Method.AUTO if automatic else Method.MANUAL if mine else otherwise
+    if method not in _WITH_ADDRESSES:
+        return Ip(method=method)
+    ip = Ip(method=method, addresses=mine, dns=of_family(version, dns), search=tuple(dict.fromkeys(search)))
+    wanted = [route for route in routes if family(route.destination) == version]
+    first = next((r for r in wanted if _is_gateway(r)), None) if mine else None
+    if first is None:
+        return replace(ip, routes=tuple(wanted))
+    rest = tuple(route for route in wanted if route is not first)
+    return replace(ip, gateway=first.gateway, metric=first.metric, routes=rest)
+
+
+def _is_gateway(route: Route) -> bool:
+    return route.destination in DEFAULT_DESTINATIONS.values() and bool(route.gateway) and route.table is None
+
+
+def gateway_route(gateway: str, metric: int | None = None) -> Route:
+    """The default route by this gateway. Raises NetworkConfigError."""
+    address = parse_address(gateway)
+    return Route(destination=DEFAULT_DESTINATIONS[family(address)], gateway=address, metric=metric)

@@ -1,0 +1,74 @@
+"""What every source does alike: read a text file, and turn what goes wrong into a Problem that names the file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+from balena_migrate.errors import FileError, NetworkConfigError
+from balena_migrate.network.model import Problem, Profile, Reading
+from balena_migrate.system import TEXT_LIMIT_BYTES, System
+
+
+@dataclass(kw_only=True)
+class Collector:
+    """Gathers the profiles and problems of one source."""
+
+    profiles: list[Profile] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    country: str = ""
+
+    @contextlib.contextmanager
+    def guard(self, source: PurePath | str, subject: str = "") -> Iterator[None]:
+        """An error inside becomes a Problem of this file, and the rest of the source is still read."""
+        try:
+            yield
+        except FileError as error:
+            self.problems.append(Problem(source=str(source), subject=subject, reason=error.reason))
+        except NetworkConfigError as error:
+            self.problems.append(Problem(source=str(source), subject=subject, reason=error.message))
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            self.problems.append(Problem(source=str(source), subject=subject, reason=reason))
+
+    def add(self, profile: Profile, lost: Iterable[str] = ()) -> None:
+        """A profile, and what of it is not carried."""
+        self.profiles.append(profile)
+        self.lose(profile.source, profile.name, lost)
+
+    def lose(self, source: PurePath | str, subject: str, reasons: Iterable[str]) -> None:
+        """Details that are not carried, each told once."""
+        for reason in dict.fromkeys(reasons):
+            self.problems.append(Problem(source=str(source), subject=subject, reason=reason, lost=False))
+
+    def include(self, reading: Reading) -> None:
+        """All of another reading."""
+        self.profiles += reading.profiles
+        self.problems += reading.problems
+        self.country = self.country or reading.country
+
+    def reading(self) -> Reading:
+        return Reading(profiles=tuple(self.profiles), problems=tuple(self.problems), country=self.country)
+
+
+def read_config(system: System, path: PurePath | str, *, limit_bytes: int = TEXT_LIMIT_BYTES) -> str:
+    """The text of a configuration file; bytes that are not UTF-8 are kept as surrogates.
+
+    Raises FileError where it cannot be read or is larger than the limit, NetworkConfigError where it is not text.
+    """
+    text = system.read_text(path, limit_bytes=limit_bytes)
+    if "\0" in text:
+        raise NetworkConfigError("holds a NUL byte, and is no text")
+    return text
+
+
+def read_layered(system: System, folders: Iterable[str], pattern: str) -> dict[str, PurePath]:
+    """Name -> path of the files that count, by name: one in an earlier folder hides its name in a later one."""
+    found: dict[str, PurePath] = {}
+    for folder in folders:
+        for path in system.glob(f"{folder}/{pattern}"):
+            found.setdefault(path.name, path)
+    return dict(sorted(found.items()))

@@ -1,0 +1,143 @@
+"""dhcpcd: the static addresses that /etc/dhcpcd.conf gives to interfaces (Raspberry Pi OS up to 11).
+
+Source: dhcpcd.conf(5). What stands before the first `interface` holds for all of them; it carries no addresses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from balena_migrate.errors import NetworkConfigError
+from balena_migrate.network.addresses import (
+    gateway_route,
+    make_ip,
+    of_family,
+    parse_address,
+    parse_cidr,
+    parse_destination,
+)
+from balena_migrate.network.collect import Collector, read_config
+from balena_migrate.network.model import Ip, Kind, Method, Profile, Reading, Route
+from balena_migrate.network.sources import Source
+from balena_migrate.system import System
+
+FILE = "/etc/dhcpcd.conf"
+
+_CARRIED = frozenset(
+    {
+        "ip_address",
+        "ip6_address",
+        "routers",
+        "domain_name_servers",
+        "domain_name",
+        "domain_search",
+        "interface_mtu",
+        "subnet_mask",
+        "routes",
+        "static_routes",
+        "classless_static_routes",
+    }
+)
+_OPTIONS = ("noipv6", "ipv4only", "nogateway", "metric", "inform", "fallback", "nodhcp", "noipv4")
+
+
+@dataclass(kw_only=True)
+class Block:
+    """What stands under one `interface`, `ssid` or `profile` line."""
+
+    kind: str = ""
+    name: str = ""
+    static: dict[str, str] = field(default_factory=dict)
+    options: dict[str, str] = field(default_factory=dict)
+
+
+def read(system: System) -> Reading:
+    """A link for every interface with static settings."""
+    found = Collector()
+    blocks: tuple[Block, ...] = ()
+    if system.exists(FILE):
+        with found.guard(FILE):
+            blocks = parse_dhcpcd(read_config(system, FILE))
+    for block in blocks:
+        with found.guard(FILE, block.name):
+            for profile in _profiles(block):
+                found.add(profile, _lost(block))
+    return found.reading()
+
+
+def parse_dhcpcd(text: str) -> tuple[Block, ...]:
+    """The blocks of the file; the first, without a name, holds what is for all interfaces."""
+    blocks = [Block()]
+    for line in text.split("\n"):
+        words = line.partition("#")[0].split(None, 1) if not line.lstrip().startswith("#") else []
+        if not words:
+            continue
+        key, value = words[0], words[1].strip() if len(words) > 1 else ""
+        if key in ("interface", "ssid", "profile"):
+            blocks.append(Block(kind=key, name=value))
+        elif key == "static":
+            name, _, setting = value.partition("=")
+            blocks[-1].static[name.strip()] = setting.strip().strip('"')
+        elif key in _OPTIONS:
+            blocks[-1].options[key] = value
+    return tuple(blocks)
+
+
+def _lost(block: Block) -> list[str]:
+    lost = [f"static {key} is not carried over" for key in block.static if key not in _CARRIED]
+    if "fallback" in block.options:
+        lost.append("fallback, used where DHCP does not answer, is not carried over")
+    return lost
+
+
+def _profiles(block: Block) -> list[Profile]:
+    """The link of a block, none where it changes nothing. Raises NetworkConfigError."""
+    if block.kind == "profile" or not (block.static or block.options):
+        return []  # a profile is for `fallback` only
+    if block.kind != "interface":
+        if not block.static:
+            return []
+        raise NetworkConfigError("static settings that are not for one interface cannot be carried over")
+    mtu = block.static.get("interface_mtu", "")
+    return [
+        Profile(
+            kind=Kind.LINK,
+            source=FILE,
+            interface=block.name,
+            mtu=int(mtu) if mtu.isdigit() else None,
+            ipv4=_ip(block, 4),
+            ipv6=_ip(block, 6),
+        )
+    ]
+
+
+def _ip(block: Block, version: int) -> Ip:
+    static = block.static
+    mask = static.get("subnet_mask", "")
+    texts = [static.get("ip_address", ""), static.get("ip6_address", ""), block.options.get("inform", "")]
+    addresses = [parse_cidr(text, mask if "." in text else "") for text in texts if text]
+    off = version == 6 and ("noipv6" in block.options or "ipv4only" in block.options)
+    metric = block.options.get("metric", "")
+    routers = [] if "nogateway" in block.options else static.get("routers", "").split()
+    servers = [parse_address(text) for text in static.get("domain_name_servers", "").split()]
+    has_address = bool(of_family(version, addresses))
+    ip = make_ip(
+        version,
+        automatic=not has_address and not off,
+        addresses=addresses,
+        routes=[*(gateway_route(r, int(metric) if metric.isdigit() else None) for r in routers), *_routes(static)],
+        dns=servers,
+        search=f"{static.get('domain_name', '')} {static.get('domain_search', '')}".split(),
+        otherwise=Method.IGNORE,
+    )
+    return replace(ip, ignore_auto_dns=ip.method is Method.AUTO and bool(ip.dns))
+
+
+def _routes(static: dict[str, str]) -> list[Route]:
+    """Pairs of a destination and its gateway."""
+    words = static.get("classless_static_routes", static.get("routes", static.get("static_routes", ""))).split()
+    pairs = zip(words[::2], words[1::2], strict=False)
+    return [Route(destination=parse_destination(to, via), gateway=parse_address(via)) for to, via in pairs]
+
+
+SOURCE = Source(name="dhcpcd", precedence=50, read=read)

@@ -1,0 +1,204 @@
+"""systemd-networkd: .network files, their drop-ins, and the .netdev files of VLANs.
+
+Source: systemd.network(5) and systemd.netdev(5). Files that netplan writes for networkd (10-netplan-*) are left to
+the source netplan, and those in /usr/lib are defaults of the distribution, which hold nothing of this device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import PurePath
+
+from balena_migrate.errors import NetworkConfigError
+from balena_migrate.network.addresses import gateway_route, make_ip, parse_address, parse_cidr, parse_destination
+from balena_migrate.network.collect import Collector, read_config, read_layered
+from balena_migrate.network.inifile import Section, find_section, parse_ini
+from balena_migrate.network.model import Ip, Kind, Method, Problem, Profile, Reading, Route, Vlan
+from balena_migrate.network.sources import Source
+from balena_migrate.system import System
+
+FOLDERS = ("/etc/systemd/network", "/run/systemd/network", "/usr/local/lib/systemd/network")
+"""A file in an earlier folder hides the file of that name in a later one."""
+
+_DHCP = {
+    "yes": (True, True),
+    "true": (True, True),
+    "both": (True, True),
+    "ipv4": (True, False),
+    "v4": (True, False),
+    "ipv6": (False, True),
+    "v6": (False, True),
+}
+_SECTIONS = frozenset(
+    {
+        "Match",
+        "Link",
+        "Network",
+        "Address",
+        "Route",
+        "DHCP",
+        "DHCPv4",
+        "DHCPv6",
+        "IPv6AcceptRA",
+        "IPv6AcceptRouterAdvertisements",
+    }
+)
+_OWNERS = ("Bridge", "Bond", "VRF", "BatmanAdvanced")
+
+Sections = tuple[Section, ...]
+
+
+def read(system: System) -> Reading:
+    """The links of all .network files, and the VLANs of all .netdev files."""
+    found = Collector()
+    networks = dict(_parsed(system, "*.network", found))
+    devices = dict(_parsed(system, "*.netdev", found))
+    vlans = _vlans(devices, networks, found)
+    for path, sections in networks.items():
+        with found.guard(path):
+            for profile, lost in _profiles(path, sections):
+                found.add(_as_vlan(profile, vlans), lost)
+    return found.reading()
+
+
+def _parsed(system: System, pattern: str, found: Collector) -> Iterator[tuple[str, Sections]]:
+    """The path and sections of every file that counts, in the order of names."""
+    for name, path in read_layered(system, FOLDERS, pattern).items():
+        if not name.startswith("10-netplan-"):
+            with found.guard(path):
+                yield str(path), parse_ini(_with_drop_ins(system, path))
+
+
+def _with_drop_ins(system: System, path: PurePath) -> str:
+    parts = [path, *(p for folder in FOLDERS for p in system.glob(f"{folder}/{path.name}.d/*.conf"))]
+    return "\n".join(read_config(system, part) for part in parts)
+
+
+def _vlans(devices: dict[str, Sections], networks: dict[str, Sections], found: Collector) -> dict[str, Vlan]:
+    """Name -> VLAN; the parent is the interface whose .network names the VLAN."""
+    parents = {
+        vlan: find_section(sections, "Match").value("Name")
+        for sections in networks.values()
+        for value in find_section(sections, "Network").values("VLAN")
+        for vlan in value.split()
+    }
+    vlans = {}
+    for path, sections in devices.items():
+        device = find_section(sections, "NetDev")
+        name, kind = device.value("Name"), device.value("Kind")
+        if kind != "vlan":
+            reason = f"a device of kind {kind} cannot be carried over"
+            found.problems.append(Problem(source=path, subject=name, reason=reason))
+            continue
+        number = find_section(sections, "VLAN").number("Id")
+        vlans[name] = Vlan(id=-1 if number is None else number, parent=parents.get(name, ""))
+    return vlans
+
+
+def _as_vlan(profile: Profile, vlans: dict[str, Vlan]) -> Profile:
+    vlan = vlans.get(profile.interface)
+    return replace(profile, kind=Kind.VLAN, vlan=vlan) if vlan else profile
+
+
+def _profiles(source: str, sections: Sections) -> Iterator[tuple[Profile, list[str]]]:
+    """One profile for each interface that the file names. Raises NetworkConfigError."""
+    link, network = find_section(sections, "Link"), find_section(sections, "Network")
+    if link.flag("Unmanaged"):
+        return
+    for key in _OWNERS:
+        if network.value(key):
+            raise NetworkConfigError(f"a member of {key} {network.value(key)} cannot be carried over")
+    lost = [
+        f"[{name}] is not carried over" for name in dict.fromkeys(s.name for s in sections) if name not in _SECTIONS
+    ]
+    match = find_section(sections, "Match")
+    lost += [f"Match.{key} is not carried over" for key in match.names() if key not in ("Name", "MACAddress", "Type")]
+    macs = [mac.lower().replace("-", ":") for value in match.values("MACAddress") for mac in value.split()]
+    names = [name for value in match.values("Name") for name in value.split()]
+    if not names and not macs:
+        names = ["wl*"] if match.value("Type") == "wlan" else ["en*"] if match.value("Type") == "ether" else []
+    if "lo" in names:
+        raise NetworkConfigError("addresses of the loopback interface cannot be carried over")
+    if not names and not macs:
+        raise NetworkConfigError("matches neither by name nor by hardware address")
+    profile = Profile(
+        kind=Kind.LINK,
+        source=source,
+        mtu=link.number("MTUBytes"),
+        cloned_mac=link.value("MACAddress"),
+        ipv4=_ip(sections, 4, lost),
+        ipv6=_ip(sections, 6, lost),
+    )
+    for mac in macs:
+        yield replace(profile, mac=mac), lost
+    for name in () if macs else names:
+        yield replace(profile, interface=name), lost
+
+
+def _ip(sections: Sections, version: int, lost: list[str]) -> Ip:
+    network = find_section(sections, "Network")
+    addresses = [*network.values("Address"), *(s.value("Address") for s in sections if s.name == "Address")]
+    routes = [gateway_route(g) for g in network.values("Gateway") if not g.startswith("_")]
+    routes += [_route(section, lost) for section in sections if section.name == "Route"]
+    dhcp = _DHCP.get(network.value("DHCP").lower(), (False, False))[0 if version == 4 else 1]
+    quiet = network.value("LinkLocalAddressing").lower() in ("no", "false", "ipv4")
+    ra = version == 6 and not quiet and network.flag("IPv6AcceptRA", True)
+    ip = make_ip(
+        version,
+        automatic=dhcp or ra,
+        addresses=[parse_cidr(address) for address in addresses if address],
+        routes=routes,
+        dns=[parse_address(_host(text)) for value in network.values("DNS") for text in value.split()],
+        search=[domain for value in network.values("Domains") for domain in value.split() if domain[0] != "~"],
+        otherwise=Method.DISABLED if version == 4 else Method.IGNORE,
+    )
+    options = find_section(sections, *(("DHCPv4", "DHCP") if version == 4 else ("IPv6AcceptRA", "DHCPv6")))
+    metric = options.number("RouteMetric")
+    return replace(
+        ip,
+        metric=ip.metric if metric is None else metric,
+        ignore_auto_dns=not options.flag("UseDNS", True),
+        never_default=not options.flag("UseRoutes", True) and not ip.gateway,
+    )
+
+
+def _host(text: str) -> str:
+    """A name server without its port, interface and TLS name ("[::1]:53%eth0#name")."""
+    host = text.partition("#")[0].partition("%")[0]
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0] if host.count(":") == 1 else host
+
+
+def _route(section: Section, lost: list[str]) -> Route:
+    gateway = section.value("Gateway")
+    if gateway.startswith("_"):
+        raise NetworkConfigError(f"a route by the gateway {gateway} cannot be carried over")
+    known = (
+        "Gateway",
+        "Destination",
+        "Metric",
+        "Table",
+        "GatewayOnLink",
+        "GatewayOnlink",
+        "PreferredSource",
+        "MTUBytes",
+        "Type",
+        "Scope",
+        "Protocol",
+    )
+    lost += [f"Route.{key} is not carried over" for key in section.names() if key not in known]
+    return Route(
+        destination=parse_destination(section.value("Destination") or "default", gateway),
+        gateway=parse_address(gateway) if gateway else "",
+        metric=section.number("Metric"),
+        table=section.number("Table"),
+        mtu=section.number("MTUBytes"),
+        on_link=section.flag("GatewayOnLink") or section.flag("GatewayOnlink"),
+        source=section.value("PreferredSource"),
+        kind=section.value("Type") or "unicast",
+    )
+
+
+SOURCE = Source(name="systemd-networkd", precedence=30, read=read)

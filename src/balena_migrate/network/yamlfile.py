@@ -1,0 +1,57 @@
+"""YAML that others wrote: nothing but texts, lists and mappings, and bounded whatever it says.
+
+Scalars stay texts, as libyaml gives them to netplan: with YAML's own types the Wi-Fi network 0123 would be 83.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from balena_migrate.errors import NetworkConfigError
+
+DEPTH_LIMIT = 32
+NODES_LIMIT = 20_000
+"""Aliases count with all that they stand for, so that a few lines cannot grow to billions of nodes."""
+
+_OPENING = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
+_CLOSING = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
+
+
+def parse_yaml(text: str) -> Any:
+    """The document as str, list and dict. Raises NetworkConfigError with the place where it is not one."""
+    try:
+        _check_size(text)
+        return yaml.load(text, Loader=yaml.BaseLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}: " if mark else ""
+        raise NetworkConfigError(f"{place}{error.problem or 'not YAML'}") from None
+    except yaml.YAMLError:
+        raise NetworkConfigError("holds bytes that YAML does not allow") from None
+
+
+def _check_size(text: str) -> None:
+    """Raises NetworkConfigError for a document that is too deep, or too large with its aliases written out."""
+    total = 0
+    open_nodes: list[tuple[str | None, int]] = []
+    sizes: dict[str, int] = {}
+    for event in yaml.parse(text, Loader=yaml.BaseLoader):
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in sizes:
+                raise NetworkConfigError(f"the alias *{event.anchor} stands for nothing, or for itself")
+            total += sizes[event.anchor]
+        elif isinstance(event, _OPENING):
+            open_nodes.append((event.anchor, total))
+            total += 1
+        elif isinstance(event, _CLOSING):
+            anchor, start = open_nodes.pop()
+            if anchor:
+                sizes[anchor] = total - start
+        elif isinstance(event, yaml.ScalarEvent):
+            total += 1
+            if event.anchor:
+                sizes[event.anchor] = 1
+        if len(open_nodes) > DEPTH_LIMIT or total > NODES_LIMIT:
+            raise NetworkConfigError(f"is nested deeper than {DEPTH_LIMIT} or holds more than {NODES_LIMIT} values")

@@ -1,0 +1,292 @@
+"""systemd-networkd, dhcpcd, ifupdown, ConnMan and iwd."""
+
+from __future__ import annotations
+
+import pytest
+
+from balena_migrate.network.model import Ip, Kind, Method, Profile, Reading, Route, Security, Wep, Wifi
+from balena_migrate.network.sources import all_sources, connman, dhcpcd, ifupdown, iwd, networkd
+from tests.network.conftest import Device
+
+STATIC = Ip(method=Method.MANUAL, addresses=("192.0.2.5/24",), gateway="192.0.2.1", dns=("192.0.2.53",))
+
+
+def by_name(reading: Reading) -> dict[str, Profile]:
+    return {profile.name: profile for profile in reading.profiles}
+
+
+def reasons(reading: Reading) -> str:
+    return " | ".join(str(problem) for problem in reading.problems)
+
+
+def test_every_source_keeps_the_contract(device: Device) -> None:
+    """An empty system holds nothing, and the sources are told apart by name and precedence."""
+    sources = all_sources()
+    assert {source.read(device.system) for source in sources} == {Reading()}
+    assert len({source.name for source in sources}) == len({s.precedence for s in sources}) == len(sources) == 8
+
+
+# systemd-networkd
+
+
+def test_networkd_static(device: Device) -> None:
+    text = """
+[Match]
+Name=eth0
+[Link]
+MTUBytes=1400
+[Network]
+Address=192.0.2.5/24
+Gateway=192.0.2.1
+DNS=192.0.2.53#dns.example.org
+IPv6AcceptRA=no
+[Route]
+Destination=10.0.0.0/8
+Gateway=192.0.2.2
+Metric=7
+"""
+    device.put("/etc/systemd/network/10.network", text)
+    (profile,) = networkd.read(device.system).profiles
+    route = Route(destination="10.0.0.0/8", gateway="192.0.2.2", metric=7)
+    assert profile.ipv4 and profile.ipv4.routes == (route,)
+    assert (profile.interface, profile.mtu, profile.ipv4.gateway) == ("eth0", 1400, "192.0.2.1")
+    assert profile.ipv6 == Ip(method=Method.IGNORE)
+
+
+def test_networkd_drop_ins_vlans_and_masks(device: Device) -> None:
+    device.put("/etc/systemd/network/10.network", "[Match]\nName=eth0\n[Network]\nDHCP=yes\nVLAN=v5\n")
+    device.put("/etc/systemd/network/10.network.d/x.conf", "[DHCPv4]\nRouteMetric=5\n")
+    device.put("/run/systemd/network/10.network", "[Match]\nName=hidden\n")
+    device.put("/run/systemd/network/10-netplan-eth1.network", "[Match]\nName=eth1\n[Network]\nDHCP=yes\n")
+    device.put("/etc/systemd/network/v5.netdev", "[NetDev]\nName=v5\nKind=vlan\n[VLAN]\nId=5\n")
+    device.put("/etc/systemd/network/v5.network", "[Match]\nName=v5\n[Network]\nAddress=192.0.2.5/24\n")
+    device.put("/etc/systemd/network/br.netdev", "[NetDev]\nName=br0\nKind=bridge\n")
+    reading = networkd.read(device.system)
+    found = by_name(reading)
+    assert set(found) == {"eth0", "v5"}
+    assert found["eth0"].ipv4 == Ip(metric=5)
+    assert found["v5"].vlan and (found["v5"].vlan.id, found["v5"].vlan.parent) == (5, "eth0")
+    assert "bridge" in reasons(reading)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("nonsense\n", "line 1"),
+        ("[Network]\nDHCP=yes\n", "matches neither"),
+        ("[Match]\nName=eth0\n[Network]\nBridge=br0\n", "Bridge"),
+        ("[Match]\nName=eth0\n[Network]\nAddress=x\n", "'x'"),
+    ],
+)
+def test_networkd_refuses_with_a_reason(device: Device, text: str, words: str) -> None:
+    device.put("/etc/systemd/network/10.network", text)
+    reading = networkd.read(device.system)
+    assert not reading.profiles and words in reasons(reading)
+
+
+# dhcpcd
+
+
+def test_dhcpcd(device: Device) -> None:
+    text = """
+hostname
+option rapid_commit
+interface eth0
+static ip_address=192.0.2.5/24   # a comment
+static routers=192.0.2.1
+static domain_name_servers=192.0.2.53 2001:db8::53
+interface wlan0
+static domain_name_servers=192.0.2.53
+noipv6
+profile static_eth0
+static ip_address=192.0.2.9/24
+interface eth1
+fallback static_eth0
+ssid home
+static ip_address=192.0.2.6/24
+"""
+    device.put("/etc/dhcpcd.conf", text)
+    reading = dhcpcd.read(device.system)
+    found = by_name(reading)
+    assert set(found) == {"eth0", "wlan0", "eth1"}
+    assert {profile.kind for profile in found.values()} == {Kind.LINK}
+    assert found["eth0"].ipv4 == STATIC
+    assert found["wlan0"].ipv4 == Ip(dns=("192.0.2.53",), ignore_auto_dns=True)
+    assert found["wlan0"].ipv6 == Ip(method=Method.IGNORE)
+    assert "fallback" in reasons(reading) and "home" in reasons(reading)
+
+
+# ifupdown
+
+
+def test_ifupdown_static(device: Device) -> None:
+    text = """
+source /etc/network/interfaces.d/*
+auto lo eth0
+iface lo inet loopback
+iface eth0 inet static
+    address 192.0.2.5
+    netmask 255.255.255.0
+    gateway 192.0.2.1
+    dns-nameservers 192.0.2.53
+    up ip route add 10.0.0.0/8 via 192.0.2.2 dev eth0
+    up route add -net 172.16.0.0 netmask 255.240.0.0 gw 192.0.2.3
+    post-up /usr/local/bin/firewall \\
+        --start
+iface eth0:1 inet static
+    address 198.51.100.5/24
+"""
+    device.put("/etc/network/interfaces", text)
+    device.put("/etc/network/interfaces.d/other", "allow-hotplug eth1\niface eth1 inet dhcp\n  mtu 1400\n")
+    reading = ifupdown.read(device.system)
+    found = by_name(reading)
+    ipv4 = found["eth0"].ipv4
+    assert ipv4 and ipv4.addresses == ("192.0.2.5/24", "198.51.100.5/24")
+    assert (ipv4.gateway, ipv4.dns) == ("192.0.2.1", ("192.0.2.53",))
+    assert [(r.destination, r.gateway) for r in ipv4.routes] == [
+        ("10.0.0.0/8", "192.0.2.2"),
+        ("172.16.0.0/12", "192.0.2.3"),
+    ]
+    assert (found["eth1"].ipv4, found["eth1"].mtu, found["eth1"].autoconnect) == (Ip(), 1400, True)
+    assert "firewall" in reasons(reading)
+
+
+def test_ifupdown_wifi(device: Device) -> None:
+    text = """
+allow-hotplug wlan0
+iface wlan0 inet static
+    address 192.0.2.5/24
+    gateway 192.0.2.1
+    dns-nameservers 192.0.2.53
+    wpa-ssid my net
+    wpa-psk pass phrase
+"""
+    device.put("/etc/network/interfaces", text)
+    (profile,) = ifupdown.read(device.system).profiles
+    assert profile.wifi == Wifi(ssid=b"my net", security=Security.PSK, secret="pass phrase")
+    assert (profile.ipv4, profile.autoconnect) == (STATIC, True)
+
+
+def test_ifupdown_roaming_uses_the_default_stanza(device: Device) -> None:
+    text = "allow-hotplug wlan0\niface wlan0 inet manual\n wpa-roam /etc/wpa.conf\niface default inet static\n"
+    device.put("/etc/network/interfaces", text + " address 192.0.2.5/24\n")
+    device.put("/etc/wpa.conf", 'network={\nssid="a"\nkey_mgmt=NONE\n}\n')
+    (profile,) = ifupdown.read(device.system).profiles
+    assert profile.name == "a" and profile.ipv4 and profile.ipv4.addresses == ("192.0.2.5/24",)
+
+
+def test_ifupdown_wep_and_vlan(device: Device) -> None:
+    text = "auto wlan0 eth0.5\niface wlan0 inet dhcp\n wireless-essid old\n wireless-key s:abcde\n"
+    device.put("/etc/network/interfaces", text + "iface eth0.5 inet dhcp\n")
+    found = by_name(ifupdown.read(device.system))
+    assert found["old"].wifi and found["old"].wifi.wep == Wep(keys=("abcde", "", "", ""))
+    assert found["eth0.5"].vlan and (found["eth0.5"].vlan.id, found["eth0.5"].vlan.parent) == (5, "eth0")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("iface br0 inet dhcp\n bridge_ports eth0\n", "a bridge"),
+        ("iface ppp0 inet ppp\n", "method ppp"),
+        ("iface eth0 inet static\n address nonsense\n", "nonsense"),
+    ],
+)
+def test_ifupdown_refuses_with_a_reason(device: Device, text: str, words: str) -> None:
+    device.put("/etc/network/interfaces", text)
+    reading = ifupdown.read(device.system)
+    assert not reading.profiles and words in reasons(reading)
+
+
+def test_ifupdown_files_that_source_each_other_end(device: Device) -> None:
+    device.put("/etc/network/interfaces", "source interfaces.d/*\nsource interfaces\nsource interf*\n")
+    device.put("/etc/network/interfaces.d/a", "source ../interfaces\nauto eth0\niface eth0 inet dhcp\n")
+    assert [p.name for p in ifupdown.read(device.system).profiles] == ["eth0"]
+
+
+# ConnMan
+
+
+def test_connman_services(device: Device) -> None:
+    folder = "/var/lib/connman"
+    wifi = "[x]\nName=Home\nSSID=486f6d65\nFavorite=true\nPassphrase=pass\\sphrase\nIPv4.method=dhcp\n"
+    device.put(f"{folder}/wifi_001122334455_486f6d65_managed_psk/settings", wifi)
+    device.put(f"{folder}/wifi_001122334455_41_managed_none/settings", "[x]\nName=A\nSSID=41\nFavorite=false\n")
+    wired = "IPv4.method=manual\nIPv4.netmask_prefixlen=24\nIPv4.local_address=192.0.2.5\nIPv4.gateway=192.0.2.1\n"
+    device.put(f"{folder}/ethernet_001122334455_cable/settings", f"[x]\nName=Wired\n{wired}Nameservers=192.0.2.53;\n")
+    found = by_name(connman.read(device.system))
+    assert set(found) == {"Home", "00:11:22:33:44:55"}
+    assert found["Home"].wifi == Wifi(ssid=b"Home", security=Security.PSK, secret="pass phrase")
+    assert found["00:11:22:33:44:55"].ipv4 == STATIC
+
+
+def test_connman_provisioning(device: Device) -> None:
+    text = """
+[global]
+Name=x
+[service_a]
+Type=wifi
+Name=eduroam
+EAP=ttls
+Identity=me
+Passphrase=secret
+Phase2=PAP
+CACertFile=/etc/ca.pem
+[service_b]
+Type=ethernet
+IPv4=192.0.2.5/255.255.255.0/192.0.2.1
+Nameservers=192.0.2.53
+"""
+    device.put("/var/lib/connman/a.config", text)
+    device.put("/etc/ca.pem", "certificate")
+    wifi, wired = connman.read(device.system).profiles
+    assert wifi.eap and (wifi.eap.inner, wifi.eap.identity, wifi.eap.methods) == ("pap", "me", ("ttls",))
+    assert wired.ipv4 == STATIC
+
+
+# iwd
+
+
+def test_iwd(device: Device) -> None:
+    device.put("/var/lib/iwd/Home Net.psk", "[Security]\nPassphrase=pass\\sphrase\n[Settings]\nHidden=true\n")
+    device.put("/var/lib/iwd/=c3a9.open", "[Settings]\nAutoConnect=false\n")
+    device.put("/var/lib/iwd/key.psk", f"[Security]\nPreSharedKey={'ab' * 32}\n[IPv4]\nAddress=192.0.2.5\nNetmask=24\n")
+    device.put("/etc/iwd/main.conf", "[General]\nCountry=de\n")
+    reading = iwd.read(device.system)
+    found = by_name(reading)
+    assert reading.country == "DE"
+    assert found["Home Net"].wifi == Wifi(ssid=b"Home Net", security=Security.PSK, hidden=True, secret="pass phrase")
+    assert found["\u00e9"].wifi and not found["\u00e9"].autoconnect
+    assert found["key"].wifi and found["key"].wifi.secret == "ab" * 32
+    assert found["key"].ipv4 and found["key"].ipv4.addresses == ("192.0.2.5/24",)
+
+
+def test_iwd_8021x(device: Device) -> None:
+    text = """
+[Security]
+EAP-Method=PEAP
+EAP-Identity=anonymous
+EAP-PEAP-CACert=/etc/ca.pem
+EAP-PEAP-Phase2-Method=MSCHAPV2
+EAP-PEAP-Phase2-Identity=me
+EAP-PEAP-Phase2-Password=secret
+"""
+    device.put("/var/lib/iwd/work.8021x", text)
+    device.put("/etc/ca.pem", "certificate")
+    (profile,) = iwd.read(device.system).profiles
+    eap = profile.eap
+    assert eap and (eap.identity, eap.anonymous_identity, eap.inner) == ("me", "anonymous", "mschapv2")
+    assert eap.ca_cert and eap.ca_cert.content == b"certificate"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.psk", "[Security]\nEncryptedSecurity=00\n", "encrypted"),
+        ("=zz.psk", "[Security]\nPassphrase=12345678\n", "hexadecimal"),
+        ("a.8021x", "[Security]\nEAP-Method=TLS\nEAP-TLS-ClientCert=embed:x\n", "embed:x"),
+    ],
+)
+def test_iwd_refuses_with_a_reason(device: Device, name: str, text: str, words: str) -> None:
+    device.put(f"/var/lib/iwd/{name}", text)
+    reading = iwd.read(device.system)
+    assert not reading.profiles and words in reasons(reading)
