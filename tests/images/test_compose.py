@@ -82,10 +82,18 @@ def test_raw_blocks_keep_the_table_around_them(tmp_path: Path) -> None:
     assert result[30512:] == raw[30512:]
 
 
-def test_a_block_outside_of_the_first_mib_and_the_boot_partition(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("offset", "size"), [(18432 * 512, 1), ((1 << 20) - 10, 20), (BOOT_START * 512, 1)])
+def test_a_block_has_to_end_before_the_first_partition(tmp_path: Path, offset: int, size: int) -> None:
     image = read(tmp_path, make_image(tmp_path))
-    with pytest.raises(ImageError, match="neither in the first MiB"):
-        compose(image, [], [Block(offset_bytes=18432 * 512, content=b"x")], tmp_path, System())
+    with pytest.raises(ImageError, match="does not fit before the first partition"):
+        compose(image, [], [Block(offset_bytes=offset, content=b"x" * size)], tmp_path, System())
+
+
+@pytest.mark.parametrize(("gpt", "block"), [(False, bytes(512)), (False, b"x" * 460), (True, bytes(600))])
+def test_a_block_over_the_partition_table(tmp_path: Path, gpt: bool, block: bytes) -> None:
+    image = read(tmp_path, make_image(tmp_path, gpt=gpt))
+    with pytest.raises(ImageError):
+        compose(image, [], [Block(offset_bytes=0, content=block)], tmp_path, System())
 
 
 def test_nothing_secret_stays_in_the_work_folder(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import stat
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,7 @@ def test_the_start_file_holds_the_first_mib_and_the_boot_partition(tmp_path: Pat
     image = read(tmp_path, raw)
     start = image.start_file.read_bytes()
     assert start[: 1 << 20] == raw[: 1 << 20]
+    assert stat.S_IMODE(image.start_file.stat().st_mode) == 0o600, "a downloaded image has keys in its config.json"
     assert start[image.boot.start_bytes :] == raw[image.boot.start_bytes : image.boot.end_bytes]
 
 

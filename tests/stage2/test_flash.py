@@ -189,7 +189,7 @@ def test_an_error_of_the_source_reaches_the_caller(target: Path) -> None:
                 raise OSError(errno.EIO, "Input/output error")
             return super().read(size)
 
-    with opened(target) as disk, pytest.raises(FlashError, match="Input/output error"):
+    with opened(target) as disk, pytest.raises(FlashError, match="the image cannot be read: Input"):
         write_image(Broken(PACKED), ImageFormat.GZIP, len(IMAGE), disk, PATCHES, lambda step, done, total: None)
 
 

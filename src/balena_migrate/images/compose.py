@@ -17,8 +17,8 @@ from balena_migrate.errors import CommandError, ImageError
 from balena_migrate.images import Image
 from balena_migrate.images.fat import ENTRY_BYTES, Fat
 from balena_migrate.images.patches import BLOCK_BYTES, Block, Patches
-from balena_migrate.images.read import partition_reader
-from balena_migrate.images.tables import HEAD_BYTES
+from balena_migrate.images.read import create_private, partition_reader
+from balena_migrate.images.tables import HEAD_BYTES, parse_head
 from balena_migrate.system import System
 
 NAME_LIMIT = 255
@@ -34,16 +34,17 @@ def compose(
     `blocks`; files that are there already are replaced.
 
     It is checked that every file can be read back, that no other file changed and that the file system is consistent.
-    `blocks` lie in the first MiB or in the boot partition and need no alignment; the patches are aligned to 4 KiB.
+    `blocks` lie before the first partition, keep the partition table and need no alignment; patches have that of 4 KiB.
     `work_dir` has to be root's alone, since for a while a file in it holds what the files hold.
-    Raises ImageError where a name is none for FAT, there is no room, or a check fails.
+    Raises ImageError where a name is none for FAT, a block is misplaced, there is no room, or a check fails.
     """
     for file in files:
         check_path(file.path)
     _check_blocks(image, blocks)
     composed_file = work_dir / f"{image.start_file.name}.composed"
     try:
-        _copy_private(image.start_file, composed_file)
+        with create_private(composed_file) as copy, image.start_file.open("rb") as original:
+            shutil.copyfileobj(original, copy, HEAD_BYTES)
         with composed_file.open("r+b") as composed, image.start_file.open("rb") as original:
             before = Fat(partition_reader(original, image.boot))
             _check_places(before, files)
@@ -52,6 +53,7 @@ def compose(
             after = Fat(partition_reader(composed, image.boot))
             _check_result(before, after, files)
             _put_blocks(composed, blocks)
+            _check_table(original, composed)
             return Patches(size_bytes=image.size_bytes, blocks=tuple(_difference(image, original, composed)))
     finally:
         composed_file.unlink(missing_ok=True)
@@ -79,11 +81,11 @@ def _check_places(fat: Fat, files: Sequence[BootFile]) -> None:
 
 
 def _check_blocks(image: Image, blocks: Sequence[Block]) -> None:
+    end = min(HEAD_BYTES, *(partition.start_bytes for partition in image.table.partitions))
     for block in blocks:
-        inside = any(start <= block.offset_bytes and block.end_bytes <= end for start, end in _ranges(image))
-        if not inside:
+        if block.end_bytes > end:
             raise ImageError(
-                f"a block at byte {block.offset_bytes} is neither in the first MiB nor in the boot partition"
+                f"a block from byte {block.offset_bytes} to {block.end_bytes} does not fit before the first partition"
             )
 
 
@@ -93,13 +95,6 @@ def _ranges(image: Image) -> tuple[tuple[int, int], ...]:
     if image.boot.start_bytes <= head_end:
         return ((0, max(head_end, image.boot.end_bytes)),)
     return (0, head_end), (image.boot.start_bytes, image.boot.end_bytes)
-
-
-def _copy_private(source: Path, target: Path) -> None:
-    target.unlink(missing_ok=True)
-    fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "wb") as copy, source.open("rb") as original:
-        shutil.copyfileobj(original, copy, HEAD_BYTES)
 
 
 # Room ---------------------------------------------------------------------------------------------------------------
@@ -191,6 +186,13 @@ def _check_result(before: Fat, after: Fat, files: Sequence[BootFile]) -> None:
     expected = {path.lower() for path in before.files} | set(wanted)
     if {path.lower() for path in after.files} != expected or after.label != before.label:
         raise ImageError("the composed boot partition holds what it should not")
+
+
+def _check_table(original: BinaryIO, composed: BinaryIO) -> None:
+    """Raises ImageError where a block was written over the partition table."""
+    before, after = (os.pread(file.fileno(), HEAD_BYTES, 0) for file in (original, composed))
+    if parse_head(before) != parse_head(after):
+        raise ImageError("a block changes the partition table")
 
 
 def _is_same(before: Fat, after: Fat, path: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable
@@ -34,7 +35,8 @@ BOOT_LIMIT_BYTES = 1 << 30
 def read_image(path: Path, work_dir: Path, report: Report) -> Image:
     """All about the image in a file; it is read to its last byte, so that it is known to be whole.
 
-    Leaves one sparse file in `work_dir` (Image.start_file), the size of the boot partition at most. Memory is bounded.
+    Leaves one sparse file in `work_dir` (Image.start_file), which only its owner may read: a downloaded image holds a
+    config.json with keys. Memory is bounded.
     Raises FileError where the file cannot be read, ImageError where it is damaged, cut short, of a format that is not
     supported, or no disk image.
     """
@@ -44,7 +46,8 @@ def read_image(path: Path, work_dir: Path, report: Report) -> Image:
     except ImageError as error:
         raise ImageError(f"{path}: {error.message}", hint=error.hint) from None
     except OSError as error:
-        raise FileError(error.filename or path, os.strerror(error.errno or 0)) from None
+        full = error.errno == errno.ENOSPC
+        raise FileError(work_dir if full else error.filename or path, os.strerror(error.errno or 0)) from None
 
 
 def _read_image(path: Path, file: BinaryIO, start_file: Path, report: Report) -> Image:
@@ -54,7 +57,7 @@ def _read_image(path: Path, file: BinaryIO, start_file: Path, report: Report) ->
     chunks = read_chunks(source, image_format, HEAD_BYTES)
     head = next(chunks, b"")
     scan = _Scan(head)
-    with start_file.open("wb") as start:
+    with create_private(start_file) as start:
         scan.save(start, 0, head)
         size_bytes = scan.take(start, 0, head)
         for chunk in chunks:
@@ -75,6 +78,12 @@ def _read_image(path: Path, file: BinaryIO, start_file: Path, report: Report) ->
         identity=identity,
         data_free_bytes=parse_free_bytes(bytes(scan.superblock)),
     )
+
+
+def create_private(path: Path) -> BinaryIO:
+    """A new file that only its owner may read, open for writing, in place of one that may be there. Raises OSError."""
+    path.unlink(missing_ok=True)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
 
 
 def partition_reader(file: BinaryIO, partition: Partition) -> Read:

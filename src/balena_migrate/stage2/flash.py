@@ -244,7 +244,16 @@ class _Goal:
         self.size_bytes = size_bytes
 
     def chunks(self) -> Iterator[tuple[int, bytes]]:
-        """Offset and content of each chunk, from the start. Raises ImageError where there are not `size_bytes`."""
+        """Offset and content of each chunk, from the start.
+
+        Raises ImageError where the source cannot be read or has not `size_bytes`; so an OSError is always the disk's.
+        """
+        try:
+            yield from self._chunks()
+        except OSError as error:
+            raise ImageError(f"cannot be read: {os.strerror(error.errno or 0)}") from None
+
+    def _chunks(self) -> Iterator[tuple[int, bytes]]:
         self._source.seek(0)
         offset = 0
         for chunk in read_chunks(self._source, self._format, CHUNK_BYTES):
