@@ -24,6 +24,7 @@ from balena_migrate.checks import Severity
 from balena_migrate.config import SETTINGS, Config, parse_value, read_config
 from balena_migrate.errors import JournalError, MigrateError, RefusedError, UsageError
 from balena_migrate.facts.gather import read_facts
+from balena_migrate.fleet import config_command
 from balena_migrate.images.read import read_image
 from balena_migrate.kit.command import kit_command
 from balena_migrate.kit.runtime import find_kit
@@ -231,6 +232,7 @@ def image_inspect(file: Path, as_json: bool) -> None:
         out().print(found)
 
 
+cli.add_command(config_command)
 cli.add_command(kit_command, "kit")
 
 

@@ -9,6 +9,7 @@ MigrateError                  anything that this tool has to say to its user
 |- ImageError                 an image file is damaged or is not what it has to be
 |- NetworkConfigError         network settings that cannot be read
 |- BackupError                the backup cannot be made
+|- FleetError                 a fleet's config.json cannot be had
 |- DiskError                  a disk is not there, not the right one, busy, or too small
 |- FlashError                 writing or verifying failed
 |- JournalError               the journal is damaged or an undo is not possible
@@ -83,6 +84,10 @@ class NetworkConfigError(MigrateError):
 
 class BackupError(MigrateError):
     """The backup cannot be made."""
+
+
+class FleetError(MigrateError):
+    """The cloud does not give a fleet's config.json."""
 
 
 class DiskError(MigrateError):
