@@ -95,9 +95,12 @@ def _judged(answer: Any, origin: str) -> bytes:
         raise FleetError(f"{origin} is no config.json", hint="may this token read the fleet's settings?")
     content = json.dumps(answer, indent=2).encode("ascii") + b"\n"
     try:
-        found = check(parse_config_json(content, origin), Config(), image_type="")
+        config_json = parse_config_json(content, origin)
     except FileError as error:
         raise FleetError(str(error)) from None
+    if not config_json.is_managed:
+        raise FleetError(f"{origin} has no apiEndpoint")
+    found = check(config_json, Config(), image_type="")
     blockers = [finding.cause for finding in found if finding.severity is Severity.BLOCKER]
     if blockers:
         raise FleetError("; ".join(blockers))
