@@ -14,7 +14,7 @@ fail() {
 start() {
     mount -t proc proc /proc
     mount -t sysfs sysfs /sys
-    mount -t devtmpfs devtmpfs /dev 2>/dev/null
+    mount -t devtmpfs devtmpfs /dev
     # Kernel messages would end up in the middle of the report.
     echo 1 > /proc/sys/kernel/printk
     exec < /dev/null > "/dev/$(serial_port)" 2>&1
@@ -24,17 +24,16 @@ start() {
     done < /modules.list
 }
 
-# balenaOS starts its kernel with console=null; then it is the first serial port that is there.
+# The kernel's console where that is a serial port. balenaOS starts its kernel with console=null; then it is the first
+# serial port there is.
 serial_port() {
-    for word in $(cat /proc/cmdline); do
-        case "$word" in console=ttyS*|console=ttyAMA*) port=${word#console=} ;; esac
-    done
-    if [ -z "$port" ]; then
-        for name in ttyAMA0 ttyS0 ttyS1; do
-            [ -c "/dev/$name" ] && port=$name && break
-        done
+    if grep -q '^tty[SA].*C' /proc/consoles; then
+        echo console
+        return
     fi
-    echo "${port%%,*}"
+    for name in ttyAMA0 ttyAMA1 ttyS0; do
+        [ -c "/dev/$name" ] && echo "$name" && return
+    done
 }
 
 find_label() {

@@ -32,7 +32,8 @@ _PC_MODULES = (
     *("ahci", "ata_piix", "sd_mod", "nvme", "virtio_pci", "virtio_blk", "virtio_scsi"),
     *("sdhci_pci", "mmc_block", "xhci_pci", "ehci_pci", "usb_storage", "uas"),
 )
-_PI_MODULES = ("bcm2835_dma", "gpio_regulator", "fixed", "sdhci_iproc", "bcm2835", "mmc_block")
+# Without the watchdog's driver a Pi can neither restart nor halt.
+_PI_MODULES = ("bcm2835_dma", "gpio_regulator", "fixed", "sdhci_iproc", "bcm2835", "mmc_block", "bcm2835_wdt")
 _UNWANTED = ("dev", "etc", "usr/share", "var")
 
 
