@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,17 @@ def test_a_missing_program_and_one_that_hangs_are_errors() -> None:
 def test_the_kits_program_comes_before_the_devices() -> None:
     system = System("/", programs={"ls": ("/bin/echo", "from the kit")})
     assert system.run(["ls", "-l"]).text == "from the kit -l\n"
+
+
+@pytest.mark.processes
+def test_a_program_that_runs_out_of_time_ends_with_its_children(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    script = f"sleep 60 & echo $! >{pid}; echo started >&2; wait"
+    start = time.monotonic()
+    with pytest.raises(CommandError, match="ran out of time: started"):
+        System("/").run(["sh", "-c", script], timeout_s=1)
+    assert time.monotonic() - start < 30
+    with pytest.raises(ProcessLookupError):
+        for _ in range(100):
+            os.kill(int(pid.read_text()), 0)
+            time.sleep(0.1)

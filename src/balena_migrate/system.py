@@ -12,9 +12,10 @@ import errno
 import logging
 import os
 import shutil
+import signal
 import stat
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 
@@ -65,22 +66,35 @@ def run_command(argv: Sequence[str], data: bytes | None, timeout_s: float | None
     """
     LOG.debug("+ %s", " ".join(argv))
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             list(argv),
-            input=data,
-            stdin=subprocess.DEVNULL if data is None else None,
-            capture_output=True,
-            timeout=timeout_s,
+            stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env=command_environment(),
-            check=False,
+            start_new_session=True,
         )
     except FileNotFoundError:
         raise CommandError(list(argv), 127, "program not found") from None
     except OSError as error:
         raise CommandError(list(argv), 126, os.strerror(error.errno or 0)) from None
-    except subprocess.TimeoutExpired as error:
-        raise CommandError(list(argv), None, last_lines(error.stderr or b"")) from None
-    return Result(stdout=done.stdout, stderr=done.stderr, returncode=done.returncode)
+    with process, _ended_with_its_children(process):
+        try:
+            stdout, stderr = process.communicate(data, timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise CommandError(list(argv), None, last_lines(error.stderr or b"")) from None
+    return Result(stdout=stdout, stderr=stderr, returncode=process.returncode)
+
+
+@contextlib.contextmanager
+def _ended_with_its_children(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Where we give a program up, what it has started ends with it: nothing goes on writing behind our back."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        raise
 
 
 def last_lines(output: bytes, count: int = LAST_LINES) -> str:

@@ -145,14 +145,15 @@ def test_the_archive_does_not_contain_itself_or_the_image(tmp_path: Path) -> Non
     """Neither the one being made, nor the one of an earlier run."""
     (tmp_path / "home").mkdir()
     (tmp_path / "home/backup.tgz").write_text("an older one")
+    (tmp_path / "home/backup.tgz.before-balena-migrate").write_text("the one before")
     (tmp_path / "home/os.img.gz").write_text("image")
     (tmp_path / "home/notes").write_text("kept")
     settings = config(tmp_path, backup_directories=(str(tmp_path),), image_name="os.img.gz")
     _, result = back_up(tmp_path, settings)
     names = [Path(member.name).name for member in members(result.path)]
     assert "notes" in names
-    assert not {"backup.tgz", "os.img.gz", ".backup.tgz.balena-migrate"} & set(names)
-    assert {skipped.reason for skipped in result.skipped} == {"the backup itself", "the image"}
+    assert set(os.listdir(tmp_path / "home")) & set(names) == {"notes"}
+    assert {skipped.reason for skipped in result.skipped} == {"the backup itself", "an earlier backup", "the image"}
 
 
 def test_sockets_fifos_and_devices_are_skipped_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from balena_migrate.actions import ASIDE_SUFFIX
 from balena_migrate.backup.sample import Sampler
 from balena_migrate.backup.tree import BackupItem, Entry, Skipped, has_attributes, read_left_out, walk_all
 from balena_migrate.backup.volumes import parse_names, read_volumes
@@ -61,7 +62,8 @@ def plan_backup(config: Config, system: System) -> BackupPlan | None:
 
     Raises ConfigError for a bad BACKUP_VOLUMES.
     """
-    left_out = {config.in_home(config.backup_file): "the backup itself"}
+    own = config.in_home(config.backup_file)
+    left_out = {own: "the backup itself", own + ASIDE_SUFFIX: "an earlier backup"}
     if config.image_name:
         left_out[config.in_home(config.image_name)] = "the image"
     if config.backup_script:
