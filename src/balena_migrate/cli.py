@@ -28,6 +28,7 @@ from balena_migrate.fleet import config_command
 from balena_migrate.images.read import read_image
 from balena_migrate.kit.command import kit_command
 from balena_migrate.kit.runtime import find_kit
+from balena_migrate.network.command import network_command
 from balena_migrate.paths import STAGE1_LOG, STAGE2_REPORT, STATE_DIR
 from balena_migrate.plan import Plan, describe, make_plan, to_data
 from balena_migrate.stage1 import Stage1
@@ -234,6 +235,7 @@ def image_inspect(file: Path, as_json: bool) -> None:
 
 cli.add_command(config_command)
 cli.add_command(kit_command, "kit")
+cli.add_command(network_command, "network")
 
 
 def main() -> None:

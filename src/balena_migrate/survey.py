@@ -148,7 +148,8 @@ def check_moves(subject: Subject, moves: Moves) -> Iterator[Finding]:
         yield from configjson.check(moves.config_json, config, image_type=slug, hardware_types=slugs)
     managed = bool(moves.config_json and moves.config_json.is_managed)
     yield from backup_checks.check(moves.backup, config, find_room(subject), os_version=version, managed=managed)
-    yield from check_network(config, facts.network, moves.network, moves.selection)
+    image_files = identity_of_image.files if identity_of_image else None
+    yield from check_network(config, facts.network, moves.network, moves.selection, image_files)
     yield from identity.check(moves.kept, config)
     yield from endpoints.check(moves.endpoints, config)
 

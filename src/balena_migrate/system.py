@@ -152,14 +152,20 @@ class System:
         return self.root / done.relative_to("/")
 
     def exists(self, path: PurePath | str) -> bool:
-        """Whether there is anything at the path (a dangling link counts as nothing)."""
-        return self.real(path).exists()
+        """Whether there is anything at the path (a link that leads nowhere, or in a circle, counts as nothing)."""
+        return self._is(Path.exists, path)
 
     def is_file(self, path: PurePath | str) -> bool:
-        return self.real(path).is_file()
+        return self._is(Path.is_file, path)
 
     def is_dir(self, path: PurePath | str) -> bool:
-        return self.real(path).is_dir()
+        return self._is(Path.is_dir, path)
+
+    def _is(self, test: Callable[[Path], bool], path: PurePath | str) -> bool:
+        try:
+            return test(self.real(path))
+        except FileError:  # links that form a loop
+            return False
 
     def glob(self, pattern: str) -> tuple[PurePosixPath, ...]:
         """The paths that match a pattern such as "/etc/netplan/*.yaml", sorted; links to folders are followed."""
@@ -170,9 +176,8 @@ class System:
             parents = (PurePosixPath(folder or "/"),)
         found = []
         for parent in parents:
-            real = self.real(parent)
-            if real.is_dir():
-                found += [parent / entry.name for entry in real.glob(name)]
+            if self.is_dir(parent):
+                found += [parent / entry.name for entry in self.real(parent).glob(name)]
         return tuple(sorted(found))
 
     # Reading ----------------------------------------------------------------------------------------------------

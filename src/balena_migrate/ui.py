@@ -34,6 +34,11 @@ def err() -> Console:
     return Console(file=sys.stderr, soft_wrap=not sys.stderr.isatty(), highlight=False)
 
 
+def printable(text: str) -> str:
+    """Without signs that a terminal takes for commands: files and networks of the old system may be called anything."""
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
+
+
 def show_findings(findings: tuple[Finding, ...]) -> None:
     """All findings, the worst first: a table at a terminal, one line each elsewhere."""
     order = list(Severity)
@@ -42,13 +47,14 @@ def show_findings(findings: tuple[Finding, ...]) -> None:
     if not console.is_terminal:
         for finding in findings:
             remedy = f" -> {finding.remedy}" if finding.remedy else ""
-            console.print(Text(f"{finding.severity.upper():8} {finding.code}: {finding.cause}{remedy}"))
+            line = f"{finding.severity.upper():8} {finding.code}: {finding.cause}{remedy}"
+            console.print(Text(printable(line)))
         return
     table = Table("", "finding", "cause", "what to do", expand=True)
     for finding in findings:
         style = STYLES[finding.severity]
         cells = (finding.severity.value, finding.code, finding.cause, finding.remedy)
-        table.add_row(Text(cells[0], style=style), *(Text(cell) for cell in cells[1:]))
+        table.add_row(Text(cells[0], style=style), *(Text(printable(cell)) for cell in cells[1:]))
     console.print(table)
 
 

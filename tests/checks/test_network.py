@@ -25,8 +25,10 @@ def facts(kind: InterfaceKind, *, ssid: bytes = b"", dynamic: bool = True) -> Ne
     )
 
 
-def first(network: NetworkFacts, selection: Selection, config: Config | None = None) -> Finding:
-    return next(check_network(config or Config(), network, NetworkSettings(), selection))
+def first(
+    network: NetworkFacts, selection: Selection, config: Config | None = None, files: tuple[str, ...] | None = None
+) -> Finding:
+    return next(check_network(config or Config(), network, NetworkSettings(), selection, files))
 
 
 WIFI = facts(InterfaceKind.WIFI, ssid=b"home")
@@ -55,6 +57,7 @@ def test_a_counterpart_is_found(network: NetworkFacts, selection: Selection) -> 
         (WIRED, Selection()),
         (facts(InterfaceKind.MODEM), Selection(profiles=(HOME,))),
         (facts(InterfaceKind.BRIDGE), Selection(profiles=(FIXED,))),
+        (facts(InterfaceKind.BOND), Selection(profiles=(FIXED,))),
     ],
 )
 def test_a_lost_connection_blocks_unless_overridden(network: NetworkFacts, selection: Selection) -> None:
@@ -69,7 +72,18 @@ def test_the_remedy_names_the_setting_that_leaves_the_network_out() -> None:
 
 
 def test_an_image_with_its_own_wifi_is_trusted_with_a_warning() -> None:
-    assert first(WIFI, Selection(), Config(has_wifi_cfg=True)).severity is Severity.WARNING
+    config = Config(has_wifi_cfg=True)
+    assert first(WIFI, Selection(), config, ("system-connections/resin-wifi-01",)).severity is Severity.WARNING
+    assert first(WIFI, Selection(), config).severity is Severity.WARNING
+    assert first(WIFI, Selection(), config, ()).severity is Severity.BLOCKER
+
+
+def test_the_images_own_files_are_not_replaced_in_silence() -> None:
+    files = ("system-connections/RESIN-WIFI-01",)
+    found = list(check_network(Config(), WIFI, NetworkSettings(), Selection(profiles=(HOME,)), files))
+    assert [f.code for f in found] == ["network-online", "network-file-replaced"]
+    kept = list(check_network(Config(has_wifi_cfg=True), WIFI, NetworkSettings(), Selection(profiles=(HOME,)), files))
+    assert [f.code for f in kept] == ["network-online"]
 
 
 def test_without_a_default_route_nothing_can_be_told() -> None:

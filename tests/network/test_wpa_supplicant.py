@@ -6,7 +6,8 @@ import pytest
 
 from balena_migrate.errors import NetworkConfigError
 from balena_migrate.network.model import Kind, Mode, Pmf, Profile, Reading, Security, Wifi
-from balena_migrate.network.sources.wpa_supplicant import parse_string, parse_wpa_supplicant, read
+from balena_migrate.network.sources.wpa_supplicant import read
+from balena_migrate.network.wpafile import parse_string, parse_wpa_supplicant
 from tests.network.conftest import Device
 
 KEY = "0123456789abcdef" * 4

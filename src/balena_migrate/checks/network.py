@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from balena_migrate.checks import Finding, Severity
 from balena_migrate.config import Config
 from balena_migrate.facts.network import Interface, InterfaceKind, NetworkFacts
-from balena_migrate.network.boot import Selection
+from balena_migrate.network.boot import CONNECTIONS, IMAGE_WIFI, Selection, named_profiles
 from balena_migrate.network.model import Kind, Method, NetworkSettings, Profile, Wifi
 
 
 def check_network(
-    config: Config, network: NetworkFacts, settings: NetworkSettings, selection: Selection
+    config: Config,
+    network: NetworkFacts,
+    settings: NetworkSettings,
+    selection: Selection,
+    image_files: Sequence[str] | None = None,
 ) -> Iterator[Finding]:
-    """Findings on the network settings; a blocker where the device would not come back."""
-    yield from _check_online(config, network, selection)
+    """Findings on the network settings; a blocker where the device would not come back.
+
+    `image_files` are the paths of all files in the image's boot partition, None where no image was looked at.
+    """
+    in_image = {path.lower() for path in image_files or ()}
+    has_wifi = config.has_wifi_cfg and (image_files is None or IMAGE_WIFI in in_image)
+    yield from _check_online(config, network, selection, has_wifi=has_wifi)
+    if image_files is not None:
+        yield from _check_image(config, selection, in_image)
     for problem in settings.problems:
         code = "network-not-carried" if problem.lost else "network-detail-not-carried"
         yield Finding(code=code, severity=Severity.WARNING, cause=str(problem))
@@ -27,7 +38,25 @@ def check_network(
         )
 
 
-def _check_online(config: Config, network: NetworkFacts, selection: Selection) -> Iterator[Finding]:
+def _check_image(config: Config, selection: Selection, in_image: set[str]) -> Iterator[Finding]:
+    """Whether the image's own network files stay, and are there where the settings say so."""
+    if config.has_wifi_cfg and IMAGE_WIFI not in in_image:
+        yield Finding(
+            code="wifi-not-in-image",
+            severity=Severity.WARNING,
+            cause=f"HAS_WIFI_CFG is set, but the image holds no {IMAGE_WIFI}",
+        )
+    for name, profile in named_profiles(config, selection):
+        if f"{CONNECTIONS}/{name}" in in_image:
+            yield Finding(
+                code="network-file-replaced",
+                severity=Severity.WARNING,
+                cause=f"the image's own {CONNECTIONS}/{name} is replaced by the settings of {profile.name}",
+                remedy='set HAS_WIFI_CFG="TRUE" to keep the image\'s own' if name == "resin-wifi-01" else "",
+            )
+
+
+def _check_online(config: Config, network: NetworkFacts, selection: Selection, *, has_wifi: bool) -> Iterator[Finding]:
     interface = network.online()
     if interface is None:
         cause = "there is no default route, so it cannot be told what leads the device online"
@@ -38,7 +67,8 @@ def _check_online(config: Config, network: NetworkFacts, selection: Selection) -
         cause = f"the connection in use ({_describe(interface)}) has its counterpart in the new system"
         yield Finding(code="network-online", severity=Severity.OK, cause=cause)
         return
-    override = config.allow_offline or (interface.kind is InterfaceKind.WIFI and config.has_wifi_cfg)
+    trusted = interface.kind is InterfaceKind.WIFI and has_wifi
+    override = config.allow_offline or trusted
     yield Finding(
         code="network-lost",
         severity=Severity.WARNING if override else Severity.BLOCKER,
@@ -65,6 +95,12 @@ def find_obstacle(interface: Interface, network: NetworkFacts, selection: Select
         return _wifi_obstacle(interface, selection)
     if interface.kind is InterfaceKind.ETHERNET:
         return _wired_obstacle(interface, network, selection)
+    if (
+        interface.kind is InterfaceKind.BRIDGE
+        and network.of_kind(InterfaceKind.ETHERNET)
+        and _has_lease(interface, network)
+    ):
+        return ""  # without the bridge its wired port gets the lease
     kinds = {InterfaceKind.MODEM: (Kind.GSM, Kind.CDMA), InterfaceKind.VLAN: (Kind.VLAN,)}
     wanted = kinds.get(interface.kind, (Kind.OTHER,))
     fitting = [p for p in selection.profiles if p.kind in wanted and _fits(p, interface)]
@@ -87,6 +123,10 @@ def _wifi_obstacle(interface: Interface, selection: Selection) -> str:
     if not same:
         return "no settings for this Wi-Fi network are carried over"
     return "" if any(p.autoconnect for p in same) else "its settings say not to connect by itself"
+
+
+def _has_lease(interface: Interface, network: NetworkFacts) -> bool:
+    return any(address.dynamic for address in network.addresses if address.interface == interface.name)
 
 
 def _wired_obstacle(interface: Interface, network: NetworkFacts, selection: Selection) -> str:

@@ -79,9 +79,13 @@ class NetworkFacts:
         return tuple(interface for interface in self.interfaces if interface.kind is kind)
 
     def online(self) -> Interface | None:
-        """The interface that leads to the outside: that of the default route with the lowest metric."""
-        routes = sorted(self.default_routes, key=lambda route: route.metric)
-        return self.find_interface(routes[0].interface) if routes else None
+        """The interface that leads to the outside: that of the default route with the lowest metric.
+
+        A tunnel comes last, since something else has to carry it.
+        """
+        pairs = [(self.find_interface(route.interface), route.metric) for route in self.default_routes]
+        known = [(found.kind is InterfaceKind.VIRTUAL, metric, found) for found, metric in pairs if found]
+        return min(known, key=lambda item: item[:2])[2] if known else None
 
 
 Dump = Callable[[int, int], bytes]
@@ -164,7 +168,7 @@ def _name_servers(system: System) -> tuple[str, ...]:
     """The name servers in use, those behind systemd-resolved where it stands in between."""
     for path in ("/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"):
         try:
-            found = re.findall(r"^\s*nameserver\s+(\S+)", system.read_text(path), re.MULTILINE)
+            found = re.findall(r"^[ \t]*nameserver[ \t]+(\S+)", system.read_text(path), re.MULTILINE)
         except FileError:
             continue
         if found:

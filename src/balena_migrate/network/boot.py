@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 
 from balena_migrate.bootfile import BootFile
 from balena_migrate.config import Config
@@ -20,6 +19,8 @@ from balena_migrate.network.writer import certificate_name, certificates, write_
 from balena_migrate.system import System
 
 CONNECTIONS = "system-connections"
+IMAGE_WIFI = f"{CONNECTIONS}/resin-wifi-01"
+"""What the image holds already where HAS_WIFI_CFG is set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,32 +46,34 @@ def select_profiles(config: Config, settings: NetworkSettings, system: System) -
     always. Raises FileError where MIGRATE_WIFI_CFG names a file that cannot be read.
     """
     wanted = _wanted_ssids(config, system)
-    wifi = [p for p in settings.profiles if p.wifi]
-    chosen = [
-        p for p in wifi if p.wifi and (p.wifi.ssid in wanted if config.migrate_wifi_cfg else config.migrate_all_wifis)
-    ]
-    others = [p for p in settings.profiles if not p.wifi]
-    known = {p.wifi.ssid for p in wifi if p.wifi}
+    chosen: list[Profile] = []
+    left_out: list[Profile] = []
+    for profile in settings.profiles:
+        if profile.wifi is None:
+            continue
+        take = profile.wifi.ssid in wanted if config.migrate_wifi_cfg else config.migrate_all_wifis
+        (chosen if take else left_out).append(profile)
+    others = [p for p in settings.profiles if p.wifi is None]
+    known = {p.wifi.ssid for p in settings.profiles if p.wifi}
     return Selection(
         profiles=(*chosen, *(p for p in others if not is_automatic(p))),
         automatic=tuple(p for p in others if is_automatic(p)),
-        left_out=tuple(p for p in wifi if p not in chosen),
+        left_out=tuple(left_out),
         unknown=tuple(ssid.decode("utf-8", "replace") for ssid in wanted if ssid not in known),
         proxy=settings.proxy,
     )
 
 
-def _wanted_ssids(config: Config, system: System) -> tuple[bytes, ...]:
+def _wanted_ssids(config: Config, system: System) -> dict[bytes, None]:
     """The lines of MIGRATE_WIFI_CFG, each once; a line is an SSID, blanks included."""
     if not config.migrate_wifi_cfg:
-        return ()
-    path = PurePosixPath(config.home_dir, config.migrate_wifi_cfg)
+        return {}
     try:
-        lines = system.read_bytes(path).split(b"\n")
+        lines = system.read_bytes(config.in_home(config.migrate_wifi_cfg)).split(b"\n")
     except FileError as error:
         hint = "MIGRATE_WIFI_CFG has to name a file in HOME_DIR"
         raise FileError(error.path, error.reason, hint=hint) from None
-    return tuple(dict.fromkeys(line.removesuffix(b"\r") for line in lines if line.strip()))
+    return dict.fromkeys(line.removesuffix(b"\r") for line in lines if line.strip())
 
 
 def is_automatic(profile: Profile) -> bool:

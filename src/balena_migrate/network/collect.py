@@ -10,7 +10,10 @@ from pathlib import PurePath
 
 from balena_migrate.errors import FileError, NetworkConfigError
 from balena_migrate.network.model import Problem, Profile, Reading
-from balena_migrate.system import TEXT_LIMIT_BYTES, System
+from balena_migrate.system import System
+
+LIMIT_BYTES = 1 << 18
+"""No network settings are larger: the longest example of wpa_supplicant.conf, all comments, has 90 KiB."""
 
 
 @dataclass(kw_only=True)
@@ -54,7 +57,7 @@ class Collector:
         return Reading(profiles=tuple(self.profiles), problems=tuple(self.problems), country=self.country)
 
 
-def read_config(system: System, path: PurePath | str, *, limit_bytes: int = TEXT_LIMIT_BYTES) -> str:
+def read_config(system: System, path: PurePath | str, *, limit_bytes: int = LIMIT_BYTES) -> str:
     """The text of a configuration file; bytes that are not UTF-8 are kept as surrogates.
 
     Raises FileError where it cannot be read or is larger than the limit, NetworkConfigError where it is not text.

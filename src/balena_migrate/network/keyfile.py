@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from balena_migrate.errors import NetworkConfigError
 
@@ -43,10 +44,13 @@ class Keyfile:
     def keys(self, group: str) -> tuple[str, ...]:
         return tuple(dict.fromkeys(entry.key for entry in self.entries if entry.group == group))
 
+    @cached_property
+    def _values(self) -> dict[tuple[str, str], str]:
+        return {(entry.group, entry.key): entry.value for entry in self.entries}
+
     def raw(self, group: str, key: str) -> str | None:
         """The value as it stands in the file, or None."""
-        values = [entry.value for entry in self.entries if (entry.group, entry.key) == (group, key)]
-        return values[-1] if values else None
+        return self._values.get((group, key))
 
     def text(self, group: str, key: str) -> str:
         """The value as text, "" where there is none."""
@@ -86,11 +90,11 @@ class Keyfile:
 
     def dump(self) -> str:
         """The file's text, one group after the other."""
-        parts = []
-        for group in self.groups():
-            values = {entry.key: entry.value for entry in self.entries if entry.group == group}
-            parts.append(f"[{group}]\n" + "".join(f"{key}={value}\n" for key, value in values.items()))
-        return "\n".join(parts)
+        groups: dict[str, dict[str, str]] = {name: {} for name in self.groups()}
+        for entry in self.entries:
+            groups[entry.group][entry.key] = entry.value
+        parts = ["".join(f"{key}={value}\n" for key, value in values.items()) for values in groups.values()]
+        return "\n".join(f"[{name}]\n{part}" for name, part in zip(groups, parts, strict=True))
 
 
 def parse_keyfile(text: str) -> Keyfile:

@@ -28,7 +28,8 @@ _SCHEMES = {
     "socks5h": "socks5",
     "socks4": "socks4",
 }
-_SETTING = re.compile(r'^\s*(\w+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;\s]+)\s*;', re.MULTILINE)
+_COMMENT = re.compile(r'("(?:[^"\\\n]|\\.)*")|//[^\n]*|#[^\n]*|/\*.*?(?:\*/|\Z)', re.DOTALL)
+_SETTING = re.compile(r'^[ \t]*(\w+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;\s]+)\s*;', re.MULTILINE)
 _SAFE = re.compile(r"[!#-\[\]-~]*")
 """What may stand in a quoted value of redsocks.conf: printable, no blank, no quote, no backslash."""
 
@@ -49,8 +50,8 @@ def read_proxy(system: System) -> tuple[Proxy | None, tuple[Problem, ...]]:
 
 def parse_redsocks(text: str, source: str) -> Proxy | None:
     """The first redsocks section; None where there is none. Raises NetworkConfigError."""
-    plain = re.sub(r"//[^\n]*|(?m:^\s*#[^\n]*)|/\*.*?\*/", "", text, flags=re.DOTALL)
-    section = re.search(r"^\s*redsocks\s*\{(.*?)\}", plain, re.DOTALL | re.MULTILINE)
+    plain = _COMMENT.sub(lambda match: match[1] or " ", text)
+    section = re.search(r"^[ \t]*redsocks\s*\{(.*?)(?:\}|\Z)", plain, re.DOTALL | re.MULTILINE)
     if section is None:
         return None
     values = {key: _unquoted(value) for key, value in _SETTING.findall(section[1])}
@@ -63,7 +64,7 @@ def _unquoted(value: str) -> str:
 
 def parse_environment(text: str, source: str) -> Proxy | None:
     """The proxy of https_proxy, all_proxy or http_proxy; None where none is set. Raises NetworkConfigError."""
-    pairs = re.findall(r"^\s*(?:export\s+)?(\w+)=[\"']?([^\"'\n]*)[\"']?\s*$", text, re.MULTILINE)
+    pairs = re.findall(r"^[ \t]*(?:export[ \t]+)?(\w+)=[\"']?([^\"'\n]*)[\"']?[ \t\r]*$", text, re.MULTILINE)
     values = {key.lower(): value.strip() for key, value in pairs}
     url = values.get("https_proxy") or values.get("all_proxy") or values.get("http_proxy") or ""
     if not url:

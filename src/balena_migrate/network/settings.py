@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
 from dataclasses import replace
 from fnmatch import fnmatch
 
@@ -59,13 +60,24 @@ def _checked(profiles: tuple[Profile, ...]) -> tuple[tuple[Profile, ...], tuple[
 def merge(profiles: list[Profile], network: NetworkFacts) -> tuple[tuple[Profile, ...], tuple[Problem, ...]]:
     """The profiles with their addresses and without duplicates, and those that another one displaces."""
     profiles, unmatched = _expanded(profiles, network)
-    links = [p for p in profiles if p.kind is Kind.LINK]
-    wireless = [link for link in links if _is_wireless(link, network)]
-    wired = [replace(link, kind=Kind.ETHERNET) for link in links if link not in wireless]
-    placed = [_with_addresses(p, wireless, wired) for p in _unique_wifis([p for p in profiles if p not in links])]
-    secured = [p.interface for p in placed if p.kind is Kind.ETHERNET and p.eap and p.interface]
+    wireless: dict[str, Profile] = {}
+    wired: list[Profile] = []
+    for link in (p for p in profiles if p.kind is Kind.LINK):
+        if _is_wireless(link, network):
+            wireless.setdefault(link.interface, link)
+        else:
+            wired.append(replace(link, kind=Kind.ETHERNET))
+    others = _unique_wifis([p for p in profiles if p.kind is not Kind.LINK])
+    by_interface = {link.interface: link for link in reversed(wired)}
+    placed = [_with_addresses(p, wireless, by_interface) for p in others]
+    secured = {p.interface for p in placed if p.kind is Kind.ETHERNET and p.eap and p.interface}
     kept, conflicts = _without_duplicates([*placed, *(link for link in wired if link.interface not in secured)])
-    return kept, (*unmatched, *conflicts)
+    unused = [] if any(p.wifi for p in kept) else list(wireless.values())
+    return kept, (*unmatched, *conflicts, *(_unused(link) for link in unused))
+
+
+def _unused(link: Profile) -> Problem:
+    return Problem(source=link.source, subject=link.interface, reason="has addresses, but no Wi-Fi network")
 
 
 def _expanded(profiles: list[Profile], network: NetworkFacts) -> tuple[list[Profile], list[Problem]]:
@@ -97,22 +109,25 @@ def _unique_wifis(profiles: list[Profile]) -> list[Profile]:
     Two networks of one name but with other secrets are both kept: NetworkManager tries them one after the other.
     """
     kept: list[Profile] = []
+    places: dict[Hashable, list[int]] = {}
     for profile in profiles:
-        place = next((i for i, other in enumerate(kept) if _is_same_wifi(profile, other)), None)
+        twins = places.setdefault(_wifi_key(profile), [])
+        place = next((i for i in twins if _fit_together(profile, kept[i])), None) if profile.wifi else None
         if place is None:
+            twins.append(len(kept))
             kept.append(profile)
         elif kept[place].ipv4 is None and kept[place].ipv6 is None:
             kept[place] = replace(kept[place], ipv4=profile.ipv4, ipv6=profile.ipv6)
     return kept
 
 
-def _is_same_wifi(one: Profile, other: Profile) -> bool:
-    if one.wifi is None or other.wifi is None:
-        return False
-    if one.interface and other.interface and one.interface != other.interface:
-        return False
-    secrets = [(p.wifi.ssid, p.wifi.security, p.wifi.secret, p.wifi.wep) for p in (one, other) if p.wifi]
-    return secrets[0] == secrets[1] and _identity(one) == _identity(other)
+def _wifi_key(profile: Profile) -> Hashable:
+    wifi = profile.wifi
+    return (wifi.ssid, wifi.security, wifi.secret, wifi.wep, _identity(profile)) if wifi else None
+
+
+def _fit_together(one: Profile, other: Profile) -> bool:
+    return not (one.interface and other.interface and one.interface != other.interface)
 
 
 def _identity(profile: Profile) -> tuple[str, ...]:
@@ -120,40 +135,35 @@ def _identity(profile: Profile) -> tuple[str, ...]:
     return (eap.identity, eap.password, *eap.methods) if eap else ()
 
 
-def _with_addresses(profile: Profile, wireless: list[Profile], wired: list[Profile]) -> Profile:
-    """A network of wpa_supplicant, which knows no addresses, gets those that its interface has elsewhere."""
+def _with_addresses(profile: Profile, wireless: dict[str, Profile], wired: dict[str, Profile]) -> Profile:
+    """A network of wpa_supplicant, which knows no addresses, gets those that its interface has elsewhere.
+
+    `wireless` and `wired` are links by interface. A Wi-Fi network for any interface gets those of the first.
+    """
     if profile.ipv4 is not None or profile.ipv6 is not None:
         return profile
-    links = {Kind.WIFI: wireless, Kind.ETHERNET: wired}.get(profile.kind, [])
-    link = next((k for k in links if _is_for(k, profile)), None)
+    links = {Kind.WIFI: wireless, Kind.ETHERNET: wired}.get(profile.kind, {})
+    link = links.get(profile.interface)
+    if link is None and profile.kind is Kind.WIFI and not profile.interface:
+        link = next(iter(wireless.values()), None)
     return replace(profile, ipv4=link.ipv4, ipv6=link.ipv6, mtu=link.mtu) if link else profile
-
-
-def _is_for(link: Profile, profile: Profile) -> bool:
-    if not profile.interface:
-        return profile.kind is Kind.WIFI
-    return profile.interface == link.interface
 
 
 def _without_duplicates(profiles: list[Profile]) -> tuple[tuple[Profile, ...], tuple[Problem, ...]]:
     """Of several wired profiles for one interface the first, since only one can be up."""
     kept: list[Profile] = []
     problems: list[Problem] = []
+    devices: dict[Hashable, Profile] = {}
     for profile in profiles:
-        twin = next((other for other in kept if _is_same_device(profile, other)), None)
-        if twin is None:
+        device = (profile.kind, profile.interface, profile.mac)
+        bound = profile.kind in (Kind.ETHERNET, Kind.VLAN) and (profile.interface or profile.mac)
+        twin = devices.setdefault(device, profile) if bound else profile
+        if twin is profile or twin.source == profile.source:  # those of one file stand beside each other on purpose
             kept.append(profile)
         elif not _is_same_link(profile, twin):
             reason = f"{twin.source} has other settings for it, which count"
             problems.append(Problem(source=profile.source, subject=profile.name, reason=reason))
     return tuple(kept), tuple(problems)
-
-
-def _is_same_device(one: Profile, other: Profile) -> bool:
-    """Profiles of one source file stand beside each other on purpose."""
-    if one.kind is not other.kind or one.kind not in (Kind.ETHERNET, Kind.VLAN) or one.source == other.source:
-        return False
-    return (one.interface, one.mac) == (other.interface, other.mac) and bool(one.interface or one.mac)
 
 
 def _is_same_link(one: Profile, other: Profile) -> bool:

@@ -11,10 +11,13 @@ import yaml
 
 from balena_migrate.errors import NetworkConfigError
 
+Node = dict[str, Any]
+
 DEPTH_LIMIT = 32
 NODES_LIMIT = 20_000
 """Aliases count with all that they stand for, so that a few lines cannot grow to billions of nodes."""
 
+_NULL = ("", "~", "null", "Null", "NULL")
 _OPENING = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
 _CLOSING = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
 
@@ -55,3 +58,33 @@ def _check_size(text: str) -> None:
                 sizes[event.anchor] = 1
         if len(open_nodes) > DEPTH_LIMIT or total > NODES_LIMIT:
             raise NetworkConfigError(f"is nested deeper than {DEPTH_LIMIT} or holds more than {NODES_LIMIT} values")
+
+
+def as_node(value: Any) -> Node:
+    """A mapping; anything else, such as the null of an empty section, is an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def items_of(node: Node, key: str) -> list[Any]:
+    """A list; anything else is an empty one."""
+    value = node.get(key)
+    return value if isinstance(value, list) else []
+
+
+def texts_of(node: Node, key: str) -> list[str]:
+    """A list of texts; a single text is a list of one."""
+    value = node.get(key)
+    if isinstance(value, str):
+        return [] if value in _NULL else [value]
+    return [item for item in items_of(node, key) if isinstance(item, str)]
+
+
+def text_of(node: Node, key: str) -> str:
+    """A text; anything else is an empty one."""
+    value = node.get(key, "")
+    return value if isinstance(value, str) and value not in _NULL else ""
+
+
+def flag_of(node: Node, key: str) -> bool:
+    """Whether the value is one of YAML's words for true."""
+    return text_of(node, key).lower() in ("true", "yes", "on", "y", "1")

@@ -8,12 +8,13 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from balena_migrate.errors import NetworkConfigError
-from balena_migrate.network.addresses import gateway_route, make_ip, parse_address, parse_cidr, parse_destination
+from balena_migrate.network.addresses import gateway_route, make_ip, parse_address, parse_cidr
 from balena_migrate.network.collect import Collector, read_config
+from balena_migrate.network.interfacesfile import Stanza, logical_lines, parse_interfaces, parse_route_command
 from balena_migrate.network.model import Ip, Kind, Method, Profile, Reading, Route, Security, Vlan, Wep, Wifi
 from balena_migrate.network.sources import Source
 from balena_migrate.network.sources.wpa_supplicant import make_profile, read_file
@@ -23,17 +24,6 @@ FILE = "/etc/network/interfaces"
 FILES_LIMIT = 200
 """More files than this are no configuration, but files that source each other."""
 
-_KEYWORDS = (
-    "iface",
-    "auto",
-    "mapping",
-    "source",
-    "source-directory",
-    "rename",
-    "no-auto-down",
-    "no-scripts",
-    "template",
-)
 _DROP_IN = re.compile(r"[a-zA-Z0-9_-]+")
 """The names that source-directory takes (interfaces(5))."""
 _VLAN_NAME = re.compile(r"(?P<parent>[a-z0-9]+)\.(?P<id>[0-9]+)|vlan(?P<number>[0-9]+)")
@@ -51,31 +41,6 @@ _CARRIED = """
 _KNOWN = frozenset(f"{_DROPPED} {_CARRIED}".split())
 
 
-@dataclass(kw_only=True)
-class Stanza:
-    """One iface stanza; an option may come several times."""
-
-    source: str
-    name: str
-    family: str
-    method: str
-    options: list[tuple[str, str]] = field(default_factory=list, repr=False)
-
-    @property
-    def interface(self) -> str:
-        """The name without that of an alias (eth0:1)."""
-        return self.name.partition(":")[0]
-
-    def values(self, *keys: str) -> list[str]:
-        return [value for key, value in self.options if key in keys]
-
-    def value(self, *keys: str) -> str:
-        return next(iter(self.values(*keys)), "")
-
-    def words(self, *keys: str) -> list[str]:
-        return " ".join(self.values(*keys)).split()
-
-
 def read(system: System) -> Reading:
     """The interfaces of all files, and the Wi-Fi networks that they name."""
     found = Collector()
@@ -85,10 +50,12 @@ def read(system: System) -> Reading:
         more, names = parse_interfaces(text, path)
         stanzas += more
         automatic |= names
-    for name in dict.fromkeys(stanza.interface for stanza in stanzas):
-        mine = [stanza for stanza in stanzas if stanza.interface == name]
+    interfaces: dict[str, list[Stanza]] = {}
+    for stanza in stanzas:
+        interfaces.setdefault(stanza.interface, []).append(stanza)
+    for name, mine in interfaces.items():
         with found.guard(mine[0].source, name):
-            _read_interface(system, name, mine, found, [s for s in stanzas if s.name == "default"])
+            _read_interface(system, name, mine, found, interfaces.get("default", []))
     found.profiles = [replace(p, autoconnect=p.autoconnect and p.interface in automatic) for p in found.profiles]
     return found.reading()
 
@@ -105,46 +72,19 @@ def _texts(system: System, found: Collector) -> Iterator[tuple[str, str]]:
         with found.guard(path):
             text = read_config(system, path)
             yield str(path), text
-            todo += [file for line in _lines(text) for file in _sourced(system, path.parent, line)]
+            todo += [file for line in logical_lines(text) for file in _sourced(system, path.parent, line)]
 
 
 def _sourced(system: System, folder: PurePosixPath, line: str) -> list[PurePosixPath]:
     word, _, pattern = line.partition(" ")
-    target = posixpath.normpath(folder / pattern.strip())
+    target = re.sub(r"\*+", "*", posixpath.normpath(folder / pattern.strip()))
+    if target == "/":
+        return []
     if word == "source":
         return [path for path in system.glob(target) if not system.is_dir(path)]
     if word == "source-directory":
         return [path for path in system.glob(f"{target}/*") if _DROP_IN.fullmatch(path.name) and system.is_file(path)]
     return []
-
-
-def _lines(text: str) -> Iterator[str]:
-    """The lines without comments, with blanks made one, and continued lines put together."""
-    for line in text.replace("\\\n", " ").split("\n"):
-        words = line.split()
-        if words and not words[0].startswith("#"):
-            yield " ".join(words)
-
-
-def parse_interfaces(text: str, source: str) -> tuple[list[Stanza], set[str]]:
-    """The iface stanzas of a file, and the interfaces that come up by themselves."""
-    stanzas: list[Stanza] = []
-    automatic: set[str] = set()
-    inside = False
-    for line in _lines(text):
-        word, _, rest = line.partition(" ")
-        if word == "iface":
-            name, family, method = (*rest.split(), "", "", "")[:3]
-            stanzas.append(Stanza(source=source, name=name, family=family, method=method))
-            inside = True
-        elif word == "auto" or word.startswith("allow-"):
-            automatic |= {name.partition(":")[0] for name in rest.split()}
-            inside = False
-        elif word in _KEYWORDS:
-            inside = False
-        elif inside:
-            stanzas[-1].options.append((word, rest))
-    return stanzas, automatic
 
 
 def _read_interface(system: System, name: str, stanzas: list[Stanza], found: Collector, default: list[Stanza]) -> None:
@@ -231,50 +171,6 @@ def _ip(version: int, stanzas: list[Stanza], lost: list[str]) -> Ip:
         dns=dns,
         search=search,
         otherwise=Method.DISABLED if version == 4 else Method.IGNORE,
-    )
-
-
-def parse_route_command(command: str) -> Route | None:
-    """The route that a command such as "ip route add 10.0.0.0/8 via 192.0.2.1" adds; None for any other command."""
-    words = [word for word in command.split() if word not in ("||", "true")]
-    program = PurePosixPath(words[0]).name if words else ""
-    try:
-        if program == "ip":
-            return _ip_route([word for word in words[1:] if word not in ("-4", "-6")])
-        if program == "route" and "add" in words:
-            return _net_tools_route(words[words.index("add") + 1 :])
-    except NetworkConfigError:
-        return None
-    return None
-
-
-def _ip_route(words: list[str]) -> Route | None:
-    if len(words) < 3 or words[0] not in ("route", "r", "ro") or words[1] not in ("add", "replace", "append"):
-        return None
-    options = dict(zip(words[3::2], words[4::2], strict=False))
-    if not set(options) <= {"via", "dev", "metric", "src", "proto", "scope"}:
-        return None
-    via, metric = options.get("via", ""), options.get("metric", "")
-    return Route(
-        destination=parse_destination(words[2], via),
-        gateway=parse_address(via) if via else "",
-        metric=int(metric) if metric.isdigit() else None,
-        source=options.get("src", ""),
-    )
-
-
-def _net_tools_route(words: list[str]) -> Route | None:
-    kind = words.pop(0) if words and words[0] in ("-net", "-host") else ""
-    if not words:
-        return None
-    target = words.pop(0)
-    options = dict(zip(words[::2], words[1::2], strict=False))
-    via, metric = options.get("gw", ""), options.get("metric", "")
-    mask = "" if kind == "-host" or target == "default" else options.get("netmask", "")
-    return Route(
-        destination=parse_destination(target, via, mask),
-        gateway=parse_address(via) if via else "",
-        metric=int(metric) if metric.isdigit() else None,
     )
 
 

@@ -1,17 +1,14 @@
 """wpa_supplicant: /etc/wpa_supplicant/*.conf, one for all interfaces or one each.
 
-Source: hostap, wpa_supplicant/config.c and config_file.c. A quoted value has no escapes and ends at the last quote
-of its line; an unquoted one is hexadecimal; P"..." has escapes as printf has them. Limits to ciphers (proto,
-pairwise, group) are not taken over: NetworkManager takes what the access point offers, which includes them.
+Source: hostap, wpa_supplicant/config.c. Limits to ciphers (proto, pairwise, group) are not taken over:
+NetworkManager takes what the access point offers, which includes them.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from balena_migrate.errors import NetworkConfigError
@@ -30,6 +27,7 @@ from balena_migrate.network.model import (
     Wifi,
 )
 from balena_migrate.network.sources import Source
+from balena_migrate.network.wpafile import parse_string, parse_text, parse_wpa_supplicant
 from balena_migrate.system import System
 
 FILES = (
@@ -41,7 +39,6 @@ FILES = (
 """The last two wait for Raspberry Pi OS to move them to /etc at the next boot."""
 
 _INTERFACE = re.compile(r"wpa_supplicant-(?:(?:wired|nl80211|wext)-)?([^/]+)\.conf")
-_BLOCK = re.compile(r"(network|cred|interworking|blob-base64-[^=]*)=\{")
 _PMF = {"0": Pmf.DISABLE, "1": Pmf.OPTIONAL, "2": Pmf.REQUIRED}
 _PSK = {"WPA-PSK", "WPA-PSK-SHA256", "FT-PSK"}
 _SAE = {"SAE", "FT-SAE", "SAE-EXT-KEY", "FT-SAE-EXT-KEY"}
@@ -66,29 +63,6 @@ _CARRIED = """
 _KNOWN = frozenset(f"{_NOT_NEEDED} {_CARRIED}".split())
 
 
-@dataclass(frozen=True, kw_only=True)
-class Block:
-    """One network={...}: the line it starts at, and its raw values."""
-
-    line: int
-    values: dict[str, str] = field(repr=False)
-
-    @property
-    def subject(self) -> str:
-        """The network's name for a message, even where it cannot be read."""
-        return f"network in line {self.line}" + (f", ssid={self.values['ssid']}" if "ssid" in self.values else "")
-
-
-@dataclass(frozen=True, kw_only=True)
-class WpaFile:
-    """A parsed file; `faults` are lines that wpa_supplicant would not read either."""
-
-    globals: dict[str, str] = field(default_factory=dict)
-    networks: tuple[Block, ...] = ()
-    blobs: dict[str, bytes] = field(default_factory=dict, repr=False)
-    faults: tuple[tuple[int, str], ...] = ()
-
-
 def read(system: System) -> Reading:
     """The networks of all files of wpa_supplicant."""
     found = Collector()
@@ -111,85 +85,6 @@ def read_file(system: System, path: PurePosixPath, interface: str = "") -> Readi
                 profile, lost = make_profile(system, block.values, parsed.blobs)
                 found.add(replace(profile, source=str(path), interface=device), lost)
     return found.reading()
-
-
-def parse_wpa_supplicant(text: str) -> WpaFile:
-    """The blocks and global settings of a wpa_supplicant.conf, by hostap's own rules for lines."""
-    settings: dict[str, str] = {}
-    networks: list[Block] = []
-    blobs: dict[str, bytes] = {}
-    faults: list[tuple[int, str]] = []
-    name, start, lines = "", 0, list[str]()
-    for number, raw in enumerate(text.split("\n"), start=1):
-        line = _strip_line(raw)
-        opening = _BLOCK.fullmatch(line)
-        if name and line == "}":
-            if name == "network":
-                networks.append(Block(line=start, values=_values(lines)))
-            elif name.startswith("blob-base64-"):
-                blobs[name.removeprefix("blob-base64-")] = _blob("".join(lines))
-            elif name == "cred":
-                faults.append((start, "a cred block (Hotspot 2.0) cannot be carried"))
-            name = ""
-        elif opening and not name:
-            name, start, lines = opening[1], number, []
-        elif name:
-            lines.append(line)
-        elif "=" in line:
-            key, _, value = line.partition("=")
-            settings[key] = value
-        elif line:
-            faults.append((number, "not a line of the form key=value"))
-    if name:
-        faults.append((start, f"the {name} block is not closed"))
-    return WpaFile(globals=settings, networks=tuple(networks), blobs=blobs, faults=tuple(faults))
-
-
-def _strip_line(raw: str) -> str:
-    """A line without leading and trailing blanks and without its comment, which may not start inside of quotes."""
-    line = raw.lstrip(" \t\r")
-    if line.startswith("#"):
-        return ""
-    mark = line.find("#", max(line.rfind('"'), 0) if line.count('"') > 1 else 0)
-    return (line if mark < 0 else line[:mark]).rstrip(" \t\r\n")
-
-
-def _values(lines: list[str]) -> dict[str, str]:
-    pairs = [line.partition("=") for line in lines if "=" in line]
-    return {key.strip(): value for key, _, value in pairs}
-
-
-def _blob(text: str) -> bytes:
-    try:
-        return base64.b64decode(text)
-    except binascii.Error:
-        return b""
-
-
-def parse_string(value: str) -> bytes:
-    """A value in one of the three forms, as bytes. Raises NetworkConfigError."""
-    data = value.encode("utf-8", "surrogateescape")
-    if value.startswith('P"') and value.endswith('"') and len(value) > 2:
-        return _parse_printf(data[2:-1])
-    if value.startswith('"'):
-        if len(value) < 2 or not value.endswith('"'):
-            raise NetworkConfigError("the quote is not closed")
-        return data[1:-1]
-    if re.fullmatch(r"(?:[0-9A-Fa-f]{2})*", value):
-        return bytes.fromhex(value)
-    raise NetworkConfigError("a value is neither quoted nor hexadecimal")
-
-
-def _parse_printf(data: bytes) -> bytes:
-    plain = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"e": b"\x1b", b'"': b'"', b"\\": b"\\"}
-
-    def decode(match: re.Match[bytes]) -> bytes:
-        code = match[1]
-        if code.startswith(b"x"):
-            return bytes([int(code[1:], 16)])
-        return bytes([int(code, 8) & 0xFF]) if code.isdigit() else plain.get(code, b"")
-
-    return re.sub(rb"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", decode, data, flags=re.DOTALL)
 
 
 def make_profile(system: System, values: dict[str, str], blobs: dict[str, bytes]) -> tuple[Profile, list[str]]:
@@ -269,7 +164,7 @@ def _wifi(values: dict[str, str], security: Security) -> Wifi:
 
 def _secret(values: dict[str, str], security: Security, ssid: bytes) -> str:
     if security is Security.SAE and "sae_password" in values:
-        return _text(values["sae_password"])
+        return parse_text(values["sae_password"])
     if security not in (Security.PSK, Security.SAE):
         return ""
     psk = values["psk"]
@@ -282,20 +177,13 @@ def _secret(values: dict[str, str], security: Security, ssid: bytes) -> str:
     secret = parse_string(psk)
     if security is Security.PSK and not secret.isascii():
         return hashlib.pbkdf2_hmac("sha1", secret, ssid, 4096, 32).hex()
-    return _text(psk)
-
-
-def _text(value: str) -> str:
-    try:
-        return parse_string(value).decode("utf-8")
-    except UnicodeDecodeError:
-        raise NetworkConfigError("a value is not UTF-8, which is all that a keyfile can hold") from None
+    return parse_text(psk)
 
 
 def _wep(values: dict[str, str]) -> Wep:
     def key(number: int) -> str:
         value = values.get(f"wep_key{number}", "")
-        return _text(value) if value.startswith('"') else value
+        return parse_text(value) if value.startswith('"') else value
 
     index = values.get("wep_tx_keyidx", "0")
     return Wep(
@@ -307,7 +195,7 @@ def _wep(values: dict[str, str]) -> Wep:
 
 def _eap(system: System, values: dict[str, str], blobs: dict[str, bytes], lost: list[str]) -> Eap:
     def text(key: str) -> str:
-        return _text(values[key]) if key in values else ""
+        return parse_text(values[key]) if key in values else ""
 
     def certificate(key: str) -> Certificate | None:
         name = text(key)

@@ -1,0 +1,294 @@
+"""All sources together: duplicates, addresses kept apart, patterns, and input that means harm."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from balena_migrate.config import Config
+from balena_migrate.facts.network import Interface, InterfaceKind, NetworkFacts
+from balena_migrate.network.boot import select_profiles
+from balena_migrate.network.collect import LIMIT_BYTES
+from balena_migrate.network.model import Ip, Kind, Method, NetworkSettings, Profile
+from balena_migrate.network.settings import merge, read_network
+from balena_migrate.network.sources import all_sources
+from balena_migrate.network.writer import write_keyfile
+from tests.network.conftest import Device
+from tests.network.oracle import Oracle
+
+WPA = "/etc/wpa_supplicant/wpa_supplicant.conf"
+NM = "/etc/NetworkManager/system-connections/home"
+HOME = 'network={\nssid="home"\npsk="passphrase"\n}\n'
+KEYFILE = "[connection]\nid=home\ntype=wifi\n[wifi]\nssid=home\n[wifi-security]\nkey-mgmt=wpa-psk\npsk=passphrase\n"
+DHCPCD = "interface wlan0\nstatic ip_address=192.0.2.5/24\nstatic routers=192.0.2.1\n"
+
+
+def sources_of(device: Device) -> list[str]:
+    return [profile.source for profile in read_network(device.system).profiles]
+
+
+def test_the_same_network_in_two_places_is_one(device: Device) -> None:
+    device.put(WPA, HOME)
+    device.put(NM, KEYFILE)
+    assert sources_of(device) == [NM]
+
+
+def test_one_name_with_two_passphrases_is_kept_twice(device: Device) -> None:
+    device.put(WPA, HOME + HOME.replace("passphrase", "other passphrase"))
+    device.put(NM, KEYFILE)
+    assert sources_of(device) == [NM, WPA]
+
+
+def test_order_and_priorities_are_kept(device: Device) -> None:
+    blocks = [f'network={{\nssid="{n}"\nkey_mgmt=NONE\npriority={p}\n}}\n' for n, p in (("c", 1), ("a", 9), ("b", 5))]
+    device.put(WPA, "".join(blocks))
+    assert [(p.name, p.priority) for p in read_network(device.system).profiles] == [("c", 1), ("a", 9), ("b", 5)]
+
+
+def test_addresses_of_dhcpcd_go_to_the_wifi_networks(device: Device) -> None:
+    device.put(WPA, HOME)
+    device.put("/etc/dhcpcd.conf", DHCPCD + DHCPCD.replace("wlan0", "eth0").replace("2.5", "2.6"))
+    wifi, wired = read_network(device.system).profiles
+    assert wifi.ipv4 and wifi.ipv4.addresses == ("192.0.2.5/24",)
+    assert wired.kind is Kind.ETHERNET and wired.ipv4 and wired.ipv4.addresses == ("192.0.2.6/24",)
+
+
+def test_addresses_of_ifupdown_go_to_the_networks_of_its_file(device: Device) -> None:
+    device.put(WPA, HOME)
+    text = f"auto wlan0\niface wlan0 inet static\n address 192.0.2.5/24\n wpa-conf {WPA}\n"
+    device.put("/etc/network/interfaces", text)
+    (profile,) = read_network(device.system).profiles
+    assert profile.ipv4 and profile.ipv4.addresses == ("192.0.2.5/24",)
+
+
+def test_wired_8021x_gets_the_addresses_of_its_interface(device: Device) -> None:
+    block = 'network={\nkey_mgmt=IEEE8021X\neap=PEAP\nidentity="i"\npassword="p"\n}\n'
+    device.put("/etc/wpa_supplicant/wpa_supplicant-wired-eth0.conf", block)
+    device.put("/etc/dhcpcd.conf", DHCPCD.replace("wlan0", "eth0"))
+    (profile,) = read_network(device.system).profiles
+    assert profile.eap and profile.ipv4 and profile.ipv4.addresses == ("192.0.2.5/24",)
+
+
+def test_two_programs_with_other_addresses_for_one_interface_are_told(device: Device) -> None:
+    device.put("/etc/netplan/a.yaml", "network: {ethernets: {eth0: {addresses: [192.0.2.7/24]}}}")
+    device.put("/etc/dhcpcd.conf", DHCPCD.replace("wlan0", "eth0"))
+    found = read_network(device.system)
+    assert [p.source for p in found.profiles] == ["/etc/netplan/a.yaml"]
+    assert [(p.source, p.subject) for p in found.problems] == [("/etc/dhcpcd.conf", "eth0")]
+
+
+def test_patterns_become_the_interfaces_that_there_are() -> None:
+    devices = [("eth0", InterfaceKind.ETHERNET), ("eth1", InterfaceKind.ETHERNET), ("wlan0", InterfaceKind.WIFI)]
+    facts = NetworkFacts(interfaces=tuple(Interface(name=name, kind=kind) for name, kind in devices))
+    ip = Ip(method=Method.MANUAL, addresses=("192.0.2.5/24",))
+    profiles = [Profile(kind=Kind.LINK, source="/s", interface=pattern, ipv4=ip) for pattern in ("eth*", "wl*", "x*")]
+    merged, problems = merge(profiles, facts)
+    assert [profile.interface for profile in merged] == ["eth0", "eth1"]
+    assert [problem.subject for problem in problems] == ["x*", "wlan0"]  # no such interface; no Wi-Fi network
+
+
+def test_what_cannot_work_is_a_problem_and_no_profile(device: Device) -> None:
+    device.put(WPA, HOME.replace("passphrase", "short"))
+    found = read_network(device.system)
+    assert not found.profiles
+    assert found.problems[0].subject == "home" and "8 to 63" in found.problems[0].reason
+
+
+def test_the_country_of_any_source(device: Device) -> None:
+    device.put(WPA, "country=nonsense\n")
+    device.put("/etc/iwd/main.conf", "[General]\nCountry=GB\n")
+    assert read_network(device.system).country == "GB"
+
+
+# Input that means harm
+
+PLACES = (
+    WPA,
+    NM,
+    "/etc/netplan/a.yaml",
+    "/etc/systemd/network/a.network",
+    "/etc/systemd/network/a.netdev",
+    "/etc/dhcpcd.conf",
+    "/etc/network/interfaces",
+    "/var/lib/connman/wifi_001122334455_41_managed_psk/settings",
+    "/var/lib/connman/a.config",
+    "/var/lib/iwd/a.psk",
+    "/etc/redsocks.conf",
+    "/etc/environment",
+)
+
+
+def read_quickly(device: Device) -> NetworkSettings:
+    """Within seconds of the processor's time, however busy the machine is."""
+    start_s = time.process_time()
+    found = read_network(device.system)
+    assert time.process_time() - start_s < 10
+    return found
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_huge_file_is_a_clear_error(device: Device, place: str) -> None:
+    device.put(place, b"")
+    os.truncate(device.root / place.lstrip("/"), 100 << 20)
+    (problem,) = read_quickly(device).problems
+    assert problem.source == place and "larger than" in problem.reason
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("content", [b"\0", b"a\0b=c\n", b"[a]\nb=\0\n"], ids=["one", "in a line", "in a value"])
+def test_nul_bytes_are_a_clear_error(device: Device, place: str, content: bytes) -> None:
+    device.put(place, content)
+    (problem,) = read_quickly(device).problems
+    assert problem.source == place and "NUL" in problem.reason
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_loops_of_links_folders_and_pipes_are_no_files(device: Device, place: str) -> None:
+    path = device.root / place.lstrip("/")
+    path.parent.mkdir(parents=True)
+    makers: tuple[Callable[[], None], ...] = (lambda: path.symlink_to(path.name), path.mkdir, lambda: os.mkfifo(path))
+    for make in makers:
+        make()
+        found = read_quickly(device)
+        assert not found.profiles
+        assert {problem.source for problem in found.problems} <= {place}
+        path.rename(device.root / f"done{len(list(device.root.iterdir()))}")
+
+
+@pytest.mark.parametrize("place", PLACES)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.one_of(st.binary(max_size=200), st.text(st.sampled_from('ab=[]{}"\\#;:-&*\n\t 09/.'), max_size=200)))
+def test_any_content_is_read_or_refused(device: Device, place: str, content: bytes | str) -> None:
+    device.put(place, content)
+    found = read_network(device.system)
+    for profile in found.profiles:
+        write_keyfile(profile, "a").dump()
+
+
+@pytest.mark.parametrize(
+    ("place", "line"),
+    [
+        (WPA, 'network={{\nssid="{0}"\nkey_mgmt=NONE\n}}\n'),
+        (NM, "[ipv4]\naddress{0}=192.0.2.5/24\n"),
+        (NM, "[g{0}]\na=b\n"),
+        ("/etc/netplan/a.yaml", "a{0}: &a{0} [b]\n"),
+        ("/etc/netplan/a.yaml", "network: {{a: {{a: {{\n"),
+        ("/etc/systemd/network/a.network", "[Route]\nDestination=10.0.0.0/8\nGateway=192.0.2.1\n"),
+        ("/etc/systemd/network/a.network", "[Match]\nName=e{0}\n"),
+        ("/etc/dhcpcd.conf", "interface e{0}\nstatic ip_address=192.0.2.5/24\n"),
+        ("/etc/network/interfaces", "iface e{0} inet dhcp\n"),
+        ("/etc/network/interfaces", "source /**\nsource /\nsource *{0}**/*\nsource-directory /\n"),
+        ("/var/lib/connman/a.config", "[service_{0}]\nType=ethernet\n"),
+        ("/etc/redsocks.conf", "/* redsocks {{ \n\n"),
+        ("/etc/redsocks.conf", "redsocks {{\n\n"),
+        ("/etc/environment", "\n \n"),
+    ],
+)
+def test_a_full_file_of_one_thing_takes_bounded_time(device: Device, place: str, line: str) -> None:
+    size, text = 0, list[str]()
+    for number in range(LIMIT_BYTES):
+        text.append(line.format(number))
+        size += len(text[-1])
+        if size > LIMIT_BYTES - 200:
+            break
+    device.put(place, "".join(text))
+    select_profiles(Config(migrate_all_wifis=True), read_quickly(device), device.system)
+
+
+def test_a_path_with_a_line_break_is_named_as_it_is(device: Device) -> None:
+    device.put("/etc/NetworkManager/system-connections/a\nb", "nonsense")
+    (problem,) = read_network(device.system).problems
+    assert problem.source.endswith("/a\nb")
+
+
+def test_a_folder_in_place_of_all_files_is_no_error(device: Device) -> None:
+    for place in ("/etc/netplan/a.yaml", WPA, "/etc/network/interfaces", "/etc/dhcpcd.conf"):
+        (device.root / place.lstrip("/")).mkdir(parents=True)
+    assert not read_network(device.system).profiles
+
+
+# The way from a source to the new system
+
+PASSPHRASES = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=8, max_size=63)
+QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def printf(data: bytes) -> str:
+    return 'P"' + "".join(f"\\x{byte:02x}" for byte in data) + '"'
+
+
+def yaml(text: str) -> str:
+    return '"' + "".join(f"\\U{ord(sign):08x}" for sign in text) + '"'
+
+
+def iwd_escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace(" ", "\\s")
+
+
+def comes_through(device: Device, oracle: Oracle, ssid: bytes, secret: str) -> None:
+    (profile,) = read_network(device.system).profiles
+    found = oracle.read(write_keyfile(profile, "resin-wifi-01").dump())
+    assert bytes(found["802-11-wireless"]["ssid"]["bytes"]) == ssid
+    assert found["802-11-wireless-security"]["psk"] == secret
+
+
+@pytest.mark.processes
+@QUICK
+@given(ssid=st.binary(min_size=1, max_size=32), secret=PASSPHRASES)
+def test_from_wpa_supplicant_to_libnm(device: Device, oracle: Oracle, ssid: bytes, secret: str) -> None:
+    for form in (ssid.hex(), printf(ssid)):
+        device.put(WPA, f'network={{\nssid={form}\npsk="{secret}"\n}}\n')
+        comes_through(device, oracle, ssid, secret)
+
+
+@pytest.mark.processes
+@QUICK
+@given(
+    ssid=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=8),
+    secret=PASSPHRASES,
+)
+def test_from_netplan_to_libnm(device: Device, oracle: Oracle, ssid: str, secret: str) -> None:
+    point = f"{{{yaml(ssid)}: {{password: {yaml(secret)}}}}}"
+    device.put("/etc/netplan/a.yaml", f"network: {{wifis: {{wlan0: {{dhcp4: true, access-points: {point}}}}}}}")
+    comes_through(device, oracle, ssid.encode(), secret)
+
+
+@pytest.mark.processes
+@QUICK
+@given(ssid=st.binary(min_size=1, max_size=32), secret=PASSPHRASES)
+def test_from_iwd_to_libnm(device: Device, oracle: Oracle, ssid: bytes, secret: str) -> None:
+    place = f"/var/lib/iwd/={ssid.hex()}.psk"
+    device.put(place, f"[Security]\nPassphrase={iwd_escaped(secret)}\n")
+    comes_through(device, oracle, ssid, secret)
+    os.unlink(device.root / place.lstrip("/"))
+
+
+@pytest.mark.processes
+@QUICK
+@given(ssid=st.binary(min_size=1, max_size=32), secret=PASSPHRASES)
+def test_from_connman_to_libnm(device: Device, oracle: Oracle, ssid: bytes, secret: str) -> None:
+    text = f"[x]\nSSID={ssid.hex()}\nFavorite=true\nPassphrase={iwd_escaped(secret)}\n"
+    device.put("/var/lib/connman/wifi_001122334455_41_managed_psk/settings", text)
+    comes_through(device, oracle, ssid, secret)
+
+
+@pytest.mark.processes
+@QUICK
+@given(ssid=st.binary(min_size=1, max_size=32), secret=PASSPHRASES)
+def test_from_networkmanager_to_libnm(device: Device, oracle: Oracle, ssid: bytes, secret: str) -> None:
+    numbers = "".join(f"{byte};" for byte in ssid)
+    text = KEYFILE.replace("ssid=home", f"ssid={numbers}").replace("psk=passphrase", f"psk={iwd_escaped(secret)}")
+    device.put(NM, text)
+    comes_through(device, oracle, ssid, secret)
+
+
+def test_no_source_reads_outside_of_its_system(tmp_path: Path) -> None:
+    """Every source gets along with an empty system."""
+    for source in all_sources():
+        assert source.read(Device(tmp_path).system).profiles == ()
