@@ -14,7 +14,8 @@ from balena_migrate.kit.architectures import Architecture
 from balena_migrate.kit.build import build_kit, default_cache_dir
 from balena_migrate.kit.runtime import Kit
 
-# A mount of binfmt_misc in a user namespace of its own changes nothing for the rest of the machine (Linux 6.7).
+# The mounts are gone with the last process of the namespace. That of binfmt_misc, in a user namespace of its own,
+# changes nothing for the rest of the machine (Linux 6.7).
 ENTER = """
 set -e
 if [ -n "$1" ] && [ ! -e "/proc/sys/fs/binfmt_misc/qemu-$1" ]; then
@@ -22,6 +23,11 @@ if [ -n "$1" ] && [ ! -e "/proc/sys/fs/binfmt_misc/qemu-$1" ]; then
     cat "/usr/lib/binfmt.d/qemu-$1.conf" > /proc/sys/fs/binfmt_misc/register
 fi
 shift
+for name in dev proc sys; do
+    if [ -d "$1/$name" ] && [ "$1" != / ]; then
+        mount --rbind "/$name" "$1/$name"
+    fi
+done
 exec chroot "$@"
 """
 
@@ -37,7 +43,7 @@ EMULATORS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Root:
-    """A root file system with a kit in /kit."""
+    """A root file system with a kit in /kit, and nothing else but what the kernel gives."""
 
     path: Path
     kit: Kit
@@ -72,6 +78,7 @@ def root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         pytest.skip(f"programs for {architecture} do not run here: {probe.stderr}")
     path = tmp_path_factory.mktemp(f"root-{architecture}")
     kit = build_kit(architecture, path / "kit", default_cache_dir())
-    (path / "etc").mkdir()
+    for name in ("dev", "etc", "proc", "sys", "var/tmp"):
+        (path / name).mkdir(parents=True)
     (path / "etc/ld.so.preload").write_text("/usr/lib/libarmmem.so\n")
     return Root(path=path, kit=kit)

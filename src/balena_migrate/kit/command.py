@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
+from balena_migrate.errors import UsageError
 from balena_migrate.kit.architectures import PLATFORMS, Architecture
 from balena_migrate.kit.archive import packed_size_bytes, size_bytes, write_archive
 from balena_migrate.kit.runtime import Kit, find_kit_in
 
 MIB = 1 << 20
+INSTALL = "install balena-migrate[lab] there"
 
 output_option = click.option(
     "--output",
@@ -37,8 +39,10 @@ def kit_command() -> None:
 @output_option
 def build_command(architectures: tuple[str, ...], output: Path) -> None:
     """Build kits as folders and as .tar.gz files."""
-    # A device has the kit but not what builds it.
-    from balena_migrate.kit.build import build_kit, default_cache_dir
+    try:  # a device has the kit but not what builds it
+        from balena_migrate.kit.build import build_kit, default_cache_dir
+    except ModuleNotFoundError as error:
+        raise UsageError(f"kits are built on a workstation: {error.name} is missing here", hint=INSTALL) from None
 
     output.mkdir(parents=True, exist_ok=True)
     for architecture in architectures or tuple(Architecture):

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from balena_migrate.errors import MigrateError
 from balena_migrate.kit.architectures import Architecture
 from balena_migrate.kit.recipe import PACKAGES, SUITE
 from balena_migrate.system import System
@@ -34,7 +35,7 @@ def packages_key(architecture: Architecture) -> str:
 def unpack_packages(architecture: Architecture, cache_dir: Path, say: Callable[[str], None]) -> Path:
     """A folder with the packages' files; it is made if it is not in the cache.
 
-    Raises CommandError where mmdebstrap fails.
+    Raises MigrateError where this machine cannot do that, CommandError where mmdebstrap fails.
     """
     tree = cache_dir / f"packages-{architecture}-{packages_key(architecture)}"
     if tree.is_dir():
@@ -42,7 +43,12 @@ def unpack_packages(architecture: Architecture, cache_dir: Path, say: Callable[[
     say(f"{architecture}: fetching and unpacking Debian's packages")
     unfinished = tree.with_suffix(".new")
     shutil.rmtree(unfinished, ignore_errors=True)
-    System().run(mmdebstrap_argv(architecture, unfinished), timeout_s=TIMEOUT_S)
+    system = System()
+    if system.find_program("mmdebstrap") is None or os.geteuid() != 0:
+        raise MigrateError(
+            "unpacking packages needs mmdebstrap and root", hint="install mmdebstrap and run this as root"
+        )
+    system.run(mmdebstrap_argv(architecture, unfinished), timeout_s=TIMEOUT_S)
     unfinished.rename(tree)
     return tree
 
