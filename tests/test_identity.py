@@ -42,6 +42,7 @@ def test_a_device_with_everything(tmp_path: Path) -> None:
         tmp_path,
         {
             "etc/hostname": "# comment\ngate-7\n",
+            "etc/machine-id": "0123456789abcdef0123456789abcdef\n",
             "etc/passwd": "root:x:0:0:root:/root:/bin/sh\npi:x:1000:1000:,,,:/home/pi:/bin/bash\n"
             "eve:x:1001:1001::/home/eve:/bin/bash\nbroken\n",
             "root/.ssh/authorized_keys": f"{RSA}\n",
@@ -60,6 +61,7 @@ def test_a_device_with_everything(tmp_path: Path) -> None:
         time_servers=("time.example.com", "10.0.0.1"),
         dns_servers=("10.0.0.2", "2001:db8::1"),
         country="GB",
+        machine_id="0123456789abcdef0123456789abcdef",
     )
 
 
@@ -71,20 +73,19 @@ def test_nothing_is_read_unless_asked_for(tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_told(tmp_path: Path) -> None:
     kept = read_kept(System(tmp_path), ALL)
-    assert len(kept.problems) == 5
+    assert len(kept.problems) == 6
     codes = [(f.code, f.severity) for f in check(kept, ALL)]
-    assert codes.count(("keep-missing", Severity.WARNING)) == 5
-    assert ("keep-machine-id", Severity.WARNING) in codes
+    assert codes.count(("keep-missing", Severity.WARNING)) == 6
     assert ("keep-ssh-host-keys", Severity.WARNING) in codes
 
 
 def test_hostile_files_are_told(tmp_path: Path) -> None:
-    system = device(tmp_path, {"etc/passwd": "root:x:0:0::/root:/bin/sh"})
+    system = device(tmp_path, {"etc/passwd": "root:x:0:0::/root:/bin/sh", "etc/machine-id": "uninitialized\n"})
     os.mkfifo(tmp_path / "etc/hostname")
     (tmp_path / "etc/ntp.conf").symlink_to("ntp.conf")
     (tmp_path / "root/.ssh/authorized_keys").mkdir(parents=True)
     kept = read_kept(system, ALL)
-    assert len(kept.problems) == 5 and not kept.hostname
+    assert len(kept.problems) == 6 and not kept.hostname
 
 
 @pytest.mark.parametrize("name", ["my_host", "-x", "a" * 64, "a b", "a;reboot", "\u00fcber"])

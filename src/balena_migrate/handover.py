@@ -86,6 +86,8 @@ class Handover:
     log_drive: str
     log_fs_type: str
     version: str
+    machine_id: str = ""
+    """What becomes the new system's machine-id(5); "" where it makes one of its own."""
     format: int = HANDOVER_FORMAT
 
     @property

@@ -1,6 +1,7 @@
 """KEEP: what of this device's identity the new system takes over, where the owner asks for it.
 
-All that balenaOS takes of this goes through config.json: hostname, os.sshKeys, ntpServers, dnsServers and country.
+balenaOS takes most of it from config.json: hostname, os.sshKeys, ntpServers, dnsServers and country; the machine id
+from a file in resin-state, which stage 2 writes.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ class Kept:
     time_servers: tuple[str, ...] = ()
     dns_servers: tuple[str, ...] = ()
     country: str = ""
+    machine_id: str = ""
+    """Of 32 digits; empty where it is not asked for."""
     problems: tuple[str, ...] = ()
     """What is asked for and cannot be kept, and why."""
 
@@ -75,6 +78,7 @@ def read_kept(
         time_servers=asked(Keep.TIME_SERVERS, lambda: _time_servers(system), ()),
         dns_servers=asked(Keep.DNS_SERVERS, lambda: _dns_servers(name_servers), ()),
         country=asked(Keep.COUNTRY, lambda: _country(country), ""),
+        machine_id=asked(Keep.MACHINE_ID, lambda: _machine_id(system), ""),
         problems=tuple(problems),
     )
 
@@ -111,6 +115,13 @@ def _keys_of(config_json: ConfigJson | None) -> tuple[str, ...]:
     system = config_json.values.get("os") if config_json else None
     keys = system.get("sshKeys") if isinstance(system, dict) else None
     return tuple(key for key in keys if isinstance(key, str)) if isinstance(keys, list) else ()
+
+
+def _machine_id(system: System) -> str:
+    text = (system.find_text("/etc/machine-id") or "").strip()
+    if not re.fullmatch("[0-9a-f]{32}", text):
+        raise _NotKeptError("/etc/machine-id holds no machine id")
+    return text
 
 
 # Host name ----------------------------------------------------------------------------------------------------------
@@ -183,7 +194,7 @@ def _time_servers(system: System) -> tuple[str, ...]:
             found += parse(system.read_text(path))
     own = tuple(dict.fromkeys(name for name in found if not VENDOR_POOLS.fullmatch(name)))
     if not own:
-        raise _NotKeptError("this device asks its distribution's time servers only, which are not for others")
+        raise _NotKeptError("there are no time servers but the distribution's own, which are not for others")
     return own
 
 

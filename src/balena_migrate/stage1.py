@@ -142,6 +142,7 @@ class Stage1:
             log_drive=config.log_drive,
             log_fs_type=config.log_fs_type,
             version=VERSION,
+            machine_id=self._survey.moves.kept.machine_id,
         )
 
     def _data_files(self) -> tuple[DataFile, ...]:

@@ -9,13 +9,12 @@ from balena_migrate.config import Config, Keep
 from balena_migrate.identity import Kept
 
 IMPOSSIBLE = {
-    Keep.MACHINE_ID: "balenaOS makes a machine id of its own, in resin-state, which a migration does not write",
     Keep.SSH_HOST_KEYS: (
         "balenaOS keeps SSH host keys below root-overlay in resin-state, and its first boot empties that: clients will"
         " be told that the host's key has changed"
     ),
 }
-"""meta-balena: initrdscripts/files/machineid, resin-state-reset, and openssh_%.bbappend."""
+"""meta-balena: resin-state-reset, and openssh_%.bbappend."""
 
 
 def check(kept: Kept, config: Config) -> Iterator[Finding]:
@@ -26,6 +25,7 @@ def check(kept: Kept, config: Config) -> Iterator[Finding]:
         ("time servers", " ".join(kept.time_servers)),
         ("name servers", " ".join(kept.dns_servers)),
         ("country", kept.country),
+        ("machine id", "the same" if kept.machine_id else ""),
     )
     told = "; ".join(f"{name}: {value}" for name, value in values if value)
     if told:

@@ -99,17 +99,22 @@ def partitions(system: System, disk: str) -> tuple[str, ...]:
     return tuple(path.parent.name for path in found)
 
 
+def find_labelled(system: System, disk: str, label: str) -> str | None:
+    """The disk's partition that holds the file system with this label, if there is one."""
+    labels = {probe.path: probe.values.get("LABEL", "") for probe in read_probes(system)}
+    devices = (f"/dev/{name}" for name in partitions(system, disk))
+    return next((device for device in devices if labels.get(device) == label), None)
+
+
 def find_data_partition(system: System, disk: str, place: DataPartition) -> str:
     """The partition of the flashed disk that is resin-data: by label, else where the image's table has it.
 
     Raises DiskError where the kernel shows neither.
     """
-    labels = {probe.path: probe.values.get("LABEL", "") for probe in read_probes(system)}
-    names = partitions(system, disk)
-    for name in names:
-        if labels.get(f"/dev/{name}") == "resin-data":
-            return f"/dev/{name}"
-    for name in names:
+    labelled = find_labelled(system, disk, "resin-data")
+    if labelled is not None:
+        return labelled
+    for name in partitions(system, disk):
         if _number(system, f"/sys/class/block/{name}/start") * SECTOR_BYTES == place.start_bytes:
             return f"/dev/{name}"
     raise DiskError(f"{disk} shows no resin-data, by label or at byte {place.start_bytes}")

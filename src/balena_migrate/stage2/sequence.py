@@ -76,6 +76,9 @@ def migrate(stage2: Stage2) -> None:
                 again(console, lambda: reread_partitions(Path(target)))
             with step("transfer"):
                 again(console, lambda: transfer_data(stage2, target))
+            if handover.machine_id:
+                with step("machine-id"):
+                    again(console, lambda: keep_machine_id(stage2, target))
 
 
 def flash_image(stage2: Stage2, target: str, patches: Patches) -> None:
@@ -98,6 +101,14 @@ def transfer_data(stage2: Stage2, target: str) -> None:
     sources = [secure.memory_name(2 + index) for index in range(len(handover.data_files))]
     log = "".join(line + "\n" for line in stage2.console.lines)
     transfer.transfer(device, tuple(zip(handover.data_files, sources, strict=True)), log)
+
+
+def keep_machine_id(stage2: Stage2, target: str) -> None:
+    """The new system has the old one's machine id."""
+    device = disks.find_labelled(stage2.machine, target, "resin-state")
+    if device is None:
+        raise DiskError(f"{target} shows no resin-state")
+    transfer.keep_machine_id(device, stage2.handover.machine_id)
 
 
 @contextlib.contextmanager

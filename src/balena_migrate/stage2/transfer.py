@@ -12,6 +12,7 @@ from balena_migrate.stage2 import kernel
 from balena_migrate.system import sync_folder
 
 DATA = Path("/balena-migrate/data")
+STATE = Path("/balena-migrate/state")
 LOG_NAME = "migrate.log"
 
 
@@ -26,6 +27,14 @@ def transfer(device: str, files: Sequence[tuple[DataFile, Path]], log: str) -> N
             copy(source, DATA / item.name)
 
 
+def keep_machine_id(device: str, machine_id: str) -> None:
+    """The new system has this machine-id(5): its initramfs takes it from resin-state, where no reset removes it
+    (meta-balena, initrdscripts/files/machineid)."""
+    with kernel.mounted(device, STATE, "ext4"):
+        write(STATE / "machine-id", machine_id + "\n", mode=0o644)
+        os.sync()
+
+
 def copy(source: Path, target: Path) -> None:
     """The copy is whole and on the disk, or is not there: the supervisor must never see half a backup."""
     temporary = target.with_name(f".{target.name}.new")
@@ -38,8 +47,8 @@ def copy(source: Path, target: Path) -> None:
     sync_folder(target.parent)
 
 
-def write(target: Path, text: str) -> None:
-    """The text is in the file, readable by root only."""
-    fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+def write(target: Path, text: str, mode: int = 0o600) -> None:
+    """The text is in the file, readable by root only if nothing else is said."""
+    fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(text)

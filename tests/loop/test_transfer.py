@@ -1,0 +1,55 @@
+"""What stage 2 puts on the new system's partitions, on real file systems."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from balena_migrate.stage2 import transfer
+from balena_migrate.stage2.disks import find_labelled
+from balena_migrate.stage2.kernel import mounted
+from balena_migrate.system import System
+
+pytestmark = [
+    pytest.mark.loop,
+    pytest.mark.skipif(os.geteuid() != 0 or not Path("/dev/loop-control").exists(), reason="needs root and loop"),
+]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[str]:
+    """A loop device with two partitions, the second one of which is resin-state."""
+    path = tmp_path / "disk"
+    with path.open("wb") as file:
+        file.truncate(48 << 20)
+    table = b"label: dos\nstart=2048, size=16384, type=83\nstart=20480, size=65536, type=83\n"
+    subprocess.run(["sfdisk", "-q", path], input=table, check=True)
+    argv = ["losetup", "--find", "--show", "--partscan", str(path)]
+    device = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+    try:
+        subprocess.run(["partx", "--update", device], check=True)
+        subprocess.run(["mke2fs", "-q", "-t", "ext4", "-L", "resin-state", f"{device}p2"], check=True)
+        yield device
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=True)
+
+
+def test_the_machine_id_is_where_the_new_initramfs_looks(
+    disk: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "STATE", tmp_path / "state")
+    device = find_labelled(System("/"), disk, "resin-state")
+    assert device == f"{disk}p2"
+    transfer.keep_machine_id(device, "0123456789abcdef0123456789abcdef")
+    with mounted(device, tmp_path / "look", "ext4", read_only=True) as folder:
+        file = folder / "machine-id"
+        assert file.read_text() == "0123456789abcdef0123456789abcdef\n"
+        assert file.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_label_that_is_not_there(disk: str) -> None:
+    assert find_labelled(System("/"), disk, "resin-data") is None
