@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from balena_migrate.errors import DiskError, FileError
+from balena_migrate.errors import DiskError, FileError, ImageError
 from balena_migrate.handover import DataPartition, DiskIdentity
+from balena_migrate.images.tables import read_table
 from balena_migrate.system import System
 
 SECTOR_BYTES = 512
@@ -55,18 +57,26 @@ def find_file_system(system: System, uuid: str) -> str:
 
 def find_target(system: System, identity: DiskIdentity) -> str:
     """The one disk with this size, table id and serial; another name than before is fine. Raises DiskError."""
-    tables = {probe.path: probe.values.get("PTUUID", "") for probe in read_probes(system)}
     found = [
         name
         for name in whole_disks(system)
         if _number(system, f"/sys/class/block/{name}/size") * SECTOR_BYTES == identity.size_bytes
-        and tables.get(f"/dev/{name}", "") == identity.table_id
+        and read_table_id(system, f"/dev/{name}") == identity.table_id
         and read_serial(system, name) == identity.serial
     ]
     if len(found) != 1:
         what = f"{identity.size_bytes} bytes, table {identity.table_id}, serial {identity.serial or 'unknown'}"
         raise DiskError(f"{len(found) or 'no'} disks are like {identity.name} was ({what})")
     return f"/dev/{found[0]}"
+
+
+def read_table_id(system: System, path: str) -> str:
+    """The id of the disk's partition table, "" where it has none. blkid does not list disks that have partitions."""
+    try:
+        with open(system.real(path), "rb", buffering=0) as disk:
+            return read_table(lambda offset, length: os.pread(disk.fileno(), length, offset)).id
+    except (OSError, ImageError):
+        return ""
 
 
 def read_serial(system: System, name: str) -> str:
