@@ -8,7 +8,10 @@ import traceback
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from balena_migrate.checks.configjson import FORMS, check
 from balena_migrate.config import Config
 from balena_migrate.configjson import merged, parse_config_json, read_config_json
 from balena_migrate.errors import FileError
@@ -114,3 +117,39 @@ def test_real_files_keep_every_value() -> None:
     for path in files:
         content = path.read_bytes()
         assert json.loads(merged(parse_config_json(content, path.name), {})) == json.loads(content)
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=8) | st.sampled_from(sorted(FORMS)), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*sorted(FORMS), "x"]) | st.text(max_size=8), JSON, max_size=8))
+@settings(max_examples=150, deadline=None)
+def test_any_object_is_judged_and_kept(values: dict[str, object]) -> None:
+    """Whatever the values are: no other error than ours, and every value is in the result."""
+    try:
+        found = parse_config_json(json.dumps(values).encode(), "f")
+    except FileError as error:
+        assert "nested" in str(error)
+        return
+    findings = list(check(found, Config(), image_type="raspberrypi3"))
+    assert all(finding.cause for finding in findings)
+    assert json.loads(merged(found, {})) == values
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused(content: bytes) -> None:
+    try:
+        assert isinstance(parse_config_json(content, "f").values, dict)
+    except FileError as error:
+        assert str(error).startswith("f: ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -43,7 +44,16 @@ def codes(found: list[Finding], severity: Severity) -> list[str]:
     return [finding.code for finding in found if finding.severity is severity]
 
 
-@pytest.mark.parametrize("values", [FLEET, REGISTERED, {**FLEET, "applicationId": "123", "developmentMode": "true"}])
+@pytest.mark.parametrize(
+    "values",
+    [
+        FLEET,
+        REGISTERED,
+        {**FLEET, "applicationId": "123", "developmentMode": "true", "deltaEndpoint": "", "country": None},
+        {**FLEET, "balenaRootCA": base64.encodebytes(b"-----BEGIN CERTIFICATE-----\n" * 9).decode()},
+        {**FLEET, "os": {"network": {"connectivity": {"interval": "300"}, "wifi": {"randomMacAddressScan": False}}}},
+    ],
+)
 def test_good_ones(values: dict[str, Any]) -> None:
     assert [(f.code, f.severity) for f in findings(values)] == [("config-json", Severity.OK)]
 
@@ -72,6 +82,9 @@ def test_good_ones(values: dict[str, Any]) -> None:
         ({"os": {"sshKeys": "ssh-rsa AAAA"}}, "config-json-value"),
         ({"apiKey": "a\nb"}, "config-json-value"),
         ({"uuid": "DEADBEEF"}, "config-json-value"),
+        ({"balenaRootCA": "-----BEGIN CERTIFICATE-----"}, "config-json-value"),
+        ({"balenaRootCA": 7}, "config-json-value"),
+        ({"os": {"network": {"connectivity": {"uri": ["x"]}}}}, "config-json-value"),
     ],
 )
 def test_what_would_leave_a_device_without_its_fleet_is_a_blocker(change: dict[str, Any], code: str) -> None:

@@ -7,6 +7,7 @@ truth values text or numbers (balena-supervisor, src/config/schema-type.ts).
 
 from __future__ import annotations
 
+import base64
 import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -93,6 +94,13 @@ def _is_uuid(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{32}|[0-9a-f]{62}", value) is not None
 
 
+def _is_root_ca(value: Any) -> bool:
+    try:
+        return b"BEGIN CERTIFICATE" in base64.b64decode(value)
+    except (TypeError, ValueError):
+        return False
+
+
 def _is_country(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[A-Z]{2}", value) is not None
 
@@ -118,7 +126,7 @@ FORMS: dict[str, tuple[Test, str]] = {
     "appUpdatePollInterval": _NUMBER,
     "applicationId": _NUMBER,
     "applicationName": _TEXT,
-    "balenaRootCA": _TEXT,
+    "balenaRootCA": (_is_root_ca, "has to be the base64 text of a PEM file"),
     "bootstrapRetryDelay": _NUMBER,
     "country": (_is_country, "has to be two capital letters, such as GB"),
     "deltaEndpoint": _ENDPOINT,
@@ -141,9 +149,14 @@ FORMS: dict[str, tuple[Test, str]] = {
     "os.fan": _OBJECT,
     "os.fan.profile": _TEXT,
     "os.kernel": _OBJECT,
+    "os.kernel.extraFirmwareVol": _TEXT,
     "os.network": _OBJECT,
     "os.network.connectivity": _OBJECT,
+    "os.network.connectivity.interval": _NUMBER,
+    "os.network.connectivity.response": _TEXT,
+    "os.network.connectivity.uri": _TEXT,
     "os.network.wifi": _OBJECT,
+    "os.network.wifi.randomMacAddressScan": _TRUTH,
     "os.power": _OBJECT,
     "os.power.mode": _TEXT,
     "os.sshKeys": (_is_key_list, "has to be a list of text"),
@@ -169,7 +182,7 @@ IGNORED = {"wifiSsid", "wifiKey", "files"}
 def _check_forms(config_json: ConfigJson) -> Iterator[Finding]:
     for key, (test, wanted) in FORMS.items():
         value = _find(config_json.values, key)
-        if value is not None and not test(value):
+        if value not in (None, "") and not test(value):
             yield _blocker(
                 "config-json-value", f"{config_json.origin}: {key} {wanted}; else the system cannot read the file"
             )
