@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from balena_migrate.checks import Finding, Severity
@@ -13,7 +15,9 @@ from balena_migrate.network.model import Ip, Kind, Method, NetworkSettings, Prob
 
 HOME = Profile(kind=Kind.WIFI, source="/s", wifi=Wifi(ssid=b"home"))
 OTHER = Profile(kind=Kind.WIFI, source="/s", wifi=Wifi(ssid=b"other"))
-FIXED = Profile(kind=Kind.ETHERNET, source="/s", ipv4=Ip(method=Method.MANUAL, addresses=("192.0.2.5/24",)))
+STATIC = Ip(method=Method.MANUAL, addresses=("192.0.2.5/24",), gateway="192.0.2.1")
+FIXED = Profile(kind=Kind.ETHERNET, source="/s", ipv4=STATIC)
+OTHER_IP = replace(STATIC, addresses=("198.51.100.5/24",))
 LEASE = Profile(kind=Kind.ETHERNET, source="/s", interface="net0", ipv4=Ip())
 
 
@@ -39,7 +43,6 @@ WIRED = facts(InterfaceKind.ETHERNET, dynamic=False)
     ("network", "selection"),
     [
         (WIFI, Selection(profiles=(OTHER, HOME))),
-        (facts(InterfaceKind.WIFI), Selection(profiles=(OTHER,))),
         (facts(InterfaceKind.ETHERNET), Selection()),
         (WIRED, Selection(profiles=(FIXED,))),
         (WIRED, Selection(automatic=(LEASE,))),
@@ -55,6 +58,11 @@ def test_a_counterpart_is_found(network: NetworkFacts, selection: Selection) -> 
     [
         (WIFI, Selection(profiles=(OTHER,), left_out=(HOME,))),
         (WIRED, Selection()),
+        (facts(InterfaceKind.WIFI), Selection()),
+        (WIRED, Selection(profiles=(replace(FIXED, autoconnect=False),))),
+        (WIRED, Selection(profiles=(replace(FIXED, interface="net1"),))),
+        (WIRED, Selection(profiles=(replace(FIXED, ipv4=replace(STATIC, gateway="192.0.2.9")),))),
+        (facts(InterfaceKind.ETHERNET), Selection(profiles=(replace(FIXED, ipv4=OTHER_IP),))),
         (facts(InterfaceKind.MODEM), Selection(profiles=(HOME,))),
         (facts(InterfaceKind.BRIDGE), Selection(profiles=(FIXED,))),
         (facts(InterfaceKind.BOND), Selection(profiles=(FIXED,))),
@@ -84,6 +92,11 @@ def test_the_images_own_files_are_not_replaced_in_silence() -> None:
     assert [f.code for f in found] == ["network-online", "network-file-replaced"]
     kept = list(check_network(Config(has_wifi_cfg=True), WIFI, NetworkSettings(), Selection(profiles=(HOME,)), files))
     assert [f.code for f in kept] == ["network-online"]
+
+
+def test_a_wifi_network_that_cannot_be_told_is_a_warning() -> None:
+    finding = first(facts(InterfaceKind.WIFI), Selection(profiles=(OTHER,)))
+    assert (finding.code, finding.severity) == ("wifi-in-use-unknown", Severity.WARNING)
 
 
 def test_without_a_default_route_nothing_can_be_told() -> None:

@@ -12,11 +12,14 @@ from balena_migrate.facts.network import (
     RTM_GETADDR,
     RTM_GETROUTE,
     DefaultRoute,
+    Interface,
     InterfaceAddress,
     InterfaceKind,
+    NetworkFacts,
     dump_netlink,
     parse_addresses,
     parse_default_routes,
+    parse_iw_link,
     read_network_facts,
 )
 from balena_migrate.system import System
@@ -105,6 +108,24 @@ def test_interfaces_are_told_apart(tmp_path: Path) -> None:
     wlan0, eth0 = facts.find_interface("wlan0"), facts.find_interface("eth0")
     assert wlan0 and wlan0.ssid == b"home" and wlan0.up
     assert eth0 and eth0.mac_permanent
+
+
+def test_the_network_that_iw_tells() -> None:
+    assert (
+        parse_iw_link("Connected to 00:11:22:33:44:55 (on wlan0)\n\tSSID: caf\\xc3\\xa9 1\n\tfreq: 2412\n")
+        == b"caf\xc3\xa9 1"
+    )
+    assert parse_iw_link("Not connected.\n") == b""
+
+
+def test_a_tunnel_leads_out_last() -> None:
+    kinds = (("tun0", InterfaceKind.VIRTUAL), ("eth0", InterfaceKind.ETHERNET))
+    facts = NetworkFacts(
+        interfaces=tuple(Interface(name=name, kind=kind) for name, kind in kinds),
+        default_routes=(DefaultRoute(interface="tun0", metric=1), DefaultRoute(interface="eth0", metric=100)),
+    )
+    online = facts.online()
+    assert online and online.name == "eth0"
 
 
 def test_name_servers_behind_resolved(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from balena_migrate.config import Config
 from balena_migrate.errors import FileError
 from balena_migrate.facts.network import Interface, InterfaceKind, NetworkFacts
-from balena_migrate.network.boot import boot_files, select_profiles
+from balena_migrate.network.boot import Selection, boot_files, fitting_priorities, select_profiles
 from balena_migrate.network.keyfile import parse_keyfile
 from balena_migrate.network.model import Certificate, Eap, Ip, Kind, Method, NetworkSettings, Profile, Security, Wifi
 from balena_migrate.network.sources.networkmanager import SKIPPED
@@ -71,7 +71,12 @@ def test_names_pass_networkmanager_and_fat(device: Device) -> None:
     names = [PurePosixPath(path).name for path in paths]
     assert len({name.lower() for name in names}) == 122
     assert all(re.fullmatch(r"[a-z0-9-]+(\.pem)?", name) for name in names)
-    assert [name for name in names if SKIPPED.fullmatch(name)] == ["resin-wifi-121-private-key.pem"]
+    assert [name for name in names if SKIPPED.fullmatch(name)] == ["resin-wifi-121-client-cert.pem"]
+
+
+def test_priorities_keep_their_order() -> None:
+    assert fitting_priorities([5, 0, -3]) == {5: 5, 0: 0, -3: -3}
+    assert fitting_priorities([5000, 10, -4000, -2, 10]) == {0: 0, 10: 1, 5000: 2, -2: -1, -4000: -2}
 
 
 def test_a_certificate_travels_beside_its_keyfile(device: Device) -> None:
@@ -82,6 +87,15 @@ def test_a_certificate_travels_beside_its_keyfile(device: Device) -> None:
     assert certificate.content == b"key"
     path = parse_keyfile(keyfile.content.decode()).text("802-1x", "private-key")
     assert path == f"/etc/NetworkManager/{certificate.path}"
+
+
+def test_what_was_one_file_stays_one(device: Device) -> None:
+    """A PKCS#12 file holds the certificate and the key; NetworkManager wants one path for both."""
+    eap = Eap(methods=("tls",), identity="i", private_key=Certificate(path="/k.p12", content=b"\x30\x82"))
+    profile = Profile(kind=Kind.ETHERNET, source="/s", interface="eth0", eap=eap)
+    keyfile, _ = boot_files(Config(), Selection(profiles=(profile,)), NetworkFacts())
+    parsed = parse_keyfile(keyfile.content.decode())
+    assert parsed.text("802-1x", "private-key") == parsed.text("802-1x", "client-cert") != ""
 
 
 def interface(name: str, kind: InterfaceKind, mac: str, permanent: bool = True) -> Interface:

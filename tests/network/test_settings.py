@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from balena_migrate.config import Config
-from balena_migrate.facts.network import Interface, InterfaceKind, NetworkFacts
+from balena_migrate.facts.network import Interface, InterfaceAddress, InterfaceKind, NetworkFacts
 from balena_migrate.network.boot import select_profiles
 from balena_migrate.network.collect import LIMIT_BYTES
 from balena_migrate.network.model import Ip, Kind, Method, NetworkSettings, Profile
@@ -83,6 +83,21 @@ def test_two_programs_with_other_addresses_for_one_interface_are_told(device: De
     assert [(p.source, p.subject) for p in found.problems] == [("/etc/dhcpcd.conf", "eth0")]
 
 
+def test_of_two_programs_the_one_whose_address_is_in_use_counts() -> None:
+    facts = NetworkFacts(addresses=(InterfaceAddress(interface="eth0", address="192.0.2.6/24"),))
+    both = [
+        Profile(
+            kind=Kind.LINK,
+            source=f"/{n}",
+            interface="eth0",
+            ipv4=Ip(method=Method.MANUAL, addresses=(f"192.0.2.{n}/24",)),
+        )
+        for n in (5, 6)
+    ]
+    merged, problems = merge(both, facts)
+    assert [p.source for p in merged] == ["/6"] and [p.source for p in problems] == ["/5"]
+
+
 def test_patterns_become_the_interfaces_that_there_are() -> None:
     devices = [("eth0", InterfaceKind.ETHERNET), ("eth1", InterfaceKind.ETHERNET), ("wlan0", InterfaceKind.WIFI)]
     facts = NetworkFacts(interfaces=tuple(Interface(name=name, kind=kind) for name, kind in devices))
@@ -98,6 +113,15 @@ def test_what_cannot_work_is_a_problem_and_no_profile(device: Device) -> None:
     found = read_network(device.system)
     assert not found.profiles
     assert found.problems[0].subject == "home" and "8 to 63" in found.problems[0].reason
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [("/proc/cmdline", "quiet cfg80211.ieee80211_regdom=GB\n"), ("/etc/default/crda", "# x\nREGDOMAIN=GB\n")],
+)
+def test_the_country_of_the_whole_system(device: Device, place: str, text: str) -> None:
+    device.put(place, text)
+    assert read_network(device.system).country == "GB"
 
 
 def test_the_country_of_any_source(device: Device) -> None:

@@ -8,7 +8,7 @@ from balena_migrate.checks import Finding, Severity
 from balena_migrate.config import Config
 from balena_migrate.facts.network import Interface, InterfaceKind, NetworkFacts
 from balena_migrate.network.boot import CONNECTIONS, IMAGE_WIFI, Selection, named_profiles
-from balena_migrate.network.model import Kind, Method, NetworkSettings, Profile, Wifi
+from balena_migrate.network.model import Ip, Kind, Method, NetworkSettings, Profile, Wifi
 
 
 def check_network(
@@ -61,6 +61,10 @@ def _check_online(config: Config, network: NetworkFacts, selection: Selection, *
     if interface is None:
         cause = "there is no default route, so it cannot be told what leads the device online"
         yield Finding(code="network-offline", severity=Severity.WARNING, cause=cause)
+        return
+    if interface.kind is InterfaceKind.WIFI and not interface.ssid and any(p.wifi for p in selection.profiles):
+        cause = f"which Wi-Fi network {interface.name} uses cannot be told; see that it is among those carried over"
+        yield Finding(code="wifi-in-use-unknown", severity=Severity.WARNING, cause=cause)
         return
     reason = find_obstacle(interface, network, selection)
     if not reason:
@@ -117,9 +121,6 @@ def _fits(profile: Profile, interface: Interface) -> bool:
 
 def _wifi_obstacle(interface: Interface, selection: Selection) -> str:
     same = [p for p in selection.profiles if p.wifi and p.wifi.ssid == interface.ssid and _fits(p, interface)]
-    if not interface.ssid:
-        fitting = [p for p in selection.profiles if p.wifi and _fits(p, interface)]
-        return "" if fitting else "no Wi-Fi network is carried over"
     if not same:
         return "no settings for this Wi-Fi network are carried over"
     return "" if any(p.autoconnect for p in same) else "its settings say not to connect by itself"
@@ -130,16 +131,35 @@ def _has_lease(interface: Interface, network: NetworkFacts) -> bool:
 
 
 def _wired_obstacle(interface: Interface, network: NetworkFacts, selection: Selection) -> str:
-    """A wired interface comes up with DHCP by itself; fixed addresses need a profile that has them.
+    """A wired interface comes up with DHCP by itself; a fixed address needs a profile that has it.
 
     Not every DHCP client gives its addresses a lifetime, so an address that looks fixed is taken for a lease where
     the settings of the interface say DHCP.
     """
+    gateways = [route.gateway for route in network.default_routes if route.interface == interface.name]
+    version = 4 if any(":" not in gateway for gateway in gateways) else 6
     profiles = (*selection.profiles, *selection.automatic)
     known = [p for p in profiles if p.kind is Kind.ETHERNET and _fits(p, interface)]
-    if any(p.ipv4 is None or p.ipv4.method is Method.AUTO for p in known):
+    if known and not any(p.autoconnect for p in known):
+        return "its settings say not to connect by itself"
+    settings = [p.ipv4 if version == 4 else p.ipv6 for p in known]
+    if any(ip is None or ip.method not in (Method.MANUAL, Method.DISABLED) for ip in settings):
         return ""
-    carried = {address for p in known for ip in (p.ipv4, p.ipv6) if ip for address in ip.addresses}
-    fixed = [a.address for a in network.addresses if a.interface == interface.name and not a.dynamic]
-    missing = [address for address in fixed if ":" not in address and address not in carried]
-    return f"its fixed address {missing[0]} is in no settings that are carried over" if missing else ""
+    return _fixed_obstacle(interface, network, [ip for ip in settings if ip], gateways, version)
+
+
+def _fixed_obstacle(
+    interface: Interface, network: NetworkFacts, settings: list[Ip], gateways: list[str], version: int
+) -> str:
+    """Why the settings do not lead out as the interface does now."""
+    carried = {address for ip in settings for address in ip.addresses}
+    ways_out = {ip.gateway for ip in settings} | {r.gateway for ip in settings for r in ip.routes}
+    mine = [a for a in network.addresses if a.interface == interface.name and (":" in a.address) == (version == 6)]
+    missing = [a.address for a in mine if a.address not in carried and not a.dynamic]
+    if missing:
+        return f"its fixed address {missing[0]} is in no settings that are carried over"
+    if settings and not any(a.address in carried for a in mine):
+        return "it has a lease now, but its settings say a fixed address"
+    if settings and gateways[0] and not ways_out & set(gateways):
+        return f"its gateway {gateways[0]} is in no settings that are carried over"
+    return ""

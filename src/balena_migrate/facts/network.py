@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from balena_migrate.errors import FileError
+from balena_migrate.errors import CommandError, FileError
 from balena_migrate.system import System
 
 
@@ -112,7 +112,7 @@ def read_network_facts(
     """
     live = system.root == Path("/")
     ask = dump or (dump_netlink if live else lambda kind, family: b"")
-    ssid = ask_ssid or (read_ssid if live else lambda name: b"")
+    ssid = ask_ssid or (lambda name: (read_ssid(name) or ask_iw(system, name)) if live else b"")
     interfaces = tuple(_interface(system, path.name, ssid) for path in system.glob("/sys/class/net/*"))
     names = {interface.index: interface.name for interface in interfaces}
     families = (socket.AF_INET, socket.AF_INET6)
@@ -187,6 +187,21 @@ def read_ssid(interface: str) -> bytes:
     except OSError:
         return b""
     return buffer.raw[: struct.unpack_from("16sPHH", answer)[2]]
+
+
+def ask_iw(system: System, interface: str) -> bytes:
+    """As read_ssid, from the program iw, for kernels without wireless extensions; empty where it is missing."""
+    try:
+        return parse_iw_link(system.run(["iw", "dev", interface, "link"], timeout_s=10).text)
+    except CommandError:
+        return b""
+
+
+def parse_iw_link(text: str) -> bytes:
+    """The SSID in the output of `iw dev ... link`, which writes other bytes than printable ASCII as \\xNN."""
+    match = re.search(r"^\s*SSID: (.*)$", text, re.MULTILINE)
+    escaped = match[1].encode("utf-8", "surrogateescape") if match else b""
+    return re.sub(rb"\\x([0-9a-f]{2})", lambda found: bytes([int(found[1], 16)]), escaped)
 
 
 def dump_netlink(kind: int, family: int) -> bytes:

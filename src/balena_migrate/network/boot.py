@@ -6,7 +6,7 @@ file names as in the project's first description, with two digits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from balena_migrate.bootfile import BootFile
@@ -15,7 +15,7 @@ from balena_migrate.errors import FileError
 from balena_migrate.facts.network import Interface, InterfaceKind, NetworkFacts
 from balena_migrate.network.model import Ip, Kind, Method, NetworkSettings, Profile, Proxy
 from balena_migrate.network.proxy import proxy_files
-from balena_migrate.network.writer import certificate_name, certificates, write_keyfile
+from balena_migrate.network.writer import PRIORITY_LIMIT, certificate_files, write_keyfile
 from balena_migrate.system import System
 
 CONNECTIONS = "system-connections"
@@ -89,14 +89,25 @@ def is_automatic(profile: Profile) -> bool:
 def boot_files(config: Config, selection: Selection, network: NetworkFacts) -> tuple[BootFile, ...]:
     """The files for resin-boot: a keyfile for each profile, certificates beside it, and the proxy."""
     files: list[BootFile] = []
+    priorities = fitting_priorities(profile.priority for profile in selection.profiles)
     for name, profile in named_profiles(config, selection):
-        bound = bind(profile, network)
+        bound = replace(bind(profile, network), priority=priorities[profile.priority])
         text = write_keyfile(bound, name).dump().encode("utf-8", "surrogateescape")
         files.append(BootFile(path=f"{CONNECTIONS}/{name}", content=text))
-        for key, certificate in certificates(bound).items():
-            path = f"{CONNECTIONS}/{certificate_name(name, key)}"
-            files.append(BootFile(path=path, content=certificate.content))
+        certificates = dict(certificate_files(bound, name).values())
+        files += [BootFile(path=f"{CONNECTIONS}/{file}", content=content) for file, content in certificates.items()]
     return (*files, *proxy_files(selection.proxy))
+
+
+def fitting_priorities(values: Iterable[int]) -> dict[int, int]:
+    """Each priority as NetworkManager can hold it; where one is out of its range, all become ranks in their order."""
+    distinct = sorted(set(values))
+    if all(abs(value) <= PRIORITY_LIMIT for value in distinct):
+        return {value: value for value in distinct}
+    above = [value for value in distinct if value > 0]
+    below = [value for value in reversed(distinct) if value < 0]
+    ranks = {value: rank for rank, value in enumerate(above, start=1)} | {0: 0}
+    return ranks | {value: -rank for rank, value in enumerate(below, start=1)}
 
 
 def named_profiles(config: Config, selection: Selection) -> Iterator[tuple[str, Profile]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import replace
 from fnmatch import fnmatch
 
+from balena_migrate.errors import FileError
 from balena_migrate.facts.network import InterfaceKind, NetworkFacts, read_network_facts
 from balena_migrate.network.model import Kind, NetworkSettings, Problem, Profile
 from balena_migrate.network.proxy import read_proxy
@@ -14,6 +16,10 @@ from balena_migrate.network.rules import INNER_DEFAULT, find_fault, with_inner_m
 from balena_migrate.network.sources import all_sources
 from balena_migrate.system import System
 
+_COUNTRY_PLACES = (
+    ("/proc/cmdline", r"\bcfg80211\.ieee80211_regdom=([A-Za-z]{2})\b"),
+    ("/etc/default/crda", r"^REGDOMAIN=[\"']?([A-Za-z]{2})\b"),
+)
 _PATTERN = re.compile(r"[*?\[!]")
 _DEVICES = (InterfaceKind.ETHERNET, InterfaceKind.WIFI)
 _WIRELESS = re.compile(r"(wl|ra|ath|mlan)[a-z0-9]+")
@@ -29,16 +35,28 @@ def read_network(system: System) -> NetworkSettings:
     readings = [source.read(system) for source in all_sources()]
     profiles = [profile for reading in readings for profile in reading.profiles]
     problems = [problem for reading in readings for problem in reading.problems]
-    countries = [reading.country for reading in readings if re.fullmatch("[A-Z]{2}", reading.country)]
+    countries = [country for country in (*(r.country for r in readings), _system_country(system)) if country]
     merged, conflicts = merge(profiles, read_network_facts(system))
     usable, faults = _checked(merged)
     proxy, lost = read_proxy(system)
     return NetworkSettings(
         profiles=usable,
         problems=(*problems, *conflicts, *faults, *lost),
-        country=countries[0] if countries else "",
+        country=next((country for country in countries if re.fullmatch("[A-Z]{2}", country)), ""),
         proxy=proxy,
     )
+
+
+def _system_country(system: System) -> str:
+    """The country for Wi-Fi that is set for the whole system: on the kernel's command line (Raspberry Pi OS from 12
+    on), or for crda (Debian and Ubuntu before).
+    """
+    for path, pattern in _COUNTRY_PLACES:
+        with contextlib.suppress(FileError):
+            match = re.search(pattern, system.read_text(path), re.MULTILINE)
+            if match:
+                return match[1].upper()
+    return ""
 
 
 def _checked(profiles: tuple[Profile, ...]) -> tuple[tuple[Profile, ...], tuple[Problem, ...]]:
@@ -71,7 +89,9 @@ def merge(profiles: list[Profile], network: NetworkFacts) -> tuple[tuple[Profile
     by_interface = {link.interface: link for link in reversed(wired)}
     placed = [_with_addresses(p, wireless, by_interface) for p in others]
     secured = {p.interface for p in placed if p.kind is Kind.ETHERNET and p.eap and p.interface}
-    kept, conflicts = _without_duplicates([*placed, *(link for link in wired if link.interface not in secured)])
+    links = [link for link in wired if link.interface not in secured]
+    in_use = frozenset((address.interface, address.address) for address in network.addresses)
+    kept, conflicts = _without_duplicates([*placed, *links], in_use)
     unused = [] if any(p.wifi for p in kept) else list(wireless.values())
     return kept, (*unmatched, *conflicts, *(_unused(link) for link in unused))
 
@@ -149,21 +169,32 @@ def _with_addresses(profile: Profile, wireless: dict[str, Profile], wired: dict[
     return replace(profile, ipv4=link.ipv4, ipv6=link.ipv6, mtu=link.mtu) if link else profile
 
 
-def _without_duplicates(profiles: list[Profile]) -> tuple[tuple[Profile, ...], tuple[Problem, ...]]:
-    """Of several wired profiles for one interface the first, since only one can be up."""
+def _without_duplicates(
+    profiles: list[Profile], in_use: frozenset[tuple[str, str]]
+) -> tuple[tuple[Profile, ...], tuple[Problem, ...]]:
+    """Of several wired profiles for one interface one, since only one can be up: the one with the address that the
+    interface has now, else the first. `in_use` are pairs of interface and address.
+    """
+    groups: dict[Hashable, list[Profile]] = {}
+    for number, profile in enumerate(profiles):
+        bound = profile.kind in (Kind.ETHERNET, Kind.VLAN) and (profile.interface or profile.mac)
+        groups.setdefault((profile.kind, profile.interface, profile.mac) if bound else number, []).append(profile)
     kept: list[Profile] = []
     problems: list[Problem] = []
-    devices: dict[Hashable, Profile] = {}
-    for profile in profiles:
-        device = (profile.kind, profile.interface, profile.mac)
-        bound = profile.kind in (Kind.ETHERNET, Kind.VLAN) and (profile.interface or profile.mac)
-        twin = devices.setdefault(device, profile) if bound else profile
-        if twin is profile or twin.source == profile.source:  # those of one file stand beside each other on purpose
-            kept.append(profile)
-        elif not _is_same_link(profile, twin):
-            reason = f"{twin.source} has other settings for it, which count"
-            problems.append(Problem(source=profile.source, subject=profile.name, reason=reason))
+    for group in groups.values():
+        best = next((p for p in group if any((p.interface, a) in in_use for a in _addresses(p))), group[0])
+        for profile in group:
+            if profile.source == best.source:  # those of one file stand beside each other on purpose
+                kept.append(profile)
+            elif not _is_same_link(profile, best):
+                reason = f"{best.source} has other settings for it, which count"
+                problems.append(Problem(source=profile.source, subject=profile.name, reason=reason))
     return tuple(kept), tuple(problems)
+
+
+def _addresses(profile: Profile) -> Iterator[str]:
+    for ip in (profile.ipv4, profile.ipv6):
+        yield from ip.addresses if ip else ()
 
 
 def _is_same_link(one: Profile, other: Profile) -> bool:

@@ -37,14 +37,26 @@ _WEP_KEY = "1"
 """NM_WEP_KEY_TYPE_KEY: hexadecimal digits or characters, and no passphrase to hash."""
 
 
-def certificates(profile: Profile) -> dict[str, Certificate]:
-    """The certificates of a profile by their key in [802-1x]."""
-    eap = profile.eap
+def certificate_files(profile: Profile, name: str) -> dict[str, tuple[str, bytes]]:
+    """The file name and content of each certificate, by its key in [802-1x]; they lie beside the keyfile `name`.
+
+    What is the same file on the old system is one here, too: with PKCS#12, NetworkManager wants the certificate and
+    the key to have one path. The suffix is .pem whatever is inside, since NetworkManager takes no such file for a
+    connection, and tells formats by content.
+    """
+    names: dict[bytes, str] = {}
+    files = {}
+    for key, certificate in _certificates(profile.eap).items():
+        files[key] = (names.setdefault(certificate.content, f"{name}-{key}.pem"), certificate.content)
+    return files
+
+
+def _certificates(eap: Eap | None) -> dict[str, Certificate]:
     if eap is None:
         return {}
     named = {
         "ca-cert": eap.ca_cert,
-        "client-cert": eap.client_cert,
+        "client-cert": eap.client_cert or (eap.private_key if "tls" in eap.methods else None),
         "private-key": eap.private_key,
         "phase2-ca-cert": eap.inner_ca_cert,
         "phase2-client-cert": eap.inner_client_cert,
@@ -54,13 +66,8 @@ def certificates(profile: Profile) -> dict[str, Certificate]:
     return {key: certificate for key, certificate in named.items() if certificate is not None}
 
 
-def certificate_name(name: str, key: str) -> str:
-    """The file name of a certificate beside the keyfile `name`. NetworkManager takes no .pem for a connection."""
-    return f"{name}-{key}.pem"
-
-
 def write_keyfile(profile: Profile, name: str) -> Keyfile:
-    """The keyfile of a profile, which gets the id `name`; its certificates lie beside it (`certificate_name`)."""
+    """The keyfile of a profile, which gets the id `name`; its certificates lie beside it."""
     file = profile.keyfile or Keyfile()
     for group, key, value in _values(profile, name):
         file = file.with_raw(group, key, value)
@@ -80,8 +87,8 @@ def _values(profile: Profile, name: str) -> Iterator[Value]:
             yield from _modem(profile.modem, str(profile.kind))
         yield from _ip("ipv4", profile.ipv4 or Ip())
         yield from _ip("ipv6", profile.ipv6 or Ip())
-    for key in certificates(profile):
-        yield "802-1x", key, f"{CONNECTIONS_DIR}/{certificate_name(name, key)}"
+    for key, (file, _) in certificate_files(profile, name).items():
+        yield "802-1x", key, f"{CONNECTIONS_DIR}/{file}"
 
 
 def _connection(profile: Profile) -> Iterator[Value]:

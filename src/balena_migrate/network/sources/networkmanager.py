@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from balena_migrate.errors import NetworkConfigError
+from balena_migrate.network.addresses import DEFAULT_DESTINATIONS
 from balena_migrate.network.certificates import read_certificate
 from balena_migrate.network.collect import Collector, read_config
 from balena_migrate.network.keyfile import Keyfile, parse_bytes, parse_keyfile
@@ -266,11 +267,13 @@ def _ip(file: Keyfile, group: str) -> Ip:
     method = file.text(group, "method") or "auto"
     keys = [key for key in file.keys(group) if re.fullmatch(r"address(es)?[0-9]*", key)]
     pairs = [_address(file.text(group, key), 32 if group == "ipv4" else 128) for key in keys]
-    gateways = [gateway for _, gateway in pairs if gateway] + [file.text(group, "gateway")]
+    routes = [_address(file.text(group, key), 0) for key in file.keys(group) if re.fullmatch(r"routes?[0-9]*", key)]
+    defaults = [gateway for destination, gateway in routes if destination in DEFAULT_DESTINATIONS.values()]
+    gateways = [*(gateway for _, gateway in pairs), file.text(group, "gateway"), *defaults]
     return Ip(
         method=Method(method) if method in set(Method) else Method.AUTO,
         addresses=tuple(address for address, _ in pairs if address),
-        gateway=gateways[0],
+        gateway=next(filter(None, gateways), ""),
         dns=file.items(group, "dns"),
         never_default=file.flag(group, "never-default", False),
     )
