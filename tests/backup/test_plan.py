@@ -9,7 +9,7 @@ import pytest
 
 from balena_migrate.backup import BackupItem, plan_backup
 from balena_migrate.backup.plan import name_on_data, plain_items
-from balena_migrate.backup.tree import parse_virtual_mounts
+from balena_migrate.backup.tree import SKIPPED_LIMIT, SkipList, Skipped, parse_virtual_mounts
 from balena_migrate.backup.volumes import parse_inline, parse_volumes
 from balena_migrate.config import Config
 from balena_migrate.errors import ConfigError
@@ -184,3 +184,10 @@ def test_a_monstrous_sparse_file_is_planned_at_once(device: System) -> None:
         file.truncate(8 << 40)
     plan = plan_backup(config(), device)
     assert plan is not None and plan.archive_bytes > 8 << 40 and plan.expected_bytes < plan.archive_bytes / 50
+
+
+def test_many_skipped_files_are_counted_and_the_first_named() -> None:
+    skipped = SkipList()
+    for number in range(SKIPPED_LIMIT + 5):
+        skipped.add(Skipped(path=f"/{number}", reason="a FIFO"))
+    assert (len(skipped.named), skipped.count) == (SKIPPED_LIMIT, SKIPPED_LIMIT + 5)

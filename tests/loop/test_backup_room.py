@@ -12,6 +12,7 @@ import pytest
 from balena_migrate.backup import make_backup, plan_backup
 from balena_migrate.config import Config
 from balena_migrate.errors import BackupError
+from balena_migrate.stage2.transfer import copy
 from balena_migrate.system import System
 
 pytestmark = [pytest.mark.loop, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
@@ -54,3 +55,10 @@ def test_no_second_copy_is_made(small: Path) -> None:
     (source / "zeros").write_bytes(bytes(3 << 20))
     back_up(small, source)
     assert (small / "backup.tgz").stat().st_size < 100_000
+
+
+def test_half_a_copy_does_not_fill_the_new_systems_disk(small: Path, tmp_path: Path) -> None:
+    (tmp_path / "backup").write_bytes(os.urandom(6 << 20))
+    with pytest.raises(OSError, match="No space left on device"):
+        copy(tmp_path / "backup", small / "backup.tgz")
+    assert list(small.iterdir()) == []

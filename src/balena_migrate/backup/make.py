@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from balena_migrate.backup.archive import ATTEMPTS, Archive
-from balena_migrate.backup.plan import SKIPPED_LIMIT, BackupPlan
+from balena_migrate.backup.plan import BackupPlan
 from balena_migrate.backup.script import run_script
 from balena_migrate.backup.sink import GzipSink
-from balena_migrate.backup.tree import Entry, LeftOut, Skipped, identity, read_left_out, walk_all
+from balena_migrate.backup.tree import Entry, LeftOut, SkipList, Skipped, identity, read_left_out, walk_all
 from balena_migrate.errors import BackupError
 from balena_migrate.system import System, sync_folder
 
@@ -77,14 +77,12 @@ def _by_hand(system: System, plan: BackupPlan, path: str, file: BinaryIO, report
     sink = GzipSink(file)
     roots = [item.name for item in plan.items if plan.volumes]
     archive = Archive(sink, roots, _Progress(plan.archive_bytes, report))
-    skipped: list[Skipped] = []
-    skipped_count = 0
+    skipped = SkipList()
     for found in walk_all(system, plan.items, LeftOut(files=files, folders=known.folders)):
         trouble = archive.add(found) if isinstance(found, Entry) else found
         if trouble is not None:
             LOG.debug("backup: %r: %s", trouble.path, trouble.reason)
-            skipped_count += 1
-            skipped += [trouble] * (len(skipped) < SKIPPED_LIMIT)
+            skipped.add(trouble)
     if archive.member_count == 0:
         raise BackupError("there is nothing in the backup", hint=SETTINGS_HINT)
     archive.finish()
@@ -94,8 +92,8 @@ def _by_hand(system: System, plan: BackupPlan, path: str, file: BinaryIO, report
         size_bytes=sink.size_bytes,
         file_count=archive.member_count,
         archive_bytes=sink.raw_bytes,
-        skipped=tuple(skipped),
-        skipped_count=skipped_count,
+        skipped=skipped.named,
+        skipped_count=skipped.count,
         name_on_data=plan.name_on_data,
     )
 

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from balena_migrate.actions import ASIDE_SUFFIX
 from balena_migrate.backup.sample import Sampler
-from balena_migrate.backup.tree import BackupItem, Entry, Skipped, has_attributes, read_left_out, walk_all
+from balena_migrate.backup.tree import BackupItem, Entry, SkipList, Skipped, has_attributes, read_left_out, walk_all
 from balena_migrate.backup.volumes import parse_names, read_volumes
 from balena_migrate.config import Config
 from balena_migrate.errors import ConfigError
@@ -20,14 +20,14 @@ SUPERVISOR_NAME = "backup.tgz"
 PLAIN_NAME = "migration-backup.tgz"
 """What a plain archive is called on resin-data where its own name would be the supervisor's."""
 
-TAKEN_NAMES = frozenset(("apps.json", "docker", "remove_me_to_reset", "resin-data", "backup"))
-"""What lies at the root of a fresh resin-data, and the folder that the supervisor unpacks to."""
-
-SKIPPED_LIMIT = 1000
-"""So many skipped files are named; more are only counted."""
+TAKEN_NAMES = frozenset(
+    ("apps.json", "docker", "lost+found", "remove_me_to_reset", "resin-data", "backup", "migrate.log")
+)
+"""What lies at the root of a fresh resin-data, the folder that the supervisor unpacks to, and stage 2's log."""
 
 _BLOCK_BYTES = 4096
 _RECORD_BYTES = 512
+_SHORT_NAME = 99
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,36 +105,44 @@ def _counted(
     system: System, items: tuple[BackupItem, ...], for_supervisor: bool, file: str, reasons: dict[str, str]
 ) -> BackupPlan:
     missing = [item.source for item in items if not system.exists(item.source)]
-    left_out = read_left_out(system, reasons)
-    files = archive_bytes = unpacked_bytes = attributes = skipped_count = 0
-    skipped: list[Skipped] = []
-    sampler = Sampler()
     present = [item for item in items if item.source not in missing]
-    for found in walk_all(system, present, left_out):
+    total, skipped = _Total(), SkipList()
+    for found in walk_all(system, present, read_left_out(system, reasons)):
         if isinstance(found, Entry):
-            files += 1
-            archive_bytes += _RECORD_BYTES + round_up(found.content_bytes, _RECORD_BYTES)
-            archive_bytes += 2 * _RECORD_BYTES * (len(found.name) > 99)
-            unpacked_bytes += round_up(found.content_bytes, _BLOCK_BYTES) + found.is_dir * _BLOCK_BYTES
-            attributes += has_attributes(found.real)
-            sampler.add(found)
+            total.add(found)
         else:
-            skipped_count += 1
-            skipped += [found] * (len(skipped) < SKIPPED_LIMIT)
+            skipped.add(found)
     return BackupPlan(
         items=items,
         volumes=tuple(dict.fromkeys(item.name.split("/")[1] for item in items)) if for_supervisor else (),
         name_on_data=name_on_data(file, for_supervisor),
         problems=tuple(f"there is no {path!r}" for path in missing),
         left_out=reasons,
-        file_count=files,
-        archive_bytes=archive_bytes,
-        expected_bytes=min(archive_bytes, int(archive_bytes * sampler.ratio())),
-        unpacked_bytes=unpacked_bytes,
-        skipped=tuple(skipped),
-        skipped_count=skipped_count,
-        attributes_count=attributes,
+        file_count=total.files,
+        archive_bytes=total.archive_bytes,
+        expected_bytes=min(total.archive_bytes, int(total.archive_bytes * total.sampler.ratio())),
+        unpacked_bytes=total.unpacked_bytes,
+        skipped=skipped.named,
+        skipped_count=skipped.count,
+        attributes_count=total.attributes,
     )
+
+
+class _Total:
+    """Adds up what entries take in the archive and unpacked."""
+
+    def __init__(self) -> None:
+        self.files = self.archive_bytes = self.unpacked_bytes = self.attributes = 0
+        self.sampler = Sampler()
+
+    def add(self, entry: Entry) -> None:
+        self.files += 1
+        # GNU tar puts a long name into two records of its own.
+        headers = 3 if len(entry.name) > _SHORT_NAME else 1
+        self.archive_bytes += headers * _RECORD_BYTES + round_up(entry.content_bytes, _RECORD_BYTES)
+        self.unpacked_bytes += round_up(entry.content_bytes, _BLOCK_BYTES) + entry.is_dir * _BLOCK_BYTES
+        self.attributes += has_attributes(entry.real)
+        self.sampler.add(entry)
 
 
 def _script_problems(system: System, script: str) -> tuple[str, ...]:

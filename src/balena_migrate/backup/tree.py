@@ -18,6 +18,9 @@ VIRTUAL_FILE_SYSTEMS = re.compile(
 )
 """What the kernel shows as files and no backup can hold (Linux, Documentation/filesystems)."""
 
+SKIPPED_LIMIT = 1000
+"""So many skipped files are named; more are only counted."""
+
 VIRTUAL_FOLDERS = ("/proc", "/sys", "/dev", "/run")
 _REASONS = {
     stat.S_IFSOCK: "a socket",
@@ -44,6 +47,23 @@ class Skipped:
 
     path: str
     reason: str
+
+
+class SkipList:
+    """Names the first of what is skipped and counts all: memory stays bounded."""
+
+    def __init__(self) -> None:
+        self._named: list[Skipped] = []
+        self.count = 0
+
+    @property
+    def named(self) -> tuple[Skipped, ...]:
+        return tuple(self._named)
+
+    def add(self, skipped: Skipped) -> None:
+        self.count += 1
+        if len(self._named) < SKIPPED_LIMIT:
+            self._named.append(skipped)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,12 +38,17 @@ def keep_machine_id(device: str, machine_id: str) -> None:
 def copy(source: Path, target: Path) -> None:
     """The copy is whole and on the disk, or is not there: the supervisor must never see half a backup."""
     temporary = target.with_name(f".{target.name}.new")
-    with open(source, "rb") as reader, open(temporary, "wb") as writer:
-        os.fchmod(writer.fileno(), 0o600)
-        shutil.copyfileobj(reader, writer, 1 << 20)
-        writer.flush()
-        os.fsync(writer.fileno())
-    os.rename(temporary, target)
+    try:
+        with open(source, "rb") as reader, open(temporary, "wb") as writer:
+            os.fchmod(writer.fileno(), 0o600)
+            shutil.copyfileobj(reader, writer, 1 << 20)
+            writer.flush()
+            os.fsync(writer.fileno())
+        os.rename(temporary, target)
+    except OSError:
+        # Half a backup would leave the new system no room to unpack its own things.
+        temporary.unlink(missing_ok=True)
+        raise
     sync_folder(target.parent)
 
 
