@@ -93,7 +93,7 @@ def assert_supervisor_form(path: str, volumes: set[str]) -> None:
     with gzip.open(path) as file:
         raw = file.read()
     found = members(path)
-    assert len(raw) % tarfile.RECORDSIZE == 0 or raw.endswith(bytes(1024))
+    assert len(raw) % tarfile.RECORDSIZE == 0 and raw.endswith(bytes(1024))
     assert found[0].name == "." and found[0].isdir()
     for member in found:
         assert member.name == "." or member.name.startswith("./")
@@ -317,6 +317,22 @@ def test_a_backup_of_nothing_is_refused(tmp_path: Path) -> None:
     plan = BackupPlan(items=(), name_on_data="x.tgz", left_out={})
     with pytest.raises(BackupError, match="nothing in the backup"):
         make_backup(System("/"), plan, str(tmp_path / "x.tgz"), quiet)
+
+
+def test_a_monster_that_shrinks_is_not_filled_up_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A header for 8 TiB is written; then the file is cut to nothing."""
+    (tmp_path / "source").mkdir()
+    (tmp_path / "home").mkdir()
+    settings = config(tmp_path, backup_directories=(str(tmp_path / "source"),))
+    plan = plan_backup(settings, System("/"))
+    assert plan is not None
+    monkeypatch.setattr("balena_migrate.backup.make.GROWTH_BYTES", 10 << 20)
+    monster = tmp_path / "source/monster"
+    monster.touch()
+    os.truncate(monster, 8 << 40)
+    during_reading(monkeypatch, lambda count: os.truncate(monster, 0))
+    with pytest.raises(BackupError, match="grow faster"):
+        make_backup(System("/"), plan, settings.in_home("backup.tgz"), quiet)
 
 
 def test_endless_growth_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from balena_migrate.backup import BackupItem, plan_backup
 from balena_migrate.backup.plan import name_on_data, plain_items
 from balena_migrate.backup.tree import SKIPPED_LIMIT, SkipList, Skipped, parse_virtual_mounts
 from balena_migrate.backup.volumes import parse_inline, parse_volumes
-from balena_migrate.config import Config
+from balena_migrate.config import Config, parse_settings
 from balena_migrate.errors import ConfigError
 from balena_migrate.system import System
 
@@ -90,6 +90,11 @@ def test_a_script_is_looked_at(device: System) -> None:
 def test_volumes_inline(device: System) -> None:
     assert parse_inline("data=/srv/app", device) == BackupItem(source="/srv/app", name="./data")
     assert parse_inline("data=/etc/app.cfg", device) == BackupItem(source="/etc/app.cfg", name="./data/app.cfg")
+
+
+def test_a_path_with_a_blank_stands_in_quotes() -> None:
+    values = parse_settings("""BACKUP_VOLUMES="data=/srv/app 'db=/var/my db'"\n""", "f")
+    assert values == {"backup_volumes": ("data=/srv/app", "db=/var/my db")}
 
 
 def test_volumes_from_a_file(device: System) -> None:

@@ -61,7 +61,8 @@ class Archive:
 
     def finish(self) -> None:
         """The archive has its end mark, filled up to whole records as tar does it."""
-        self._sink.write(bytes(tarfile.RECORDSIZE))
+        end = 2 * tarfile.BLOCKSIZE
+        self._sink.write(bytes(end + -(self._sink.raw_bytes + end) % tarfile.RECORDSIZE))
 
     def _put(self, info: tarfile.TarInfo) -> None:
         self._sink.write(info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape"))
@@ -118,13 +119,12 @@ class Archive:
             self._advanced(len(data))
             left -= len(data)
         # The header has promised the size: what is missing of a file that shrank becomes zeros.
-        self._put_zeros(left + -size % tarfile.BLOCKSIZE)
+        for start in range(0, left, CHUNK_BYTES):
+            self._sink.write(bytes(min(CHUNK_BYTES, left - start)))
+            self._advanced(CHUNK_BYTES)
+        self._sink.write(bytes(-size % tarfile.BLOCKSIZE))
         after = os.fstat(file.fileno())
         return not left and (after.st_size, after.st_mtime_ns) == (size, before.st_mtime_ns)
-
-    def _put_zeros(self, count: int) -> None:
-        for start in range(0, count, CHUNK_BYTES):
-            self._sink.write(bytes(min(CHUNK_BYTES, count - start)))
 
 
 def _open_file(real: str) -> BinaryIO:
