@@ -33,8 +33,7 @@ HANDOVER = Handover(
     memory_reserve_bytes=8,
     no_flash=True,
     term_exit=TermExit.REBOOT,
-    log_drive="/dev/sdb1",
-    log_fs_type="vfat",
+    log_file_system=FileSystem(uuid="v", fstype="vfat", mount_point=""),
     version="1",
 )
 

@@ -83,8 +83,8 @@ class Handover:
     """What has to stay available once all is in memory."""
     no_flash: bool
     term_exit: TermExit
-    log_drive: str
-    log_fs_type: str
+    log_file_system: FileSystem | None
+    """The log drive's: found by its UUID, since names of disks change from one boot to the next."""
     version: str
     machine_id: str = ""
     """What becomes the new system's machine-id(5); "" where it makes one of its own."""

@@ -139,11 +139,16 @@ class Stage1:
             memory_reserve_bytes=RESERVE_BYTES,
             no_flash=config.no_flash,
             term_exit=config.term_exit,
-            log_drive=config.log_drive,
-            log_fs_type=config.log_fs_type,
+            log_file_system=self._log_file_system(),
             version=VERSION,
             machine_id=self._survey.moves.kept.machine_id,
         )
+
+    def _log_file_system(self) -> FileSystem | None:
+        device = self._subject.log_device
+        if device is None:
+            return None
+        return FileSystem(uuid=device.uuid, fstype=self._subject.config.log_fs_type, mount_point="")
 
     def _data_files(self) -> tuple[DataFile, ...]:
         if self._backup is None:

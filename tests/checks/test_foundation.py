@@ -136,6 +136,11 @@ def test_a_full_boot_folder_is_refused_with_the_arithmetic() -> None:
 def test_a_log_drive_has_to_be_there_and_on_another_disk() -> None:
     assert blockers(subject(config=Config(log_drive="/dev/sda1"))) == ["log-drive-on-target"]
     assert blockers(subject(config=Config(log_drive="/dev/sdz1"))) == ["log-drive-missing"]
+    facts = pc_facts()
+    stick = replace(facts.disks.devices[1], name="sdb1", path="/dev/sdb1", parents=(), uuid="s", fstype="vfat")
+    facts = replace(facts, disks=replace(facts.disks, devices=(*facts.disks.devices, stick)))
+    assert blockers(subject(facts, Config(log_drive="/dev/sdb1"))) == ["log-drive-file-system"]
+    assert blockers(subject(facts, Config(log_drive="/dev/sdb1", log_fs_type="vfat"))) == []
 
 
 @pytest.mark.parametrize(

@@ -82,8 +82,7 @@ def handover() -> Handover:
         memory_reserve_bytes=0,
         no_flash=True,
         term_exit=TermExit.CONTINUE,
-        log_drive="",
-        log_fs_type="ext4",
+        log_file_system=None,
         version="test",
     )
 
@@ -187,14 +186,17 @@ def test_a_log_drive_gets_every_line_and_one_that_is_missing_is_said(
     monkeypatch.setattr(oldsystem, "LOG_DRIVE", tmp_path / "log")
     voice = console()
     voice.say("before")
-    with_drive = Handover(**{**vars(handover), "log_drive": devices[1]})
+    drive = FileSystem(uuid=UUIDS[1], fstype="ext4", mount_point="")
+    with_drive = Handover(**{**vars(handover), "log_file_system": drive})
     with oldsystem.logging_to_drive(System("/"), with_drive, voice):
         voice.say("after")
     with kernel.mounted(devices[1], tmp_path / "look", "ext4", read_only=True) as point:
         text = (point / "migrate.log").read_text()
     assert "before" in text
     assert "after" in text
-    without = Handover(**{**vars(handover), "log_drive": "/dev/no-such-drive"})
+    monkeypatch.setattr("balena_migrate.stage2.disks.WAIT_S", 0)
+    gone = FileSystem(uuid="no-such-uuid", fstype="ext4", mount_point="")
+    without = Handover(**{**vars(handover), "log_file_system": gone})
     with oldsystem.logging_to_drive(System("/"), without, voice):
         pass
-    assert "no log on /dev/no-such-drive" in voice.lines[-1]
+    assert "no log drive" in voice.lines[-1]

@@ -102,15 +102,17 @@ def _check_boot_room(subject: Subject) -> Iterator[Finding]:
 
 
 def _check_log_drive(subject: Subject) -> Iterator[Finding]:
-    path = subject.config.log_drive
+    path, fstype, device = subject.config.log_drive, subject.config.log_fs_type, subject.log_device
     if not path:
         return
-    device = subject.facts.disks.find_device(path)
     if device is None:
         yield _blocker("log-drive-missing", f"there is no {path} for LOG_DRIVE", "plug it in, or leave LOG_DRIVE out")
     elif subject.target in subject.facts.disks.chain(device):
         cause = f"LOG_DRIVE={path} is on {_path(subject.target)}, which gets overwritten"
         yield _blocker("log-drive-on-target", cause, "name a partition of another disk")
+    elif not device.uuid or device.fstype != fstype:
+        cause = f"LOG_DRIVE={path} holds {device.fstype or 'no file system'}, and LOG_FS_TYPE says {fstype}"
+        yield _blocker("log-drive-file-system", cause, "set LOG_FS_TYPE to what is there")
 
 
 def _path(device: BlockDevice | None) -> str:

@@ -40,6 +40,11 @@ class Subject:
         return disks[0] if len(disks) == 1 else None
 
     @property
+    def log_device(self) -> BlockDevice | None:
+        """The partition that LOG_DRIVE names; None where it names none, or none that is there."""
+        return self.facts.disks.find_device(self.config.log_drive) if self.config.log_drive else None
+
+    @property
     def boot_loader(self) -> BootLoader | None:
         return find_boot_loader(self.facts)
 

@@ -73,7 +73,8 @@ def _copy(system: System, source: str, path: str) -> None:
     real = system.real(path)
     temporary = temporary_beside(real)
     try:
-        with open(system.real(source), "rb") as reader, open(temporary, "wb") as writer:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(system.real(source), "rb") as reader, os.fdopen(fd, "wb") as writer:
             shutil.copyfileobj(reader, writer, 1 << 20)
             writer.flush()
             os.fsync(writer.fileno())

@@ -78,14 +78,15 @@ def restore_boot(old: System, handover: Handover, console: Console) -> None:
 def logging_to_drive(machine: System, handover: Handover, console: Console) -> Iterator[None]:
     """What is said goes to the log drive too, if there is one; a failure is said and no more."""
     with contextlib.ExitStack() as held:
-        if handover.log_drive:
+        if handover.log_file_system:
             try:
-                held.enter_context(kernel.mounted(handover.log_drive, LOG_DRIVE, handover.log_fs_type))
+                device = disks.find_file_system(machine, handover.log_file_system.uuid)
+                held.enter_context(kernel.mounted(device, LOG_DRIVE, handover.log_file_system.fstype))
                 file = held.enter_context(open(LOG_DRIVE / LOG_NAME, "w", encoding="utf-8"))
                 console.also(file)
                 held.callback(console.also, None)
-            except (DiskError, OSError) as error:
-                console.say(f"no log on {handover.log_drive}: {error}")
+            except (CommandError, DiskError, OSError) as error:
+                console.say(f"no log drive: {error}")
         yield
 
 
