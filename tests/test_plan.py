@@ -1,0 +1,94 @@
+"""The plan is a function of what was found: golden plans for recorded devices, and what it says of the line."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from balena_migrate.backup import BackupPlan
+from balena_migrate.checks.subject import Subject
+from balena_migrate.config import Config
+from balena_migrate.endpoints import Endpoints
+from balena_migrate.errors import DiskError
+from balena_migrate.facts import Facts
+from balena_migrate.handover import FileSystem
+from balena_migrate.identity import Kept
+from balena_migrate.network.boot import Selection
+from balena_migrate.network.model import NetworkSettings
+from balena_migrate.plan import Plan, describe, expected_window, make_plan, to_data
+from balena_migrate.stage1 import Stage1, file_systems
+from balena_migrate.survey import Moves, Survey
+from tests.checks.test_foundation import some_image
+from tests.devicefacts import MIB, pc_facts
+
+PLANS = Path(__file__).parent / "plans"
+
+
+def plan_for(config: Config, facts: Facts | None = None) -> Plan:
+    subject = Subject(config=config, facts=facts or pc_facts(), image=some_image(), kit_base_bytes=MIB)
+    moves = Moves(
+        network=NetworkSettings(),
+        selection=Selection(),
+        backup=BackupPlan(name_on_data="migration-backup.tgz", left_out={}),
+        config_json=None,
+        config_problem="",
+        kept=Kept(),
+        endpoints=Endpoints(),
+    )
+    survey = Survey(subject=subject, kit=None, moves=moves, findings=(), work_dir=Path("/none"))
+    image, loader, target = subject.image, subject.boot_loader, subject.target
+    assert image is not None
+    assert loader is not None
+    assert target is not None
+    stage1 = Stage1(survey, image, loader, target)
+    return make_plan(subject, loader, stage1.actions(), stage1.boot_actions())
+
+
+CONFIGS = {
+    "pc-default": Config(home_dir="/root/migration"),
+    "pc-flash": Config(home_dir="/root/migration", no_flash=False),
+    "pc-no-setup": Config(home_dir="/root/migration", no_setup=True),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_plan_is_the_golden_one(name: str) -> None:
+    """With BALENA_MIGRATE_WRITE_PLANS=1 the golden ones are written anew, to be read before they are committed."""
+    text = describe(plan_for(CONFIGS[name])) + "\n"
+    path = PLANS / f"{name}.txt"
+    if os.environ.get("BALENA_MIGRATE_WRITE_PLANS"):
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+def test_the_boot_change_is_the_last_thing() -> None:
+    data = to_data(plan_for(CONFIGS["pc-flash"]))
+    assert [row["path"] for row in data["boot_actions"]] == ["/boot/grub/custom.cfg", "/boot/grub/grubenv"]
+    assert data["actions"][-1]["path"] == "/boot/balena-migrate-initramfs"
+    assert data["no_flash"] is False
+
+
+def test_the_window_is_longer_on_a_card_than_on_an_ssd() -> None:
+    card, _ = expected_window("/dev/mmcblk0", 900 * MIB)
+    ssd, _ = expected_window("/dev/nvme0n1", 900 * MIB)
+    assert card == 90 + 45
+    assert ssd < card / 10
+
+
+def test_the_file_systems_come_parents_first() -> None:
+    facts = pc_facts(separate_boot=True)
+    found = file_systems(facts.disks, ["/boot/grub/grubenv", "/root/image"])
+    assert found == (
+        FileSystem(uuid="1111-root", fstype="ext4", mount_point="/"),
+        FileSystem(uuid="2222-boot", fstype="ext4", mount_point="/boot"),
+    )
+
+
+def test_a_file_system_without_a_uuid_is_refused() -> None:
+    facts = pc_facts()
+    devices = tuple(replace(device, uuid="") for device in facts.disks.devices)
+    with pytest.raises(DiskError, match="no UUID"):
+        file_systems(replace(facts.disks, devices=devices), ["/x"])
