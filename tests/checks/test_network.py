@@ -63,6 +63,7 @@ def test_a_counterpart_is_found(network: NetworkFacts, selection: Selection) -> 
         (WIRED, Selection(profiles=(replace(FIXED, interface="net1"),))),
         (WIRED, Selection(profiles=(replace(FIXED, ipv4=replace(STATIC, gateway="192.0.2.9")),))),
         (facts(InterfaceKind.ETHERNET), Selection(profiles=(replace(FIXED, ipv4=OTHER_IP),))),
+        (facts(InterfaceKind.ETHERNET), Selection(profiles=(replace(FIXED, ipv4=Ip(method=Method.LINK_LOCAL)),))),
         (facts(InterfaceKind.MODEM), Selection(profiles=(HOME,))),
         (facts(InterfaceKind.BRIDGE), Selection(profiles=(FIXED,))),
         (facts(InterfaceKind.BOND), Selection(profiles=(FIXED,))),

@@ -10,6 +10,9 @@ from balena_migrate.facts.network import Interface, InterfaceKind, NetworkFacts
 from balena_migrate.network.boot import CONNECTIONS, IMAGE_WIFI, Selection, named_profiles
 from balena_migrate.network.model import Ip, Kind, Method, NetworkSettings, Profile, Wifi
 
+_AUTOMATIC = {4: (Method.AUTO, Method.DHCP), 6: (Method.AUTO, Method.DHCP, Method.IGNORE)}
+"""How an interface gets a lease. Where NetworkManager ignores IPv6, the kernel follows router advertisements."""
+
 
 def check_network(
     config: Config,
@@ -143,7 +146,7 @@ def _wired_obstacle(interface: Interface, network: NetworkFacts, selection: Sele
     if known and not any(p.autoconnect for p in known):
         return "its settings say not to connect by itself"
     settings = [p.ipv4 if version == 4 else p.ipv6 for p in known]
-    if any(ip is None or ip.method not in (Method.MANUAL, Method.DISABLED) for ip in settings):
+    if any(ip is None or ip.method in _AUTOMATIC[version] for ip in settings):
         return ""
     return _fixed_obstacle(interface, network, [ip for ip in settings if ip], gateways, version)
 
@@ -159,7 +162,7 @@ def _fixed_obstacle(
     if missing:
         return f"its fixed address {missing[0]} is in no settings that are carried over"
     if settings and not any(a.address in carried for a in mine):
-        return "it has a lease now, but its settings say a fixed address"
+        return "its settings do not give it the address that it has now"
     if settings and gateways[0] and not ways_out & set(gateways):
         return f"its gateway {gateways[0]} is in no settings that are carried over"
     return ""

@@ -14,6 +14,7 @@ from balena_migrate.network.addresses import gateway_route, make_ip, parse_addre
 from balena_migrate.network.certificates import read_certificate
 from balena_migrate.network.collect import Collector, read_config
 from balena_migrate.network.inifile import Section, parse_ini
+from balena_migrate.network.keyfile import unescape
 from balena_migrate.network.model import (
     Certificate,
     Eap,
@@ -55,8 +56,13 @@ def read(system: System) -> Reading:
             with found.guard(path, section.value("Name")):
                 profile = _stored(path, section) if path.name == "settings" else _provisioned(system, section)
                 if profile is not None:
-                    found.add(replace(profile, source=str(path)))
+                    found.add(replace(profile, source=str(path)), _lost(section))
     return found.reading()
+
+
+def _lost(section: Section) -> list[str]:
+    proxied = section.value("Proxy.Method") in ("manual", "auto")
+    return ["the proxy for this network alone is not carried over"] if proxied else []
 
 
 def _stored(path: PurePosixPath, section: Section) -> Profile | None:
@@ -68,8 +74,6 @@ def _stored(path: PurePosixPath, section: Section) -> Profile | None:
         return None
     if section.value("Config.file"):
         return None  # comes from a provisioning file
-    if section.value("Proxy.Method") in ("manual", "auto"):
-        raise NetworkConfigError("uses a proxy of its own, which cannot be carried over")
     profile = Profile(
         kind=Kind.ETHERNET,
         source="",
@@ -121,7 +125,7 @@ def _wifi(section: Section, ssid_hex: str, security: str) -> Wifi:
     if security not in _SECURITY:
         raise NetworkConfigError(f"security {security} is not known")
     kind = _SECURITY[security]
-    secret = _unescaped(section.value("Passphrase"))
+    secret = unescape(section.value("Passphrase"))
     return Wifi(
         ssid=ssid,
         security=kind,
@@ -129,10 +133,6 @@ def _wifi(section: Section, ssid_hex: str, security: str) -> Wifi:
         secret=secret if kind in (Security.PSK, Security.SAE) else "",
         wep=Wep(keys=(secret, "", "", "")) if kind is Security.WEP else None,
     )
-
-
-def _unescaped(text: str) -> str:
-    return re.sub(r"\\(.)", lambda m: {"s": " ", "t": "\t", "n": "\n"}.get(m[1], m[1]), text)
 
 
 def _provisioned(system: System, section: Section) -> Profile | None:
@@ -186,7 +186,7 @@ def _eap(system: System, section: Section) -> Eap:
         methods=(section.value("EAP").lower(),),
         identity=section.value("Identity"),
         anonymous_identity=section.value("AnonymousIdentity"),
-        password=_unescaped(section.value("Passphrase")),
+        password=unescape(section.value("Passphrase")),
         ca_cert=certificate("CACertFile"),
         client_cert=certificate("ClientCertFile"),
         private_key=certificate("PrivateKeyFile"),

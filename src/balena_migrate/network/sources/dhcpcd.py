@@ -38,7 +38,7 @@ _CARRIED = frozenset(
         "classless_static_routes",
     }
 )
-_OPTIONS = ("noipv6", "ipv4only", "nogateway", "metric", "inform", "fallback", "nodhcp", "noipv4")
+_OPTIONS = ("noipv6", "ipv4only", "nogateway", "metric", "inform")
 
 
 @dataclass(kw_only=True)
@@ -78,25 +78,21 @@ def parse_dhcpcd(text: str) -> tuple[Block, ...]:
         elif key == "static":
             name, _, setting = value.partition("=")
             blocks[-1].static[name.strip()] = setting.strip().strip('"')
-        elif key in _OPTIONS:
+        else:
             blocks[-1].options[key] = value
     return tuple(blocks)
 
 
 def _lost(block: Block) -> list[str]:
     lost = [f"static {key} is not carried over" for key in block.static if key not in _CARRIED]
-    if "fallback" in block.options:
-        lost.append("fallback, used where DHCP does not answer, is not carried over")
-    return lost
+    return lost + [f"{key} is not carried over" for key in block.options if key not in _OPTIONS]
 
 
 def _profiles(block: Block) -> list[Profile]:
     """The link of a block, none where it changes nothing. Raises NetworkConfigError."""
-    if block.kind == "profile" or not (block.static or block.options):
-        return []  # a profile is for `fallback` only
+    if block.kind == "profile" or not (block.static or (block.kind and block.options)):
+        return []  # a profile is for `fallback` only; options for all interfaces steer dhcpcd
     if block.kind != "interface":
-        if not block.static:
-            return []
         raise NetworkConfigError("static settings that are not for one interface cannot be carried over")
     mtu = block.static.get("interface_mtu", "")
     return [

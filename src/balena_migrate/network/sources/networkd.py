@@ -30,6 +30,15 @@ _DHCP = {
     "ipv6": (False, True),
     "v6": (False, True),
 }
+_KEYS = {
+    "Match": "Name MACAddress Type",
+    "Link": "MTUBytes MACAddress Unmanaged RequiredForOnline RequiredFamilyForOnline ActivationPolicy",
+    "Network": """
+        Description DHCP Address Gateway DNS Domains VLAN IPv6AcceptRA LinkLocalAddressing LLMNR MulticastDNS LLDP
+        EmitLLDP DNSSEC DNSOverTLS DNSDefaultRoute ConfigureWithoutCarrier IgnoreCarrierLoss KeepConfiguration NTP
+    """,
+}
+"""The keys that are carried, or that the new system has no use for."""
 _SECTIONS = frozenset(
     {
         "Match",
@@ -112,12 +121,17 @@ def _profiles(source: str, sections: Sections) -> Iterator[tuple[Profile, list[s
     lost = [
         f"[{name}] is not carried over" for name in dict.fromkeys(s.name for s in sections) if name not in _SECTIONS
     ]
+    for name, known in _KEYS.items():
+        lost += [
+            f"{name}.{key} is not carried over"
+            for key in find_section(sections, name).names()
+            if key not in known.split()
+        ]
     match = find_section(sections, "Match")
-    lost += [f"Match.{key} is not carried over" for key in match.names() if key not in ("Name", "MACAddress", "Type")]
     macs = [mac.lower().replace("-", ":") for value in match.values("MACAddress") for mac in value.split()]
     names = [name for value in match.values("Name") for name in value.split()]
     if not names and not macs:
-        names = ["wl*"] if match.value("Type") == "wlan" else ["en*"] if match.value("Type") == "ether" else []
+        names = ["wl*"] if match.value("Type") == "wlan" else ["e*"] if match.value("Type") == "ether" else []
     if "lo" in names:
         raise NetworkConfigError("addresses of the loopback interface cannot be carried over")
     if not names and not macs:
