@@ -57,7 +57,8 @@ def test_raspberry_pi_os_until_11(device: Device, oracle: Oracle) -> None:
 
 def test_raspberry_pi_os_12(device: Device, oracle: Oracle) -> None:
     text = "[connection]\nid=preconfigured\nuuid=7d4ae3ec-7a9b-4bd0-b4d0-2d4b7b3d0a11\ntype=wifi\n"
-    text += "[wifi]\nmode=infrastructure\nssid=Home\nhidden=false\n[ipv4]\nmethod=auto\n[ipv6]\naddr-gen-mode=default\nmethod=auto\n[proxy]\n"
+    text += "[wifi]\nmode=infrastructure\nssid=Home\nhidden=false\n"
+    text += "[ipv4]\nmethod=auto\n[ipv6]\naddr-gen-mode=default\nmethod=auto\n[proxy]\n"
     text += f"[wifi-security]\nkey-mgmt=wpa-psk\npsk={'ab' * 32}\n"
     device.put("/etc/NetworkManager/system-connections/preconfigured.nmconnection", text)
     device.put("/etc/network/interfaces", "source /etc/network/interfaces.d/*\n")
