@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from balena_migrate.lab.cache import cache_folder
 from balena_migrate.lab.lookalike import build_image, expected_boot_files, parse_report, write_image
 from balena_migrate.lab.lookalike.grubboot import make_boot_code
 from balena_migrate.lab.lookalike.sources import fetch_sources
@@ -16,7 +17,6 @@ from balena_migrate.system import System
 
 pytestmark = pytest.mark.vm
 
-CACHE = Path.home() / ".cache" / "balena-migrate"
 DISK_BYTES = 4 << 30
 GRUB_CFG = b"timeout=0\nmenuentry boot {\n    linux /vmlinuz root=LABEL=resin-rootA rootwait\n}\n"
 
@@ -41,9 +41,9 @@ def _boot_pc(disk: Path, timeout_s: float) -> str:
 
 
 def test_current_image_boots_by_itself_and_reports(tmp_path: Path) -> None:
-    disk = _disk(build_image("intel-nuc", CACHE), tmp_path)
-    report = parse_report(_boot_pc(disk, 180))
-    assert {file.path: file.sha256 for file in report.boot_files} == expected_boot_files("intel-nuc", CACHE)
+    disk = _disk(build_image("intel-nuc", cache_folder()), tmp_path)
+    report = parse_report(_boot_pc(disk, 600))
+    assert {file.path: file.sha256 for file in report.boot_files} == expected_boot_files("intel-nuc", cache_folder())
     assert [part.label for part in report.partitions if part.check_status == 0] == [
         *("resin-boot", "resin-rootA", "resin-rootB", "resin-state", "resin-data")
     ]
@@ -55,9 +55,9 @@ def test_current_image_boots_by_itself_and_reports(tmp_path: Path) -> None:
 
 
 def test_old_image_boots_only_once_it_is_given_a_boot_loader(tmp_path: Path) -> None:
-    disk = _disk(build_image("intel-nuc-2.15", CACHE), tmp_path)
+    disk = _disk(build_image("intel-nuc-2.15", cache_folder()), tmp_path)
     assert "look-alike: started" not in _boot_pc(disk, 15)
-    modules = fetch_sources(Board.PC, CACHE).grub_modules
+    modules = fetch_sources(Board.PC, cache_folder()).grub_modules
     code = make_boot_code(modules)
     with disk.open("r+b") as file:
         file.write(code.boot[:446])
@@ -67,5 +67,5 @@ def test_old_image_boots_only_once_it_is_given_a_boot_loader(tmp_path: Path) -> 
     shutil.copytree(modules, grub / "i386-pc")
     (grub / "grub.cfg").write_bytes(GRUB_CFG)
     System().run(["mcopy", "-s", "-i", f"{disk}@@{4 << 20}", grub, "::/"])
-    report = parse_report(_boot_pc(disk, 180))
+    report = parse_report(_boot_pc(disk, 600))
     assert "root=LABEL=resin-rootA" in report.command_line

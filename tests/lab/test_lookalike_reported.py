@@ -19,7 +19,6 @@ def _b64(text: str) -> str:
 
 
 def _data(**more: Any) -> dict[str, Any]:
-    file = {"path": _b64("system-connections/büro"), "sha256": "0" * 64, "size": 7, "mode": "755", "uid": 0, "gid": 0}
     part = {"label": "resin-boot", "number": 1, "start_sector": 8192, "sectors": 81920, "check_status": 0}
     return {
         "kernel": _b64("6.1.0\n"),
@@ -31,8 +30,12 @@ def _data(**more: Any) -> dict[str, Any]:
         "table": {"partitiontable": {"label": "dos"}},
         "partitions": [part],
         "config_json": _b64("{}"),
-        "boot_files": [None, file],
-        "data_files": [None],
+        "boot_files": {
+            "names": _b64("./os-release\0./system-connections/büro\nzwei\0"),
+            "sums": f"{'1' * 64};{'2' * 64};",
+            "stats": "160 755 0 0;7 600 0 0;",
+        },
+        "data_files": {"names": "", "sums": "", "stats": ""},
         **more,
     }
 
@@ -55,9 +58,10 @@ def test_a_report_among_other_lines_is_read() -> None:
     assert report.command_line == "console=ttyS0"
     assert report.disk_bytes == 4 << 30
     assert report.data_bytes_before == 196 << 20
-    file = report.find_boot_file("system-connections/büro")
+    file = report.find_boot_file("system-connections/büro\nzwei")
     assert file is not None
-    assert (file.size_bytes, file.mode) == (7, 0o755)
+    assert file.sha256 == "2" * 64
+    assert (file.size_bytes, file.mode) == (7, 0o600)
     part = report.find_partition("resin-boot")
     assert part is not None
     assert (part.start_bytes, part.size_bytes) == (4 << 20, 40 << 20)

@@ -22,6 +22,35 @@ class Step:
     step: str
     start_s: float
     seconds: float
+    after_line: bool = False
+    """Whether the old system was gone by then."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiskPart:
+    """A partition; `used_bytes` is what its file system holds, where that is known."""
+
+    start_bytes: int
+    size_bytes: int
+    label: str = ""
+    fstype: str = ""
+    used_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiskState:
+    """What is on the disk at a moment; an extended partition is not among the parts."""
+
+    size_bytes: int
+    parts: tuple[DiskPart, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """Something that is true of the emulated machine, in words."""
+
+    name: str
+    value: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +70,12 @@ class Rehearsal:
     stage2_s: float | None = None
     initramfs_bytes: int | None = None
     peak_memory_bytes: int | None = None
+    disk_before: DiskState | None = None
+    disk_after: DiskState | None = None
+    changes: tuple[str, ...] = ()
+    """What stage 1 changed on the old system, in its order."""
+    machine: tuple[Fact, ...] = ()
+    accelerator: str = ""
 
 
 def same(name: str, expected: object, found: object) -> Check:

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from balena_migrate.lab.cache import cached
 from balena_migrate.lab.lookalike.bootpart import fingerprint, identity_files, pi_files
 from balena_migrate.lab.lookalike.bundle import bundle_kernel
 from balena_migrate.lab.lookalike.grubboot import BOOT_CODE_BYTES, GrubCode, grub_files, make_boot_code
@@ -24,6 +25,7 @@ from balena_migrate.system import System
 
 Progress = Callable[[str], None]
 
+LIST_NAME = "boot-files.json"
 FAKE_TIME_S = 1767225600
 """2026-01-01 00:00 UTC: all that carries a time in an image carries this one."""
 _CONTAINER = hashlib.sha256(b"balenaOS look-alike").hexdigest()
@@ -36,29 +38,24 @@ def build_image(image: ImageSpec | str, cache_dir: Path, progress: Progress | No
     name, CommandError where a program fails or is missing.
     """
     spec = find_spec(image) if isinstance(image, str) else image
-    tell = progress or (lambda _: None)
-    target = _image_path(spec, cache_dir)
-    if not target.exists():
-        tell(f"fetch a kernel and programs for {spec.board}")
-        sources = fetch_sources(spec.board, cache_dir)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as name:
-            tell(f"build {spec.file_name}")
-            files, raw = _build_raw(spec, sources, Path(name))
-            _compress(raw, Path(name, "image.gz"))
-            _write_list(files, _list_path(target))
-            Path(name, "image.gz").rename(target)
-    return target
+    recipe = (spec, _own_digest())
+    folder = cached(
+        cache_dir,
+        f"lookalike-{spec.name}",
+        recipe,
+        lambda folder: _build(spec, cache_dir, folder, progress or (lambda _: None)),
+    )
+    return folder / spec.file_name
 
 
 def expected_boot_files(image: ImageSpec | str, cache_dir: Path) -> dict[str, str]:
     """Path to SHA-256 of every file that the image carries in resin-boot."""
-    listed = json.loads(_list_path(build_image(image, cache_dir)).read_text())
+    listed = json.loads(build_image(image, cache_dir).with_name(LIST_NAME).read_text())
     return {str(path): str(digest) for path, digest in listed.items()}
 
 
 def write_image(image: Path, disk: Path) -> None:
-    """The image stands at the start of the disk file, which stays sparse where it was; its rest is unchanged."""
+    """The image stands at the start of the disk file, which was empty (all zeros) and stays sparse."""
     with gzip.open(image) as source, disk.open("r+b") as target:
         while block := source.read(MIB):
             if block.count(0) == len(block):
@@ -67,16 +64,23 @@ def write_image(image: Path, disk: Path) -> None:
                 target.write(block)
 
 
-def _image_path(spec: ImageSpec, cache_dir: Path) -> Path:
-    digest = hashlib.sha256(repr(spec).encode())
+def _own_digest() -> str:
+    """Of all that this package holds: a change of the recipe makes a new image."""
+    digest = hashlib.sha256()
     for part in sorted(importlib.resources.files(__package__).iterdir(), key=lambda item: item.name):
         if part.is_file():
             digest.update(part.read_bytes())
-    return cache_dir / "images" / f"{spec.name}-{digest.hexdigest()[:12]}" / spec.file_name
+    return digest.hexdigest()
 
 
-def _list_path(image: Path) -> Path:
-    return image.with_name("boot-files.json")
+def _build(spec: ImageSpec, cache_dir: Path, folder: Path, tell: Progress) -> None:
+    tell(f"fetch a kernel and programs for {spec.board}")
+    sources = fetch_sources(spec.board, cache_dir)
+    tell(f"build {spec.file_name}")
+    with tempfile.TemporaryDirectory(dir=cache_dir) as work:
+        files, raw = _build_raw(spec, sources, Path(work))
+        _compress(raw, folder / spec.file_name)
+    _write_list(files, folder / LIST_NAME)
 
 
 def _write_list(files: dict[str, bytes], target: Path) -> None:

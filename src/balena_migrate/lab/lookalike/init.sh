@@ -78,19 +78,13 @@ describe_partitions() {
     done
 }
 
-# Called by find, with paths as arguments.
-describe_files() {
-    for path in "$@"; do
-        sum=$(sha256sum < "$path")
-        printf ',{"path":"%s","sha256":"%s",%s}\n' "$(printf %s "${path#./}" | text)" "${sum%% *}" \
-            "$(stat -c '"size":%s,"mode":"%a","uid":%u,"gid":%g' "$path")"
-    done
-}
-
+# Names, sums and the rest in the same order, each as one text: programs are slow to start on an emulated processor.
 list_files() {
     cd "$1" || fail "cannot list $1"
-    echo null
-    find . -type f -exec /init files {} +
+    printf '{"names":"%s","sums":"%s","stats":"%s"}' \
+        "$(find . -type f -print0 | text)" \
+        "$(find . -type f -exec sha256sum {} + | grep -E '^[0-9a-f]{64}  \./' | cut -c 1-64 | tr '\n' ';')" \
+        "$(find . -type f -exec stat -c '%s %a %u %g' {} + | tr '\n' ';')"
     cd /
 }
 
@@ -106,8 +100,8 @@ report() {
 "table":$(sfdisk --json "$disk"),
 "partitions":[$partitions],
 "config_json":"$(text < /boot/config.json)",
-"boot_files":[$(list_files /boot)],
-"data_files":[$(list_files /data)]}
+"boot_files":$(list_files /boot),
+"data_files":$(list_files /data)}
 END
 }
 
@@ -119,11 +113,6 @@ send() {
     echo "$mark end"
 }
 
-if [ "$1" = files ]; then
-    shift
-    describe_files "$@"
-    exit
-fi
 start
 data=$(find_label resin-data)
 disk=/dev/$(basename "$(readlink -f "/sys/class/block/${data#/dev/}/..")")

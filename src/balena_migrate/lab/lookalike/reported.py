@@ -122,20 +122,23 @@ def _partition(item: dict[str, Any]) -> ReportedPartition:
     )
 
 
-def _files(items: list[dict[str, Any] | None]) -> tuple[ReportedFile, ...]:
-    files = [
-        ReportedFile(
-            path=_text(item["path"]),
-            size_bytes=item["size"],
-            mode=int(item["mode"], 8),
-            uid=item["uid"],
-            gid=item["gid"],
-            sha256=item["sha256"],
-        )
-        for item in items
-        if item is not None
-    ]
-    return tuple(sorted(files, key=lambda file: file.path))
+def _files(data: dict[str, str]) -> tuple[ReportedFile, ...]:
+    """Three lists in the same order: names, sums, and size, mode, uid and gid; a NUL or ";" ends each."""
+    lists = (_text(data["names"]).split("\0"), data["sums"].split(";"), data["stats"].split(";"))
+    rows = zip(*(items[:-1] for items in lists), strict=True)
+    return tuple(sorted((_file(*row) for row in rows), key=lambda file: file.path))
+
+
+def _file(name: str, digest: str, stats: str) -> ReportedFile:
+    size, mode, uid, gid = stats.split()
+    return ReportedFile(
+        path=name.removeprefix("./"),
+        size_bytes=int(size),
+        mode=int(mode, 8),
+        uid=int(uid),
+        gid=int(gid),
+        sha256=digest,
+    )
 
 
 def _text(encoded: str) -> str:

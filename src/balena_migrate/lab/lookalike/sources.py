@@ -5,7 +5,6 @@ Nothing of it is run here: the packages are only unpacked, so that those of a fo
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import stat
@@ -19,6 +18,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import InterpSegment
 
 from balena_migrate.errors import LabError
+from balena_migrate.lab.cache import cached
 from balena_migrate.lab.lookalike.specs import Board
 from balena_migrate.system import System
 
@@ -90,16 +90,14 @@ class Sources:
 def fetch_sources(board: Board, cache_dir: Path) -> Sources:
     """The sources for a kind of board; they are fetched once and kept in the cache."""
     platform = PLATFORMS[board]
-    recipe = repr((SUITE, platform, PROGRAMS))
-    folder = cache_dir / "sources" / f"{board}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as name:
-            work = Path(name)
-            _unpack_packages(platform, work)
-            _collect(platform, work / "all", work / "wanted")
-            (work / "wanted").rename(folder)
-    return Sources(folder=folder)
+    recipe = (SUITE, platform, PROGRAMS)
+    return Sources(folder=cached(cache_dir, f"lookalike-{board}", recipe, lambda folder: _make(platform, folder)))
+
+
+def _make(platform: Platform, folder: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+        _unpack_packages(platform, Path(work))
+        _collect(platform, Path(work, "all"), folder)
 
 
 def _unpack_packages(platform: Platform, work: Path) -> None:
@@ -127,7 +125,7 @@ def _unpack_packages(platform: Platform, work: Path) -> None:
 
 def _collect(platform: Platform, everything: Path, wanted: Path) -> None:
     """What look-alikes need is in `wanted`."""
-    (wanted / "root").mkdir(parents=True)
+    (wanted / "root").mkdir()
     (kernel,) = everything.glob("boot/vmlinuz-*")
     shutil.copy(kernel, wanted / "vmlinuz")
     for name in PROGRAMS:
