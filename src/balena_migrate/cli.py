@@ -146,9 +146,10 @@ def run_stage1(config_file: str | None, flags: dict[str, str | None]) -> None:
     if not made.boot_actions:
         say("NO_SETUP is set: the next boot is the old system's")
     elif config.do_reboot:
-        reboot(system)
+        reboot(system, made.reboot_argument)
     else:
-        say("reboot to start stage 2; balena-migrate undo takes everything back")
+        command = f'reboot "{made.reboot_argument}"' if made.reboot_argument else "reboot"
+        say(f"{command} starts stage 2; balena-migrate undo takes everything back")
 
 
 def log_to_file(system: System) -> None:
@@ -178,11 +179,14 @@ def prepare(survey: Survey) -> Plan:
     return make_plan(subject, loader, stage1.actions(), stage1.boot_actions())
 
 
-def reboot(system: System) -> None:
-    """Warns, waits five seconds, and reboots in the orderly way."""
+def reboot(system: System, argument: str) -> None:
+    """Warns, waits five seconds, and reboots in the orderly way; the argument is for the firmware."""
     say(f"rebooting into stage 2 in {REBOOT_DELAY_S} s; Ctrl-C keeps the device running")
     time.sleep(REBOOT_DELAY_S)
-    system.run(["systemctl", "reboot"] if system.find_program("systemctl") else ["reboot"])
+    if argument:
+        system.run(["reboot", argument])
+    else:
+        system.run(["systemctl", "reboot"] if system.find_program("systemctl") else ["reboot"])
 
 
 @cli.command()

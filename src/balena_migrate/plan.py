@@ -30,6 +30,7 @@ class Plan:
     boot_actions: tuple[Action, ...]
     target: str
     one_shot: bool
+    reboot_argument: str
     no_flash: bool
     window_s: float
     """How long the part after the line is expected to take."""
@@ -61,6 +62,7 @@ def make_plan(
         boot_actions=() if subject.config.no_setup else boot_actions,
         target=subject.target.path,
         one_shot=loader.one_shot(subject.facts),
+        reboot_argument=loader.reboot_argument(subject.facts),
         no_flash=subject.config.no_flash,
         window_s=seconds,
         window_text=text,
@@ -79,8 +81,14 @@ def describe(plan: Plan) -> str:
         lines.append(f"  {number:2}. {action.title} ({action.path})")
     if not plan.boot_actions:
         lines.append("      NO_SETUP is set: what boots next is not changed")
-    back = "boots the old system" if plan.one_shot else "starts stage 2 once more, which then puts the old system back"
+    back = (
+        "boots the old system"
+        if plan.one_shot
+        else "starts stage 2 once more; only stage 2 puts the boot configuration back"
+    )
     lines += ["", f"A power cut between here and stage 2's first step {back}.", ""]
+    if plan.reboot_argument:
+        lines += [f'Only `reboot "{plan.reboot_argument}"` starts stage 2; any other reboot starts the old system.', ""]
     lines += ["Stage 2, after the reboot, from memory; any error here leads back to the old system:"]
     lines += ["      restore the boot configuration, take all files into memory, check them, find the disk"]
     if plan.no_flash:
@@ -103,6 +111,7 @@ def to_data(plan: Plan) -> dict[str, Any]:
         "boot_actions": rows(plan.boot_actions),
         "target": plan.target,
         "one_shot": plan.one_shot,
+        "reboot_argument": plan.reboot_argument,
         "no_flash": plan.no_flash,
         "after_the_line": list(plan.after),
         "window_s": plan.window_s,

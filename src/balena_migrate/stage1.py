@@ -16,6 +16,7 @@ from balena_migrate.bootloaders import BootLoader, ImageBoot
 from balena_migrate.checks import Severity, memory
 from balena_migrate.checks.backup import check_result
 from balena_migrate.checks.memory import RESERVE_BYTES
+from balena_migrate.checks.storage import has_small_boot_partition
 from balena_migrate.checks.subject import Subject
 from balena_migrate.errors import BackupError, DiskError
 from balena_migrate.facts import BlockDevice, DiskFacts, Mount
@@ -42,6 +43,9 @@ from balena_migrate.stage2.disks import read_serial
 from balena_migrate.survey import Survey, find_room
 from balena_migrate.system import System
 from balena_migrate.ui import progress, say
+
+LOG_DRIVE_MODULES = ("usb_storage", "uas", "sd_mod")
+"""A USB stick needs them; mkinitramfs is told of all that is on the way to the root file system, and no more."""
 
 HASH_BLOCK_BYTES = 1 << 20
 
@@ -160,9 +164,11 @@ class Stage1:
     def _make_initramfs(self, system: System, path: str) -> None:
         facts = self._subject.facts
         kinds = {mount.fstype for mount in facts.disks.mounts if mount.source.startswith("/dev/")}
-        modules = {*kinds, self._subject.config.log_fs_type} if self._subject.config.log_drive else kinds
+        log_drive = {self._subject.config.log_fs_type, *LOG_DRIVE_MODULES} if self._subject.config.log_drive else set()
+        settings = initramfs.ONLY_NEEDED if has_small_boot_partition(self._subject) else ""
         assert self._survey.kit is not None
-        initramfs.write_config(system, self._survey.kit.base, system.read_bytes(STAGE2_CONFIG), modules)
+        handover = system.read_bytes(STAGE2_CONFIG)
+        initramfs.write_config(system, self._survey.kit.base, handover, kinds | log_drive, settings)
         size = initramfs.build(system, facts.boot.kernel_release, path)
         say(f"the initramfs has {size} bytes")
 

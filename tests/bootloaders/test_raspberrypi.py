@@ -53,6 +53,7 @@ def facts(
     mounts: dict[str, str] | None = None,
     options: tuple[str, ...] = ("rw",),
     revision: str = "a02082",
+    tryboot: bool = False,
 ) -> Facts:
     """A Raspberry Pi 3; `mounts` is mount point -> partition, all but the root are FAT."""
     places = {"/": "mmcblk0p2", "/boot": "mmcblk0p1"} if mounts is None else mounts
@@ -71,7 +72,13 @@ def facts(
                 for point, name in places.items()
             ),
         ),
-        boot=BootFacts(firmware=Firmware.RASPBERRY_PI, kernel_release="6.1", kernel_command_line="root=x", files=files),
+        boot=BootFacts(
+            firmware=Firmware.RASPBERRY_PI,
+            kernel_release="6.1",
+            kernel_command_line="root=x",
+            files=files,
+            tryboot=tryboot,
+        ),
         memory=MemoryFacts(total_bytes=1 << 30, available_bytes=1 << 29),
         programs={},
         uid=0,
@@ -186,6 +193,36 @@ def test_stage_2_gets_a_command_line_of_its_own(debug: bool, end: str) -> None:
     written = {action.path: action.content for action in actions}  # type: ignore[attr-defined]
     assert written[f"/boot/{OUR_CMDLINE}"].decode() == CMDLINE.rstrip("\n") + " " + end
     assert written["/boot/config.txt"].endswith(f"cmdline={OUR_CMDLINE}\n".encode())
+
+
+def test_firmware_with_a_one_shot_start_gets_a_file_of_its_own() -> None:
+    """config.txt stays as it is, and only the reboot with the argument starts stage 2."""
+    found = facts({"/boot/config.txt": "kernel=a\n", "/boot/cmdline.txt": CMDLINE}, tryboot=True)
+    actions = BOOT_LOADER.boot_actions(CONFIG, found)
+    assert [action.path for action in actions] == [f"/boot/{OUR_CMDLINE}", "/boot/tryboot.txt"]
+    assert BOOT_LOADER.one_shot(found)
+    assert BOOT_LOADER.reboot_argument(found) == "0 tryboot"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"/boot/config.txt": "", "/boot/autoboot.txt": "[all]\ntryboot_a_b=1\nboot_partition=1\n"},
+        {"/boot/config.txt": "include more-config.txt\n", "/boot/more-config.txt": "auto_initramfs=1\n"},
+    ],
+)
+def test_where_the_one_shot_start_would_not_do_config_txt_is_changed(files: dict[str, str]) -> None:
+    """autoboot.txt gives tryboot another meaning, and an included file is changed for every start."""
+    found = facts({**files, "/boot/cmdline.txt": CMDLINE}, tryboot=True)
+    assert BOOT_LOADER.boot_actions(CONFIG, found)[-1].path == "/boot/config.txt"
+    assert not BOOT_LOADER.one_shot(found)
+    assert BOOT_LOADER.reboot_argument(found) == ""
+
+
+def test_without_a_one_shot_start_any_reboot_starts_stage_2() -> None:
+    found = facts({"/boot/config.txt": ""})
+    assert not BOOT_LOADER.one_shot(found)
+    assert BOOT_LOADER.reboot_argument(found) == ""
 
 
 def test_a_second_fat_file_system_is_not_taken_for_the_boot_partition() -> None:

@@ -133,6 +133,15 @@ def test_a_full_boot_folder_is_refused_with_the_arithmetic() -> None:
     assert "30 (as the running kernel's) + 10 (kit) = 40 MiB, /boot has 20 MiB free" in found.cause
 
 
+def test_an_initramfs_for_a_fat_partition_is_counted_with_this_machines_modules_only() -> None:
+    """As on a Raspberry Pi, whatever the running kernel's own initramfs holds."""
+    facts = pc_facts(separate_boot=True)
+    mounts = tuple(replace(m, fstype="vfat") if m.mount_point == "/boot" else m for m in facts.disks.mounts)
+    about = subject(replace(facts, disks=replace(facts.disks, mounts=mounts)))
+    found = next(f for f in findings(about) if f.code == "boot-room")
+    assert "24 (with this machine's modules only) + 10 (kit) = 34 MiB" in found.cause
+
+
 def test_a_log_drive_has_to_be_there_and_on_another_disk() -> None:
     assert blockers(subject(config=Config(log_drive="/dev/sda1"))) == ["log-drive-on-target"]
     assert blockers(subject(config=Config(log_drive="/dev/sdz1"))) == ["log-drive-missing"]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from balena_migrate.facts import BlockDevice, DiskFacts, Mount
+from balena_migrate.facts.boot import knows_tryboot
 from balena_migrate.facts.disks import parse_lsblk, parse_mountinfo
 from balena_migrate.facts.hardware import parse_cpuinfo_revision, parse_device_tree_strings
 from balena_migrate.facts.memory import parse_meminfo
 from balena_migrate.facts.os import parse_os_release
+from balena_migrate.system import System
 from tests.corpus import corpus
 
 
@@ -108,3 +111,23 @@ def test_every_mountinfo_of_the_collection_is_read() -> None:
         if " - " in text:
             read += len(parse_mountinfo(text)) > 0
     assert read > 3
+
+
+@pytest.mark.parametrize(
+    ("release", "known"),
+    [
+        ("6.6.31+rpt-rpi-v8", True),
+        ("6.1.0-rpi7-rpi-v8", True),
+        ("5.15.84-v8+", True),
+        ("5.15.0-1012-raspi", True),
+        ("6.1.0-50-arm64", False),
+        ("5.10.0-v8-custom", False),
+    ],
+)
+def test_tryboot_needs_firmware_and_a_kernel_that_know_it(tmp_path: Path, release: str, known: bool) -> None:
+    system = System(tmp_path)
+    assert not knows_tryboot(system, release)
+    flag = tmp_path / "proc/device-tree/chosen/bootloader/tryboot"
+    flag.parent.mkdir(parents=True)
+    flag.write_bytes(bytes(4))
+    assert knows_tryboot(system, release) is known

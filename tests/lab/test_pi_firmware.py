@@ -151,6 +151,16 @@ def test_tryboot_reads_its_own_file() -> None:
     assert find_start(Partition(files), PI4).kernel == "kernel8.img"
 
 
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.model)
+def test_the_edit_in_tryboot_txt_starts_ours_once_and_leaves_the_old_start(board: Board) -> None:
+    config = "auto_initramfs=1\n[cm4]\notg_mode=1\n"
+    partition = Partition({CONFIG: config, "cmdline.txt": "root=x"}, "ours", "initramfs", "initramfs7", "initramfs8")
+    old = find_start(partition, board)
+    partition.files["tryboot.txt"] = edit({CONFIG: config}, board, initramfs="ours")[CONFIG]
+    assert find_start(partition, board) == old
+    assert find_start(partition, board, tryboot=True).initramfs == ("ours",)
+
+
 @pytest.mark.parametrize(
     ("config", "names", "reason"),
     [

@@ -58,6 +58,9 @@ class BootLoader(Protocol):
     def one_shot(self, facts: Facts) -> bool:
         """Whether a power cut after the boot change leads back to the old system without stage 2's help."""
 
+    def reboot_argument(self, facts: Facts) -> str:
+        """What `reboot` has to be told so that stage 2 starts; "" where any reboot does it."""
+
     def boot_folder(self, facts: Facts) -> str:
         """The folder that it loads kernel and initramfs from; the initramfs is put there."""
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from balena_migrate.pi_board import Board, Chip, Model
 
 CONFIG = "config.txt"
+TRYBOOT = "tryboot.txt"
+"""Read in place of config.txt at the one start after `reboot "0 tryboot"`."""
 LINE_LIMIT = 98
 """Characters of a line that the firmware reads; older firmware reads 78, and our own lines stay below that."""
 

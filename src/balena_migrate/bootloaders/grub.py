@@ -130,6 +130,9 @@ class Grub:
     def one_shot(self, facts: Facts) -> bool:
         return True
 
+    def reboot_argument(self, facts: Facts) -> str:
+        return ""
+
     def boot_folder(self, facts: Facts) -> str:
         return "/boot"
 

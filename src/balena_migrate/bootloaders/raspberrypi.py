@@ -1,9 +1,11 @@
 """The Raspberry Pi's own firmware: reads config.txt from a FAT partition at every start.
 
 It is told to load our initramfs, with a command line of our own, by lines at the end of config.txt; see config_txt.py.
-The old command line stays untouched, so config.txt is the only file of the old system that is replaced. The firmware
-has no memory of its own that we could use here: what boots is changed until stage 2, as its first act, puts config.txt
-back. A power cut before that starts stage 2 once more.
+The old command line stays untouched, so config.txt is the only file of the old system that is replaced.
+
+Firmware that knows tryboot gets those lines in tryboot.txt, which it reads once, and config.txt is not touched: a power
+cut at any time boots the old system. Other firmware has no such memory: what boots stays changed until stage 2, as its
+first act, puts config.txt back; a power cut before that starts stage 2 once more.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from balena_migrate.actions import Action, WriteFile
 from balena_migrate.bootloaders import BootAssets, ImageBoot
 from balena_migrate.bootloaders.config_txt import (
     CONFIG,
+    TRYBOOT,
     Settings,
     UnclearError,
     add_arguments,
@@ -35,8 +38,13 @@ FAT = ("vfat", "msdos")
 CMDLINE = "cmdline.txt"
 OUR_CMDLINE = "balena-migrate-cmdline.txt"
 
-FILES = ("config.txt", "cmdline.txt", "autoboot.txt", "*config*.txt", "*cfg*.txt", "*cmd*.txt")
+AUTOBOOT = "autoboot.txt"
+
+FILES = (CONFIG, CMDLINE, AUTOBOOT, TRYBOOT, "*config*.txt", "*cfg*.txt", "*cmd*.txt")
 """config.txt and whatever its lines may name. Not all text files: userconf.txt holds a password."""
+
+TRYBOOT_ARGUMENT = "0 tryboot"
+"""What `reboot` hands to the firmware: partition 0 is the default one."""
 
 PANIC_REBOOT_S = 30
 """A kernel or an initramfs that cannot go on tries again after this time; nobody is there to press a button."""
@@ -84,7 +92,11 @@ class RaspberryPi:
         return facts.boot.firmware is Firmware.RASPBERRY_PI
 
     def one_shot(self, facts: Facts) -> bool:
-        return False
+        board, mount = find_board(facts.hardware), boot_mount(facts)
+        return board is not None and mount is not None and _can_try(facts, config_files(facts, mount), board)
+
+    def reboot_argument(self, facts: Facts) -> str:
+        return TRYBOOT_ARGUMENT if self.one_shot(facts) else ""
 
     def boot_folder(self, facts: Facts) -> str:
         mount = boot_mount(facts)
@@ -107,12 +119,15 @@ class RaspberryPi:
         assert board is not None and mount is not None
         files = config_files(facts, mount)
         changed = _changed_files(config, files, board)
+        if _can_try(facts, files, board):
+            changed[TRYBOOT] = changed.pop(CONFIG)
         titles = {
             CONFIG: "let the firmware load the initramfs of stage 2",
+            TRYBOOT: "let the firmware load the initramfs of stage 2 at the next start, once",
             OUR_CMDLINE: "write the kernel's command line for stage 2",
         }
         # config.txt comes last: until it is there, nothing has changed for the firmware.
-        names = sorted(changed, key=lambda name: name == CONFIG)
+        names = sorted(changed, key=lambda name: name in (CONFIG, TRYBOOT))
         return tuple(
             WriteFile(
                 title=titles.get(name, "take the old initramfs out of an included file"),
@@ -136,6 +151,13 @@ def _changed_files(config: Config, files: dict[str, str], board: Board) -> dict[
     command_line = add_arguments(files[source.lower()], arguments)
     changed = edit(files, board, initramfs=INITRAMFS_NAME, cmdline=OUR_CMDLINE)
     return {**changed, OUR_CMDLINE: command_line}
+
+
+def _can_try(facts: Facts, files: dict[str, str], board: Board) -> bool:
+    """Whether the firmware's own one-shot start does it: nothing but config.txt has to change for stage 2."""
+    return (
+        facts.boot.tryboot and AUTOBOOT not in files and set(edit(files, board, initramfs=INITRAMFS_NAME)) == {CONFIG}
+    )
 
 
 def _check_boot_partition(facts: Facts, mount: Mount) -> Iterator[Finding]:

@@ -19,6 +19,8 @@ ROOT_FILE_SYSTEMS = ("ext2", "ext3", "ext4", "xfs", "f2fs")
 
 INITRAMFS_GUESS_BYTES = 64 * MIB
 """Taken where the running kernel has no initramfs of its own to measure."""
+SMALL_INITRAMFS_BYTES = 24 * MIB
+"""One with the modules of this machine only, which is what a small boot partition gets."""
 KIT_PACKING = 2
 """The kit's base part is at least twice as large unpacked as in an initramfs (measured: 2.6 to 3.1)."""
 
@@ -75,10 +77,23 @@ def _check_size(subject: Subject) -> Iterator[Finding]:
         yield _blocker("disk-read-only", f"{subject.target.path} is read-only")
 
 
+def has_small_boot_partition(subject: Subject) -> bool:
+    """Whether the initramfs goes to a FAT partition, as a Raspberry Pi's firmware wants it; some have 43 MiB."""
+    loader = subject.boot_loader
+    mount = subject.facts.disks.find_mount(loader.boot_folder(subject.facts)) if loader else None
+    return mount is not None and mount.fstype in ("vfat", "msdos")
+
+
+def own_initramfs_bytes(subject: Subject) -> int:
+    """How large the migration initramfs gets without the kit: as the running kernel's own, or a careful guess."""
+    if has_small_boot_partition(subject):
+        return SMALL_INITRAMFS_BYTES
+    return subject.facts.boot.initramfs_bytes or INITRAMFS_GUESS_BYTES
+
+
 def initramfs_estimate_bytes(subject: Subject) -> int:
-    """How large the migration initramfs gets: the running kernel's own, and the kit's base part."""
-    own = subject.facts.boot.initramfs_bytes or INITRAMFS_GUESS_BYTES
-    return own + subject.kit_base_bytes // KIT_PACKING
+    """How large the migration initramfs gets: kernel modules and programs, and the kit's base part."""
+    return own_initramfs_bytes(subject) + subject.kit_base_bytes // KIT_PACKING
 
 
 def _check_boot_room(subject: Subject) -> Iterator[Finding]:
@@ -89,10 +104,11 @@ def _check_boot_room(subject: Subject) -> Iterator[Finding]:
     mount = subject.facts.disks.find_mount(folder)
     if mount is None:
         return
-    own = subject.facts.boot.initramfs_bytes or INITRAMFS_GUESS_BYTES
+    own = own_initramfs_bytes(subject)
+    what = "with this machine's modules only" if has_small_boot_partition(subject) else "as the running kernel's"
     kit, free = subject.kit_base_bytes // KIT_PACKING, mount.free_bytes
     text = (
-        f"the initramfs takes about {own // MIB} (as the running kernel's) + {kit // MIB} (kit) ="
+        f"the initramfs takes about {own // MIB} ({what}) + {kit // MIB} (kit) ="
         f" {(own + kit) // MIB} MiB, {folder} has {free // MIB} MiB free"
     )
     if own + kit > free:

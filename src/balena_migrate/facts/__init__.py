@@ -126,6 +126,8 @@ class BootFacts:
     kernel_release: str
     kernel_command_line: str
     secure_boot: bool | None = None
+    tryboot: bool = False
+    """Raspberry Pi: firmware and kernel know the one-shot start from tryboot.txt."""
     initramfs_bytes: int = 0
     """The size of the running kernel's own initramfs; 0 where it has none."""
     files: dict[str, str] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 
 from balena_migrate.errors import FileError
@@ -11,6 +12,12 @@ from balena_migrate.system import System
 
 SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 """UEFI specification, 3.3 "Globally Defined Variables"; efivarfs puts four bytes of attributes before the value."""
+
+TRYBOOT = "/proc/device-tree/chosen/bootloader/tryboot"
+"""A firmware that knows tryboot says there whether it is on (raspberrypi/documentation, config_txt/autoboot)."""
+
+TRYBOOT_KERNELS = re.compile(r"\+rpt|-rpi-|-v(6|7|7l|8|8-16k)\+$|-raspi$")
+"""The maker's kernels and Ubuntu's: others do not pass the argument of `reboot` on (raspberrypi/linux#3937)."""
 
 PC_MACHINES = ("x86_64", "i386", "i486", "i586", "i686")
 
@@ -40,9 +47,15 @@ def read_boot(system: System, hardware: HardwareFacts, disks: DiskFacts, pattern
         kernel_release=os.uname().release,
         kernel_command_line=(system.find_text("/proc/cmdline") or "").strip(),
         secure_boot=_read_secure_boot(system),
+        tryboot=knows_tryboot(system, os.uname().release),
         initramfs_bytes=_read_initramfs_bytes(system, os.uname().release),
         files=files,
     )
+
+
+def knows_tryboot(system: System, kernel_release: str) -> bool:
+    """Whether `reboot "0 tryboot"` makes the Raspberry Pi's firmware read tryboot.txt in place of config.txt, once."""
+    return system.exists(TRYBOOT) and TRYBOOT_KERNELS.search(kernel_release) is not None
 
 
 def _read_initramfs_bytes(system: System, release: str) -> int:

@@ -24,13 +24,18 @@ OUR_FOLDER = "balena-migrate"
 IN_INITRAMFS = ("balena-migrate/base/stage2", "etc/balena-migrate-stage2.conf", SCRIPT)
 """Without each of these the initramfs would just boot the old system."""
 
+ONLY_NEEDED = "MODULES=dep\n"
+"""For a small boot partition: the kernel modules of this machine alone (initramfs.conf(5))."""
+SETTINGS = "conf.d/zz-balena-migrate"
+
 MKINITRAMFS_TIMEOUT_S = 3600
 
 
-def write_config(system: System, kit_base: Path, handover: bytes, modules: Iterable[str]) -> None:
+def write_config(system: System, kit_base: Path, handover: bytes, modules: Iterable[str], settings: str = "") -> None:
     """INITRAMFS_CONFIG is a configuration folder for mkinitramfs, with stage 2 and its hand-over in it.
 
-    `modules` are kernel modules that are needed besides the device's own choice. Raises FileError.
+    `modules` are kernel modules that are needed besides the device's own choice; `settings` are lines of
+    initramfs.conf(5) that come after the device's own. Raises FileError.
     """
     folder = system.real(INITRAMFS_CONFIG)
     try:
@@ -40,6 +45,9 @@ def write_config(system: System, kit_base: Path, handover: bytes, modules: Itera
         shutil.copytree(kit_base, ours / "base", symlinks=True)
         (ours / "stage2.conf").write_bytes(handover)
         (ours / "modules").write_text(" ".join(sorted(set(modules))) + "\n")
+        if settings:
+            (folder / SETTINGS).parent.mkdir(exist_ok=True)
+            (folder / SETTINGS).write_text(settings)
         for name, source in ((HOOK, "hook.sh"), (SCRIPT, "stub.sh")):
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from balena_migrate.bootloaders.config_txt import (
     CONFIG,
+    TRYBOOT,
     Settings,
     UnclearError,
     evaluate,
@@ -26,8 +27,6 @@ from balena_migrate.bootloaders.config_txt import (
 )
 from balena_migrate.errors import LabError
 from balena_migrate.pi_board import Board, Chip, Model
-
-TRYBOOT = "tryboot.txt"
 
 DEVICE_TREES: Mapping[Model, tuple[str, str]] = {
     Model.A: ("bcm2708-rpi-b", "bcm2835-rpi-a"),
@@ -209,14 +208,15 @@ def _command_line(partition: BootPartition, prefix: str, settings: Settings) -> 
 
 
 class FatImage:
-    """The FAT file system at an offset of a disk image, read with mtools."""
+    """The FAT file system at an offset of a disk image, read with mtools; `names` are the paths of all its files."""
 
     def __init__(self, image: Path, offset_bytes: int) -> None:
         self._drive = f"{image}@@{offset_bytes}"
-        self._names = {name.lower() for name in self._list()}
+        self.names = tuple(self._list())
+        self._lower = {name.lower() for name in self.names}
 
     def exists(self, path: str) -> bool:
-        return path.lower().strip("/") in self._names
+        return path.lower().strip("/") in self._lower
 
     def read(self, path: str) -> bytes:
         """The content of a file. Raises LabError where there is none or the file system is damaged."""

@@ -1,0 +1,80 @@
+"""A virtual Raspberry Pi: at every start the firmware stand-in reads the card, and QEMU starts what it names."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from balena_migrate.errors import LabError
+from balena_migrate.lab.console import Console
+from balena_migrate.lab.pi_cards import BOOT, PiGuest
+from balena_migrate.lab.pi_firmware import FatImage, Start, find_start
+from balena_migrate.lab.qemu import Emulator, running
+
+OFF = r"reboot: (Restarting system|Power down|System halted)"
+"""QEMU's machines neither reset nor go off by themselves: the kernel's last words tell."""
+
+LINE = "console"
+
+
+class PiDevice:
+    """The device: its card, and one log of its serial line for each start."""
+
+    def __init__(self, guest: PiGuest, card: Path, logs: Path) -> None:
+        self.guest = guest
+        self.card = card
+        self.logs: list[Path] = []
+        self._folder = logs
+        self._on = time.monotonic()
+
+    def next_start(self) -> Start:
+        """What the firmware would boot now. Raises LabError where it would boot nothing."""
+        return find_start(self._boot_partition(), self.guest.board)
+
+    def now_s(self) -> float:
+        """Seconds since the device was first switched on."""
+        return time.monotonic() - self._on
+
+    @contextlib.contextmanager
+    def started(self) -> Iterator[Emulator]:
+        """The device, switched on while the context lasts."""
+        partition, start = self._boot_partition(), self.next_start()
+        log = self._folder / f"start-{len(self.logs) + 1}.log"
+        self.logs.append(log)
+        with tempfile.TemporaryDirectory(prefix="balena-migrate-pi-") as name:
+            arguments = self._arguments(partition, start, Path(name))
+            with running(self.guest.program, arguments, serial_logs={LINE: log}, clock=self.now_s) as device:
+                yield device
+
+    def run_to_end(self, timeout_s: float) -> str:
+        """Switches the device on and waits until its kernel is done; what it said. Raises LabError on time-out."""
+        with self.started() as device:
+            return wait_for_end(device.consoles[LINE], timeout_s)
+
+    def _boot_partition(self) -> FatImage:
+        return FatImage(self.card, BOOT.start_bytes)
+
+    def _arguments(self, partition: FatImage, start: Start, folder: Path) -> list[str]:
+        """The files that QEMU loads in the firmware's place; several initramfs files follow each other."""
+        partition.extract(start.kernel, folder / "kernel")
+        partition.extract(start.device_tree, folder / "device-tree")
+        (folder / "initramfs").write_bytes(b"".join(partition.read(name) for name in start.initramfs))
+        guest = self.guest
+        loaded = ["-kernel", f"{folder}/kernel", "-dtb", f"{folder}/device-tree", "-append", start.command_line]
+        return [
+            *("-machine", guest.machine, "-m", f"{guest.memory_mib}M", "-nodefaults", "-display", "none", "-no-reboot"),
+            *("-drive", f"file={self.card},format=raw,if=sd,cache=unsafe"),
+            *loaded,
+            *(("-initrd", f"{folder}/initramfs") if start.initramfs else ()),
+        ]
+
+
+def wait_for_end(console: Console, timeout_s: float) -> str:
+    """All that the console said until the kernel was done, or the device went off."""
+    until = time.monotonic() + timeout_s
+    if console.find(OFF, timeout_s) is None and time.monotonic() >= until:
+        raise LabError(f"the device is not done after {timeout_s:.0f} s", hint=console.text[-1500:])
+    return console.text
