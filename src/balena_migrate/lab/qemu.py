@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import subprocess
@@ -20,6 +21,8 @@ from balena_migrate.system import command_environment
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
 PROBE_TIMEOUT_S = 6.0
+EVENT_TIMEOUT_S = 2.0
+LAST_CHARACTERS = 1500
 
 TCG = "tcg,thread=multi"
 KVM = "kvm"
@@ -38,13 +41,25 @@ class Emulator:
         self.consoles = consoles
         self._qmp = qmp
 
-    def wait_off(self, timeout_s: float) -> None:
-        """The device switched itself off, or reset where it runs with -no-reboot. Raises LabError where it does not."""
+    def wait_off(self, timeout_s: float) -> str:
+        """The device is off; says who did it, in QMP's words: "guest-shutdown", or "guest-reset" with -no-reboot.
+
+        Raises LabError where it stays on.
+        """
         try:
             self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            tail = next(iter(self.consoles.values())).text[-1500:]
+            tail = next(iter(self.consoles.values())).text[-LAST_CHARACTERS:]
             raise LabError(f"the device did not go off within {timeout_s:.0f} s", hint=tail) from None
+        return self._shutdown_reason()
+
+    def _shutdown_reason(self) -> str:
+        with contextlib.suppress(QMPError, OSError, EOFError, asyncio.TimeoutError):
+            while events := self._qmp.get_events(wait=EVENT_TIMEOUT_S):
+                for event in events:
+                    if event["event"] == "SHUTDOWN":
+                        return str(event["data"]["reason"])
+        return ""
 
     def cut_power(self) -> None:
         """The device is off, at once, as if its plug were pulled: what it had not written yet is lost."""

@@ -1,0 +1,150 @@
+"""`balena-migrate rehearse`, and ./rehearse: a migration on a virtual device, from start to proof."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from balena_migrate.config import find_setting, parse_value
+from balena_migrate.errors import UsageError
+from balena_migrate.lab.cache import cache_folder
+from balena_migrate.lab.prepare import Options
+from balena_migrate.lab.rehearsal import rehearse
+from balena_migrate.lab.report import write_report
+from balena_migrate.lab.result import Rehearsal
+from balena_migrate.lab.scenarios import DEFAULT_SCENARIO, SCENARIOS, find_scenario
+from balena_migrate.values import to_json
+
+FOLDER = Path("rehearsal")
+EXIT_FAILED = 1
+
+existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+existing_folder = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("names", metavar="[SCENARIO]...", nargs=-1)
+@click.option("--list", "list_only", is_flag=True, help="Name all scenarios, and end.")
+@click.option("--all", "run_all", is_flag=True, help="Run every scenario.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the result there.")
+@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Any setting of the settings file.")
+@click.option("--overlay", type=existing_folder, help="Put these files over the device's, before it starts.")
+@click.option("--config-json", type=existing_file, help="The fleet's config.json, in place of an invented one.")
+@click.option("--image", type=existing_file, help="Your own image; then its serial port is all that can be judged.")
+@click.option("--keep", is_flag=True, help="Keep the device's disk in rehearsal/SCENARIO/disk.img.")
+@click.option("--memory", "memory_mib", type=click.IntRange(min=64), metavar="MIB", help="The device's memory.")
+@click.option("--disk", "disk_mib", type=click.IntRange(min=2048), metavar="MIB", help="The size of its disk.")
+def rehearse_command(
+    names: tuple[str, ...],
+    list_only: bool,
+    run_all: bool,
+    json_file: Path | None,
+    settings: tuple[str, ...],
+    overlay: Path | None,
+    config_json: Path | None,
+    image: Path | None,
+    keep: bool,
+    memory_mib: int | None,
+    disk_mib: int | None,
+) -> None:
+    """Rehearses a migration on a virtual device: without a name, of a PC with BIOS. Leaves rehearsal/SCENARIO/.
+
+    Ends with status 0 only where the scenario came to its end and everything was as expected.
+    """
+    if list_only:
+        list_scenarios()
+        return
+    signal.signal(signal.SIGTERM, end_on_signal)
+    options = Options(
+        settings=dict(map(parse_setting, settings)),
+        overlay=overlay,
+        config_json=config_json,
+        image=image,
+        memory_mib=memory_mib,
+        disk_mib=disk_mib,
+        keep=keep,
+    )
+    wanted = tuple(SCENARIOS) if run_all else names or (DEFAULT_SCENARIO,)
+    results = [run_one(name, options) for name in wanted]
+    if json_file:
+        write_json(results, json_file)
+    if not all(result.passed for result in results):
+        raise SystemExit(EXIT_FAILED)
+
+
+def list_scenarios() -> None:
+    """Prints every scenario with its description."""
+    width = max(map(len, SCENARIOS))
+    for scenario in SCENARIOS.values():
+        click.echo(f"{scenario.name:{width}}  {scenario.description}")
+
+
+def end_on_signal(number: int, frame: object) -> None:
+    """Ends us as an error would, so that every device, mount and file is put away on the way."""
+    raise SystemExit(128 + number)
+
+
+def parse_setting(text: str) -> tuple[str, str]:
+    """KEY=VALUE, with a key and a value that the settings file may have. Raises UsageError."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"--set {text}: has to be KEY=VALUE")
+    if any(mark in value for mark in '"\\\n'):
+        raise UsageError(f"--set {key}: the value may hold no quote, backslash or line break")
+    parse_value(find_setting(key), value, "--set")
+    return key, value
+
+
+def run_one(name: str, options: Options) -> Rehearsal:
+    """One scenario was run, its table printed and its report written."""
+    scenario = find_scenario(name)
+    folder = FOLDER / name
+    say(f"{scenario.name}: {scenario.description}")
+    result = rehearse(scenario, options, folder, cache_folder(), say)
+    show(result)
+    say(f"the report: {write_report(result, folder)}")
+    return result
+
+
+def say(line: str) -> None:
+    """Progress goes to standard error, a line a time."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def show(result: Rehearsal) -> None:
+    """The table of what was proven, and the figures."""
+    table = Table("", "check", "expected", "found", title=f"{result.scenario}: {result.description}")
+    for check in result.checks:
+        mark = Text("ok", "green") if check.passed else Text("FAILED", "bold red")
+        table.add_row(mark, *(Text(text) for text in (check.name, check.expected, check.found)))
+    console = Console()
+    console.print(table)
+    console.print(Text("passed", "green") if result.passed else Text("FAILED", "bold red"), figures(result))
+
+
+def figures(result: Rehearsal) -> str:
+    """What was measured, in words."""
+    parts = [
+        f"{title} {value:.1f} s"
+        for title, value in (("stage 1", result.stage1_s), ("stage 2", result.stage2_s), ("window", result.window_s))
+        if value is not None
+    ]
+    parts += [
+        f"{title} {value / (1 << 20):.1f} MiB"
+        for title, value in (("initramfs", result.initramfs_bytes), ("peak memory", result.peak_memory_bytes))
+        if value is not None
+    ]
+    return ", ".join(parts)
+
+
+def write_json(results: list[Rehearsal], file: Path) -> None:
+    """The result of one scenario as an object, of several as a list."""
+    data = to_json(results[0] if len(results) == 1 else results)
+    file.write_text(json.dumps(data, indent=2) + "\n")

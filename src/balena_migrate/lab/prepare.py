@@ -1,0 +1,106 @@
+"""Puts on a virtual device's disk what its owner would: the kit, the image, config.json, settings, and data."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from balena_migrate.kit.build import build_kit
+from balena_migrate.lab import owner
+from balena_migrate.lab.disks import Span, copy_disk, mounted
+from balena_migrate.lab.guests import build_guest
+from balena_migrate.lab.lookalike import build_image, expected_boot_files, find_spec
+from balena_migrate.lab.scenarios import Scenario
+from balena_migrate.system import System
+
+KIT_FOLDER = "opt/balena-migrate"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the user changed of a scenario."""
+
+    settings: Mapping[str, str] = field(default_factory=dict)
+    overlay: Path | None = None
+    config_json: Path | None = None
+    image: Path | None = None
+    memory_mib: int | None = None
+    disk_mib: int | None = None
+    keep: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A disk that is ready to be switched on, and what has to come of it."""
+
+    disk: Path
+    root: Span
+    kernel: Path
+    config_json: bytes = field(repr=False)
+    boot_files: Mapping[str, str] | None
+    """Path -> SHA-256 of the boot partition's files as they are in the image; None for a user's own image."""
+
+
+def prepare(scenario: Scenario, options: Options, folder: Path, cache: Path, say: Say) -> Prepared:
+    """The disk is in the folder. What takes long comes from the cache, or is put there."""
+    guest = build_guest(scenario.guest, cache, disk_mib=options.disk_mib or scenario.disk_mib, progress=say)
+    image = options.image or build_image(scenario.image, cache, say)
+    boot_files = None if options.image else expected_boot_files(scenario.image, cache)
+    device_type = find_spec(scenario.image).device_type
+    config = options.config_json.read_bytes() if options.config_json else owner.config_json(device_type)
+    settings = {**owner.default_settings(image.name), **scenario.settings, **options.settings}
+    disk = folder / "disk.img"
+    copy_disk(guest.disk, disk)
+    say("putting the kit, the image and the owner's files on the device")
+    with mounted(disk, guest.root) as root:
+        put_kit(scenario.guest.architecture, root, cache, say)
+        put_owner_files(root, owner.settings_text(settings), config)
+        put_image(image, root, scenario.image_part)
+        if options.overlay:
+            System().run(["cp", "-a", f"{options.overlay}/.", root])
+    return Prepared(disk=disk, root=guest.root, kernel=guest.kernel, config_json=config, boot_files=boot_files)
+
+
+def put_kit(architecture: str, root: Path, cache: Path, say: Say) -> None:
+    """The kit is on the device, owned by root as it would be when unpacked there."""
+    with tempfile.TemporaryDirectory(dir=cache) as folder:
+        kit = build_kit(architecture, Path(folder) / "kit", cache, say)
+        target = root / KIT_FOLDER
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(kit.path, target, symlinks=True)
+
+
+def put_owner_files(root: Path, settings: str, config_json: bytes) -> None:
+    """Settings, secrets and data are on the device, each as private as it has to be."""
+    private = {
+        **{name: text.encode() for name, text in owner.PRIVATE_FILES.items()},
+        owner.SETTINGS_FILE: settings.encode(),
+        f"{owner.HOME_DIR}/{owner.CONFIG_JSON_NAME}": config_json,
+    }
+    for name, content in {**owner.data_files(), **private}.items():
+        target = root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        target.chmod(0o600 if name in private else 0o644)
+
+
+def put_image(image: Path, root: Path, part: float) -> None:
+    """The first part of the image file is in HOME_DIR, under its name."""
+    size = int(image.stat().st_size * part)
+    with image.open("rb") as source, (root / owner.HOME_DIR / image.name).open("wb") as target:
+        while size > 0 and (block := source.read(min(size, 1 << 20))):
+            target.write(block)
+            size -= len(block)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+

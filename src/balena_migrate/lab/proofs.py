@@ -1,0 +1,172 @@
+"""What has to be true in the end, each as a check with what was expected and what was found.
+
+The expectations come from what was put on the device, never from what the migration said that it did.
+"""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+import json
+import tarfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from balena_migrate.lab import owner
+from balena_migrate.lab.lookalike import Report, ReportedFile
+from balena_migrate.lab.prepare import Prepared
+from balena_migrate.lab.result import Check
+from balena_migrate.lab.scenarios import Scenario
+
+LABELS = ("resin-boot", "resin-rootA", "resin-rootB", "resin-state", "resin-data")
+CONNECTIONS = "system-connections/"
+CONFIG_JSON = "config.json"
+
+
+def same(name: str, expected: object, found: object) -> Check:
+    """A check that passes where both are equal."""
+    return Check(name=name, passed=expected == found, expected=str(expected), found=str(found))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Armed:
+    """What lay on the old system's disk when stage 1 had rebooted."""
+
+    backup_sha256: str
+    initramfs_bytes: int
+    changes: tuple[str, ...]
+    """What stage 1 changed, in the words of its journal."""
+
+
+ReadBootFile = Callable[[str], bytes]
+
+
+def new_system_checks(
+    scenario: Scenario, prepared: Prepared, armed: Armed, report: Report, read_boot: ReadBootFile, backup: Path | None
+) -> Iterator[Check]:
+    """All checks of a device that is the new system's. `backup` is the file that it has as its backup."""
+    yield same("the partitions, by their labels", LABELS, tuple(part.label for part in by_number(report)))
+    yield same("file systems with errors", "none", _list(p.label for p in report.partitions if p.check_status))
+    yield _grown(report)
+    yield _command_line(report, scenario)
+    yield _config_json(prepared.config_json, report.config_json)
+    if prepared.boot_files is not None:
+        yield _boot_files(prepared.boot_files, scenario, report)
+    yield _networks(report, read_boot)
+    yield _backup(armed, report)
+    if backup is not None:
+        yield _backup_content(backup)
+
+
+def by_number(report: Report) -> list[Any]:
+    return sorted(report.partitions, key=lambda part: part.number)
+
+
+def _grown(report: Report) -> Check:
+    data = report.find_partition("resin-data")
+    return Check(
+        name="the data partition fills the disk",
+        passed=data is not None and report.data_bytes_before < data.size_bytes,
+        expected=f"more than {report.data_bytes_before >> 20} MiB",
+        found=f"{data.size_bytes >> 20} MiB" if data else "no data partition",
+    )
+
+
+def _command_line(report: Report, scenario: Scenario) -> Check:
+    old_root = scenario.guest.root_uuid
+    return Check(
+        name="the new system's kernel command line",
+        passed="root=" in report.command_line and old_root not in report.command_line,
+        expected="root= of the new system, and nothing of the old one",
+        found=report.command_line,
+    )
+
+
+def _config_json(expected: bytes, found: bytes) -> Check:
+    """Every key that the owner gave has its value; the image's own keys may stand beside them."""
+    values: dict[str, Any] = json.loads(found) if found.strip() else {}
+    wrong = [key for key, value in json.loads(expected).items() if values.get(key) != value]
+    return Check(
+        name="config.json in resin-boot",
+        passed=not wrong,
+        expected="every key of the owner's file, with its value",
+        found=f"wrong or missing: {_list(wrong)}" if wrong else f"all {len(json.loads(expected))} keys",
+    )
+
+
+def _boot_files(image: Mapping[str, str], scenario: Scenario, report: Report) -> Check:
+    found = {file.path: file.sha256 for file in report.boot_files}
+    ours = {CONFIG_JSON, *scenario.composed_files}
+    wrong = [path for path, digest in image.items() if path not in ours and found.get(path) != digest]
+    wrong += [f"+{p}" for p in found if p not in image and p not in ours and not p.startswith(CONNECTIONS)]
+    wrong += [f"-{path}" for path in scenario.composed_files if path not in found]
+    return Check(
+        name="the other files of resin-boot are the image's",
+        passed=not wrong,
+        expected=f"{len(image)} files, unchanged",
+        found=_list(wrong) if wrong else f"{len(image)} files, unchanged",
+    )
+
+
+def _networks(report: Report, read_boot: ReadBootFile) -> Check:
+    """The keyfiles that the new system found mean the owner's networks. Passphrases are compared, and not shown."""
+    files = [file for file in report.boot_files if file.path.startswith(CONNECTIONS + "resin-wifi")]
+    found = {network for file in files if (network := _network(file, read_boot))}
+    return Check(
+        name="Wi-Fi networks, with their passphrases",
+        passed=found == set(owner.NETWORKS) and len(files) == len(found),
+        expected=_list(sorted(network.ssid for network in owner.NETWORKS)),
+        found=_list(sorted(f"{n.ssid}{'' if n in owner.NETWORKS else ' (differs)'}" for n in found)),
+    )
+
+
+def _network(file: ReportedFile, read_boot: ReadBootFile) -> owner.WifiNetwork | None:
+    """The meaning of a keyfile, whose content has to be the one that the new system saw."""
+    content = read_boot(file.path)
+    if hashlib.sha256(content).hexdigest() != file.sha256:
+        return None
+    parser = configparser.ConfigParser(interpolation=None, delimiters=("=",), comment_prefixes=("#",))
+    parser.read_string(content.decode())
+    passphrase = parser.get("wifi-security", "psk", fallback="")
+    return owner.WifiNetwork(ssid=parser["wifi"]["ssid"], passphrase=passphrase.replace("\\;", ";"))
+
+
+def _backup(armed: Armed, report: Report) -> Check:
+    places = [file.path for file in report.data_files if file.sha256 == armed.backup_sha256]
+    return Check(
+        name="the backup is in resin-data, as stage 1 made it",
+        passed=bool(places),
+        expected=f"sha256 {armed.backup_sha256[:16]}...",
+        found=f"{places[0]}, sha256 {armed.backup_sha256[:16]}..." if places else "no such file",
+    )
+
+
+def find_backup(armed: Armed, report: Report) -> str | None:
+    """The backup's path in resin-data."""
+    return next((file.path for file in report.data_files if file.sha256 == armed.backup_sha256), None)
+
+
+def _backup_content(backup: Path) -> Check:
+    with tarfile.open(backup) as archive:
+        lost = [name for name, content in owner.data_files().items() if _member(archive, name) != content]
+    count = len(owner.data_files())
+    return Check(
+        name="the owner's data are in the backup",
+        passed=not lost,
+        expected=f"{count} files",
+        found=f"missing or different: {_list(lost)}" if lost else f"{count} files",
+    )
+
+
+def _member(archive: tarfile.TarFile, name: str) -> bytes | None:
+    try:
+        file = archive.extractfile(name)
+    except KeyError:
+        return None
+    return file.read() if file else None
+
+
+def _list(items: Iterable[str]) -> str:
+    return ", ".join(items) or "none"

@@ -1,0 +1,314 @@
+"""Runs a scenario to its end: stage 1 in the running guest, then whatever the disk boots, until the proof is there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from balena_migrate.errors import LabError, MigrateError
+from balena_migrate.journal import parse_journal
+from balena_migrate.lab import owner
+from balena_migrate.lab.console import Shell
+from balena_migrate.lab.device import Board, Boot, VirtualDevice, pc_board
+from balena_migrate.lab.disks import Span, mounted, read_partitions
+from balena_migrate.lab.lookalike import Report, parse_report
+from balena_migrate.lab.prepare import KIT_FOLDER, Options, Prepared, file_hash, prepare
+from balena_migrate.lab.proofs import Armed, find_backup, new_system_checks, same
+from balena_migrate.lab.result import Check, Rehearsal
+from balena_migrate.lab.scenarios import Ending, Scenario
+from balena_migrate.lab.snapshot import find_changes, read_tree
+from balena_migrate.lab.timeline import Say, Timeline
+from balena_migrate.paths import INITRAMFS_NAME, JOURNAL
+from balena_migrate.system import System
+
+STAGE1_TIMEOUT_S = 3600.0
+STAGE2_TIMEOUT_S = 3600.0
+REPORT_TIMEOUT_S = 900.0
+COMMAND_TIMEOUT_S = 900.0
+
+PROGRAM = f"/{KIT_FOLDER}/balena-migrate"
+REBOOTING = r"rebooting into stage 2 in \d+ s"
+STAGE1_ENDED = r"stage 1 ended with status (\d+)"
+STAGE2_REBOOTS = r"balena-migrate: \[[0-9.]+\] step reboot started"
+STAGE2_COMES_BACK = r"balena-migrate: \[[0-9.]+\] going back to the old system: ([^\n]*)"
+SIGNS_OF_A_SYSTEM = r"Linux version [^\n]*|[^\n]*(login:|Welcome to )[^\n]*"
+
+LEFT_BY_NO_FLASH = (f"boot/{INITRAMFS_NAME}*", "boot/grub/custom.cfg", "boot/grub/grubenv", "etc/balena-migrate*")
+"""What a run leaves for `undo` until then, besides its own folder."""
+
+
+@dataclass(kw_only=True)
+class Run:
+    """A rehearsal while it goes on; what is found gathers here."""
+
+    scenario: Scenario
+    options: Options
+    prepared: Prepared
+    device: VirtualDevice
+    checks: list[Check] = field(default_factory=list)
+    stage1_s: float | None = None
+    armed: Armed | None = None
+
+    @property
+    def timeline(self) -> Timeline:
+        return self.device.timeline
+
+    @property
+    def memory_mib(self) -> int:
+        return self.options.memory_mib or self.scenario.memory_mib
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What the user and the scenario set beyond the default settings."""
+        return {**self.scenario.settings, **self.options.settings}
+
+
+def rehearse(scenario: Scenario, options: Options, folder: Path, cache: Path, say: Say) -> Rehearsal:
+    """The scenario was run. `folder` has its serial logs, and with `keep` its disk.
+
+    A device that does not do what it should is a failed check; MigrateError is raised only where it cannot be built.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _disk_folder(folder, options.keep) as disks:
+        prepared = prepare(scenario, options, disks, cache, say)
+        device = VirtualDevice(
+            disk=prepared.disk, board=_board(prepared), folder=folder, timeline=Timeline(say)
+        )
+        for log in device.logs.values():
+            log.unlink(missing_ok=True)
+        run = Run(scenario=scenario, options=options, prepared=prepared, device=device)
+        try:
+            SEQUENCES[scenario.ending](run)
+        except MigrateError as error:
+            run.checks.append(Check(name="the rehearsal ran to its end", passed=False, expected="yes", found=str(error)))
+    return _result(run)
+
+
+def _board(prepared: Prepared) -> Board:
+    return pc_board(prepared.kernel)
+
+
+@contextlib.contextmanager
+def _disk_folder(folder: Path, keep: bool) -> Iterator[Path]:
+    """Where the disk is: gone afterwards, unless it is to be kept."""
+    if keep:
+        (folder / "disk.img").unlink(missing_ok=True)
+        yield folder
+    else:
+        with tempfile.TemporaryDirectory(prefix="disk-", dir=folder) as name:
+            yield Path(name)
+
+
+def _result(run: Run) -> Rehearsal:
+    timeline = run.timeline
+    return Rehearsal(
+        scenario=run.scenario.name,
+        description=run.scenario.description,
+        passed=bool(run.checks) and all(check.passed for check in run.checks),
+        checks=tuple(run.checks),
+        timeline=timeline.steps,
+        serial_logs=tuple(log.name for log in run.device.logs.values() if log.exists()),
+        window_s=timeline.window_s,
+        stage1_s=run.stage1_s,
+        stage2_s=timeline.stage2_s,
+        initramfs_bytes=run.armed.initramfs_bytes if run.armed else None,
+        peak_memory_bytes=timeline.peak_memory_bytes,
+        changes=run.armed.changes if run.armed else (),
+    )
+
+
+# The sequences ------------------------------------------------------------------------------------------------------
+
+
+def migrate_to_new_system(run: Run) -> None:
+    """Old system, stage 1, reboot, stage 2, reboot, new system."""
+    _run_stage1(run)
+    run.armed = armed = _look_at_armed_disk(run)
+    with run.timeline.step("stage 2, from the firmware to its reboot"), _second_boot(run) as boot:
+        _wait_for_flash(boot)
+    with run.timeline.step("new system"), run.device.on(run.memory_mib) as boot:
+        if run.options.image is not None:
+            _judge_own_image(run, boot)
+            return
+        reason = boot.wait_off(REPORT_TIMEOUT_S)
+        text = boot.console.text
+    run.checks.append(same("the new system boots, reports, and switches itself off", "guest-shutdown", reason))
+    report = parse_report(text)
+    with _backup_on_disk(run, armed, report) as backup:
+        read_boot = _boot_reader(run.device.disk, report)
+        run.checks.extend(new_system_checks(run.scenario, run.prepared, armed, report, read_boot, backup))
+
+
+def come_back(run: Run) -> None:
+    """Old system, stage 1, reboot, stage 2 up to the line, old system."""
+    before = _snapshot(run)
+    _run_stage1(run)
+    run.armed = _look_at_armed_disk(run)
+    with contextlib.ExitStack() as stack:
+        with run.timeline.step("stage 2, and back to the old system"):
+            boot = stack.enter_context(_second_boot(run))
+            if run.settings.get("TERM_EXIT") == "reboot -f":
+                boot.wait_off(STAGE2_TIMEOUT_S)
+                boot = stack.enter_context(run.device.on(run.memory_mib))
+            shell = boot.log_in()
+        status = json.loads(shell.run(f"{PROGRAM} status --json", timeout_s=COMMAND_TIMEOUT_S))
+        boot.power_off()
+    run.checks += _status_checks(run.scenario, status)
+    run.checks.append(_unchanged(run, before, LEFT_BY_NO_FLASH))
+
+
+def be_refused(run: Run) -> None:
+    """Old system, stage 1 with its findings, and nothing else."""
+    before = _snapshot(run)
+    with run.device.on(run.memory_mib) as boot:
+        with run.timeline.step("old system"):
+            shell = boot.log_in()
+        with run.timeline.step("check"):
+            found = json.loads(_answer(shell, f"{PROGRAM} check --json", status=1))
+        with run.timeline.step("stage 1"):
+            _answer(shell, f"{PROGRAM} run", status=1)
+        boot.power_off()
+    codes = {item["code"]: item["cause"] for item in found["findings"] if item["severity"] == "blocker"}
+    run.checks += [
+        same("stage 1 refuses, with exit status", 1, 1),
+        Check(
+            name="the finding that refuses",
+            passed=run.scenario.finding in codes,
+            expected=run.scenario.finding,
+            found="; ".join(f"{code}: {cause}" for code, cause in codes.items()) or "none",
+        ),
+        _unchanged(run, before, ()),
+    ]
+
+
+SEQUENCES: dict[Ending, Callable[[Run], None]] = {
+    Ending.NEW_SYSTEM: migrate_to_new_system,
+    Ending.OLD_SYSTEM: come_back,
+    Ending.REFUSED: be_refused,
+}
+
+
+# Their parts --------------------------------------------------------------------------------------------------------
+
+
+def _run_stage1(run: Run) -> None:
+    """Stage 1 ran in the guest, and the guest rebooted itself. Raises LabError where it did not."""
+    with run.device.on(run.memory_mib) as boot:
+        with run.timeline.step("old system"):
+            shell = boot.log_in()
+        with run.timeline.step("stage 1"):
+            start_s = run.timeline.now()
+            # Its output goes to the console, so that one log tells the whole story; the shell stays free.
+            shell.run(
+                f"( {{ {PROGRAM} run </dev/null; echo stage 1 ended with status $?; }} 2>&1 | cat >/dev/ttyS0 & )",
+                timeout_s=60,
+            )
+            found = boot.console.wait_for(f"{REBOOTING}|{STAGE1_ENDED}", STAGE1_TIMEOUT_S)
+            run.stage1_s = round(run.timeline.now() - start_s, 3)
+            if found[1] not in (None, "0"):
+                raise LabError(f"stage 1 ended with status {found[1]}", hint=boot.console.text[-1500:])
+        with run.timeline.step("reboot"):
+            if found[1] == "0":
+                boot.emulator.consoles["shell"].send("systemctl reboot\n")
+            reason = boot.wait_off()
+    run.checks.append(same("the device reboots after stage 1", "guest-reset", reason))
+
+
+@contextlib.contextmanager
+def _second_boot(run: Run) -> Iterator[Boot]:
+    with run.device.on(run.scenario.stage2_memory_mib or run.memory_mib) as boot:
+        yield boot
+
+
+def _wait_for_flash(boot: Boot) -> None:
+    """Stage 2 flashed the disk and the device reset itself. Raises LabError where it came back to the old system."""
+    found = boot.console.wait_for(f"{STAGE2_REBOOTS}|{STAGE2_COMES_BACK}", STAGE2_TIMEOUT_S)
+    if found[1] is not None:
+        raise LabError(f"stage 2 came back to the old system: {found[1]}")
+    boot.wait_off()
+
+
+def _look_at_armed_disk(run: Run) -> Armed:
+    """What stage 1 left on the disk, read while the device is off."""
+    backup_name = run.settings.get("BACKUP_FILE", "backup.tgz")
+    with mounted(run.device.disk, run.prepared.root, read_only=True) as root:
+        backup = root / owner.HOME_DIR / backup_name
+        journal = parse_journal((root / JOURNAL.lstrip("/")).read_text())
+        return Armed(
+            backup_sha256=file_hash(backup) if backup.exists() else "",
+            initramfs_bytes=(root / "boot" / INITRAMFS_NAME).stat().st_size,
+            changes=tuple(entry.title for entry in journal.entries if entry.title),
+        )
+
+
+def _judge_own_image(run: Run, boot: Boot) -> None:
+    """Of a user's own image only the serial port can be judged."""
+    found = boot.console.find(SIGNS_OF_A_SYSTEM, REPORT_TIMEOUT_S)
+    shown = boot.console.text.strip()[-1500:]
+    run.checks.append(
+        Check(
+            name="the image's system shows itself on the serial port",
+            passed=found is not None,
+            expected="a kernel's or a system's first words",
+            found=found[0].strip() if found else f"only: {shown}",
+        )
+    )
+
+
+def _boot_reader(disk: Path, report: Report) -> Callable[[str], bytes]:
+    boot = report.find_partition("resin-boot")
+    if boot is None:
+        raise LabError("the new system has no resin-boot")
+
+    def read(path: str) -> bytes:
+        return System().run(["mtype", "-i", f"{disk}@@{boot.start_bytes}", f"::/{path}"]).stdout
+
+    return read
+
+
+@contextlib.contextmanager
+def _backup_on_disk(run: Run, armed: Armed, report: Report) -> Iterator[Path | None]:
+    data, path = report.find_partition("resin-data"), find_backup(armed, report)
+    if data is None or path is None:
+        yield None
+        return
+    span = Span(start_bytes=data.start_bytes, size_bytes=data.size_bytes)
+    with mounted(run.device.disk, span, read_only=True) as root:
+        yield root / path
+
+
+def _answer(shell: Shell, command: str, *, status: int) -> str:
+    return shell.run(f"{command} 2>/dev/null", timeout_s=COMMAND_TIMEOUT_S, ok=(status,))
+
+
+def _snapshot(run: Run) -> dict[str, str]:
+    with mounted(run.device.disk, run.prepared.root, read_only=True) as root:
+        return read_tree(root)
+
+
+def _unchanged(run: Run, before: dict[str, str], may: tuple[str, ...]) -> Check:
+    same_table = run.prepared.root == read_partitions(run.device.disk)[0]
+    changes = find_changes(before, _snapshot(run), (*may, f"{owner.HOME_DIR}/backup.tgz"))
+    return Check(
+        name="the old system is unchanged",
+        passed=same_table and not changes,
+        expected="no change but our journal and the logs",
+        found=", ".join(changes[:20]) or ("no change" if same_table else "another partition table"),
+    )
+
+
+def _status_checks(scenario: Scenario, status: dict[str, Any]) -> list[Check]:
+    outcome = status["outcome"] or {}
+    if not scenario.outcome_step:
+        return [same("balena-migrate status", "back-without-flash", status["standing"])]
+    reason = outcome.get("reason", "")
+    return [
+        same("balena-migrate status", "back-after-failure", status["standing"]),
+        same("the step of stage 2 that failed", scenario.outcome_step, outcome.get("step", "")),
+        Check(name="its reason is kept", passed=bool(reason), expected="a reason", found=reason or "none"),
+    ]
