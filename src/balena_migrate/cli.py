@@ -237,6 +237,19 @@ def image_inspect(file: Path, as_json: bool) -> None:
         out().print(found)
 
 
+@cli.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def rehearse(arguments: tuple[str, ...]) -> None:
+    """Rehearses a migration on a virtual device (on a workstation)."""
+    try:
+        from balena_migrate.lab.command import rehearse_command
+    except ImportError as error:
+        raise UsageError(
+            f"there is no lab here: {error}", hint="./rehearse in a checkout sets up all it needs"
+        ) from None
+    rehearse_command.main(args=list(arguments), prog_name="balena-migrate rehearse", standalone_mode=False)
+
+
 cli.add_command(config_command)
 cli.add_command(kit_command, "kit")
 cli.add_command(network_command, "network")

@@ -61,7 +61,9 @@ def rehearse_command(
     if list_only:
         list_scenarios()
         return
-    signal.signal(signal.SIGTERM, end_on_signal)
+    # Ends us as an error would, so that every device, mount and file is put away on the way.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     options = Options(
         settings=dict(map(parse_setting, settings)),
         overlay=overlay,
@@ -84,11 +86,6 @@ def list_scenarios() -> None:
     width = max(map(len, SCENARIOS))
     for scenario in SCENARIOS.values():
         click.echo(f"{scenario.name:{width}}  {scenario.description}")
-
-
-def end_on_signal(number: int, frame: object) -> None:
-    """Ends us as an error would, so that every device, mount and file is put away on the way."""
-    raise SystemExit(128 + number)
 
 
 def parse_setting(text: str) -> tuple[str, str]:

@@ -80,7 +80,5 @@ class VirtualDevice:
         """The device is switched on; at the end it is off in any case."""
         program, *arguments = self.board(self.disk, memory_mib)
         line = self.timeline
-        with running(
-            program, arguments, serial_logs=self.logs, clock=line.now, on_line=line.read_line
-        ) as emulator:
+        with running(program, arguments, serial_logs=self.logs, clock=line.now, on_line=line.read_line) as emulator:
             yield Boot(emulator=emulator)

@@ -22,6 +22,7 @@ START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
 PROBE_TIMEOUT_S = 6.0
 EVENT_TIMEOUT_S = 2.0
+POLL_S = 0.02
 LAST_CHARACTERS = 1500
 
 TCG = "tcg,thread=multi"
@@ -85,8 +86,8 @@ def running(
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="balena-migrate-qemu-")))
         argv = [*TIED_TO_US, program, *arguments, "-S", *_serial_arguments(folder, serial_logs)]
-        process = stack.enter_context(_process(argv))
-        qmp = stack.enter_context(_monitor(process, folder / "qmp"))
+        process = stack.enter_context(_process(argv, folder / "errors"))
+        qmp = stack.enter_context(_monitor(process, folder))
         consoles = {
             name: stack.enter_context(Console(folder / name, log, clock, None if index else on_line))
             for index, (name, log) in enumerate(serial_logs.items())
@@ -104,34 +105,39 @@ def _serial_arguments(folder: Path, names: dict[str, Path]) -> list[str]:
 
 
 @contextlib.contextmanager
-def _process(argv: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=command_environment()
-    )
+def _process(argv: Sequence[str], errors: Path) -> Iterator[subprocess.Popen[bytes]]:
+    null = subprocess.DEVNULL
+    with errors.open("wb") as file:
+        process = subprocess.Popen(argv, stdin=null, stdout=null, stderr=file, env=command_environment())
     try:
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
 
 
 @contextlib.contextmanager
-def _monitor(process: subprocess.Popen[bytes], path: Path) -> Iterator[QEMUMonitorProtocol]:
-    until = time.monotonic() + START_TIMEOUT_S
-    while not path.exists():
-        if process.poll() is not None:
-            said = process.stderr.read() if process.stderr else b""
-            raise LabError(f"QEMU does not start: {said.decode(errors='replace').strip()}")
-        if time.monotonic() > until:
-            raise LabError(f"QEMU does not answer within {START_TIMEOUT_S:.0f} s")
-        time.sleep(0.02)
-    qmp = QEMUMonitorProtocol(str(path))
-    qmp.connect()
+def _monitor(process: subprocess.Popen[bytes], folder: Path) -> Iterator[QEMUMonitorProtocol]:
+    qmp = _connect(process, folder)
     try:
         yield qmp
     finally:
         with contextlib.suppress(QMPError, OSError, EOFError):
             qmp.close()
+
+
+def _connect(process: subprocess.Popen[bytes], folder: Path) -> QEMUMonitorProtocol:
+    """A connection to QEMU's monitor. Raises LabError, with QEMU's own words, where it does not come up."""
+    until = time.monotonic() + START_TIMEOUT_S
+    while process.poll() is None and time.monotonic() < until:
+        if (folder / "qmp").exists():
+            qmp = QEMUMonitorProtocol(str(folder / "qmp"))
+            with contextlib.suppress(QMPError):
+                qmp.connect()
+                return qmp
+        time.sleep(POLL_S)
+    said = (folder / "errors").read_text(errors="replace").strip()
+    raise LabError(f"QEMU does not start: {said or 'it does not answer'}")
 
 
 @functools.cache

@@ -76,16 +76,16 @@ def rehearse(scenario: Scenario, options: Options, folder: Path, cache: Path, sa
     folder.mkdir(parents=True, exist_ok=True)
     with _disk_folder(folder, options.keep) as disks:
         prepared = prepare(scenario, options, disks, cache, say)
-        device = VirtualDevice(
-            disk=prepared.disk, board=_board(prepared), folder=folder, timeline=Timeline(say)
-        )
+        device = VirtualDevice(disk=prepared.disk, board=_board(prepared), folder=folder, timeline=Timeline(say))
         for log in device.logs.values():
             log.unlink(missing_ok=True)
         run = Run(scenario=scenario, options=options, prepared=prepared, device=device)
         try:
             SEQUENCES[scenario.ending](run)
         except MigrateError as error:
-            run.checks.append(Check(name="the rehearsal ran to its end", passed=False, expected="yes", found=str(error)))
+            run.checks.append(
+                Check(name="the rehearsal ran to its end", passed=False, expected="yes", found=str(error))
+            )
     return _result(run)
 
 
