@@ -17,17 +17,12 @@ from typing import Any
 from balena_migrate.lab import owner
 from balena_migrate.lab.lookalike import Report, ReportedFile
 from balena_migrate.lab.prepare import Prepared
-from balena_migrate.lab.result import Check
+from balena_migrate.lab.result import Check, same
 from balena_migrate.lab.scenarios import Scenario
 
 LABELS = ("resin-boot", "resin-rootA", "resin-rootB", "resin-state", "resin-data")
 CONNECTIONS = "system-connections/"
 CONFIG_JSON = "config.json"
-
-
-def same(name: str, expected: object, found: object) -> Check:
-    """A check that passes where both are equal."""
-    return Check(name=name, passed=expected == found, expected=str(expected), found=str(found))
 
 
 @dataclass(frozen=True, kw_only=True)

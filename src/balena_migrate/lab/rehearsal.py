@@ -18,8 +18,8 @@ from balena_migrate.lab.device import Board, Boot, VirtualDevice, pc_board
 from balena_migrate.lab.disks import Span, mounted, read_partitions
 from balena_migrate.lab.lookalike import Report, parse_report
 from balena_migrate.lab.prepare import KIT_FOLDER, Options, Prepared, file_hash, prepare
-from balena_migrate.lab.proofs import Armed, find_backup, new_system_checks, same
-from balena_migrate.lab.result import Check, Rehearsal
+from balena_migrate.lab.proofs import Armed, find_backup, new_system_checks
+from balena_migrate.lab.result import Check, Rehearsal, same
 from balena_migrate.lab.scenarios import Ending, Scenario
 from balena_migrate.lab.snapshot import find_changes, read_tree
 from balena_migrate.lab.timeline import Say, Timeline
