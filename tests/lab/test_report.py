@@ -33,7 +33,7 @@ REHEARSAL = Rehearsal(
         Step(step="run", start_s=10, seconds=40),
         Step(step="secure", start_s=70, seconds=10),
         Step(step="flash", start_s=80, seconds=25, after_line=True),
-        Step(step="transfer", start_s=105, seconds=5, after_line=True),
+        Step(step="new system", start_s=105, seconds=5),
     ),
     serial_logs=("console.log",),
     window_s=24.3,
@@ -146,8 +146,9 @@ def test_disks_are_drawn_to_scale_and_small_partitions_once_more_enlarged() -> N
 
 def test_time_line_begins_with_the_first_step_and_crosses_the_line_once() -> None:
     bars = draw_timeline(tuple(reversed(REHEARSAL.timeline)))
-    assert [bar.step.step for bar in bars] == ["run", "secure", "flash", "transfer"]
+    assert [bar.step.step for bar in bars] == ["run", "secure", "flash", "new system"]
     assert [bar.crosses for bar in bars] == [False, False, True, False]
+    assert [bar.gone for bar in bars] == [False, False, True, True]
     assert (bars[0].x, bars[0].width) == (0, 400)
     assert bars[-1].x + bars[-1].width == pytest.approx(1000)
     assert draw_timeline(()) == ()

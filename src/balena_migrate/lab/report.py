@@ -62,6 +62,8 @@ class TimeBar:
     step: Step
     x: float
     width: float
+    gone: bool
+    """Whether the old system was gone when it began."""
     crosses: bool
     """Whether it is the first one after the line."""
 
@@ -143,6 +145,7 @@ def draw_timeline(steps: Sequence[Step]) -> tuple[TimeBar, ...]:
             step=step,
             x=1000 * (step.start_s - begin) / whole,
             width=1000 * step.seconds / whole,
+            gone=first_after is not None and step.start_s >= first_after.start_s,
             crosses=step is first_after,
         )
         for step in ordered
