@@ -1,0 +1,109 @@
+"""What moves along, put together from a device, its settings and an image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from balena_migrate.checks import Finding, Severity
+from balena_migrate.checks.subject import Subject
+from balena_migrate.config import Config, Keep, Probe
+from balena_migrate.configjson import NAME
+from balena_migrate.images import Image
+from balena_migrate.images.read import read_image
+from balena_migrate.survey import Survey, check_moves, find_moves
+from balena_migrate.system import System
+from tests.checks.test_foundation import pc_facts
+from tests.images.build import BOOT_FILES, make_image
+
+pytestmark = pytest.mark.processes
+
+FLEET = {
+    "apiEndpoint": "https://api.example.com",
+    "apiKey": "SECRETVALUE",
+    "applicationId": "17",
+    "deviceType": "raspberrypi3",
+}
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> System:
+    root = tmp_path / "root"
+    for folder in ("etc", "home", "srv/app"):
+        (root / folder).mkdir(parents=True)
+    (root / "etc/hostname").write_text("gate-7\n")
+    (root / "srv/app/data").write_text("x")
+    return System(root)
+
+
+def an_image(tmp_path: Path, config_json: Mapping[str, object] | None) -> Image:
+    files = dict(BOOT_FILES)
+    del files["config.json"]
+    if config_json is not None:
+        files["config.json"] = json.dumps(config_json).encode()
+    path = tmp_path / "image"
+    path.write_bytes(make_image(tmp_path, files))
+    return read_image(path, tmp_path, lambda done, total: None)
+
+
+def surveyed(device: System, image: Image, config: Config) -> Survey:
+    moves = find_moves(device, config, (), image)
+    subject = Subject(config=config, facts=pc_facts(), image=image, kit_base_bytes=0)
+    return Survey(
+        subject=subject, kit=None, moves=moves, findings=tuple(check_moves(subject, moves)), work_dir=Path("/none")
+    )
+
+
+def config(**values: object) -> Config:
+    return Config(home_dir="/home", skip_checks=tuple(Probe), **values)  # type: ignore[arg-type]
+
+
+def codes(survey: Survey, severity: Severity) -> set[str]:
+    assert "SECRETVALUE" not in repr(survey)
+    found: tuple[Finding, ...] = survey.findings
+    return {finding.code for finding in found if finding.severity is severity}
+
+
+def boot_config(survey: Survey) -> object:
+    return next((json.loads(file.content) for file in survey.boot_files() if file.path == NAME), None)
+
+
+def test_the_users_config_json_lies_over_the_images(device: System, tmp_path: Path) -> None:
+    (device.root / "home/fleet.json").write_text(json.dumps(FLEET))
+    image = an_image(tmp_path, {"deviceType": "raspberrypi3", "persistentLogging": True, "apiKey": "other"})
+    survey = surveyed(device, image, config(config_json="fleet.json", keep=(Keep.HOSTNAME,)))
+    assert boot_config(survey) == {**FLEET, "persistentLogging": True, "hostname": "gate-7"}
+    assert "keep" in codes(survey, Severity.OK)
+
+
+def test_the_images_own_config_json_is_judged_and_kept(device: System, tmp_path: Path) -> None:
+    good = surveyed(device, an_image(tmp_path, FLEET), config())
+    assert "config-json-missing" not in codes(good, Severity.WARNING)
+    assert boot_config(good) == FLEET
+    bad = surveyed(device, an_image(tmp_path, {**FLEET, "apiKey": ""}), config())
+    assert "config-json-no-key" in codes(bad, Severity.BLOCKER)
+
+
+def test_no_config_json_at_all_is_told_and_none_is_made_up(device: System, tmp_path: Path) -> None:
+    survey = surveyed(device, an_image(tmp_path, None), config())
+    assert "config-json-missing" in codes(survey, Severity.WARNING)
+    assert boot_config(survey) is None
+
+
+@pytest.mark.parametrize("content", [None, '{"apiKey": "SECRETVALUE",}'])
+def test_a_config_json_that_cannot_be_read_is_a_blocker(device: System, tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (device.root / "home/fleet.json").write_text(content)
+    survey = surveyed(device, an_image(tmp_path, FLEET), config(config_json="fleet.json"))
+    assert "config-json" in codes(survey, Severity.BLOCKER)
+
+
+def test_volumes_are_judged_by_the_images_version(device: System, tmp_path: Path) -> None:
+    settings = config(backup_volumes=("data=/srv/app",))
+    survey = surveyed(device, an_image(tmp_path, FLEET), settings)
+    assert survey.moves.backup is not None and survey.moves.backup.name_on_data == "backup.tgz"
+    # the image is 2.15.1
+    assert "backup-supervisor-old" in codes(survey, Severity.WARNING)
