@@ -16,7 +16,7 @@ from balena_migrate.images import Image
 from balena_migrate.images.read import read_image
 from balena_migrate.survey import Survey, check_moves, find_moves
 from balena_migrate.system import System
-from tests.checks.test_foundation import pc_facts
+from tests.devicefacts import pc_facts
 from tests.images.build import BOOT_FILES, make_image
 
 pytestmark = pytest.mark.processes
