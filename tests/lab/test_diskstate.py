@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from balena_migrate.errors import LabError
-from balena_migrate.lab.diskstate import read_disk_state
+from balena_migrate.lab.diskstate import find_disk_state, read_disk_state
 from balena_migrate.system import System
 
 pytestmark = pytest.mark.processes
@@ -46,6 +46,12 @@ def test_partitions_are_read_with_what_their_file_systems_hold(tmp_path: Path) -
     assert root is not None
     assert 0 < root < 6 * MIB
     assert raw is None
+
+
+def test_a_disk_without_a_table_has_no_state(tmp_path: Path) -> None:
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(bytes(MIB))
+    assert find_disk_state(disk) is None
 
 
 def test_only_a_regular_file_is_read() -> None:

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+from balena_migrate.errors import CommandError
 from balena_migrate.lab.disks import SECTOR_BYTES, require_file
 from balena_migrate.lab.result import DiskPart, DiskState
 from balena_migrate.system import System
@@ -13,6 +14,14 @@ from balena_migrate.system import System
 _EXTENDED_TYPES = ("5", "f", "85")
 _BLOCKS = re.compile(r"^(Block count|Free blocks|Block size):\s+(\d+)$", re.MULTILINE)
 _FREE = re.compile(r"([\d ]+) bytes free")
+
+
+def find_disk_state(disk: Path) -> DiskState | None:
+    """As read_disk_state, or None where it cannot be read: a flash that was cut leaves no partition table."""
+    try:
+        return read_disk_state(disk)
+    except CommandError:
+        return None
 
 
 def read_disk_state(disk: Path) -> DiskState:

@@ -16,7 +16,7 @@ from qemu.qmp.legacy import QEMUMonitorProtocol
 
 from balena_migrate.errors import LabError
 from balena_migrate.lab.console import Console, LineHook
-from balena_migrate.system import command_environment
+from balena_migrate.system import System, command_environment
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
@@ -157,6 +157,12 @@ def find_accelerator(kernel: Path) -> str:
     except subprocess.TimeoutExpired:
         return TCG
     return KVM if done.returncode == 0 else TCG
+
+
+@functools.cache
+def read_version(program: str) -> str:
+    """The first line of what a QEMU says about itself."""
+    return System().run([program, "--version"]).text.partition("\n")[0]
 
 
 def pc_arguments(disk: Path, *, memory_mib: int, accelerator: str) -> list[str]:

@@ -16,10 +16,12 @@ from balena_migrate.lab import owner
 from balena_migrate.lab.console import Shell
 from balena_migrate.lab.device import Board, Boot, VirtualDevice, pc_board
 from balena_migrate.lab.disks import Span, mounted, read_partitions
+from balena_migrate.lab.diskstate import find_disk_state
 from balena_migrate.lab.lookalike import Report, parse_report
 from balena_migrate.lab.prepare import KIT_FOLDER, Options, Prepared, file_hash, prepare
 from balena_migrate.lab.proofs import Armed, find_backup, new_system_checks
-from balena_migrate.lab.result import Check, Rehearsal, same
+from balena_migrate.lab.qemu import find_accelerator, read_version
+from balena_migrate.lab.result import Check, DiskState, Fact, Rehearsal, same
 from balena_migrate.lab.scenarios import Ending, Scenario
 from balena_migrate.lab.snapshot import find_changes, read_tree
 from balena_migrate.lab.timeline import Say, Timeline
@@ -80,13 +82,14 @@ def rehearse(scenario: Scenario, options: Options, folder: Path, cache: Path, sa
         for log in device.logs.values():
             log.unlink(missing_ok=True)
         run = Run(scenario=scenario, options=options, prepared=prepared, device=device)
+        before = find_disk_state(prepared.disk)
         try:
             SEQUENCES[scenario.ending](run)
         except MigrateError as error:
             run.checks.append(
                 Check(name="the rehearsal ran to its end", passed=False, expected="yes", found=str(error))
             )
-    return _result(run)
+        return _result(run, before)
 
 
 def _board(prepared: Prepared) -> Board:
@@ -104,7 +107,7 @@ def _disk_folder(folder: Path, keep: bool) -> Iterator[Path]:
             yield Path(name)
 
 
-def _result(run: Run) -> Rehearsal:
+def _result(run: Run, before: DiskState | None) -> Rehearsal:
     timeline = run.timeline
     return Rehearsal(
         scenario=run.scenario.name,
@@ -118,7 +121,21 @@ def _result(run: Run) -> Rehearsal:
         stage2_s=timeline.stage2_s,
         initramfs_bytes=run.armed.initramfs_bytes if run.armed else None,
         peak_memory_bytes=timeline.peak_memory_bytes,
+        disk_before=before,
+        disk_after=find_disk_state(run.prepared.disk),
         changes=run.armed.changes if run.armed else (),
+        machine=_machine(run),
+        accelerator=find_accelerator(run.prepared.kernel),
+    )
+
+
+def _machine(run: Run) -> tuple[Fact, ...]:
+    board = run.device.board(run.prepared.disk, run.memory_mib)
+    return (
+        Fact(name="Machine", value=f"{board[board.index('-machine') + 1]}, with SeaBIOS"),
+        Fact(name="Processors", value=board[board.index("-smp") + 1]),
+        Fact(name="Memory", value=f"{run.memory_mib} MiB"),
+        Fact(name="Emulator", value=read_version(board[0])),
     )
 
 
