@@ -27,7 +27,7 @@ from balena_migrate.bootloaders.config_txt import (
     kernel_names,
     statements,
 )
-from balena_migrate.checks import Finding, Severity
+from balena_migrate.checks import Finding, Severity, blocker, warning
 from balena_migrate.config import Config
 from balena_migrate.facts import DiskFacts, Facts, Firmware, Mount
 from balena_migrate.paths import INITRAMFS_NAME
@@ -106,10 +106,10 @@ class RaspberryPi:
         board, mount = find_board(facts.hardware), boot_mount(facts)
         if board is None:
             cause = f"the Raspberry Pi with revision code {facts.hardware.revision or 'unknown'} is not known"
-            yield _blocker("pi-unknown", cause)
+            yield blocker("pi-unknown", cause)
         elif mount is None:
             cause = "no FAT file system with a config.txt is mounted, so the boot partition is not known"
-            yield _blocker("pi-no-boot-partition", cause, "mount it (mount -a, or see /etc/fstab)")
+            yield blocker("pi-no-boot-partition", cause, "mount it (mount -a, or see /etc/fstab)")
         else:
             yield from _check_boot_partition(facts, mount)
             yield from _check_config(config, facts, board, mount)
@@ -164,33 +164,33 @@ def _check_boot_partition(facts: Facts, mount: Mount) -> Iterator[Finding]:
     if "ro" in mount.options:
         cause = f"the boot partition {mount.source} is mounted read-only on {mount.mount_point}"
         remedy = f"if its file system is damaged, repair it (fsck {mount.source}); then mount -o remount,rw"
-        yield _blocker("pi-boot-read-only", cause, f"{remedy} {mount.mount_point}")
+        yield blocker("pi-boot-read-only", cause, f"{remedy} {mount.mount_point}")
     device = facts.disks.find_device(mount.source)
     if device is None or not device.uuid:
         cause = f"the boot partition {mount.source} has no UUID by which stage 2 would find it"
-        yield _blocker("pi-boot-no-uuid", cause)
+        yield blocker("pi-boot-no-uuid", cause)
 
 
 def _check_config(config: Config, facts: Facts, board: Board, mount: Mount) -> Iterator[Finding]:
     path, files = _path(mount, CONFIG), config_files(facts, mount)
     settings = evaluate(files, board)
     if INITRAMFS_NAME in files[CONFIG]:
-        yield _blocker("pi-config-ours", f"{path} loads our initramfs already", "run balena-migrate undo")
+        yield blocker("pi-config-ours", f"{path} loads our initramfs already", "run balena-migrate undo")
         return
     if settings.values.get("boot_ramdisk", "0") != "0" or "boot_ramdisk" in settings.unclear:
-        yield _blocker("pi-boot-ramdisk", f"{path} sets boot_ramdisk: the firmware takes its files out of boot.img")
+        yield blocker("pi-boot-ramdisk", f"{path} sets boot_ramdisk: the firmware takes its files out of boot.img")
     try:
         _changed_files(config, files, board)
     except UnclearError as error:
-        yield _blocker("pi-config-unclear", f"the firmware might not load our initramfs: {error}")
+        yield blocker("pi-config-unclear", f"the firmware might not load our initramfs: {error}")
     yield from _check_kernel(path, settings, board)
     if _command_line_file(files, settings) is None:
         cause = f"{path} does not say for certain which file holds the command line; panic= and debug are left out"
-        yield _warning("pi-cmdline-unclear", cause)
+        yield warning("pi-cmdline-unclear", cause)
     for statement in statements(files, board):
         if statement.key == "include" and statement.value.lower() not in files:
             cause = f"{path} includes {statement.value}, which is missing or was not read"
-            yield _warning("pi-include-missing", cause)
+            yield warning("pi-include-missing", cause)
 
 
 def _check_kernel(path: str, settings: Settings, board: Board) -> Iterator[Finding]:
@@ -198,21 +198,13 @@ def _check_kernel(path: str, settings: Settings, board: Board) -> Iterator[Findi
     try:
         name = kernel_names(settings, board)[0]
     except UnclearError as error:
-        yield _warning("pi-kernel-unclear", f"which kernel {path} starts is not certain: {error}")
+        yield warning("pi-kernel-unclear", f"which kernel {path} starts is not certain: {error}")
         return
     if re.search(r"u-?boot|uefi|\.efi$", name, re.IGNORECASE):
         cause = f"{path} starts {name}, a boot loader of its own, which would not load our initramfs"
-        yield _blocker("pi-other-loader", cause, "let the firmware start the kernel itself")
+        yield blocker("pi-other-loader", cause, "let the firmware start the kernel itself")
     else:
         yield Finding(code="pi-kernel", severity=Severity.OK, cause=f"the firmware starts {name} itself")
-
-
-def _warning(code: str, cause: str) -> Finding:
-    return Finding(code=code, severity=Severity.WARNING, cause=cause)
-
-
-def _blocker(code: str, cause: str, remedy: str = "") -> Finding:
-    return Finding(code=code, severity=Severity.BLOCKER, cause=cause, remedy=remedy)
 
 
 BOOT_LOADER = RaspberryPi()

@@ -26,3 +26,18 @@ class Finding:
     severity: Severity
     cause: str
     remedy: str = ""
+
+
+def blocker(code: str, cause: str, remedy: str = "") -> Finding:
+    """A finding that forbids to go on."""
+    return Finding(code=code, severity=Severity.BLOCKER, cause=cause, remedy=remedy)
+
+
+def warning(code: str, cause: str, remedy: str = "") -> Finding:
+    """A finding that is shown."""
+    return Finding(code=code, severity=Severity.WARNING, cause=cause, remedy=remedy)
+
+
+def passed(code: str, cause: str) -> Finding:
+    """A finding that all is well with what was looked at."""
+    return Finding(code=code, severity=Severity.OK, cause=cause)

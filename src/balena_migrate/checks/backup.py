@@ -9,7 +9,7 @@ from balena_migrate.backup import BackupPlan, BackupResult
 from balena_migrate.backup.plan import SUPERVISOR_NAME
 from balena_migrate.backup.supervisor import Restore, find_supervisor, restore
 from balena_migrate.backup.tree import Skipped
-from balena_migrate.checks import Finding, Severity
+from balena_migrate.checks import Finding, blocker, passed, warning
 from balena_migrate.config import Config
 
 MIB = 1 << 20
@@ -38,7 +38,7 @@ def check(
     `os_version` is the image's ("2.15.1+rev2", "" for unknown); `managed` says whether the new system joins a fleet.
     """
     if plan is None:
-        yield _ok("backup-none", "no backup is made: BACKUP_DIRECTORIES, BACKUP_VOLUMES and BACKUP_SCRIPT are empty")
+        yield passed("backup-none", "no backup is made: BACKUP_DIRECTORIES, BACKUP_VOLUMES and BACKUP_SCRIPT are empty")
         return
     yield from _check_sources(plan, config)
     yield from _check_name(plan, config)
@@ -55,7 +55,7 @@ def check_result(result: BackupResult, plan: BackupPlan, room: Room) -> Iterator
     )
     size = f"the backup has {_mib(result.size_bytes)} MiB"
     if room.data_free_bytes is not None and result.size_bytes > room.data_free_bytes:
-        yield _blocker("backup-too-large", f"{size}, resin-data {_mib(room.data_free_bytes)} MiB free", _SMALLER)
+        yield blocker("backup-too-large", f"{size}, resin-data {_mib(room.data_free_bytes)} MiB free", _SMALLER)
     unpacked = plan.unpacked_bytes or result.archive_bytes
     if plan.volumes:
         yield from _check_unpacking(result.size_bytes, unpacked, room)
@@ -66,20 +66,20 @@ _SMALLER = "leave folders out, or carry the data over another way"
 
 def _check_sources(plan: BackupPlan, config: Config) -> Iterator[Finding]:
     for problem in plan.problems:
-        yield _blocker("backup-source", f"the backup cannot be made: {problem}", _SETTINGS)
+        yield blocker("backup-source", f"the backup cannot be made: {problem}", _SETTINGS)
     if not plan.script and not plan.problems and plan.file_count == 0:
-        yield _blocker("backup-empty", "there is no file in the backup", _SETTINGS)
+        yield blocker("backup-empty", "there is no file in the backup", _SETTINGS)
     if (plan.script or plan.volumes) and config.backup_directories != Config().backup_directories:
         used = "BACKUP_SCRIPT" if plan.script else "BACKUP_VOLUMES"
         cause = f"BACKUP_DIRECTORIES is not backed up, because {used} is set"
-        yield _warning("backup-directories-unused", cause, "name the folders there, or leave one of the two out")
+        yield warning("backup-directories-unused", cause, "name the folders there, or leave one of the two out")
     yield from _told("backup-skips", plan.skipped, plan.skipped_count, "that cannot be in the backup")
     if plan.attributes_count:
         cause = (
             f"{plan.attributes_count} files have access lists, capabilities or other extended attributes, which the"
             " restored files will not have"
         )
-        yield _warning("backup-attributes", cause, "`getfattr -R -d -m - FOLDER` shows them")
+        yield warning("backup-attributes", cause, "`getfattr -R -d -m - FOLDER` shows them")
 
 
 _SETTINGS = "correct BACKUP_DIRECTORIES, BACKUP_VOLUMES or BACKUP_SCRIPT"
@@ -90,15 +90,15 @@ def _check_name(plan: BackupPlan, config: Config) -> Iterator[Finding]:
         names = ", ".join(plan.volumes)
         cause = f"the backup will be {SUPERVISOR_NAME} on resin-data, of which the supervisor makes the volumes {names}"
         remedy = "the fleet's release has to have volumes of these names; else the supervisor retries without end"
-        yield _warning("backup-volumes", cause, remedy)
+        yield warning("backup-volumes", cause, remedy)
     elif config.backup_file == SUPERVISOR_NAME:
         cause = (
             f"the backup will be {plan.name_on_data} on resin-data: {SUPERVISOR_NAME} is the name under which the"
             " supervisor takes a backup for volumes, and it would try without end to restore this one"
         )
-        yield _ok("backup-renamed", cause)
+        yield passed("backup-renamed", cause)
     else:
-        yield _ok(
+        yield passed(
             "backup-plain", f"the backup will be {plan.name_on_data} on resin-data; nothing restores it by itself"
         )
 
@@ -106,10 +106,10 @@ def _check_name(plan: BackupPlan, config: Config) -> Iterator[Finding]:
 def _check_supervisor(config: Config, os_version: str, managed: bool) -> Iterator[Finding]:
     if not managed:
         cause = "without a fleet the supervisor restores no backup; its file stays on resin-data"
-        yield _warning("backup-unmanaged", cause, "name the fleet's config.json in CONFIG_JSON")
+        yield warning("backup-unmanaged", cause, "name the fleet's config.json in CONFIG_JSON")
     version = find_supervisor(os_version, config.image_name)
     if version is None:
-        yield _warning(
+        yield warning(
             "backup-supervisor-unknown", "which supervisor the image holds, and what it restores, is not known"
         )
         return
@@ -120,15 +120,15 @@ def _check_supervisor(config: Config, os_version: str, managed: bool) -> Iterato
         cause = (
             f"the image's supervisor ({name}) restores no backup: that began with 8.7.0; the file stays on resin-data"
         )
-        yield _warning("backup-supervisor-old", cause, newer)
+        yield warning("backup-supervisor-old", cause, newer)
     elif outcome is Restore.BROKEN:
         cause = (
             f"the image's supervisor ({name}) fails to restore any backup (9.18.4 to 10.3.3 do), and starts no"
             " application before it has"
         )
-        yield _blocker("backup-supervisor-broken", cause, f"{newer}, or use BACKUP_DIRECTORIES")
+        yield blocker("backup-supervisor-broken", cause, f"{newer}, or use BACKUP_DIRECTORIES")
     else:
-        yield _ok("backup-supervisor", f"the image's supervisor ({name} or later) restores volumes")
+        yield passed("backup-supervisor", f"the image's supervisor ({name} or later) restores volumes")
 
 
 def _check_room(plan: BackupPlan, room: Room) -> Iterator[Finding]:
@@ -142,12 +142,12 @@ def _check_room(plan: BackupPlan, room: Room) -> Iterator[Finding]:
             continue
         cause = f"the backup has {about}; {place} has {_mib(free)} MiB free"
         if plan.expected_bytes > free:
-            yield _blocker(code, cause, _SMALLER)
+            yield blocker(code, cause, _SMALLER)
         elif MARGIN * plan.expected_bytes > free:
-            yield _warning(code, cause, _SMALLER)
+            yield warning(code, cause, _SMALLER)
     if plan.volumes:
         yield from _check_unpacking(plan.expected_bytes, plan.unpacked_bytes, room)
-    yield _ok("backup-size", f"the backup has {about}")
+    yield passed("backup-size", f"the backup has {about}")
 
 
 def _check_unpacking(size_bytes: int, unpacked_bytes: int, room: Room) -> Iterator[Finding]:
@@ -157,7 +157,7 @@ def _check_unpacking(size_bytes: int, unpacked_bytes: int, room: Room) -> Iterat
             f"the supervisor needs {_mib(size_bytes)} (archive) + {_mib(unpacked_bytes)} (unpacked)"
             f" = {_mib(size_bytes + unpacked_bytes)} MiB on resin-data, which will have {_mib(free)} MiB"
         )
-        yield _blocker("backup-no-room-unpacked", cause, _SMALLER)
+        yield blocker("backup-no-room-unpacked", cause, _SMALLER)
 
 
 def _told(code: str, skipped: tuple[Skipped, ...], count: int, what: str) -> Iterator[Finding]:
@@ -165,20 +165,8 @@ def _told(code: str, skipped: tuple[Skipped, ...], count: int, what: str) -> Ite
         return
     named = "; ".join(f"{item.path!r}: {item.reason}" for item in skipped[:NAMED])
     more = f"; and {count - NAMED} more" if count > NAMED else ""
-    yield _warning(code, f"files {what}: {count}: {named}{more}")
+    yield warning(code, f"files {what}: {count}: {named}{more}")
 
 
 def _mib(count: int) -> int:
     return -(-count // MIB)
-
-
-def _ok(code: str, cause: str) -> Finding:
-    return Finding(code=code, severity=Severity.OK, cause=cause)
-
-
-def _warning(code: str, cause: str, remedy: str = "") -> Finding:
-    return Finding(code=code, severity=Severity.WARNING, cause=cause, remedy=remedy)
-
-
-def _blocker(code: str, cause: str, remedy: str) -> Finding:
-    return Finding(code=code, severity=Severity.BLOCKER, cause=cause, remedy=remedy)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from balena_migrate.checks import Finding, Severity
+from balena_migrate.checks import Finding, Severity, blocker, warning
 from balena_migrate.config import Config
 from balena_migrate.configjson import ALIASES, HOST_NAME, ConfigJson
 
@@ -188,11 +188,11 @@ def _check_forms(config_json: ConfigJson) -> Iterator[Finding]:
             )
     for key in config_json.values:
         if key in IGNORED:
-            yield _warning("config-json-ignored", f"{config_json.origin}: {key} is ignored by balenaOS 2 and later")
+            yield warning("config-json-ignored", f"{config_json.origin}: {key} is ignored by balenaOS 2 and later")
         near = difflib.get_close_matches(key[:64], FORMS, n=1, cutoff=0.8)
         if key not in FORMS and near:
             cause = f"{config_json.origin}: the key {key[:64]!r} is unknown to balenaOS"
-            yield _warning("config-json-key", cause, f"did you mean {near[0]}?")
+            yield warning("config-json-key", cause, f"did you mean {near[0]}?")
 
 
 def _find(values: Any, key: str) -> Any:
@@ -209,10 +209,10 @@ def _find(values: Any, key: str) -> Any:
 def _check_identity(config_json: ConfigJson) -> Iterator[Finding]:
     if not config_json.is_managed:
         cause = f"{config_json.origin} has no apiEndpoint: the new system will not join a fleet"
-        yield _warning("config-json-unmanaged", cause, _SAY_CONFIG)
+        yield warning("config-json-unmanaged", cause, _SAY_CONFIG)
         return
     if config_json.text("apiEndpoint").startswith("http:"):
-        yield _warning("config-json-plain-http", f"{config_json.origin}: apiEndpoint is not encrypted")
+        yield warning("config-json-plain-http", f"{config_json.origin}: apiEndpoint is not encrypted")
     has = {key for key in config_json.values if config_json.text(key)}
     registered = {"deviceApiKey", "uuid"} <= has
     if not registered and "apiKey" not in has:
@@ -224,7 +224,7 @@ def _check_identity(config_json: ConfigJson) -> Iterator[Finding]:
     missing = sorted({"registered_at", "deviceId"} - has)
     if registered and "apiKey" not in has and missing:
         cause = f"{config_json.origin} is that of a registered device, but lacks {' and '.join(missing)}"
-        yield _warning("config-json-registration", cause, _SAY_CONFIG)
+        yield warning("config-json-registration", cause, _SAY_CONFIG)
 
 
 def _check_device_type(
@@ -239,7 +239,7 @@ def _check_device_type(
         cause = f"{config_json.origin} is for the device type {ours!r}, the image for {image!r}"
         remedy = "take the image of the fleet's device type, or set CHANGE_DEVICE_TYPE to write the image's into it"
         if config.change_device_type:
-            yield _warning("config-json-type-changed", f"{cause}; CHANGE_DEVICE_TYPE makes it {image!r}")
+            yield warning("config-json-type-changed", f"{cause}; CHANGE_DEVICE_TYPE makes it {image!r}")
         else:
             yield _blocker("config-json-device-type", cause, remedy)
     final = image if config.change_device_type and image else ours
@@ -249,8 +249,4 @@ def _check_device_type(
 
 
 def _blocker(code: str, cause: str, remedy: str = "correct the file that CONFIG_JSON names") -> Finding:
-    return Finding(code=code, severity=Severity.BLOCKER, cause=cause, remedy=remedy)
-
-
-def _warning(code: str, cause: str, remedy: str = "") -> Finding:
-    return Finding(code=code, severity=Severity.WARNING, cause=cause, remedy=remedy)
+    return blocker(code, cause, remedy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from balena_migrate.checks import Finding, Severity
+from balena_migrate.checks import Finding, Severity, blocker
 from balena_migrate.checks.platform import untested
 from balena_migrate.checks.subject import Subject
 from balena_migrate.devices import DeviceType, device_types, device_types_for
@@ -16,12 +16,12 @@ from balena_migrate.images import Image, ImageKind
 def check(subject: Subject) -> Iterator[Finding]:
     image = subject.image
     if image is None:
-        yield _blocker("image", subject.image_problem, subject.image_remedy)
+        yield blocker("image", subject.image_problem, subject.image_remedy)
         return
     identity = image.identity
     if identity.kind is ImageKind.FLASHER:
         remedy = "take the raw image of this device type"
-        yield _blocker(
+        yield blocker(
             "image-flasher", "the image is a flasher, which installs from a stick; it cannot be put in place", remedy
         )
         return
@@ -35,7 +35,7 @@ def _check_device_type(subject: Subject, image: Image) -> Iterator[Finding]:
     slugs = ", ".join(d.slug for d in wanted) or "none that we know"
     if device is None or device not in wanted:
         cause = f"the image is for {image.identity.slug or 'an unknown device type'}; this device can run: {slugs}"
-        yield _blocker("image-device-type", cause, "take an image for one of these")
+        yield blocker("image-device-type", cause, "take an image for one of these")
         return
     version = image.identity.os_version or "of unknown version"
     cause = f"balenaOS {version} for {device.slug} ({device.name}), readable to its last byte"
@@ -43,7 +43,7 @@ def _check_device_type(subject: Subject, image: Image) -> Iterator[Finding]:
     if not device.tested:
         yield untested(subject, "device-untested", f"{device.slug} is known, but was never run with this tool")
     if subject.facts.boot.firmware is Firmware.BIOS and image.table.kind == "gpt":
-        yield _blocker(
+        yield blocker(
             "image-needs-uefi", "the image has a GPT and starts through UEFI only; this PC starts through BIOS"
         )
 
@@ -69,7 +69,3 @@ def _has_tag(name: str, tag: str) -> bool:
         for other in _tags(device)
         if other.startswith(tag + "-")
     )
-
-
-def _blocker(code: str, cause: str, remedy: str = "") -> Finding:
-    return Finding(code=code, severity=Severity.BLOCKER, cause=cause, remedy=remedy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from balena_migrate.checks import Finding, Severity
+from balena_migrate.checks import Finding, Severity, blocker
 from balena_migrate.checks.subject import Subject
 from balena_migrate.facts import BlockDevice
 
@@ -37,18 +37,18 @@ def _check_root(subject: Subject) -> Iterator[Finding]:
     root, device = subject.root, subject.root_device
     if root is None or device is None:
         where = root.source if root else "nowhere"
-        yield _blocker("root-not-on-disk", f"the root file system is on {where}, which is not a block device")
+        yield blocker("root-not-on-disk", f"the root file system is on {where}, which is not a block device")
         return
     if root.fstype not in ROOT_FILE_SYSTEMS:
-        yield _blocker("root-file-system", f"the root file system is {root.fstype}, which is not supported")
+        yield blocker("root-file-system", f"the root file system is {root.fstype}, which is not supported")
     for part in subject.facts.disks.chain(device):
         if part.kind not in ("part", "disk"):
             what = BELOW_ROOT.get(part.kind, f"{part.kind} (RAID)" if part.kind.startswith("raid") else part.kind)
             cause = f"the root file system is on {what} ({part.path}): it would hold the disk while it is overwritten"
-            yield _blocker("root-on-" + part.kind, cause)
+            yield blocker("root-on-" + part.kind, cause)
     if subject.target is None:
         names = ", ".join(disk.path for disk in subject.facts.disks.disks_below("/"))
-        yield _blocker("several-disks", f"the root file system is on several disks: {names}")
+        yield blocker("several-disks", f"the root file system is on several disks: {names}")
 
 
 def _check_boot_disk(subject: Subject) -> Iterator[Finding]:
@@ -57,7 +57,7 @@ def _check_boot_disk(subject: Subject) -> Iterator[Finding]:
     root, boot = (subject.facts.disks.disks_below(path) for path in ("/", folder))
     if root and boot != root:
         names = ", ".join(disk.path for disk in boot) or "no disk"
-        yield _blocker("boot-on-other-disk", f"{folder} is on {names}, and the root file system on {root[0].path}")
+        yield blocker("boot-on-other-disk", f"{folder} is on {names}, and the root file system on {root[0].path}")
 
 
 def _check_size(subject: Subject) -> Iterator[Finding]:
@@ -66,15 +66,15 @@ def _check_size(subject: Subject) -> Iterator[Finding]:
     disk, image = subject.target.size_bytes, subject.image.size_bytes
     text = f"the image needs {image // MIB} MiB, {subject.target.path} has {disk // MIB} MiB"
     if disk < image:
-        yield _blocker("disk-too-small", text)
+        yield blocker("disk-too-small", text)
     else:
         yield Finding(code="disk-size", severity=Severity.OK, cause=text)
     if subject.target.sector_bytes != 512:
-        yield _blocker(
+        yield blocker(
             "disk-sectors", f"{subject.target.path} has sectors of {subject.target.sector_bytes} bytes, not 512"
         )
     if subject.target.read_only:
-        yield _blocker("disk-read-only", f"{subject.target.path} is read-only")
+        yield blocker("disk-read-only", f"{subject.target.path} is read-only")
 
 
 def has_small_boot_partition(subject: Subject) -> bool:
@@ -112,7 +112,7 @@ def _check_boot_room(subject: Subject) -> Iterator[Finding]:
         f" {(own + kit) // MIB} MiB, {folder} has {free // MIB} MiB free"
     )
     if own + kit > free:
-        yield _blocker("boot-full", text, "remove old kernels from it (apt-get autoremove --purge)")
+        yield blocker("boot-full", text, "remove old kernels from it (apt-get autoremove --purge)")
     else:
         yield Finding(code="boot-room", severity=Severity.OK, cause=text)
 
@@ -122,18 +122,14 @@ def _check_log_drive(subject: Subject) -> Iterator[Finding]:
     if not path:
         return
     if device is None:
-        yield _blocker("log-drive-missing", f"there is no {path} for LOG_DRIVE", "plug it in, or leave LOG_DRIVE out")
+        yield blocker("log-drive-missing", f"there is no {path} for LOG_DRIVE", "plug it in, or leave LOG_DRIVE out")
     elif subject.target in subject.facts.disks.chain(device):
         cause = f"LOG_DRIVE={path} is on {_path(subject.target)}, which gets overwritten"
-        yield _blocker("log-drive-on-target", cause, "name a partition of another disk")
+        yield blocker("log-drive-on-target", cause, "name a partition of another disk")
     elif not device.uuid or device.fstype != fstype:
         cause = f"LOG_DRIVE={path} holds {device.fstype or 'no file system'}, and LOG_FS_TYPE says {fstype}"
-        yield _blocker("log-drive-file-system", cause, "set LOG_FS_TYPE to what is there")
+        yield blocker("log-drive-file-system", cause, "set LOG_FS_TYPE to what is there")
 
 
 def _path(device: BlockDevice | None) -> str:
     return device.path if device else "no disk"
-
-
-def _blocker(code: str, cause: str, remedy: str = "") -> Finding:
-    return Finding(code=code, severity=Severity.BLOCKER, cause=cause, remedy=remedy)
