@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -13,8 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from balena_migrate.config import find_setting, parse_value
-from balena_migrate.errors import UsageError
+from balena_migrate.errors import MigrateError, UsageError
+from balena_migrate.lab import pi_rehearsal
 from balena_migrate.lab.cache import cache_folder
+from balena_migrate.lab.pi_scenarios import PI_SCENARIOS
 from balena_migrate.lab.prepare import Options
 from balena_migrate.lab.rehearsal import rehearse
 from balena_migrate.lab.report import write_report
@@ -73,7 +78,7 @@ def rehearse_command(
         disk_mib=disk_mib,
         keep=keep,
     )
-    wanted = tuple(SCENARIOS) if run_all else names or (DEFAULT_SCENARIO,)
+    wanted = (*SCENARIOS, *PI_SCENARIOS) if run_all else names or (DEFAULT_SCENARIO,)
     results = [run_one(name, options) for name in wanted]
     if json_file:
         write_json(results, json_file)
@@ -83,9 +88,11 @@ def rehearse_command(
 
 def list_scenarios() -> None:
     """Prints every scenario with its description."""
-    width = max(map(len, SCENARIOS))
-    for scenario in SCENARIOS.values():
-        click.echo(f"{scenario.name:{width}}  {scenario.description}")
+    descriptions = {name: scenario.description for name, scenario in SCENARIOS.items()}
+    descriptions |= {name: scenario.description for name, scenario in PI_SCENARIOS.items()}
+    width = max(map(len, descriptions))
+    for name, description in descriptions.items():
+        click.echo(f"{name:{width}}  {description}")
 
 
 def parse_setting(text: str) -> tuple[str, str]:
@@ -101,13 +108,35 @@ def parse_setting(text: str) -> tuple[str, str]:
 
 def run_one(name: str, options: Options) -> Rehearsal:
     """One scenario was run, its table printed and its report written."""
-    scenario = find_scenario(name)
     folder = FOLDER / name
-    say(f"{scenario.name}: {scenario.description}")
-    result = rehearse(scenario, options, folder, cache_folder(), say)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    if name in PI_SCENARIOS:
+        result = run_pi(name, options, folder)
+    else:
+        scenario = find_scenario(name)
+        say(f"{name}: {scenario.description}")
+        result = rehearse(scenario, options, folder, cache_folder(), say)
     show(result)
     say(f"the report: {write_report(result, folder)}")
     return result
+
+
+def run_pi(name: str, options: Options, folder: Path) -> Rehearsal:
+    """As run_one, on a virtual Raspberry Pi, whose device and image are those of the scenario."""
+    if replace(options, keep=False) != Options():
+        raise UsageError(f"{name} takes no other settings, files, image, memory or disk", hint="those of PCs do")
+    scenario = PI_SCENARIOS[name]
+    say(f"{name}: {scenario.description}")
+    with tempfile.TemporaryDirectory(prefix="balena-migrate-pi-") as temporary:
+        work = folder if options.keep else Path(temporary)
+        try:
+            return pi_rehearsal.rehearse(scenario, cache_folder(), work, say)
+        except MigrateError as error:
+            return Rehearsal.failed(name, scenario.description, str(error))
+        finally:
+            for log in Path(temporary).glob("*.log"):
+                shutil.copy(log, folder)
 
 
 def say(line: str) -> None:

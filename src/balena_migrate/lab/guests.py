@@ -70,6 +70,8 @@ DEBIAN_12 = Guest(
         f"{_UNITS}/serial-getty@ttyS1.service.d/lab.conf": (
             "[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin root --noclear --keep-baud 115200 %I dumb\n"
         ),
+        # On a busy workstation a device unit may take minutes to appear; then there would be no login.
+        "etc/systemd/system.conf.d/lab.conf": "[Manager]\nDefaultTimeoutStartSec=30min\n",
         "etc/systemd/journald.conf.d/lab.conf": "[Journal]\nStorage=volatile\n",
     },
     links={
@@ -81,6 +83,7 @@ DEBIAN_12 = Guest(
         f"{_UNITS}/dpkg-db-backup.timer": "/dev/null",
         f"{_UNITS}/e2scrub_all.timer": "/dev/null",
         f"{_UNITS}/fstrim.timer": "/dev/null",
+        f"{_UNITS}/e2scrub_reap.service": "/dev/null",
     },
     commands=("grub-install /dev/sda", "update-grub"),
 )

@@ -14,14 +14,14 @@ from balena_migrate.errors import LabError, MigrateError
 from balena_migrate.journal import parse_journal
 from balena_migrate.lab import owner
 from balena_migrate.lab.console import Shell
-from balena_migrate.lab.device import Board, Boot, VirtualDevice, pc_board
+from balena_migrate.lab.device import Boot, VirtualDevice, pc_board
 from balena_migrate.lab.disks import Span, mounted, read_partitions
 from balena_migrate.lab.diskstate import find_disk_state
 from balena_migrate.lab.lookalike import Report, parse_report
 from balena_migrate.lab.prepare import KIT_FOLDER, Options, Prepared, file_hash, prepare
 from balena_migrate.lab.proofs import Armed, find_backup, new_system_checks
 from balena_migrate.lab.qemu import find_accelerator, read_version
-from balena_migrate.lab.result import Check, DiskState, Fact, Rehearsal, same
+from balena_migrate.lab.result import Check, DiskState, Fact, Rehearsal, ran_to_its_end, same
 from balena_migrate.lab.scenarios import Ending, Scenario
 from balena_migrate.lab.snapshot import find_changes, read_tree
 from balena_migrate.lab.timeline import Say, Timeline
@@ -78,7 +78,9 @@ def rehearse(scenario: Scenario, options: Options, folder: Path, cache: Path, sa
     folder.mkdir(parents=True, exist_ok=True)
     with _disk_folder(folder, options.keep) as disks:
         prepared = prepare(scenario, options, disks, cache, say)
-        device = VirtualDevice(disk=prepared.disk, board=_board(prepared), folder=folder, timeline=Timeline(say))
+        device = VirtualDevice(
+            disk=prepared.disk, board=pc_board(prepared.kernel), folder=folder, timeline=Timeline(say)
+        )
         for log in device.logs.values():
             log.unlink(missing_ok=True)
         run = Run(scenario=scenario, options=options, prepared=prepared, device=device)
@@ -86,14 +88,8 @@ def rehearse(scenario: Scenario, options: Options, folder: Path, cache: Path, sa
         try:
             SEQUENCES[scenario.ending](run)
         except MigrateError as error:
-            run.checks.append(
-                Check(name="the rehearsal ran to its end", passed=False, expected="yes", found=str(error))
-            )
+            run.checks.append(ran_to_its_end(str(error)))
         return _result(run, before)
-
-
-def _board(prepared: Prepared) -> Board:
-    return pc_board(prepared.kernel)
 
 
 @contextlib.contextmanager

@@ -77,6 +77,17 @@ class Rehearsal:
     machine: tuple[Fact, ...] = ()
     accelerator: str = ""
 
+    @classmethod
+    def failed(cls, scenario: str, description: str, reason: str) -> Rehearsal:
+        """A rehearsal that did not get so far that anything could be judged."""
+        checks = (ran_to_its_end(reason),)
+        return cls(scenario=scenario, description=description, passed=False, checks=checks, timeline=(), serial_logs=())
+
+
+def ran_to_its_end(reason: str) -> Check:
+    """The check that fails where a device got stuck."""
+    return Check(name="the rehearsal ran to its end", passed=False, expected="yes", found=reason)
+
 
 def same(name: str, expected: object, found: object) -> Check:
     """A check that passes where both are equal."""
