@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 
 from balena_migrate.config import Config
 from balena_migrate.facts.network import Interface, InterfaceAddress, InterfaceKind, NetworkFacts
-from balena_migrate.network.boot import select_profiles
+from balena_migrate.network.boot import boot_files, select_profiles
 from balena_migrate.network.collect import LIMIT_BYTES
 from balena_migrate.network.model import Ip, Kind, Method, NetworkSettings, Profile
 from balena_migrate.network.settings import merge, read_network
@@ -223,6 +223,49 @@ def test_a_full_file_of_one_thing_takes_bounded_time(device: Device, place: str,
             break
     device.put(place, "".join(text))
     select_profiles(Config(migrate_all_wifis=True), read_quickly(device), device.system)
+
+
+LONG = "9" * 5000
+SAMPLES = {
+    WPA: "country=GB\n" + HOME + 'network={\nssid=00ff\nkey_mgmt=NONE\nwep_key0="abcde"\npriority=3\n}\n',
+    NM: KEYFILE + "[ipv4]\nmethod=manual\naddress1=192.0.2.5/24,192.0.2.1\ndns=192.0.2.1;\nroute1=10.0.0.0/8\n",
+    "/etc/netplan/a.yaml": """network:
+  ethernets: {eth0: {addresses: [192.0.2.5/24], mtu: 1400, routes: [{to: default, via: 192.0.2.1, metric: 5}]}}
+  vlans: {v: {id: 5, link: eth0}}
+  wifis: {wlan0: {dhcp4: true, access-points: {home: {password: passphrase, channel: 7, band: 2.4GHz}}}}
+""",
+    "/etc/systemd/network/a.network": "[Match]\nName=eth0\n[Network]\nAddress=192.0.2.5/24\n"
+    "[Route]\nGateway=192.0.2.1\n",
+    "/etc/systemd/network/a.netdev": "[NetDev]\nName=v5\nKind=vlan\n[VLAN]\nId=5\n",
+    "/etc/dhcpcd.conf": DHCPCD + "static interface_mtu=1400\nmetric 5\n",
+    "/etc/network/interfaces": "auto eth0.5\niface eth0.5 inet static\n address 192.0.2.5\n netmask 24\n mtu 1400\n"
+    " up ip route add 10.0.0.0/8 via 192.0.2.1 metric 5\n",
+    "/var/lib/connman/a.config": "[service_a]\nType=ethernet\nIPv4=192.0.2.5/24/192.0.2.1\n",
+    "/var/lib/iwd/a.psk": "[Security]\nPassphrase=passphrase\n[IPv4]\nAddress=192.0.2.5\nNetmask=24\n",
+    "/etc/redsocks.conf": 'redsocks {\n type = socks5; ip = 192.0.2.1;\n port = 1080;\n login = "a";\n}\n',
+    "/etc/environment": "https_proxy=http://a:b@192.0.2.1:3128/\nno_proxy=10.0.0.0/8\n",
+}
+PIECES = st.sampled_from(
+    ["", "\n", '"', "\\", "=", " ", "[", "]", "{", "}", "/", ":", ";", "-1", "\u00b2", "\ud7ff", "%", LONG]
+)
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("place", SAMPLES)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_files_are_read_or_refused(device: Device, oracle: Oracle, place: str, data: st.DataObject) -> None:
+    """A piece of a good file is replaced by one that means harm; libnm takes whatever we still take."""
+    good = SAMPLES[place]
+    start = data.draw(st.integers(0, len(good)))
+    end = data.draw(st.integers(start, min(len(good), start + 8)))
+    device.put(place, good[:start] + data.draw(PIECES) + good[end:])
+    found = read_network(device.system)
+    selection = select_profiles(Config(migrate_all_wifis=True), found, device.system)
+    for file in boot_files(Config(), selection, NetworkFacts()):
+        if file.path.startswith("system-connections/"):
+            answer = oracle.ask(file.content.decode("utf-8", "surrogateescape"))
+            assert "connection" in answer, (answer, file.content)
 
 
 def test_a_path_with_a_line_break_is_named_as_it_is(device: Device) -> None:

@@ -13,6 +13,14 @@ DEFAULT_DESTINATIONS = {4: "0.0.0.0/0", 6: "::/0"}
 _WITH_ADDRESSES = (Method.AUTO, Method.DHCP, Method.MANUAL, Method.SHARED)
 
 
+NUMBER_DIGITS = 10
+
+
+def find_number(text: str) -> int | None:
+    """A number in decimal digits; None for anything else, and for one that no setting can have."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= NUMBER_DIGITS else None
+
+
 def parse_cidr(address: str, netmask: str = "") -> str:
     """An address in CIDR form; its length may stand apart, as a mask or a number. Raises NetworkConfigError."""
     text = address if "/" in address or not netmask else f"{address}/{netmask}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from balena_migrate.errors import NetworkConfigError
+from balena_migrate.network.addresses import find_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +32,7 @@ class Section:
         return value in ("true", "yes", "on", "1", "y", "t") if value else default
 
     def number(self, key: str) -> int | None:
-        value = self.value(key)
-        return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else None
+        return find_number(self.value(key))
 
     def names(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for name, _ in self.pairs))

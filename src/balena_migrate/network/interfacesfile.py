@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from balena_migrate.errors import NetworkConfigError
-from balena_migrate.network.addresses import parse_address, parse_destination
+from balena_migrate.network.addresses import find_number, parse_address, parse_destination
 from balena_migrate.network.model import Route
 
 _KEYWORDS = (
@@ -72,7 +72,7 @@ def parse_interfaces(text: str, source: str) -> tuple[list[Stanza], set[str]]:
             inside = False
         elif word in _KEYWORDS:
             inside = False
-        elif inside:
+        elif inside and rest:
             stanzas[-1].options.append((word, rest))
     return stanzas, automatic
 
@@ -101,7 +101,7 @@ def _ip_route(words: list[str]) -> Route | None:
     return Route(
         destination=parse_destination(words[2], via),
         gateway=parse_address(via) if via else "",
-        metric=int(metric) if metric.isdigit() else None,
+        metric=find_number(metric),
         source=options.get("src", ""),
     )
 
@@ -117,5 +117,5 @@ def _net_tools_route(words: list[str]) -> Route | None:
     return Route(
         destination=parse_destination(target, via, mask),
         gateway=parse_address(via) if via else "",
-        metric=int(metric) if metric.isdigit() else None,
+        metric=find_number(metric),
     )

@@ -15,6 +15,7 @@ from balena_migrate.errors import NetworkConfigError
 
 _ESCAPES = {"s": " ", "t": "\t", "n": "\n", "r": "\r", "\\": "\\"}
 _GROUP = re.compile(r"\[([^\[\]\x00-\x1f\x7f]+)\]")
+_KEY = re.compile(r"[^=\[\]]+(\[[\w.@-]*\])?")
 _LIST_OF_BYTES = re.compile(r"[0-9; ]*")
 
 
@@ -112,7 +113,7 @@ def parse_keyfile(text: str) -> Keyfile:
             headers.append(group)
             continue
         key, equals, value = stripped.partition("=")
-        if not equals or not key.strip() or not group:
+        if not equals or not group or not _KEY.fullmatch(key.rstrip()):
             raise NetworkConfigError(f"line {number} is neither a [group] nor key=value")
         entries.append(Entry(group=group, key=key.rstrip(), value=value.lstrip(" \t")))
     return Keyfile(entries=tuple(entries), headers=tuple(headers))
@@ -153,7 +154,7 @@ def dump_ssid(ssid: bytes) -> str:
 def parse_bytes(raw: str) -> bytes:
     """Bytes as NetworkManager reads them in `ssid` and old certificate values: a list of numbers, or text."""
     if ";" in raw and _LIST_OF_BYTES.fullmatch(raw):
-        numbers = [int(part) for part in raw.split(";") if part.strip()]
-        if all(number <= 255 for number in numbers):
-            return bytes(numbers)
+        parts = [part.strip() for part in raw.split(";") if part.strip()]
+        if all(len(part) <= 3 and part.isdigit() and int(part) <= 255 for part in parts):
+            return bytes(int(part) for part in parts)
     return unescape(raw).replace("\\;", ";").encode("utf-8", "surrogateescape")

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from balena_migrate.bootfile import BootFile
 from balena_migrate.errors import NetworkConfigError
+from balena_migrate.network.addresses import find_number
 from balena_migrate.network.collect import Collector, read_config
 from balena_migrate.network.model import Problem, Proxy
 from balena_migrate.system import System
@@ -86,12 +87,13 @@ def _proxy(
         raise NetworkConfigError(f"a proxy of the type {kind or 'nothing'} cannot be carried over")
     if not re.fullmatch(r"[A-Za-z0-9.:_-]+", host):
         raise NetworkConfigError("the proxy has no address")
-    if not (port.isdigit() and 0 < int(port) < 65536):
+    number = find_number(port) or 0
+    if not 0 < number < 65536:
         raise NetworkConfigError("the proxy has no port")
     login, password = values.get("login", ""), values.get("password", "")
     if not (_SAFE.fullmatch(login) and _SAFE.fullmatch(password)):
         raise NetworkConfigError("the proxy's login or password holds signs that redsocks.conf cannot")
-    return Proxy(source=source, kind=kind, host=host, port=int(port), login=login, password=password, no_proxy=no_proxy)
+    return Proxy(source=source, kind=kind, host=host, port=number, login=login, password=password, no_proxy=no_proxy)
 
 
 def _is_network(text: str) -> bool:

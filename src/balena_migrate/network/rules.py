@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 
-from balena_migrate.network.model import Eap, Ip, Kind, Profile, Security, Wep, Wifi
+from balena_migrate.network.model import Eap, Ip, Kind, Method, Profile, Security, Wep, Wifi
 
 EAP_METHODS = frozenset({"leap", "md5", "tls", "peap", "ttls", "fast", "pwd"})
 """Those that need nothing but what a profile holds (SIM and AKA need a card reader)."""
@@ -21,6 +21,7 @@ INNER_DEFAULT = "mschapv2"
 
 SSID_BYTES = 32
 PSK_LENGTHS = range(8, 64)
+_INTERFACE = re.compile(r"(?!(?:\.\.?|all|default|bonding_masters)\Z)[^\s/:%\x00-\x1f\x7f-\uffff]{1,15}")
 _UNMANAGED = re.compile(r"(balena|resin|br|veth).*")
 """Interfaces that balenaOS tells NetworkManager to leave alone (meta-balena, NetworkManager.conf)."""
 
@@ -39,6 +40,9 @@ def _faults(profile: Profile) -> Iterator[str]:
         yield from _eap(profile.eap)
     if profile.keyfile is None:
         yield from _own(profile)
+    for ip in (profile.ipv4, profile.ipv6):
+        if ip and ip.method is Method.MANUAL and not any(map(_is_address, ip.addresses)):
+            yield "it has a fixed address, and names none"
 
 
 def _own(profile: Profile) -> Iterator[str]:
@@ -46,10 +50,12 @@ def _own(profile: Profile) -> Iterator[str]:
     for mac in (profile.mac, profile.wifi.bssid if profile.wifi else ""):
         if mac and not re.fullmatch(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}", mac):
             yield f"{mac!r} is not a hardware address"
-    if profile.interface and not re.fullmatch(r"[^\s/]{1,15}", profile.interface):
+    if profile.interface and not _INTERFACE.fullmatch(profile.interface):
         yield f"{profile.interface!r} is not the name of an interface"
     if profile.vlan and not 0 <= profile.vlan.id <= 4094:
         yield f"{profile.vlan.id} is not a VLAN id"
+    if profile.vlan and not (profile.vlan.parent or profile.mac):
+        yield "the VLAN's interface is not named"
     for ip, version in ((profile.ipv4, 4), (profile.ipv6, 6)):
         if ip is not None:
             yield from _ip(ip, version)
@@ -120,5 +126,11 @@ def _ip(ip: Ip, version: int) -> Iterator[str]:
     for value in (*addresses, *hosts[len(ip.dns) :]):
         if value.version != version:
             yield f"{value} is not an IPv{version} address"
-    if ip.method == "manual" and not addresses:
-        yield f"there is no IPv{version} address to set"
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_interface(text)
+    except ValueError:
+        return False
+    return True

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from balena_migrate.errors import NetworkConfigError
+from balena_migrate.network.addresses import find_number
 from balena_migrate.network.certificates import read_certificate
 from balena_migrate.network.model import Eap, Mode, Modem, Profile, Security, Wifi
 from balena_migrate.network.yamlfile import Node, as_node, flag_of, text_of
@@ -44,7 +45,7 @@ def access_point(system: System, ssid: str, point: Node, device: Profile) -> Pro
         hidden=flag_of(point, "hidden"),
         bssid=text_of(point, "bssid"),
         band=band,
-        channel=int(channel) if channel.isdigit() and band else 0,
+        channel=(find_number(channel) or 0) if band else 0,
         secret=text_of(auth, "password") or password if security in (Security.PSK, Security.SAE) else "",
     )
     eap = _eap(system, auth) if security in (Security.EAP, Security.EAP_192, Security.DYNAMIC_WEP) else None

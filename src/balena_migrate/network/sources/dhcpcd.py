@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from balena_migrate.errors import NetworkConfigError
 from balena_migrate.network.addresses import (
+    find_number,
     gateway_route,
     make_ip,
     of_family,
@@ -100,7 +101,7 @@ def _profiles(block: Block) -> list[Profile]:
             kind=Kind.LINK,
             source=FILE,
             interface=block.name,
-            mtu=int(mtu) if mtu.isdigit() else None,
+            mtu=find_number(mtu),
             ipv4=_ip(block, 4),
             ipv6=_ip(block, 6),
         )
@@ -121,7 +122,7 @@ def _ip(block: Block, version: int) -> Ip:
         version,
         automatic=not has_address and not off,
         addresses=addresses,
-        routes=[*(gateway_route(r, int(metric) if metric.isdigit() else None) for r in routers), *_routes(static)],
+        routes=[*(gateway_route(r, find_number(metric)) for r in routers), *_routes(static)],
         dns=servers,
         search=f"{static.get('domain_name', '')} {static.get('domain_search', '')}".split(),
         otherwise=Method.IGNORE,

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from balena_migrate.errors import NetworkConfigError
-from balena_migrate.network.addresses import gateway_route, make_ip, parse_address, parse_cidr
+from balena_migrate.network.addresses import find_number, gateway_route, make_ip, parse_address, parse_cidr
 from balena_migrate.network.collect import Collector, read_config
 from balena_migrate.network.interfacesfile import Stanza, logical_lines, parse_interfaces, parse_route_command
 from balena_migrate.network.model import Ip, Kind, Method, Profile, Reading, Route, Security, Vlan, Wep, Wifi
@@ -130,7 +130,7 @@ def _link(name: str, stanzas: list[Stanza], lost: list[str]) -> Profile:
         source=stanzas[0].source,
         interface=name,
         cloned_mac=first.value("hwaddress").removeprefix("ether").strip(),
-        mtu=int(mtu) if mtu.isdigit() else None,
+        mtu=find_number(mtu),
         vlan=vlan,
         ipv4=_ip(4, [s for s in stanzas if s.family == "inet"], lost),
         ipv6=_ip(6, [s for s in stanzas if s.family == "inet6"], lost),
@@ -142,7 +142,8 @@ def _vlan(name: str, stanza: Stanza) -> Vlan | None:
     parent = stanza.value("vlan-raw-device", "vlan_raw_device")
     if not match or not (parent or match["parent"]):
         return None
-    return Vlan(id=int(match["id"] or match["number"]), parent=parent or match["parent"])
+    number = find_number(match["id"] or match["number"])
+    return Vlan(id=-1 if number is None else number, parent=parent or match["parent"])
 
 
 def _ip(version: int, stanzas: list[Stanza], lost: list[str]) -> Ip:
@@ -153,7 +154,7 @@ def _ip(version: int, stanzas: list[Stanza], lost: list[str]) -> Ip:
     for stanza in stanzas:
         addresses += [parse_cidr(text, stanza.value("netmask")) for text in stanza.values("address")]
         metric = stanza.value("metric")
-        routes += [gateway_route(g, int(metric) if metric.isdigit() else None) for g in stanza.words("gateway")]
+        routes += [gateway_route(g, find_number(metric)) for g in stanza.words("gateway")]
         dns += [parse_address(text) for text in stanza.words("dns-nameservers", "dns-nameserver")]
         search += stanza.words("dns-domain", "dns-search")
         for command in stanza.values("up", "post-up"):

@@ -12,7 +12,14 @@ from dataclasses import replace
 from typing import Any
 
 from balena_migrate.errors import NetworkConfigError
-from balena_migrate.network.addresses import gateway_route, make_ip, parse_address, parse_cidr, parse_destination
+from balena_migrate.network.addresses import (
+    find_number,
+    gateway_route,
+    make_ip,
+    parse_address,
+    parse_cidr,
+    parse_destination,
+)
 from balena_migrate.network.collect import Collector, read_config, read_layered
 from balena_migrate.network.keyfile import Keyfile, escape
 from balena_migrate.network.model import (
@@ -100,10 +107,8 @@ def _network(document: Any) -> Node:
 
 def _merge(one: Any, other: Any) -> Any:
     if isinstance(one, dict) and isinstance(other, dict):
-        return {
-            key: _merge(one[key], other[key]) if key in one and key in other else {**one, **other}[key]
-            for key in {**one, **other}
-        }
+        both = {**one, **other}
+        return {key: _merge(one[key], value) if key in one and key in other else value for key, value in both.items()}
     if isinstance(one, list) and isinstance(other, list):
         return one + [item for item in other if item not in one]
     return other
@@ -157,7 +162,7 @@ def _profile(system: System, kind: Kind, name: str, device: Node, lost: list[str
         mac=mac,
         cloned_mac=text_of(device, "macaddress"),
         autoconnect=text_of(device, "activation-mode") not in ("manual", "off"),
-        mtu=int(mtu) if mtu.isdigit() else None,
+        mtu=find_number(mtu),
         eap=wired_eap(system, auth) if auth else None,
         modem=modem,
         ipv4=_ip(device, 4, lost),
@@ -196,12 +201,12 @@ def _ip(device: Node, version: int, lost: list[str]) -> Ip:
 
 
 def _with_overrides(ip: Ip, device: Node, overrides: Node, version: int) -> Ip:
-    metric = text_of(overrides, "route-metric")
+    metric = find_number(text_of(overrides, "route-metric"))
     if version == 6 and flag_of(device, "ipv6-privacy") and ip.method is not Method.IGNORE:
         ip = replace(ip, options=(("ip6-privacy", "2"),))
     return replace(
         ip,
-        metric=int(metric) if metric.isdigit() else ip.metric,
+        metric=ip.metric if metric is None else metric,
         ignore_auto_dns=text_of(overrides, "use-dns") in ("false", "no", "off", "n"),
         never_default=text_of(overrides, "use-routes") in ("false", "no", "off", "n") and not ip.gateway,
     )
@@ -224,9 +229,9 @@ def _route(route: Node, lost: list[str]) -> Route:
     return Route(
         destination=parse_destination(target, gateway),
         gateway=parse_address(gateway) if gateway else "",
-        metric=int(metric) if metric.isdigit() else None,
-        table=int(table) if table.isdigit() else None,
-        mtu=int(mtu) if mtu.isdigit() else None,
+        metric=find_number(metric),
+        table=find_number(table),
+        mtu=find_number(mtu),
         on_link=flag_of(route, "on-link"),
         source=text_of(route, "from"),
         kind=text_of(route, "type") or "unicast",
@@ -238,11 +243,11 @@ _ROUTE_KEYS = frozenset({"to", "via", "metric", "table", "mtu", "on-link", "from
 
 def _vlan(profile: Profile, network: Node, device: Node) -> Profile:
     """The VLAN with its parent, which `link` names by its id in the file: by its real name or hardware address."""
-    number, link = text_of(device, "id"), text_of(device, "link")
+    number, link = find_number(text_of(device, "id")), text_of(device, "link")
     parent: Node = next((as_node(devices)[link] for devices in network.values() if link in as_node(devices)), {})
     name, mac = _match(link, as_node(parent))
     name = text_of(as_node(parent), "set-name") or name
-    vlan = Vlan(id=int(number) if number.isdigit() else -1, parent="" if mac else name)
+    vlan = Vlan(id=-1 if number is None else number, parent="" if mac else name)
     return replace(profile, vlan=vlan, mac=mac)
 
 

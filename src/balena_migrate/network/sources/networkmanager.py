@@ -265,13 +265,15 @@ def _certificate(system: System, raw: str | None, key: str, source: str) -> Cert
 def _ip(file: Keyfile, group: str) -> Ip:
     """What the check has to know of the addresses; the keyfile itself carries them."""
     method = file.text(group, "method") or "auto"
+    if method not in set(Method):
+        raise NetworkConfigError(f"{group}.method={method} is not known")
     keys = [key for key in file.keys(group) if re.fullmatch(r"address(es)?[0-9]*", key)]
     pairs = [_address(file.text(group, key), 32 if group == "ipv4" else 128) for key in keys]
     routes = [_address(file.text(group, key), 0) for key in file.keys(group) if re.fullmatch(r"routes?[0-9]*", key)]
     defaults = [gateway for destination, gateway in routes if destination in DEFAULT_DESTINATIONS.values()]
     gateways = [*(gateway for _, gateway in pairs), file.text(group, "gateway"), *defaults]
     return Ip(
-        method=Method(method) if method in set(Method) else Method.AUTO,
+        method=Method(method),
         addresses=tuple(address for address, _ in pairs if address),
         gateway=next(filter(None, gateways), ""),
         dns=file.items(group, "dns"),
