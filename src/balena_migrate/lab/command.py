@@ -6,8 +6,6 @@ import json
 import shutil
 import signal
 import sys
-import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -123,20 +121,15 @@ def run_one(name: str, options: Options) -> Rehearsal:
 
 
 def run_pi(name: str, options: Options, folder: Path) -> Rehearsal:
-    """As run_one, on a virtual Raspberry Pi, whose device and image are those of the scenario."""
-    if replace(options, keep=False) != Options():
-        raise UsageError(f"{name} takes no other settings, files, image, memory or disk", hint="those of PCs do")
+    """As run_one, on a virtual Raspberry Pi, whose image, memory and card are those of the scenario."""
+    if options.image or options.memory_mib or options.disk_mib:
+        raise UsageError(f"{name} takes no other image, memory or disk", hint="those of PCs do")
     scenario = PI_SCENARIOS[name]
     say(f"{name}: {scenario.description}")
-    with tempfile.TemporaryDirectory(prefix="balena-migrate-pi-") as temporary:
-        work = folder if options.keep else Path(temporary)
-        try:
-            return pi_rehearsal.rehearse(scenario, cache_folder(), work, say)
-        except MigrateError as error:
-            return Rehearsal.failed(name, scenario.description, str(error))
-        finally:
-            for log in Path(temporary).glob("*.log"):
-                shutil.copy(log, folder)
+    try:
+        return pi_rehearsal.rehearse(scenario, options, folder, cache_folder(), say)
+    except MigrateError as error:
+        return Rehearsal.failed(name, scenario.description, str(error))
 
 
 def say(line: str) -> None:

@@ -1,35 +1,43 @@
-"""Rehearsals on virtual Raspberry Pis: the whole migration, the way back, and power cuts."""
+"""Rehearsals on virtual Raspberry Pis: the whole migration, the way back, and power cuts, judged by the card."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
 import re
-import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from balena_migrate.errors import LabError
-from balena_migrate.kit.build import build_kit
-from balena_migrate.lab.disks import copy_disk, mounted
+from balena_migrate.errors import LabError, MigrateError
+from balena_migrate.journal import parse_journal
+from balena_migrate.lab import owner
+from balena_migrate.lab.disks import Span, copy_disk, mounted
+from balena_migrate.lab.diskstate import read_disk_state
+from balena_migrate.lab.guests import DEBIAN_12
 from balena_migrate.lab.lookalike import ImageSpec, Report, build_image, expected_boot_files, parse_report
-from balena_migrate.lab.pi_cards import BOOT, ROOT, PiGuest, build_card, resource
-from balena_migrate.lab.pi_device import LINE, PiDevice
+from balena_migrate.lab.pi_cards import ROOT, ROOT_UUID, TABLE_ID, PiGuest, build_card, resource
+from balena_migrate.lab.pi_device import LAST_CHARACTERS, LINE, PiDevice
 from balena_migrate.lab.pi_firmware import FatImage, Start
-from balena_migrate.lab.result import Check, Rehearsal, Step, same
-from balena_migrate.paths import INITRAMFS_NAME
+from balena_migrate.lab.prepare import Options, Prepared, file_hash, put_image, put_kit, put_owner_files
+from balena_migrate.lab.proofs import COMMAND_LINE, Armed, find_backup, new_system_checks
+from balena_migrate.lab.result import Check, DiskState, Fact, Rehearsal, same
+from balena_migrate.lab.scenarios import Scenario
+from balena_migrate.lab.timeline import Say, Timeline
+from balena_migrate.paths import INITRAMFS_NAME, JOURNAL
+from balena_migrate.system import System
 
-START_TIMEOUT_S = 600.0
+START_TIMEOUT_S = 2400.0
 """One start: stage 1, stage 2, or a system that comes up. QEMU translates, and the machine may be busy."""
 
-HOME = "opt/migration"
-Progress = Callable[[str], None]
+DISK_NAME = "card.img"
+STARTED_BEFORE = "lab: started before"
+STAGE1_ENDED = re.compile(r"lab: stage 1 ended with status (\d+)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PiScenario:
-    """A rehearsal: `cut` is a text on the serial line of the start `cut_start`, at which the power goes."""
+    """A rehearsal: with a `cut`, the power goes when that text is on the serial line of the start `cut_start`."""
 
     name: str
     description: str
@@ -40,131 +48,213 @@ class PiScenario:
     cut_start: int = 0
 
 
-def rehearse(scenario: PiScenario, cache: Path, work: Path, progress: Progress) -> Rehearsal:
-    """Runs the scenario in the empty folder `work`. Raises LabError where a virtual device gets stuck."""
-    device = _set_up(scenario, cache, work, progress)
-    before = _boot_partition(device), device.next_start()
+@dataclass(kw_only=True)
+class PiRun:
+    """A rehearsal while it goes on; what is found gathers here."""
+
+    scenario: PiScenario
+    device: PiDevice
+    prepared: Prepared
+    files: dict[str, str]
+    """Name -> SHA-256 of the boot partition's files before anything was done."""
+    start: Start
+    """What the firmware started then."""
+    disk_before: DiskState
+    checks: list[Check] = field(default_factory=list)
+    armed: Armed | None = None
+    stage1_s: float | None = None
+
+
+def rehearse(scenario: PiScenario, options: Options, folder: Path, cache: Path, say: Say) -> Rehearsal:
+    """The scenario was run. `folder` has its serial logs, and with `keep` its card.
+
+    A device that does not do what it should is a failed check; MigrateError is raised only where it cannot be built.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    card = folder / DISK_NAME
+    try:
+        run = _set_up(scenario, options, card, cache, say)
+        try:
+            _sequence(scenario)(run)
+        except MigrateError as error:
+            run.checks.append(
+                Check(name="the rehearsal ran to its end", passed=False, expected="yes", found=str(error))
+            )
+        return _result(run)
+    finally:
+        if not options.keep:
+            card.unlink(missing_ok=True)
+
+
+def _sequence(scenario: PiScenario) -> Callable[[PiRun], None]:
     if scenario.cut:
-        checks, steps = _power_cut(scenario, device, before, progress)
-    elif scenario.no_flash:
-        checks, steps = _come_back(device, before, progress)
-    else:
-        checks, steps = _migrate(scenario, device, cache, progress)
-    return Rehearsal(
-        scenario=scenario.name,
-        description=scenario.description,
-        passed=all(check.passed for check in checks),
-        checks=tuple(checks),
-        timeline=tuple(steps),
-        serial_logs=tuple(log.name for log in device.logs),
+        return cut_power
+    return come_back if scenario.no_flash else migrate_to_new_system
+
+
+def _set_up(scenario: PiScenario, options: Options, card: Path, cache: Path, say: Say) -> PiRun:
+    """A card of its own, with the kit, the image and the owner's files on the old system's root."""
+    made, image = build_card(scenario.guest, cache, say), build_image(scenario.image, cache, say)
+    own_config = options.config_json.read_bytes() if options.config_json else None
+    config = own_config or owner.config_json(scenario.image.device_type)
+    flash = "TRUE" if scenario.no_flash else "FALSE"
+    defaults = {**owner.default_settings(image.name), "DO_REBOOT": "FALSE", "NO_FLASH": flash, "UNTESTED": "TRUE"}
+    card.unlink(missing_ok=True)
+    copy_disk(made, card)
+    say("putting the kit, the image and the owner's files on the card")
+    with mounted(card, ROOT) as root:
+        put_kit(scenario.guest.architecture, root, cache, say)
+        put_owner_files(root, owner.settings_text({**defaults, **options.settings}), config)
+        put_image(image, root, 1.0)
+        (root / "root/lab.sh").write_text(resource("pi_lab.sh"))
+        if options.overlay:
+            System().run(["cp", "-a", f"{options.overlay}/.", root])
+    device = PiDevice(scenario.guest, card, card.parent, Timeline(say))
+    files = expected_boot_files(scenario.image, cache)
+    return PiRun(
+        scenario=scenario,
+        device=device,
+        prepared=Prepared(disk=card, root=ROOT, kernel=card, config_json=config, boot_files=files),
+        files=_boot_files(device),
+        start=device.next_start(),
+        disk_before=read_disk_state(card),
     )
 
 
-def _set_up(scenario: PiScenario, cache: Path, work: Path, progress: Progress) -> PiDevice:
-    """A card of its own, with kit, image and settings on the old system's root."""
-    guest = scenario.guest
-    made, image = build_card(guest, cache, progress), build_image(scenario.image, cache, progress)
-    kit = build_kit(guest.architecture, work / "kit", cache, progress)
-    card = work / "card.img"
-    copy_disk(made, card)
-    progress("putting kit, image and settings on the card")
-    with mounted(card, ROOT) as root:
-        shutil.copytree(kit.path, root / "opt/balena-migrate", symlinks=True)
-        (root / HOME).mkdir()
-        shutil.copy(image, root / HOME)
-        (root / "etc/balena-migrate.conf").write_text(_settings(scenario, image.name))
-        (root / "root/lab.sh").write_text(resource("pi_lab.sh"))
-    shutil.rmtree(kit.path)
-    return PiDevice(guest, card, work)
-
-
-def _settings(scenario: PiScenario, image_name: str) -> str:
-    flash = "TRUE" if scenario.no_flash else "FALSE"
-    lines = (f'HOME_DIR="/{HOME}"', f'IMAGE_NAME="{image_name}"', f"NO_FLASH={flash}", "UNTESTED=TRUE")
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _boot_partition(device: PiDevice) -> dict[str, str]:
+def _boot_files(device: PiDevice) -> dict[str, str]:
     """Name -> SHA-256 of every file on the boot partition but our initramfs, which stays until undo."""
-    fat = FatImage(device.card, BOOT.start_bytes)
+    fat = device.boot_partition
     names = [name for name in fat.names if not name.startswith(INITRAMFS_NAME)]
     return {name: hashlib.sha256(fat.read(name)).hexdigest() for name in names}
 
 
-def _stage1(device: PiDevice, progress: Progress) -> tuple[Check, Step]:
-    progress("start 1: the old system, stage 1")
-    begin = device.now_s()
-    said = device.run_to_end(START_TIMEOUT_S)
-    status = re.search(r"lab: stage 1 ended with status (\d+)", said)
+def _result(run: PiRun) -> Rehearsal:
+    timeline, guest = run.device.timeline, run.scenario.guest
+    return Rehearsal(
+        scenario=run.scenario.name,
+        description=run.scenario.description,
+        passed=bool(run.checks) and all(check.passed for check in run.checks),
+        checks=tuple(run.checks),
+        timeline=timeline.steps,
+        serial_logs=tuple(log.name for log in run.device.logs),
+        window_s=timeline.window_s,
+        stage1_s=run.stage1_s,
+        stage2_s=timeline.stage2_s,
+        initramfs_bytes=run.armed.initramfs_bytes if run.armed else None,
+        peak_memory_bytes=timeline.peak_memory_bytes,
+        disk_before=run.disk_before,
+        disk_after=read_disk_state(run.device.card),
+        changes=run.armed.changes if run.armed else (),
+        machine=(
+            Fact(name="board", value=f"{guest.board.name} (QEMU's {guest.machine}), {guest.memory_mib} MiB"),
+            Fact(name="kernel", value=f"Debian's {guest.kernel_package} ({guest.architecture})"),
+        ),
+        accelerator="QEMU's own translation",
+    )
+
+
+# The sequences ------------------------------------------------------------------------------------------------------
+
+
+def migrate_to_new_system(run: PiRun) -> None:
+    """Old system, stage 1, stage 2, new system."""
+    run.armed = armed = _stage1(run)
+    with run.device.timeline.step("stage 2, from the firmware to its reboot"):
+        said = run.device.run_to_end(START_TIMEOUT_S)
+    if "step flash done" not in said:
+        raise LabError("stage 2 did not flash", hint=said[-LAST_CHARACTERS:])
+    with run.device.timeline.step("new system"):
+        report = parse_report(run.device.run_to_end(START_TIMEOUT_S))
+    run.checks += _new_system_checks(run, armed, report)
+
+
+def come_back(run: PiRun) -> None:
+    """Old system, stage 1, stage 2 up to the line, old system, with a boot partition as it was."""
+    run.armed = _stage1(run)
+    with run.device.timeline.step("stage 2, and back to the old system"):
+        said = run.device.run_to_end(START_TIMEOUT_S)
+    run.checks.append(same("the old system is up again", True, STARTED_BEFORE in said))
+    run.checks += _as_before(run)
+
+
+def cut_power(run: PiRun) -> None:
+    """The power goes; then the card starts the old system."""
+    for _ in range(1, run.scenario.cut_start):
+        run.armed = _stage1(run)
+    with run.device.timeline.step("until the power cut"), run.device.started() as device:
+        device.consoles[LINE].wait_for(run.scenario.cut, START_TIMEOUT_S)
+        device.cut_power()
+    run.checks.append(same("what starts next", run.start, run.device.next_start()))
+    with run.device.timeline.step("the old system, after the cut"):
+        said = run.device.run_to_end(START_TIMEOUT_S)
+    run.checks.append(same("the old system is up", True, STARTED_BEFORE in said))
+
+
+# Their parts --------------------------------------------------------------------------------------------------------
+
+
+def _stage1(run: PiRun) -> Armed:
+    """Stage 1 ran at the old system's first start, and our initramfs is what starts next."""
+    begin_s = run.device.timeline.now()
+    with run.device.timeline.step("old system and stage 1"):
+        said = run.device.run_to_end(START_TIMEOUT_S)
+    status = STAGE1_ENDED.search(said)
     if status is None or status[1] != "0":
-        raise LabError("stage 1 failed", hint=said[-3000:])
-    step = Step(step="stage 1", start_s=begin, seconds=device.now_s() - begin)
-    return same("what starts next", (INITRAMFS_NAME,), device.next_start().initramfs), step
+        raise LabError("stage 1 failed", hint=said[-LAST_CHARACTERS:])
+    run.stage1_s = round(run.device.timeline.now() - begin_s, 3)
+    start = run.device.next_start()
+    run.checks.append(same("the initramfs that starts next", (INITRAMFS_NAME,), start.initramfs))
+    run.checks.append(same("the kernel that starts next", run.start.kernel, start.kernel))
+    return _look_at_armed_card(run)
 
 
-def _migrate(scenario: PiScenario, device: PiDevice, cache: Path, progress: Progress) -> tuple[list[Check], list[Step]]:
-    check, step = _stage1(device, progress)
-    begin = device.now_s()
-    progress("start 2: stage 2")
-    said = device.run_to_end(START_TIMEOUT_S)
-    stage2 = Step(step="stage 2", start_s=begin, seconds=device.now_s() - begin)
-    checks = [check, same("stage 2 comes to the end of the flash", True, "step flash done" in said)]
-    begin = device.now_s()
-    progress("start 3: the new system")
-    report = parse_report(device.run_to_end(START_TIMEOUT_S))
-    checks += _check_report(scenario, report, cache)
-    new = Step(step="new system", start_s=begin, seconds=device.now_s() - begin)
-    return checks, [step, stage2, new]
+def _look_at_armed_card(run: PiRun) -> Armed:
+    """What stage 1 left on the card."""
+    size = len(run.device.boot_partition.read(INITRAMFS_NAME))
+    with mounted(run.device.card, ROOT, read_only=True) as root:
+        journal = parse_journal((root / JOURNAL.lstrip("/")).read_text())
+        backup = root / owner.HOME_DIR / "backup.tgz"
+        return Armed(
+            backup_sha256=file_hash(backup) if backup.exists() else "",
+            initramfs_bytes=size,
+            changes=tuple(entry.title for entry in journal.entries if entry.title),
+        )
 
 
-def _check_report(scenario: PiScenario, report: Report, cache: Path) -> list[Check]:
-    """The new system, by its own words: its partitions are whole and its boot partition is the image's."""
-    found = {file.path: file.sha256 for file in report.boot_files}
-    wanted = expected_boot_files(scenario.image, cache)
-    different = sorted(path for path in wanted if path != "config.json" and found.get(path) != wanted[path])
-    damaged = sorted(part.label for part in report.partitions if part.check_status not in (0, 1))
-    backup = [file.path for file in report.data_files if file.path == "backup.tgz"]
+def _as_before(run: PiRun) -> list[Check]:
+    now = _boot_files(run.device)
+    changed = sorted(name for name in {*run.files, *now} if run.files.get(name) != now.get(name))
     return [
-        same("files of the image that differ on resin-boot", [], different),
-        same("damaged file systems of the new system", [], damaged),
-        same("the backup on resin-data", ["backup.tgz"], backup),
+        same("files of the boot partition that are not as they were", [], changed),
+        same("what starts next", run.start, run.device.next_start()),
     ]
 
 
-def _come_back(
-    device: PiDevice, before: tuple[dict[str, str], Start], progress: Progress
-) -> tuple[list[Check], list[Step]]:
-    check, step = _stage1(device, progress)
-    begin = device.now_s()
-    progress("start 2: stage 2, and back to the old system")
-    said = device.run_to_end(START_TIMEOUT_S)
-    back = Step(step="stage 2 and back", start_s=begin, seconds=device.now_s() - begin)
-    checks = [check, same("the old system goes on", True, "lab: started before" in said)]
-    return checks + _as_before(device, before), [step, back]
+def _new_system_checks(run: PiRun, armed: Armed, report: Report) -> list[Check]:
+    """As on every device, but that the firmware's command line names no root: the look-alike finds its own."""
+    about = Scenario(
+        name=run.scenario.name,
+        description="",
+        guest=replace(DEBIAN_12, root_uuid=ROOT_UUID),
+        image=run.scenario.image.name,
+    )
+    boot = report.find_partition("resin-boot")
+    if boot is None:
+        raise LabError("the new system has no resin-boot")
+    fat = FatImage(run.device.card, boot.start_bytes)
+    with _backup_on_card(run, armed, report) as backup:
+        checks = new_system_checks(about, run.prepared, armed, report, fat.read, backup)
+        kept = [check for check in checks if check.name != COMMAND_LINE]
+    old = TABLE_ID.removeprefix("0x")
+    return [*kept, same("the old system's disk in the new system's command line", False, old in report.command_line)]
 
 
-def _as_before(device: PiDevice, before: tuple[dict[str, str], Start]) -> list[Check]:
-    files, start = before
-    return [
-        same("the boot partition's files", json.dumps(files, indent=1), json.dumps(_boot_partition(device), indent=1)),
-        same("what starts next", start, device.next_start()),
-    ]
-
-
-def _power_cut(
-    scenario: PiScenario, device: PiDevice, before: tuple[dict[str, str], Start], progress: Progress
-) -> tuple[list[Check], list[Step]]:
-    begin = device.now_s()
-    for _ in range(1, scenario.cut_start):
-        _stage1(device, progress)
-    progress(f"start {scenario.cut_start}: the power goes at {scenario.cut!r}")
-    with device.started() as running:
-        running.consoles[LINE].wait_for(scenario.cut, START_TIMEOUT_S)
-        running.cut_power()
-    cut = Step(step="until the cut", start_s=begin, seconds=device.now_s() - begin)
-    checks = [same("what starts next", before[1], device.next_start())]
-    begin = device.now_s()
-    progress("the next start")
-    said = device.run_to_end(START_TIMEOUT_S)
-    checks.append(same("the old system is up", True, "lab: started before" in said))
-    return checks, [cut, Step(step="old system", start_s=begin, seconds=device.now_s() - begin)]
+@contextlib.contextmanager
+def _backup_on_card(run: PiRun, armed: Armed, report: Report) -> Iterator[Path | None]:
+    data, path = report.find_partition("resin-data"), find_backup(armed, report)
+    if data is None or path is None:
+        yield None
+        return
+    span = Span(start_bytes=data.start_bytes, size_bytes=data.size_bytes)
+    with mounted(run.device.card, span, read_only=True) as root:
+        yield root / path

@@ -23,6 +23,7 @@ from balena_migrate.lab.scenarios import Scenario
 LABELS = ("resin-boot", "resin-rootA", "resin-rootB", "resin-state", "resin-data")
 CONNECTIONS = "system-connections/"
 CONFIG_JSON = "config.json"
+COMMAND_LINE = "the new system's kernel command line"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +73,7 @@ def _grown(report: Report) -> Check:
 def _command_line(report: Report, scenario: Scenario) -> Check:
     old_root = scenario.guest.root_uuid
     return Check(
-        name="the new system's kernel command line",
+        name=COMMAND_LINE,
         passed="root=" in report.command_line and old_root not in report.command_line,
         expected="root= of the new system, and nothing of the old one",
         found=report.command_line,
