@@ -8,7 +8,7 @@ from balena_migrate.errors import FileError
 from balena_migrate.kit.architectures import PLATFORMS, Architecture
 from balena_migrate.kit.assemble import copy_loader
 from balena_migrate.kit.build import build_kit, default_cache_dir
-from balena_migrate.kit.packages import mmdebstrap_argv, packages_key
+from balena_migrate.kit.packages import packages_key
 from balena_migrate.kit.programs import Tree, copy_program, library_closure, needed_libraries
 
 
@@ -19,13 +19,10 @@ def test_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_cache_dir() == Path.home() / ".cache/balena-migrate"
 
 
-def test_mirror_comes_from_the_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another mirror is another place in the cache."""
+def test_another_mirror_is_another_place_in_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BALENA_MIGRATE_MIRROR", raising=False)
-    plain, key = mmdebstrap_argv(Architecture.ARMEL, Path("/x")), packages_key(Architecture.ARMEL)
-    assert plain[-2:] == ["bookworm", "/x"]
+    key = packages_key(Architecture.ARMEL)
     monkeypatch.setenv("BALENA_MIGRATE_MIRROR", "http://mirror.example/debian")
-    assert mmdebstrap_argv(Architecture.ARMEL, Path("/x")) == [*plain, "http://mirror.example/debian"]
     assert packages_key(Architecture.ARMEL) != key
 
 

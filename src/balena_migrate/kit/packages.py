@@ -9,21 +9,20 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from balena_migrate.debian import MIRROR_VARIABLE, SUITE, fetch_updated_packages
 from balena_migrate.errors import MigrateError
 from balena_migrate.kit.architectures import Architecture
-from balena_migrate.kit.recipe import PACKAGES, SUITE
+from balena_migrate.kit.recipe import PACKAGES
 from balena_migrate.system import System
 
-MIRROR_VARIABLE = "BALENA_MIGRATE_MIRROR"
-"""An address or a line for sources.list; without it mmdebstrap takes Debian's own mirrors."""
-
-TIMEOUT_S = 1800
 DPKG_OPTIONS = (
     "path-exclude=/usr/share/doc/*",
     "path-include=/usr/share/doc/*/copyright",
     "path-exclude=/usr/share/locale/*",
     "path-exclude=/usr/share/man/*",
 )
+OPTIONS = ("--variant=extract", *(f"--dpkgopt={option}" for option in DPKG_OPTIONS))
+"""The variant `extract` runs no maintainer script and needs no emulator."""
 
 
 def packages_key(architecture: Architecture) -> str:
@@ -48,21 +47,6 @@ def unpack_packages(architecture: Architecture, cache_dir: Path, say: Callable[[
         raise MigrateError(
             "unpacking packages needs mmdebstrap and root", hint="install mmdebstrap and run this as root"
         )
-    system.run(mmdebstrap_argv(architecture, unfinished), timeout_s=TIMEOUT_S)
+    fetch_updated_packages(architecture, PACKAGES, unfinished, options=OPTIONS, say=say)
     unfinished.rename(tree)
     return tree
-
-
-def mmdebstrap_argv(architecture: Architecture, folder: Path) -> list[str]:
-    """The command that fetches and unpacks; the variant `extract` runs no maintainer script and needs no emulator."""
-    return [
-        "mmdebstrap",
-        "--quiet",
-        "--variant=extract",
-        f"--architectures={architecture}",
-        f"--include={','.join(PACKAGES)}",
-        *(f"--dpkgopt={option}" for option in DPKG_OPTIONS),
-        SUITE,
-        str(folder),
-        *filter(None, [os.environ.get(MIRROR_VARIABLE)]),
-    ]

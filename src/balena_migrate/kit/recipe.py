@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-SUITE = "bookworm"
-
 PYTHON_VERSION = (3, 11)
 """The suite's Python. Byte code is made by the Python that builds, so that has to be of the same version."""
 

@@ -1,25 +1,20 @@
-"""Virtual devices' operating systems: real Debian, installed as an installer would, and kept in the cache.
-
-The packages come from the archive that mmdebstrap uses by itself; BALENA_MIGRATE_MIRROR names another one.
-"""
+"""Virtual devices' operating systems: real Debian, installed as an installer would, and kept in the cache."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from balena_migrate.debian import fetch_packages
 from balena_migrate.lab.cache import cached
 from balena_migrate.lab.console import Shell
 from balena_migrate.lab.disks import MIB, Span, make_disk, make_ext4, mounted, read_partitions
 from balena_migrate.lab.qemu import find_accelerator, pc_arguments, running
 from balena_migrate.system import System
 
-BOOTSTRAP_TIMEOUT_S = 3600
 BOOT_TIMEOUT_S = 300
 INSTALL_MEMORY_MIB = 1024
-MIRROR_VARIABLE = "BALENA_MIGRATE_MIRROR"
 
 Progress = Callable[[str], None]
 
@@ -122,10 +117,8 @@ def build_archive(guest: Guest, cache: Path, progress: Progress) -> Path:
 
     def make(folder: Path) -> None:
         progress(f"fetching and unpacking {guest.name}")
-        argv = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--architectures={guest.architecture}"]
-        argv += [f"--include={','.join(guest.packages)}", guest.suite, f"{folder}/root.tar"]
-        argv += [mirror] if (mirror := os.environ.get(MIRROR_VARIABLE)) else []
-        System().run(argv, timeout_s=BOOTSTRAP_TIMEOUT_S)
+        options = ("--mode=root", "--variant=minbase")
+        fetch_packages(guest.architecture, guest.packages, folder / "root.tar", options=options, suite=guest.suite)
 
     return cached(cache, f"{guest.name}-root", recipe, make) / "root.tar"
 

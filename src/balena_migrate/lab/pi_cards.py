@@ -8,21 +8,18 @@ which saves most of an hour. So the old system has an init of its own (pi_init.s
 from __future__ import annotations
 
 import importlib.resources
-import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from balena_migrate.debian import SUITE, fetch_packages
 from balena_migrate.lab.cache import cached
 from balena_migrate.lab.disks import MIB, SECTOR_BYTES, Span, mounted, require_file
 from balena_migrate.pi_board import Board, Chip, Model
 from balena_migrate.system import System
 
-SUITE = "bookworm"
 COMPONENTS = "main,non-free-firmware"
-MIRROR_VARIABLE = "BALENA_MIGRATE_MIRROR"
-BOOTSTRAP_TIMEOUT_S = 1800
 
 CARD_BYTES = 2048 * MIB
 """QEMU takes cards whose size is a power of two."""
@@ -174,14 +171,9 @@ def _unpack(architecture: str, cache: Path, progress: Progress) -> Path:
 
     def make(folder: Path) -> None:
         progress(f"fetching Debian's packages for {architecture}")
-        argv = ["mmdebstrap", "--quiet", "--variant=extract", f"--components={COMPONENTS}"]
-        argv += [f"--architectures={architecture}", f"--include={','.join(packages)}"]
-        argv += ["--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"]
-        # The archive of the release itself does not change; those of updates are of no use here.
-        argv += ["""--setup-hook=sed -i -e '/-security/d' -e '/-updates/d' "$1"/etc/apt/sources.list"""]
-        argv += [SUITE, f"{folder}/root.tar"]
-        argv += [mirror] if (mirror := os.environ.get(MIRROR_VARIABLE)) else []
-        System().run(argv, timeout_s=BOOTSTRAP_TIMEOUT_S)
+        options = ["--variant=extract", f"--components={COMPONENTS}"]
+        options += ["--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"]
+        fetch_packages(architecture, packages, folder / "root.tar", options=options)
 
     return cached(cache, f"debian-{architecture}-packages", (SUITE, packages), make) / "root.tar"
 

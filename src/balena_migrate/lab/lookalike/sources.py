@@ -5,7 +5,6 @@ Nothing of it is run here: the packages are only unpacked, so that those of a fo
 
 from __future__ import annotations
 
-import os
 import shutil
 import stat
 import tempfile
@@ -17,14 +16,11 @@ from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import InterpSegment
 
+from balena_migrate.debian import SUITE, fetch_packages
 from balena_migrate.errors import LabError
 from balena_migrate.lab.cache import cached
 from balena_migrate.lab.lookalike.specs import Board
 from balena_migrate.system import System
-
-SUITE = "bookworm"
-MIRROR_VARIABLE = "BALENA_MIGRATE_MIRROR"
-"""A user may name a mirror of Debian in this environment variable."""
 
 PROGRAMS = ("bin/busybox", "sbin/sfdisk", "sbin/e2fsck", "sbin/resize2fs")
 _FILE_SYSTEM_MODULES = ("ext4", "crc32c_generic", "vfat", "nls_cp437", "nls_ascii", "nls_utf8")
@@ -103,20 +99,8 @@ def _make(platform: Platform, folder: Path) -> None:
 def _unpack_packages(platform: Platform, work: Path) -> None:
     """All files of the packages and of those they depend on are in `all`."""
     packages = ("busybox-static", "fdisk", "e2fsprogs", *platform.packages)
-    argv: list[str | Path] = [
-        "mmdebstrap",
-        "--variant=extract",
-        "--format=tar",
-        f"--architectures={platform.debian_arch}",
-        f"--include={','.join(packages)}",
-        # The archives for updates are of no use here, and at times they are unreadable for a while.
-        """--setup-hook=sed -i -e '/-security/d' -e '/-updates/d' "$1"/etc/apt/sources.list""",
-        SUITE,
-        work / "all.tar",
-    ]
-    if mirror := os.environ.get(MIRROR_VARIABLE):
-        argv.append(mirror)
-    System().run(argv, timeout_s=1800)
+    options = ("--variant=extract", "--format=tar")
+    fetch_packages(platform.debian_arch, packages, work / "all.tar", options=options)
     (work / "all").mkdir()
     excludes = [f"--exclude=./{name}" for name in _UNWANTED]
     System().run(["tar", "-xf", work / "all.tar", "-C", work / "all", "--no-same-owner", *excludes])

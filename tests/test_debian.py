@@ -1,0 +1,58 @@
+"""Packages come from where the user says, and a broken archive of updates does not stop a build silently."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from balena_migrate import debian
+from balena_migrate.errors import CommandError
+from balena_migrate.system import Result, System
+
+
+class Archive:
+    """mmdebstrap's stand-in: keeps what it was told; where updates are broken it fails on them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, updates_broken: bool = False) -> None:
+        self.argvs: list[Sequence[str]] = []
+        self._broken = updates_broken
+        monkeypatch.setattr(debian, "System", lambda: System("/", runner=self.run))
+
+    def run(self, argv: Sequence[str], data: bytes | None, timeout_s: float | None) -> Result:
+        self.argvs.append(argv)
+        fails = self._broken and debian.WITHOUT_UPDATES not in argv
+        return Result(stdout=b"", stderr=b"File has unexpected size", returncode=1 if fails else 0)
+
+
+def test_without_a_mirror_mmdebstrap_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BALENA_MIGRATE_MIRROR", raising=False)
+    archive = Archive(monkeypatch)
+    debian.fetch_packages("armel", ["busybox", "fdisk"], Path("/x"))
+    assert archive.argvs[0][-2:] == ["bookworm", "/x"]
+    assert "--include=busybox,fdisk" in archive.argvs[0]
+
+
+def test_a_mirror_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BALENA_MIGRATE_MIRROR", "http://mirror.example/debian")
+    archive = Archive(monkeypatch)
+    debian.fetch_packages("armel", ["busybox"], Path("/x"))
+    assert archive.argvs[0][-2:] == ["/x", "http://mirror.example/debian"]
+    assert debian.WITHOUT_UPDATES not in archive.argvs[0]
+
+
+def test_updates_that_cannot_be_had_are_said_and_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BALENA_MIGRATE_MIRROR", raising=False)
+    archive, said = Archive(monkeypatch, updates_broken=True), list[str]()
+    debian.fetch_updated_packages("armhf", ["busybox"], Path("/x"), say=said.append)
+    assert len(archive.argvs) == 2
+    assert "without them" in said[0]
+    assert "unexpected size" in said[0]
+
+
+def test_a_mirror_of_the_users_own_that_fails_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BALENA_MIGRATE_MIRROR", "http://mirror.example/debian")
+    Archive(monkeypatch, updates_broken=True)
+    with pytest.raises(CommandError, match="unexpected size"):
+        debian.fetch_updated_packages("armhf", ["busybox"], Path("/x"), say=print)
