@@ -77,6 +77,8 @@ def rehearse_command(
         keep=keep,
     )
     wanted = (*SCENARIOS, *PI_SCENARIOS) if run_all else names or (DEFAULT_SCENARIO,)
+    for name in wanted:
+        check_scenario(name, options)
     results = [run_one(name, options) for name in wanted]
     if json_file:
         write_json(results, json_file)
@@ -104,6 +106,14 @@ def parse_setting(text: str) -> tuple[str, str]:
     return key, value
 
 
+def check_scenario(name: str, options: Options) -> None:
+    """Raises UsageError, before anything is run, for an unknown name or options that the scenario does not take."""
+    if name not in PI_SCENARIOS:
+        find_scenario(name)
+    elif options.image or options.memory_mib or options.disk_mib:
+        raise UsageError(f"{name} takes no other image, memory or disk", hint="those of PCs do")
+
+
 def run_one(name: str, options: Options) -> Rehearsal:
     """One scenario was run, its table printed and its report written."""
     folder = FOLDER / name
@@ -122,8 +132,6 @@ def run_one(name: str, options: Options) -> Rehearsal:
 
 def run_pi(name: str, options: Options, folder: Path) -> Rehearsal:
     """As run_one, on a virtual Raspberry Pi, whose image, memory and card are those of the scenario."""
-    if options.image or options.memory_mib or options.disk_mib:
-        raise UsageError(f"{name} takes no other image, memory or disk", hint="those of PCs do")
     scenario = PI_SCENARIOS[name]
     say(f"{name}: {scenario.description}")
     try:
