@@ -15,7 +15,7 @@ from balena_migrate.lab.console import Console, Shell
 from balena_migrate.lab.qemu import Emulator, find_accelerator, pc_arguments, running
 from balena_migrate.lab.timeline import Timeline
 
-BOOT_TIMEOUT_S = 600.0
+BOOT_TIMEOUT_S = 1800.0
 
 Board = Callable[[Path, int], list[str]]
 """board(disk, memory_mib) -> QEMU's argv for a boot from that disk."""

@@ -13,7 +13,7 @@ from balena_migrate.lab.disks import MIB, Span, make_disk, make_ext4, mounted, r
 from balena_migrate.lab.qemu import find_accelerator, pc_arguments, running
 from balena_migrate.system import System
 
-BOOT_TIMEOUT_S = 300
+BOOT_TIMEOUT_S = 1800
 INSTALL_MEMORY_MIB = 1024
 
 Progress = Callable[[str], None]

@@ -30,8 +30,8 @@ from balena_migrate.system import System
 
 STAGE1_TIMEOUT_S = 3600.0
 STAGE2_TIMEOUT_S = 3600.0
-REPORT_TIMEOUT_S = 900.0
-COMMAND_TIMEOUT_S = 900.0
+REPORT_TIMEOUT_S = 1800.0
+COMMAND_TIMEOUT_S = 1800.0
 
 PROGRAM = f"/{KIT_FOLDER}/balena-migrate"
 REBOOTING = r"rebooting into stage 2 in \d+ s"
