@@ -59,10 +59,10 @@ def test_says_what_came_last_where_the_line_ends_before(tmp_path: Path) -> None:
 
 def test_logs_every_line_with_its_time_and_without_terminal_controls(tmp_path: Path) -> None:
     lines: list[str] = []
-    with console(tmp_path, says(b"\x1b[32m[  OK  ]\x1b", b"[0m Reached\r\nlast"), lines) as device:
+    with console(tmp_path, says(b"\x1b[32m[  OK  ]\x1b", b"[0m Reached\xe2", b"\x80\xa6\r\nlast"), lines) as device:
         device.find("never", 5)
-    assert (tmp_path / "console.log").read_text() == "[    1.500] [  OK  ] Reached\n[    1.500] last\n"
-    assert lines == ["[  OK  ] Reached", "last"]
+    assert (tmp_path / "console.log").read_text() == "[    1.500] [  OK  ] Reached…\n[    1.500] last\n"
+    assert lines == ["[  OK  ] Reached…", "last"]
 
 
 def shell_player(answers: dict[str, tuple[str, int]]) -> Player:

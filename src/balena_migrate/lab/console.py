@@ -5,6 +5,7 @@ Each line has a thread that reads it: QEMU blocks a device whose serial line nob
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import re
 import secrets
@@ -94,9 +95,10 @@ class Console:
 
     def _read(self) -> None:
         rest = ""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
         while block := self._receive():
             # An escape sequence may be cut by the border of a block: it is kept back until its end comes.
-            raw = rest + block.decode("utf-8", "replace")
+            raw = rest + decoder.decode(block)
             cut = raw.rfind("\x1b") if "\x1b" in raw[-16:] else len(raw)
             rest, raw = raw[cut:], raw[:cut]
             with self._news:
