@@ -27,6 +27,8 @@ from balena_migrate.values import to_json
 
 FOLDER = Path("rehearsal")
 EXIT_FAILED = 1
+PLAIN_WIDTH = 160
+"""Of the table, where there is no terminal that knows its own."""
 
 existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 existing_folder = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -151,7 +153,7 @@ def show(result: Rehearsal) -> None:
     for check in result.checks:
         mark = Text("ok", "green") if check.passed else Text("FAILED", "bold red")
         table.add_row(mark, *(Text(text) for text in (check.name, check.expected, check.found)))
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     console.print(table)
     console.print(Text("passed", "green") if result.passed else Text("FAILED", "bold red"), figures(result))
 

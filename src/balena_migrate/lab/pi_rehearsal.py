@@ -14,18 +14,19 @@ from balena_migrate.journal import parse_journal
 from balena_migrate.lab import owner
 from balena_migrate.lab.disks import Span, copy_disk, mounted
 from balena_migrate.lab.diskstate import read_disk_state
+from balena_migrate.lab.expected import read_expected
 from balena_migrate.lab.guests import DEBIAN_12
 from balena_migrate.lab.lookalike import ImageSpec, Report, build_image, expected_boot_files, parse_report
 from balena_migrate.lab.pi_cards import ROOT, ROOT_UUID, TABLE_ID, PiGuest, build_card, resource
 from balena_migrate.lab.pi_device import LAST_CHARACTERS, LINE, PiDevice
 from balena_migrate.lab.pi_firmware import FatImage, Start
-from balena_migrate.lab.prepare import Options, Prepared, file_hash, put_image, put_kit, put_owner_files
-from balena_migrate.lab.proofs import COMMAND_LINE, Armed, find_backup, new_system_checks
+from balena_migrate.lab.prepare import Options, Prepared, put_image, put_kit, put_overlay, put_owner_files
+from balena_migrate.lab.proofs import COMMAND_LINE, Armed, backup_path, find_backup, new_system_checks
 from balena_migrate.lab.result import Check, DiskState, Fact, Rehearsal, same
 from balena_migrate.lab.scenarios import Scenario
+from balena_migrate.lab.snapshot import file_hash
 from balena_migrate.lab.timeline import Say, Timeline
 from balena_migrate.paths import INITRAMFS_NAME, JOURNAL
-from balena_migrate.system import System
 
 START_TIMEOUT_S = 2400.0
 """One start: stage 1, stage 2, or a system that comes up. QEMU translates, and the machine may be busy."""
@@ -107,14 +108,14 @@ def _set_up(scenario: PiScenario, options: Options, card: Path, cache: Path, say
         put_owner_files(root, owner.settings_text({**defaults, **options.settings}), config)
         put_image(image, root, 1.0)
         (root / "root/lab.sh").write_text(resource("pi_lab.sh"))
-        if options.overlay:
-            System().run(["cp", "-a", f"{options.overlay}/.", root])
+        put_overlay(options.overlay, root)
+        expected = read_expected(root)
     device = PiDevice(scenario.guest, card, card.parent, Timeline(say))
     files = expected_boot_files(scenario.image, cache)
     return PiRun(
         scenario=scenario,
         device=device,
-        prepared=Prepared(disk=card, root=ROOT, kernel=card, config_json=config, boot_files=files),
+        prepared=Prepared(disk=card, root=ROOT, kernel=card, config_json=config, boot_files=files, expected=expected),
         files=_boot_files(device),
         start=device.next_start(),
         disk_before=read_disk_state(card),
@@ -213,7 +214,7 @@ def _look_at_armed_card(run: PiRun) -> Armed:
     size = len(run.device.boot_partition.read(INITRAMFS_NAME))
     with mounted(run.device.card, ROOT, read_only=True) as root:
         journal = parse_journal((root / JOURNAL.lstrip("/")).read_text())
-        backup = root / owner.HOME_DIR / "backup.tgz"
+        backup = backup_path(root, run.prepared)
         return Armed(
             backup_sha256=file_hash(backup) if backup.exists() else "",
             initramfs_bytes=size,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 from balena_migrate.kit.build import build_kit
 from balena_migrate.lab import owner
 from balena_migrate.lab.disks import Span, copy_disk, mounted
+from balena_migrate.lab.expected import Expected, read_expected
 from balena_migrate.lab.guests import build_guest
 from balena_migrate.lab.lookalike import build_image, expected_boot_files, find_spec
 from balena_migrate.lab.scenarios import Scenario
@@ -45,6 +45,7 @@ class Prepared:
     config_json: bytes = field(repr=False)
     boot_files: Mapping[str, str] | None
     """Path -> SHA-256 of the boot partition's files as they are in the image; None for a user's own image."""
+    expected: Expected
 
 
 def prepare(scenario: Scenario, options: Options, folder: Path, cache: Path, say: Say) -> Prepared:
@@ -55,6 +56,8 @@ def prepare(scenario: Scenario, options: Options, folder: Path, cache: Path, say
     device_type = find_spec(scenario.image).device_type
     config = options.config_json.read_bytes() if options.config_json else owner.config_json(device_type)
     settings = {**owner.default_settings(image.name), **scenario.settings, **options.settings}
+    if options.image and not options.config_json:
+        settings["CHANGE_DEVICE_TYPE"] = "TRUE"  # the invented config.json is for another image
     disk = folder / "disk.img"
     copy_disk(guest.disk, disk)
     say("putting the kit, the image and the owner's files on the device")
@@ -62,9 +65,16 @@ def prepare(scenario: Scenario, options: Options, folder: Path, cache: Path, say
         put_kit(scenario.guest.architecture, root, cache, say)
         put_owner_files(root, owner.settings_text(settings), config)
         put_image(image, root, scenario.image_part)
-        if options.overlay:
-            System().run(["cp", "-a", f"{options.overlay}/.", root])
-    return Prepared(disk=disk, root=guest.root, kernel=guest.kernel, config_json=config, boot_files=boot_files)
+        put_overlay(options.overlay, root)
+        expected = read_expected(root)
+    return Prepared(
+        disk=disk,
+        root=guest.root,
+        kernel=guest.kernel,
+        config_json=config,
+        boot_files=boot_files,
+        expected=expected,
+    )
 
 
 def put_kit(architecture: str, root: Path, cache: Path, say: Say) -> None:
@@ -90,6 +100,12 @@ def put_owner_files(root: Path, settings: str, config_json: bytes) -> None:
         target.chmod(0o600 if name in private else 0o644)
 
 
+def put_overlay(overlay: Path | None, root: Path) -> None:
+    """The files of the folder are on the device, with their modes, as root's."""
+    if overlay:
+        System().run(["cp", "-R", "--preserve=mode,timestamps,links", f"{overlay}/.", root])
+
+
 def put_image(image: Path, root: Path, part: float) -> None:
     """The first part of the image file is in HOME_DIR, under its name."""
     size = int(image.stat().st_size * part)
@@ -97,9 +113,3 @@ def put_image(image: Path, root: Path, part: float) -> None:
         while size > 0 and (block := source.read(min(size, 1 << 20))):
             target.write(block)
             size -= len(block)
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

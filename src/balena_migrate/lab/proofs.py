@@ -5,17 +5,17 @@ The expectations come from what was put on the device, never from what the migra
 
 from __future__ import annotations
 
-import configparser
 import hashlib
 import json
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from balena_migrate.lab import owner
+from balena_migrate.lab.expected import parse_keyfile
 from balena_migrate.lab.lookalike import Report, ReportedFile
+from balena_migrate.lab.owner import WifiNetwork
 from balena_migrate.lab.prepare import Prepared
 from balena_migrate.lab.result import Check, same
 from balena_migrate.lab.scenarios import Scenario
@@ -36,6 +36,12 @@ class Armed:
     """What stage 1 changed, in the words of its journal."""
 
 
+def backup_path(root: Path, prepared: Prepared) -> Path:
+    """Where stage 1 puts the backup on the old system that is mounted at `root`."""
+    config = prepared.expected.config
+    return root / config.in_home(config.backup_file).lstrip("/")
+
+
 ReadBootFile = Callable[[str], bytes]
 
 
@@ -47,13 +53,14 @@ def new_system_checks(
     yield same("file systems with errors", "none", _list(p.label for p in report.partitions if p.check_status))
     yield _grown(report)
     yield _command_line(report, scenario)
-    yield _config_json(prepared.config_json, report.config_json)
+    yield _config_json(prepared, report.config_json)
     if prepared.boot_files is not None:
         yield _boot_files(prepared.boot_files, scenario, report)
-    yield _networks(report, read_boot)
-    yield _backup(armed, report)
-    if backup is not None:
-        yield _backup_content(backup)
+    yield _networks(prepared.expected.networks, report, read_boot)
+    if armed.backup_sha256:
+        yield _backup(armed, report)
+    if backup is not None and prepared.expected.backup is not None:
+        yield _backup_content(prepared.expected.backup, backup)
 
 
 def by_number(report: Report) -> list[Any]:
@@ -80,15 +87,18 @@ def _command_line(report: Report, scenario: Scenario) -> Check:
     )
 
 
-def _config_json(expected: bytes, found: bytes) -> Check:
+def _config_json(prepared: Prepared, found: bytes) -> Check:
     """Every key that the owner gave has its value; the image's own keys may stand beside them."""
+    expected: dict[str, Any] = json.loads(prepared.config_json)
+    if prepared.expected.config.change_device_type:
+        expected.pop("deviceType", None)
     values: dict[str, Any] = json.loads(found) if found.strip() else {}
-    wrong = [key for key, value in json.loads(expected).items() if values.get(key) != value]
+    wrong = [key for key, value in expected.items() if values.get(key) != value]
     return Check(
         name="config.json in resin-boot",
         passed=not wrong,
-        expected="every key of the owner's file, with its value",
-        found=f"wrong or missing: {_list(wrong)}" if wrong else f"all {len(json.loads(expected))} keys",
+        expected=f"all {len(expected)} keys of the owner's file, with their values",
+        found=f"wrong or missing: {_list(wrong)}" if wrong else f"all {len(expected)} keys",
     )
 
 
@@ -106,27 +116,22 @@ def _boot_files(image: Mapping[str, str], scenario: Scenario, report: Report) ->
     )
 
 
-def _networks(report: Report, read_boot: ReadBootFile) -> Check:
+def _networks(expected: Set[WifiNetwork], report: Report, read_boot: ReadBootFile) -> Check:
     """The keyfiles that the new system found mean the owner's networks. Passphrases are compared, and not shown."""
     files = [file for file in report.boot_files if file.path.startswith(CONNECTIONS + "resin-wifi")]
     found = {network for file in files if (network := _network(file, read_boot))}
     return Check(
         name="Wi-Fi networks, with their passphrases",
-        passed=found == set(owner.NETWORKS) and len(files) == len(found),
-        expected=_list(sorted(network.ssid for network in owner.NETWORKS)),
-        found=_list(sorted(f"{n.ssid}{'' if n in owner.NETWORKS else ' (differs)'}" for n in found)),
+        passed=found == expected and len(files) == len(found),
+        expected=_list(sorted(network.ssid for network in expected)),
+        found=_list(sorted(f"{n.ssid}{'' if n in expected else ' (differs)'}" for n in found)),
     )
 
 
-def _network(file: ReportedFile, read_boot: ReadBootFile) -> owner.WifiNetwork | None:
+def _network(file: ReportedFile, read_boot: ReadBootFile) -> WifiNetwork | None:
     """The meaning of a keyfile, whose content has to be the one that the new system saw."""
     content = read_boot(file.path)
-    if hashlib.sha256(content).hexdigest() != file.sha256:
-        return None
-    parser = configparser.ConfigParser(interpolation=None, delimiters=("=",), comment_prefixes=("#",))
-    parser.read_string(content.decode())
-    passphrase = parser.get("wifi-security", "psk", fallback="")
-    return owner.WifiNetwork(ssid=parser["wifi"]["ssid"], passphrase=passphrase.replace("\\;", ";"))
+    return parse_keyfile(content.decode()) if hashlib.sha256(content).hexdigest() == file.sha256 else None
 
 
 def _backup(armed: Armed, report: Report) -> Check:
@@ -144,24 +149,21 @@ def find_backup(armed: Armed, report: Report) -> str | None:
     return next((file.path for file in report.data_files if file.sha256 == armed.backup_sha256), None)
 
 
-def _backup_content(backup: Path) -> Check:
+def _backup_content(expected: Mapping[str, str], backup: Path) -> Check:
     with tarfile.open(backup) as archive:
-        lost = [name for name, content in owner.data_files().items() if _member(archive, name) != content]
-    count = len(owner.data_files())
+        found = {member.name: _member_hash(archive, member) for member in archive if member.isfile()}
+    lost = [name for name, digest in expected.items() if found.get(name) != digest]
     return Check(
-        name="the owner's data are in the backup",
+        name="the backup holds what BACKUP_DIRECTORIES held",
         passed=not lost,
-        expected=f"{count} files",
-        found=f"missing or different: {_list(lost)}" if lost else f"{count} files",
+        expected=f"{len(expected)} files",
+        found=f"missing or different: {_list(lost[:20])}" if lost else f"{len(expected)} files",
     )
 
 
-def _member(archive: tarfile.TarFile, name: str) -> bytes | None:
-    try:
-        file = archive.extractfile(name)
-    except KeyError:
-        return None
-    return file.read() if file else None
+def _member_hash(archive: tarfile.TarFile, member: tarfile.TarInfo) -> str:
+    file = archive.extractfile(member)
+    return hashlib.sha256(file.read() if file else b"").hexdigest()
 
 
 def _list(items: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from balena_migrate.config import Config, TermExit
 from balena_migrate.errors import LabError, MigrateError
 from balena_migrate.journal import parse_journal
 from balena_migrate.lab import owner
@@ -18,14 +19,15 @@ from balena_migrate.lab.device import Boot, VirtualDevice, pc_board
 from balena_migrate.lab.disks import Span, mounted, read_partitions
 from balena_migrate.lab.diskstate import find_disk_state
 from balena_migrate.lab.lookalike import Report, parse_report
-from balena_migrate.lab.prepare import KIT_FOLDER, Options, Prepared, file_hash, prepare
-from balena_migrate.lab.proofs import Armed, find_backup, new_system_checks
+from balena_migrate.lab.prepare import KIT_FOLDER, Options, Prepared, prepare
+from balena_migrate.lab.proofs import Armed, backup_path, find_backup, new_system_checks
 from balena_migrate.lab.qemu import find_accelerator, read_version
 from balena_migrate.lab.result import Check, DiskState, Fact, Rehearsal, ran_to_its_end, same
 from balena_migrate.lab.scenarios import Ending, Scenario
-from balena_migrate.lab.snapshot import find_changes, read_tree
+from balena_migrate.lab.snapshot import file_hash, find_changes, read_tree
 from balena_migrate.lab.timeline import Say, Timeline
 from balena_migrate.paths import INITRAMFS_NAME, JOURNAL
+from balena_migrate.status import Standing
 from balena_migrate.system import System
 
 STAGE1_TIMEOUT_S = 3600.0
@@ -65,9 +67,9 @@ class Run:
         return self.options.memory_mib or self.scenario.memory_mib
 
     @property
-    def settings(self) -> dict[str, str]:
-        """What the user and the scenario set beyond the default settings."""
-        return {**self.scenario.settings, **self.options.settings}
+    def config(self) -> Config:
+        """The settings that are on the device."""
+        return self.prepared.expected.config
 
 
 def rehearse(scenario: Scenario, options: Options, folder: Path, cache: Path, say: Say) -> Rehearsal:
@@ -86,10 +88,16 @@ def rehearse(scenario: Scenario, options: Options, folder: Path, cache: Path, sa
         run = Run(scenario=scenario, options=options, prepared=prepared, device=device)
         before = find_disk_state(prepared.disk)
         try:
-            SEQUENCES[scenario.ending](run)
+            SEQUENCES[_ending(run)](run)
         except MigrateError as error:
             run.checks.append(ran_to_its_end(str(error)))
         return _result(run, before)
+
+
+def _ending(run: Run) -> Ending:
+    """How it has to end: as the scenario says, unless the user's settings forbid the flash."""
+    stays = run.config.no_flash or run.config.no_setup
+    return Ending.OLD_SYSTEM if stays and run.scenario.ending is Ending.NEW_SYSTEM else run.scenario.ending
 
 
 @contextlib.contextmanager
@@ -165,13 +173,13 @@ def come_back(run: Run) -> None:
     with contextlib.ExitStack() as stack:
         with run.timeline.step("stage 2, and back to the old system"):
             boot = stack.enter_context(_second_boot(run))
-            if run.settings.get("TERM_EXIT") == "reboot -f":
+            if run.config.term_exit is TermExit.REBOOT and not run.config.no_setup:
                 boot.wait_off(STAGE2_TIMEOUT_S)
                 boot = stack.enter_context(run.device.on(run.memory_mib))
             shell = boot.log_in()
         status = json.loads(shell.run(f"{PROGRAM} status --json", timeout_s=COMMAND_TIMEOUT_S))
         boot.power_off()
-    run.checks += _status_checks(run.scenario, status)
+    run.checks += _status_checks(run, status)
     run.checks.append(_unchanged(run, before, LEFT_BY_NO_FLASH))
 
 
@@ -248,9 +256,8 @@ def _wait_for_flash(boot: Boot) -> None:
 
 def _look_at_armed_disk(run: Run) -> Armed:
     """What stage 1 left on the disk, read while the device is off."""
-    backup_name = run.settings.get("BACKUP_FILE", "backup.tgz")
     with mounted(run.device.disk, run.prepared.root, read_only=True) as root:
-        backup = root / owner.HOME_DIR / backup_name
+        backup = backup_path(root, run.prepared)
         journal = parse_journal((root / JOURNAL.lstrip("/")).read_text())
         return Armed(
             backup_sha256=file_hash(backup) if backup.exists() else "",
@@ -306,7 +313,7 @@ def _snapshot(run: Run) -> dict[str, str]:
 
 def _unchanged(run: Run, before: dict[str, str], may: tuple[str, ...]) -> Check:
     same_table = run.prepared.root == read_partitions(run.device.disk)[0]
-    changes = find_changes(before, _snapshot(run), (*may, f"{owner.HOME_DIR}/backup.tgz"))
+    changes = find_changes(before, _snapshot(run), (*may, f"{owner.HOME_DIR}/{run.config.backup_file}"))
     return Check(
         name="the old system is unchanged",
         passed=same_table and not changes,
@@ -315,13 +322,14 @@ def _unchanged(run: Run, before: dict[str, str], may: tuple[str, ...]) -> Check:
     )
 
 
-def _status_checks(scenario: Scenario, status: dict[str, Any]) -> list[Check]:
+def _status_checks(run: Run, status: dict[str, Any]) -> list[Check]:
     outcome = status["outcome"] or {}
-    if not scenario.outcome_step:
-        return [same("balena-migrate status", "back-without-flash", status["standing"])]
+    if not run.scenario.outcome_step:
+        standing = Standing.NOT_STARTED if run.config.no_setup else Standing.NO_FLASH
+        return [same("balena-migrate status", standing, status["standing"])]
     reason = outcome.get("reason", "")
     return [
-        same("balena-migrate status", "back-after-failure", status["standing"]),
-        same("the step of stage 2 that failed", scenario.outcome_step, outcome.get("step", "")),
+        same("balena-migrate status", Standing.FAILED, status["standing"]),
+        same("the step of stage 2 that failed", run.scenario.outcome_step, outcome.get("step", "")),
         Check(name="its reason is kept", passed=bool(reason), expected="a reason", found=reason or "none"),
     ]

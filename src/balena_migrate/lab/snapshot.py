@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import os
 import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-
-from balena_migrate.lab.prepare import file_hash
 
 MAY_CHANGE = (
     # Ours: the journal, the logs, what stage 1 made for stage 2.
@@ -36,13 +35,19 @@ def read_tree(root: Path) -> dict[str, str]:
 
 def find_changes(before: Mapping[str, str], after: Mapping[str, str], may: Iterable[str] = ()) -> tuple[str, ...]:
     """The paths that came, went or changed, except for those in MAY_CHANGE and `may`; "+", "-" or "~" before each."""
-    allowed = (*MAY_CHANGE, *may)
     marks = {path: _mark(path, before, after) for path in sorted({*before, *after})}
-    return tuple(
-        f"{mark}{path}"
-        for path, mark in marks.items()
-        if mark and not any(fnmatch.fnmatchcase(path, pattern) for pattern in allowed)
-    )
+    return tuple(f"{mark}{path}" for path, mark in marks.items() if mark and not is_noise(path, may))
+
+
+def is_noise(path: str, may: Iterable[str] = ()) -> bool:
+    """Whether a file may differ between two looks: it matches MAY_CHANGE or `may`."""
+    return any(fnmatch.fnmatchcase(path, pattern) for pattern in (*MAY_CHANGE, *may))
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _mark(path: str, before: Mapping[str, str], after: Mapping[str, str]) -> str:
