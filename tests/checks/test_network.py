@@ -11,13 +11,14 @@ from balena_migrate.checks.network import check_network
 from balena_migrate.config import Config
 from balena_migrate.facts.network import DefaultRoute, Interface, InterfaceAddress, InterfaceKind, NetworkFacts
 from balena_migrate.network.boot import Selection
-from balena_migrate.network.model import Ip, Kind, Method, NetworkSettings, Problem, Profile, Wifi
+from balena_migrate.network.model import Ip, Kind, Method, NetworkSettings, Problem, Profile, Vlan, Wifi
 
 HOME = Profile(kind=Kind.WIFI, source="/s", wifi=Wifi(ssid=b"home"))
 OTHER = Profile(kind=Kind.WIFI, source="/s", wifi=Wifi(ssid=b"other"))
 STATIC = Ip(method=Method.MANUAL, addresses=("192.0.2.5/24",), gateway="192.0.2.1")
 FIXED = Profile(kind=Kind.ETHERNET, source="/s", ipv4=STATIC)
 OTHER_IP = replace(STATIC, addresses=("198.51.100.5/24",))
+VLAN = replace(FIXED, kind=Kind.VLAN, interface="net0", vlan=Vlan(id=5, parent="eth0"))
 LEASE = Profile(kind=Kind.ETHERNET, source="/s", interface="net0", ipv4=Ip())
 
 
@@ -35,6 +36,8 @@ def first(
     return next(check_network(config or Config(), network, NetworkSettings(), selection, files))
 
 
+BRIDGED = facts(InterfaceKind.BRIDGE)
+BRIDGED = replace(BRIDGED, interfaces=(*BRIDGED.interfaces, Interface(name="eth0", kind=InterfaceKind.ETHERNET)))
 WIFI = facts(InterfaceKind.WIFI, ssid=b"home")
 WIRED = facts(InterfaceKind.ETHERNET, dynamic=False)
 
@@ -46,6 +49,8 @@ WIRED = facts(InterfaceKind.ETHERNET, dynamic=False)
         (facts(InterfaceKind.ETHERNET), Selection()),
         (WIRED, Selection(profiles=(FIXED,))),
         (WIRED, Selection(automatic=(LEASE,))),
+        (facts(InterfaceKind.VLAN, dynamic=False), Selection(profiles=(VLAN,))),
+        (BRIDGED, Selection()),
         (facts(InterfaceKind.MODEM), Selection(profiles=(Profile(kind=Kind.GSM, source="/s", interface="ttyUSB2"),))),
     ],
 )
@@ -67,6 +72,8 @@ def test_a_counterpart_is_found(network: NetworkFacts, selection: Selection) -> 
         (facts(InterfaceKind.MODEM), Selection(profiles=(HOME,))),
         (facts(InterfaceKind.BRIDGE), Selection(profiles=(FIXED,))),
         (facts(InterfaceKind.BOND), Selection(profiles=(FIXED,))),
+        (facts(InterfaceKind.VLAN), Selection(profiles=(FIXED,))),
+        (facts(InterfaceKind.VLAN, dynamic=False), Selection(profiles=(replace(VLAN, ipv4=OTHER_IP),))),
     ],
 )
 def test_a_lost_connection_blocks_unless_overridden(network: NetworkFacts, selection: Selection) -> None:

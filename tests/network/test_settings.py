@@ -22,6 +22,8 @@ from balena_migrate.network.writer import write_keyfile
 from tests.network.conftest import Device
 from tests.network.oracle import Oracle
 
+QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
 WPA = "/etc/wpa_supplicant/wpa_supplicant.conf"
 NM = "/etc/NetworkManager/system-connections/home"
 HOME = 'network={\nssid="home"\npsk="passphrase"\n}\n'
@@ -252,7 +254,7 @@ PIECES = st.sampled_from(
 
 @pytest.mark.processes
 @pytest.mark.parametrize("place", SAMPLES)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(QUICK, derandomize=True)
 @given(data=st.data())
 def test_damaged_files_are_read_or_refused(device: Device, oracle: Oracle, place: str, data: st.DataObject) -> None:
     """A piece of a good file is replaced by one that means harm; libnm takes whatever we still take."""
@@ -283,7 +285,6 @@ def test_a_folder_in_place_of_all_files_is_no_error(device: Device) -> None:
 # The way from a source to the new system
 
 PASSPHRASES = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=8, max_size=63)
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def printf(data: bytes) -> str:

@@ -10,6 +10,7 @@ from balena_migrate.facts.network import Interface, InterfaceKind, NetworkFacts
 from balena_migrate.network.boot import CONNECTIONS, IMAGE_WIFI, Selection, named_profiles
 from balena_migrate.network.model import Ip, Kind, Method, NetworkSettings, Profile, Wifi
 
+_OF_OTHER_DEVICES = (Kind.WIFI, Kind.GSM, Kind.CDMA)
 _AUTOMATIC = {4: (Method.AUTO, Method.DHCP), 6: (Method.AUTO, Method.DHCP, Method.IGNORE)}
 """How an interface gets a lease. Where NetworkManager ignores IPv6, the kernel follows router advertisements."""
 
@@ -91,7 +92,7 @@ def _describe(interface: Interface) -> str:
 
 
 def _remedy(interface: Interface, selection: Selection) -> str:
-    if any(p.wifi and p.wifi.ssid == interface.ssid for p in selection.left_out):
+    if any(p.wifi and interface.ssid in (b"", p.wifi.ssid) for p in selection.left_out):
         return 'set MIGRATE_ALL_WIFIS="TRUE", or name the network in MIGRATE_WIFI_CFG'
     return 'put the settings of this connection where this tool finds them, or set ALLOW_OFFLINE="TRUE" to go on'
 
@@ -101,7 +102,7 @@ def find_obstacle(interface: Interface, network: NetworkFacts, selection: Select
     if interface.kind is InterfaceKind.WIFI:
         return _wifi_obstacle(interface, selection)
     if interface.kind is InterfaceKind.ETHERNET:
-        return _wired_obstacle(interface, network, selection)
+        return _wired_obstacle(interface, network, (*selection.profiles, *selection.automatic))
     if (
         interface.kind is InterfaceKind.BRIDGE
         and network.of_kind(InterfaceKind.ETHERNET)
@@ -110,8 +111,10 @@ def find_obstacle(interface: Interface, network: NetworkFacts, selection: Select
         return ""  # without the bridge its wired port gets the lease
     kinds = {InterfaceKind.MODEM: (Kind.GSM, Kind.CDMA), InterfaceKind.VLAN: (Kind.VLAN,)}
     wanted = kinds.get(interface.kind, (Kind.OTHER,))
-    fitting = [p for p in selection.profiles if p.kind in wanted and _fits(p, interface)]
-    return "" if fitting else f"no settings for a {interface.kind} interface are carried over"
+    fitting = tuple(p for p in selection.profiles if p.kind in wanted and _fits(p, interface))
+    if not fitting:
+        return f"no settings for a {interface.kind} interface are carried over"
+    return "" if interface.kind is InterfaceKind.MODEM else _wired_obstacle(interface, network, fitting)
 
 
 def _fits(profile: Profile, interface: Interface) -> bool:
@@ -133,7 +136,7 @@ def _has_lease(interface: Interface, network: NetworkFacts) -> bool:
     return any(address.dynamic for address in network.addresses if address.interface == interface.name)
 
 
-def _wired_obstacle(interface: Interface, network: NetworkFacts, selection: Selection) -> str:
+def _wired_obstacle(interface: Interface, network: NetworkFacts, profiles: tuple[Profile, ...]) -> str:
     """A wired interface comes up with DHCP by itself; a fixed address needs a profile that has it.
 
     Not every DHCP client gives its addresses a lifetime, so an address that looks fixed is taken for a lease where
@@ -141,8 +144,7 @@ def _wired_obstacle(interface: Interface, network: NetworkFacts, selection: Sele
     """
     gateways = [route.gateway for route in network.default_routes if route.interface == interface.name]
     version = 4 if any(":" not in gateway for gateway in gateways) else 6
-    profiles = (*selection.profiles, *selection.automatic)
-    known = [p for p in profiles if p.kind is Kind.ETHERNET and _fits(p, interface)]
+    known = [p for p in profiles if p.kind not in _OF_OTHER_DEVICES and _fits(p, interface)]
     if known and not any(p.autoconnect for p in known):
         return "its settings say not to connect by itself"
     settings = [p.ipv4 if version == 4 else p.ipv6 for p in known]

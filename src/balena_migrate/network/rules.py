@@ -17,7 +17,7 @@ EAP_METHODS = frozenset({"leap", "md5", "tls", "peap", "ttls", "fast", "pwd"})
 
 TUNNELS = frozenset({"peap", "ttls", "fast"})
 INNER_DEFAULT = "mschapv2"
-"""The usual inner method, and the only one that works with every server of PEAP."""
+"""The usual inner method of PEAP and TTLS."""
 
 SSID_BYTES = 32
 PSK_LENGTHS = range(8, 64)
@@ -54,7 +54,7 @@ def _own(profile: Profile) -> Iterator[str]:
         yield f"{profile.interface!r} is not the name of an interface"
     if profile.vlan and not 0 <= profile.vlan.id <= 4094:
         yield f"{profile.vlan.id} is not a VLAN id"
-    if profile.vlan and not (profile.vlan.parent or profile.mac):
+    if profile.vlan and not (profile.mac or _INTERFACE.fullmatch(profile.vlan.parent)):
         yield "the VLAN's interface is not named"
     for ip, version in ((profile.ipv4, 4), (profile.ipv6, 6)):
         if ip is not None:

@@ -64,7 +64,11 @@ _REFUSED = {
     "ovs-interface": "needs Open vSwitch",
     "loopback": "is the loopback interface",
 }
-_TYPE_GROUPS = ("wifi", "ethernet", "gsm", "cdma", "vlan", "bridge", "bond", "infiniband", "wireguard", "dummy")
+_AS_IT_IS = (
+    *("bridge", "bond", "infiniband", "wireguard", "dummy", "ip-tunnel", "macvlan", "vxlan", "veth"),
+    *("tun", "macsec", "vrf", "hsr", "generic"),
+)
+"""Types that NetworkManager brings up by itself, and that are carried without a look inside."""
 _WITH_OWN_GROUP = ("wifi", "gsm", "cdma", "wireguard", "ip-tunnel", "macvlan", "vxlan", "veth", "dummy")
 """Types that are nothing without the group of their name."""
 _SECRETS = {
@@ -118,6 +122,8 @@ def make_profile(system: System, keyfile: Keyfile, source: str) -> tuple[Profile
         raise NetworkConfigError(f"the connection type {kind} {_REFUSED[kind]}")
     if kind in _WITH_OWN_GROUP and kind not in file.groups():
         raise NetworkConfigError(f"is of the type {kind} and has no group of this name")
+    if kind not in _KINDS and kind not in _AS_IT_IS:
+        raise NetworkConfigError(f"the connection type {kind} is not known")
     file = _without_flags(file)
     file, lost = _without_the_foreign(file)
     profile = Profile(
@@ -146,7 +152,7 @@ def _with_plain_names(keyfile: Keyfile) -> Keyfile:
 
 def _type(file: Keyfile) -> str:
     named = file.text("connection", "type")
-    found = _ALIASES.get(named, named) or next((g for g in _TYPE_GROUPS if g in file.groups()), "")
+    found = _ALIASES.get(named, named) or next((g for g in (*_KINDS, *_AS_IT_IS) if g in file.groups()), "")
     if not found:
         raise NetworkConfigError("names no connection type")
     return found
@@ -264,7 +270,7 @@ def _certificate(system: System, raw: str | None, key: str, source: str) -> Cert
 
 def _ip(file: Keyfile, group: str) -> Ip:
     """What the check has to know of the addresses; the keyfile itself carries them."""
-    method = file.text(group, "method") or "auto"
+    method = file.text(group, "method") if group in file.groups() else "auto"
     if method not in set(Method):
         raise NetworkConfigError(f"{group}.method={method} is not known")
     keys = [key for key in file.keys(group) if re.fullmatch(r"address(es)?[0-9]*", key)]
