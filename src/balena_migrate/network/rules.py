@@ -43,6 +43,8 @@ def _faults(profile: Profile) -> Iterator[str]:
     for ip in (profile.ipv4, profile.ipv6):
         if ip and ip.method is Method.MANUAL and not any(map(_is_address, ip.addresses)):
             yield "it has a fixed address, and names none"
+        if ip and ip.gateway and not _is_address(ip.gateway):
+            yield f"its gateway {ip.gateway!r} is not an address"
 
 
 def _own(profile: Profile) -> Iterator[str]:
