@@ -22,37 +22,40 @@ class Archive:
 
     def run(self, argv: Sequence[str], data: bytes | None, timeout_s: float | None) -> Result:
         self.argvs.append(argv)
+        Path(
+            argv[argv.index("bookworm") + 1]
+        ).mkdir()  # fails where an earlier attempt left something, as mmdebstrap does
         fails = self._broken and debian.WITHOUT_UPDATES not in argv
         return Result(stdout=b"", stderr=b"File has unexpected size", returncode=1 if fails else 0)
 
 
-def test_without_a_mirror_mmdebstrap_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_mirror_mmdebstrap_chooses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BALENA_MIGRATE_MIRROR", raising=False)
     archive = Archive(monkeypatch)
-    debian.fetch_packages("armel", ["busybox", "fdisk"], Path("/x"))
-    assert archive.argvs[0][-2:] == ["bookworm", "/x"]
+    debian.fetch_packages("armel", ["busybox", "fdisk"], tmp_path / "tree")
+    assert archive.argvs[0][-2:] == ["bookworm", f"{tmp_path}/tree"]
     assert "--include=busybox,fdisk" in archive.argvs[0]
 
 
-def test_a_mirror_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mirror_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BALENA_MIGRATE_MIRROR", "http://mirror.example/debian")
     archive = Archive(monkeypatch)
-    debian.fetch_packages("armel", ["busybox"], Path("/x"))
-    assert archive.argvs[0][-2:] == ["/x", "http://mirror.example/debian"]
+    debian.fetch_packages("armel", ["busybox"], tmp_path / "tree")
+    assert archive.argvs[0][-2:] == [f"{tmp_path}/tree", "http://mirror.example/debian"]
     assert debian.WITHOUT_UPDATES not in archive.argvs[0]
 
 
-def test_updates_that_cannot_be_had_are_said_and_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_updates_that_cannot_be_had_are_said_and_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BALENA_MIGRATE_MIRROR", raising=False)
     archive, said = Archive(monkeypatch, updates_broken=True), list[str]()
-    debian.fetch_updated_packages("armhf", ["busybox"], Path("/x"), say=said.append)
+    debian.fetch_updated_packages("armhf", ["busybox"], tmp_path / "tree", say=said.append)
     assert len(archive.argvs) == 2
     assert "without them" in said[0]
     assert "unexpected size" in said[0]
 
 
-def test_a_mirror_of_the_users_own_that_fails_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mirror_of_the_users_own_that_fails_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BALENA_MIGRATE_MIRROR", "http://mirror.example/debian")
     Archive(monkeypatch, updates_broken=True)
     with pytest.raises(CommandError, match="unexpected size"):
-        debian.fetch_updated_packages("armhf", ["busybox"], Path("/x"), say=print)
+        debian.fetch_updated_packages("armhf", ["busybox"], tmp_path / "tree", say=print)

@@ -6,6 +6,7 @@ The archive is mmdebstrap's own choice; BALENA_MIGRATE_MIRROR names another one:
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def fetch_updated_packages(
     options: Sequence[str] = (),
     say: Callable[[str], None],
 ) -> None:
-    """As fetch_packages, with the security updates, for what runs on a device.
+    """As fetch_packages, into a folder, with the security updates: for what runs on a device.
 
     The archive of updates is now and then not whole for an architecture; then it is said that they are missing.
     """
@@ -47,6 +48,7 @@ def fetch_updated_packages(
         if _mirror():
             raise
         say(f"{architecture}: the security updates cannot be had now, so this is without them ({error})")
+        shutil.rmtree(target, ignore_errors=True)  # what a failed attempt leaves there would stop the next one
         fetch_packages(architecture, packages, target, options=options)
 
 
