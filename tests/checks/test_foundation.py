@@ -139,7 +139,7 @@ def test_an_initramfs_for_a_fat_partition_is_counted_with_this_machines_modules_
     mounts = tuple(replace(m, fstype="vfat") if m.mount_point == "/boot" else m for m in facts.disks.mounts)
     about = subject(replace(facts, disks=replace(facts.disks, mounts=mounts)))
     found = next(f for f in findings(about) if f.code == "boot-room")
-    assert "24 (with this machine's modules only) + 10 (kit) = 34 MiB" in found.cause
+    assert "16 (with this machine's modules only) + 10 (kit) = 26 MiB" in found.cause
 
 
 def test_a_log_drive_has_to_be_there_and_on_another_disk() -> None:

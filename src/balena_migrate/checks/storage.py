@@ -19,8 +19,8 @@ ROOT_FILE_SYSTEMS = ("ext2", "ext3", "ext4", "xfs", "f2fs")
 
 INITRAMFS_GUESS_BYTES = 64 * MIB
 """Taken where the running kernel has no initramfs of its own to measure."""
-SMALL_INITRAMFS_BYTES = 24 * MIB
-"""One with the modules of this machine only, which is what a small boot partition gets."""
+SMALL_INITRAMFS_BYTES = 16 * MIB
+"""One with the modules of this machine only, which is what a small boot partition gets (measured: less than 10 MiB)."""
 KIT_PACKING = 2
 """The kit's base part is at least twice as large unpacked as in an initramfs (measured: 2.6 to 3.1)."""
 
