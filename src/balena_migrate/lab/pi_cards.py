@@ -61,8 +61,8 @@ Progress = Callable[[str], None]
 class PiGuest:
     """A virtual Raspberry Pi and its old system.
 
-    `device_trees` maps the names on the boot partition to those of Debian's kernel package; `arguments` are on the
-    kernel's command line because of QEMU alone.
+    `device_trees` maps the names on the boot partition to those of Debian's kernel package; `arguments` come to
+    the command line of every kernel, the new system's too, because of QEMU alone, as the firmware adds some of its own.
     """
 
     name: str
@@ -88,8 +88,7 @@ class PiGuest:
 
     @property
     def command_line(self) -> str:
-        words = f"console=ttyAMA0,115200 root=PARTUUID={TABLE_ID.removeprefix('0x')}-02 rootfstype=ext4 rootwait"
-        return f"{words} {self.arguments}".strip()
+        return f"console=ttyAMA0,115200 root=PARTUUID={TABLE_ID.removeprefix('0x')}-02 rootfstype=ext4 rootwait"
 
 
 # As Raspberry Pi OS has them: filters, an initramfs found by the kernel's name, and a last section of another board.

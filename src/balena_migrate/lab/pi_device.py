@@ -67,10 +67,11 @@ class PiDevice:
         partition.extract(start.device_tree, folder / "device-tree")
         (folder / "initramfs").write_bytes(b"".join(partition.read(name) for name in start.initramfs))
         guest = self.guest
+        command_line = f"{start.command_line} {guest.arguments}".strip()
         return [
             *("-machine", guest.machine, "-m", f"{guest.memory_mib}M", "-nodefaults", "-display", "none", "-no-reboot"),
             *("-drive", f"file={self.card},format=raw,if=sd,cache=unsafe"),
-            *("-kernel", f"{folder}/kernel", "-dtb", f"{folder}/device-tree", "-append", start.command_line),
+            *("-kernel", f"{folder}/kernel", "-dtb", f"{folder}/device-tree", "-append", command_line),
             *(("-initrd", f"{folder}/initramfs") if start.initramfs else ()),
         ]
 
