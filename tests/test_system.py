@@ -111,3 +111,8 @@ def test_a_program_that_runs_out_of_time_ends_with_its_children(tmp_path: Path) 
         for _ in range(100):
             os.kill(int(pid.read_text()), 0)
             time.sleep(0.1)
+
+
+def test_a_high_limit_takes_no_memory_for_a_small_file(tmp_path: Path) -> None:
+    (tmp_path / "small").write_bytes(b"content")
+    assert System(tmp_path).read_bytes("/small", limit_bytes=1 << 50) == b"content"

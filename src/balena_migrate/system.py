@@ -26,6 +26,7 @@ LOG = logging.getLogger(__name__)
 TEXT_LIMIT_BYTES = 1 << 20
 """No configuration file that we read as text is larger; a larger one is an error and not a full memory."""
 
+READ_BLOCK_BYTES = 1 << 20
 LAST_LINES = 12
 COMMAND_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LINKS_LIMIT = 40
@@ -194,12 +195,15 @@ class System:
             with os.fdopen(fd, "rb") as file:
                 if not stat.S_ISREG(os.fstat(fd).st_mode):
                     raise FileError(path, "is not a regular file")
-                data = file.read(limit_bytes + 1)
+                # Block by block: a single read() sets aside as much memory as the limit, at once.
+                data = bytearray()
+                while block := file.read(min(READ_BLOCK_BYTES, limit_bytes + 1 - len(data))):
+                    data += block
         except OSError as error:
             raise FileError(path, os.strerror(error.errno or 0)) from None
         if len(data) > limit_bytes:
             raise FileError(path, f"is larger than {limit_bytes} bytes")
-        return data
+        return bytes(data)
 
     def read_text(self, path: PurePath | str, *, limit_bytes: int = TEXT_LIMIT_BYTES) -> str:
         """As read_bytes; bytes that are not UTF-8 are kept as surrogates."""
