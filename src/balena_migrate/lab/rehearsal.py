@@ -33,6 +33,8 @@ from balena_migrate.system import System
 STAGE1_TIMEOUT_S = 3600.0
 STAGE2_TIMEOUT_S = 3600.0
 REPORT_TIMEOUT_S = 1800.0
+OWN_IMAGE_TIMEOUT_S = 120.0
+"""How long a user's own image may go on showing what it has to show."""
 COMMAND_TIMEOUT_S = 1800.0
 
 PROGRAM = f"/{KIT_FOLDER}/balena-migrate"
@@ -40,7 +42,10 @@ REBOOTING = r"rebooting into stage 2 in \d+ s"
 STAGE1_ENDED = r"stage 1 ended with status (\d+)"
 STAGE2_REBOOTS = r"balena-migrate: \[[0-9.]+\] step reboot started"
 STAGE2_COMES_BACK = r"balena-migrate: \[[0-9.]+\] going back to the old system: ([^\n]*)"
-SIGNS_OF_A_SYSTEM = r"Linux version [^\n]*|[^\n]*(login:|Welcome to )[^\n]*"
+SIGN_OF_A_SYSTEM = r"(?m)^(?!.*(?:GRUB|error:|Booting|Loading|SeaBIOS|iPXE|rescue)).*\w.*\n"
+"""A line that neither the firmware nor a boot loader wrote."""
+REPORT_BEGINS = "balena-migrate-report begin"
+SHOWN_LINES = 20
 
 LEFT_BY_NO_FLASH = (f"boot/{INITRAMFS_NAME}", STAGE2_CONFIG.lstrip("/"))
 """What a run leaves for `undo` until then, besides its own folder and the backup. No file of the boot loader."""
@@ -89,7 +94,8 @@ def rehearse(scenario: Scenario, options: Options, folder: Path, cache: Path, sa
         before = find_disk_state(prepared.disk)
         try:
             SEQUENCES[_ending(run)](run)
-        except MigrateError as error:
+        except (MigrateError, OSError, ValueError) as error:
+            # The last two: a file that should be on its disk is not, or what it printed is no JSON.
             run.checks.append(ran_to_its_end(str(error)))
         return _result(run, before)
 
@@ -153,8 +159,7 @@ def migrate_to_new_system(run: Run) -> None:
     with run.timeline.step("stage 2, from the firmware to its reboot"), _second_boot(run) as boot:
         _wait_for_flash(boot)
     with run.timeline.step("new system"), run.device.on(run.memory_mib) as boot:
-        if run.options.image is not None:
-            _judge_own_image(run, boot)
+        if run.options.image is not None and not _shows_itself(run, boot):
             return
         reason = boot.wait_off(REPORT_TIMEOUT_S)
         text = boot.console.text
@@ -265,18 +270,20 @@ def _look_at_armed_disk(run: Run) -> Armed:
         )
 
 
-def _judge_own_image(run: Run, boot: Boot) -> None:
-    """Of a user's own image only the serial port can be judged."""
-    found = boot.console.find(SIGNS_OF_A_SYSTEM, REPORT_TIMEOUT_S)
-    shown = boot.console.text.strip()[-1500:]
+def _shows_itself(run: Run, boot: Boot) -> bool:
+    """Judges a user's own image by its serial port. Whether it is one that reports, so that there is more to come."""
+    found = boot.console.find(SIGN_OF_A_SYSTEM, REPORT_TIMEOUT_S)
+    reports = boot.console.find(REPORT_BEGINS, OWN_IMAGE_TIMEOUT_S) is not None
+    shown = [line.strip() for line in boot.console.text.splitlines() if line.strip()]
     run.checks.append(
         Check(
             name="the image's system shows itself on the serial port",
             passed=found is not None,
-            expected="a kernel's or a system's first words",
-            found=found[0].strip() if found else f"only: {shown}",
+            expected="words of a kernel or a system",
+            found="\n".join(shown[:SHOWN_LINES]) or "nothing: is there a console= in its kernel's command line?",
         )
     )
+    return reports
 
 
 def _boot_reader(disk: Path, report: Report) -> Callable[[str], bytes]:
