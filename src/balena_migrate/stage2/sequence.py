@@ -18,9 +18,9 @@ from balena_migrate.images.formats import ImageFormat
 from balena_migrate.images.patches import Patches, read_patches
 from balena_migrate.stage2 import disks, oldsystem, secure, transfer
 from balena_migrate.stage2.console import Console
-from balena_migrate.stage2.flash import FlashStep, flash
+from balena_migrate.stage2.flash import FlashStep, write_image
 from balena_migrate.stage2.outcome import Ending, Outcome
-from balena_migrate.stage2.target import reread_partitions
+from balena_migrate.stage2.target import Disk, open_disk, reread_partitions
 from balena_migrate.system import System
 
 TRIES = 5
@@ -66,12 +66,16 @@ def migrate(stage2: Stage2) -> None:
                 raise NoFlashError("NO_FLASH is set")
             with step("unmount"):
                 oldsystem.unmount(old, handover)
+            with step("claim"):
+                claim = held.enter_context(contextlib.ExitStack())
+                disk = claim.enter_context(open_disk(Path(target)))
 
         # ============================================ the line ============================================
 
         with after_the_line(console):
             with step("flash"):
-                again(console, lambda: flash_image(stage2, target, patches))
+                again(console, lambda: flash_image(stage2, disk, patches))
+            claim.close()
             with step("reread"):
                 again(console, lambda: reread_partitions(Path(target)))
             with step("transfer"):
@@ -81,8 +85,8 @@ def migrate(stage2: Stage2) -> None:
                     again(console, lambda: keep_machine_id(stage2, target))
 
 
-def flash_image(stage2: Stage2, target: str, patches: Patches) -> None:
-    """The image with its patches is on the target, read back and found right."""
+def flash_image(stage2: Stage2, disk: Disk, patches: Patches) -> None:
+    """The image with its patches is on the disk, read back and found right."""
     handover, console = stage2.handover, stage2.console
 
     def report(part: FlashStep, done_bytes: int, total_bytes: int) -> None:
@@ -90,7 +94,7 @@ def flash_image(stage2: Stage2, target: str, patches: Patches) -> None:
 
     with open(secure.memory_name(0), "rb") as image:
         image_format, size = ImageFormat(handover.image_format), handover.image_size_bytes
-        result = flash(image, image_format, size, Path(target), patches, report)
+        result = write_image(image, image_format, size, disk, patches, report)
     console.say(f"written in {result.write_s:.1f} s, read back in {result.verify_s:.1f} s")
 
 
