@@ -198,5 +198,5 @@ def test_nothing_is_wider_than_the_screen(width: int, tmp_path: Path) -> None:
     page.write_text(FRAME.format(width=width, page=html.escape(render(REHEARSAL))))
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
     options += ["--disable-background-networking", "--disable-component-update", f"--user-data-dir={tmp_path / 'user'}"]
-    seen = System().run([chromium, *options, "--dump-dom", f"file://{page}"], timeout_s=120).text
+    seen = System().run([chromium, *options, "--dump-dom", f"file://{page}"], timeout_s=600).text
     assert f"scroll={width} wide=0 title=true bars=true" in seen

@@ -95,8 +95,9 @@ def write_patches(patches: Patches, path: Path) -> None:
 def read_patches(path: Path) -> Patches:
     """The patches in a file that write_patches() wrote. Raises FileError where it is missing or damaged."""
     try:
-        with path.open("rb") as file:
-            raw = file.read(FILE_LIMIT_BYTES + 1)
+        if path.stat().st_size > FILE_LIMIT_BYTES:
+            raise FileError(path, f"is larger than {FILE_LIMIT_BYTES} bytes")
+        raw = path.read_bytes()
     except OSError as error:
         raise FileError(path, os.strerror(error.errno or 0)) from None
     try:
