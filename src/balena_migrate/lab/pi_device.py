@@ -18,6 +18,10 @@ from balena_migrate.lab.timeline import Timeline
 OFF = r"reboot: (Restarting system|Power down|System halted)"
 """QEMU's boards neither reset nor go off by themselves: the kernel's last words tell that it is done."""
 
+ACCELERATOR = "tcg,thread=single"
+"""The kernel uses one processor (pi_cards.ONE_PROCESSOR), and flushes the address caches of all four: where each has a
+thread of its own, every flush waits for all of them, which on a busy machine takes minutes."""
+
 LINE = "console"
 LAST_CHARACTERS = 3000
 
@@ -69,7 +73,8 @@ class PiDevice:
         guest = self.guest
         command_line = f"{start.command_line} {guest.arguments}".strip()
         return [
-            *("-machine", guest.machine, "-m", f"{guest.memory_mib}M", "-nodefaults", "-display", "none", "-no-reboot"),
+            *("-machine", guest.machine, "-accel", ACCELERATOR, "-m", f"{guest.memory_mib}M"),
+            *("-nodefaults", "-display", "none", "-no-reboot"),
             *("-drive", f"file={self.card},format=raw,if=sd,cache=unsafe"),
             *("-kernel", f"{folder}/kernel", "-dtb", f"{folder}/device-tree", "-append", command_line),
             *(("-initrd", f"{folder}/initramfs") if start.initramfs else ()),
