@@ -43,6 +43,7 @@ CASES = [
     ("intel-nuc-2.15", 1_807_745_024, OF_2_2),
     ("raspberrypi3-2.15", 1_807_745_024, OF_2_2),
     ("intel-nuc", 952_107_008, OF_2_82),
+    ("intel-nuc-network", 952_107_008, OF_2_82),
     ("raspberry-pi", 952_107_008, OF_2_82_PI),
     ("raspberry-pi2", 952_107_008, OF_2_82_PI),
     ("raspberrypi3", 952_107_008, OF_2_82_PI),

@@ -68,6 +68,20 @@ def test_a_report_among_other_lines_is_read() -> None:
     assert report.find_data_file("backup.tgz") is None
 
 
+def test_profiles_are_read_without_those_that_networkmanager_makes_by_itself() -> None:
+    office = "connection.id:resin-wifi-01\nconnection.type:802-11-wireless\n802-11-wireless.ssid:a:b; ü\nipv4.dns:\n"
+    lo = "connection.id:lo\nconnection.type:loopback\ngsm.apn:--\n"
+    report = parse_report("\n".join(_lines(_data(profiles=f"{_b64(office)};{_b64(lo)};"))))
+    assert report.profiles == (
+        {
+            "connection.id": "resin-wifi-01",
+            "connection.type": "802-11-wireless",
+            "802-11-wireless.ssid": "a:b; ü",
+        },
+    )
+    assert "a:b" not in repr(report)
+
+
 def test_the_last_of_two_boots_counts() -> None:
     log = "\n".join([*_lines(_data(memory_bytes=1)), *_lines(_data(memory_bytes=2))])
     assert parse_report(log).memory_bytes == 2

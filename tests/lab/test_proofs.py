@@ -68,7 +68,7 @@ REPORT = Report(
         reported("grub/grub.cfg", b"grub"),
         reported("system-connections/resin-wifi-01", KEYFILE),
     ),
-    data_files=(reported("backup.tgz", b"the archive"),),
+    data_files=(reported("backup.tgz", b"the archive"), reported("migrate.log", b"flash: 100 %")),
 )
 ARMED = Armed(backup_sha256=digest(b"the archive"), initramfs_bytes=1, changes=())
 
@@ -114,6 +114,11 @@ def damaged_data(report: Report) -> Report:
     return replace(report, partitions=(*others, replace(data, check_status=4)))
 
 
+def readable_backup(report: Report) -> Report:
+    archive, log = report.data_files
+    return replace(report, data_files=(replace(archive, mode=0o644), log))
+
+
 BOOT = "the other files of resin-boot are the image's"
 
 
@@ -137,6 +142,8 @@ BOOT = "the other files of resin-boot are the image's"
             lambda r: with_boot_file(r, "system-connections/resin-wifi-02", KEYFILE),
             "Wi-Fi networks, with their passphrases",
         ),
+        (readable_backup, "the files in resin-data, their modes and owners"),
+        (lambda r: replace(r, data_files=r.data_files[:1]), "the files in resin-data, their modes and owners"),
         (lambda r: replace(r, data_files=()), "the backup is in resin-data, as stage 1 made it"),
     ],
 )

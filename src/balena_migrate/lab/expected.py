@@ -69,7 +69,14 @@ def parse_keyfile(text: str) -> WifiNetwork | None:
     if not parser.has_option("wifi", "ssid"):
         return None
     passphrase = parser.get("wifi-security", "psk", fallback="")
-    return WifiNetwork(ssid=parser["wifi"]["ssid"], passphrase=passphrase.replace("\\;", ";"))
+    return WifiNetwork(ssid=_read_ssid(parser["wifi"]["ssid"]), passphrase=passphrase.replace("\\;", ";"))
+
+
+def _read_ssid(value: str) -> str:
+    """Text, or the numbers of its bytes, each with a ";" behind it (nm-settings-keyfile(5))."""
+    if re.fullmatch(r"([0-9]+;)+", value):
+        return bytes(map(int, value.split(";")[:-1])).decode()
+    return value
 
 
 def _backup_files(root: Path, config: Config) -> dict[str, str] | None:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from balena_migrate.kit.build import build_kit
 from balena_migrate.lab import owner
@@ -18,6 +19,8 @@ from balena_migrate.lab.scenarios import Scenario
 from balena_migrate.system import System
 
 KIT_FOLDER = "opt/balena-migrate"
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 Say = Callable[[str], None]
 
@@ -63,7 +66,7 @@ def prepare(scenario: Scenario, options: Options, folder: Path, cache: Path, say
     say("putting the kit, the image and the owner's files on the device")
     with mounted(disk, guest.root) as root:
         put_kit(scenario.guest.architecture, root, cache, say)
-        put_owner_files(root, owner.settings_text(settings), config)
+        put_owner_files(root, owner.settings_text(settings), config, scenario.files)
         put_image(image, root, scenario.image_part)
         put_overlay(options.overlay, root)
         expected = read_expected(root)
@@ -86,18 +89,19 @@ def put_kit(architecture: str, root: Path, cache: Path, say: Say) -> None:
         shutil.copytree(kit.path, target, symlinks=True)
 
 
-def put_owner_files(root: Path, settings: str, config_json: bytes) -> None:
-    """Settings, secrets and data are on the device, each as private as it has to be."""
+def put_owner_files(root: Path, settings: str, config_json: bytes, more: Mapping[str, str] = NOTHING) -> None:
+    """Settings, secrets and data are on the device, each as private as it has to be; what was there keeps its mode."""
     private = {
-        **{name: text.encode() for name, text in owner.PRIVATE_FILES.items()},
+        **{name: text.encode() for name, text in {**owner.PRIVATE_FILES, **more}.items()},
         owner.SETTINGS_FILE: settings.encode(),
         f"{owner.HOME_DIR}/{owner.CONFIG_JSON_NAME}": config_json,
     }
     for name, content in {**owner.data_files(), **private}.items():
         target = root / name
         target.parent.mkdir(parents=True, exist_ok=True)
+        mode = target.stat().st_mode & 0o777 if target.exists() else 0o600 if name in private else 0o644
         target.write_bytes(content)
-        target.chmod(0o600 if name in private else 0o644)
+        target.chmod(mode)
 
 
 def put_overlay(overlay: Path | None, root: Path) -> None:

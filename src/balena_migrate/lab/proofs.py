@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from balena_migrate.lab import owner
 from balena_migrate.lab.expected import parse_keyfile
 from balena_migrate.lab.lookalike import Report, ReportedFile
+from balena_migrate.lab.networked import profiles_check, proxy_check
 from balena_migrate.lab.owner import WifiNetwork
 from balena_migrate.lab.prepare import Prepared
 from balena_migrate.lab.result import Check, same
@@ -23,6 +25,8 @@ from balena_migrate.lab.scenarios import Scenario
 LABELS = ("resin-boot", "resin-rootA", "resin-rootB", "resin-state", "resin-data")
 CONNECTIONS = "system-connections/"
 CONFIG_JSON = "config.json"
+PROXY = "system-proxy/redsocks.conf"
+LOG = "migrate.log"
 COMMAND_LINE = "the new system's kernel command line"
 
 
@@ -56,11 +60,18 @@ def new_system_checks(
     yield _config_json(prepared, report.config_json)
     if prepared.boot_files is not None:
         yield _boot_files(prepared.boot_files, scenario, report)
-    yield _networks(prepared.expected.networks, report, read_boot)
+    yield _networks(prepared.expected.networks | scenario.netplan_networks, report, read_boot)
+    if scenario.profiles:
+        yield profiles_check(scenario.profiles, report)
+    if scenario.proxy:
+        yield proxy_check(scenario.proxy, _read_reported(PROXY, report, read_boot))
+    yield _private(armed, report)
     if armed.backup_sha256:
         yield _backup(armed, report)
-    if backup is not None and prepared.expected.backup is not None:
-        yield _backup_content(prepared.expected.backup, backup)
+    if backup is not None and scenario.volumes:
+        yield _backup_content("BACKUP_VOLUMES", volume_files(scenario), backup)
+    elif backup is not None and prepared.expected.backup is not None:
+        yield _backup_content("BACKUP_DIRECTORIES", prepared.expected.backup, backup)
 
 
 def by_number(report: Report) -> list[Any]:
@@ -134,6 +145,21 @@ def _network(file: ReportedFile, read_boot: ReadBootFile) -> WifiNetwork | None:
     return parse_keyfile(content.decode()) if hashlib.sha256(content).hexdigest() == file.sha256 else None
 
 
+def _read_reported(path: str, report: Report, read_boot: ReadBootFile) -> bytes:
+    """The content that the new system saw; nothing where it is not there or is another one now."""
+    file = report.find_boot_file(path)
+    content = read_boot(path) if file else b""
+    return content if file and hashlib.sha256(content).hexdigest() == file.sha256 else b""
+
+
+def _private(armed: Armed, report: Report) -> Check:
+    """What came along to resin-data is for root alone: backups hold secrets."""
+    paths = {LOG, find_backup(armed, report) or LOG}
+    found = {f"{f.path} {f.mode:o} {f.uid}:{f.gid}" for f in report.data_files if f.path in paths}
+    wanted = {f"{path} 600 0:0" for path in paths}
+    return same("the files in resin-data, their modes and owners", _list(sorted(wanted)), _list(sorted(found)))
+
+
 def _backup(armed: Armed, report: Report) -> Check:
     places = [file.path for file in report.data_files if file.sha256 == armed.backup_sha256]
     return Check(
@@ -149,12 +175,23 @@ def find_backup(armed: Armed, report: Report) -> str | None:
     return next((file.path for file in report.data_files if file.sha256 == armed.backup_sha256), None)
 
 
-def _backup_content(expected: Mapping[str, str], backup: Path) -> Check:
+def volume_files(scenario: Scenario) -> dict[str, str]:
+    """Name in the archive -> SHA-256, of every file that the volumes have to hold."""
+    files = owner.data_files() | {name: text.encode() for name, text in scenario.files.items()}
+    return {
+        place + name.removeprefix(folder): hashlib.sha256(content).hexdigest()
+        for folder, place in scenario.volumes.items()
+        for name, content in files.items()
+        if name.startswith(f"{folder}/")
+    }
+
+
+def _backup_content(setting: str, expected: Mapping[str, str], backup: Path) -> Check:
     with tarfile.open(backup) as archive:
         found = {member.name: _member_hash(archive, member) for member in archive if member.isfile()}
     lost = [name for name, digest in expected.items() if found.get(name) != digest]
     return Check(
-        name="the backup holds what BACKUP_DIRECTORIES held",
+        name=f"the backup holds what {setting} held",
         passed=not lost,
         expected=f"{len(expected)} files",
         found=f"missing or different: {_list(lost[:20])}" if lost else f"{len(expected)} files",

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from balena_migrate.errors import UsageError
+from balena_migrate.lab import networked
 from balena_migrate.lab.guests import DEBIAN_12, Guest
+from balena_migrate.lab.networked import ExpectedProfile
+from balena_migrate.lab.owner import WifiNetwork
 
 DEFAULT_SCENARIO = "pc-bios"
 
@@ -37,6 +40,16 @@ class Scenario:
     composed_files: tuple[str, ...] = ()
     """Files of the image's boot partition that the migration has to make or replace, besides its own."""
     settings: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    """What else is on the device; root's alone, but for what is there anyhow."""
+    netplan_networks: frozenset[WifiNetwork] = frozenset()
+    """Those of `files`, where they stand in netplan's form."""
+    profiles: tuple[ExpectedProfile, ...] = ()
+    """What the image's NetworkManager has to load, where it brings one along."""
+    proxy: Mapping[str, str] = field(default_factory=dict)
+    """What redsocks.conf in resin-boot has to say."""
+    volumes: Mapping[str, str] = field(default_factory=dict)
+    """Folder of the device -> its place in the backup; none for a plain backup, which keeps paths as they are."""
     memory_mib: int = 1024
     stage2_memory_mib: int | None = None
     disk_mib: int = 4096
@@ -57,6 +70,18 @@ SCENARIOS: dict[str, Scenario] = {
             description="the same PC to an image of 2018, which brings no boot loader for BIOS",
             image="intel-nuc-2.15",
             composed_files=("grub/grub.cfg",),
+        ),
+        Scenario(
+            name="pc-network",
+            description="all kinds of network settings, which real NetworkManager reads then; a backup of two volumes",
+            image="intel-nuc-network",
+            composed_files=("system-proxy/redsocks.conf",),
+            settings={"BACKUP_DIRECTORIES": "/etc", "BACKUP_VOLUMES": networked.VOLUMES_NAME},
+            files=networked.FILES,
+            netplan_networks=frozenset(networked.NETPLAN_NETWORKS),
+            profiles=networked.PROFILES,
+            proxy=networked.PROXY_SETTINGS,
+            volumes=networked.VOLUMES,
         ),
         Scenario(
             name="pc-no-flash",

@@ -19,6 +19,7 @@ from balena_migrate.lab.lookalike.bundle import bundle_kernel
 from balena_migrate.lab.lookalike.grubboot import BOOT_CODE_BYTES, GrubCode, grub_files, make_boot_code
 from balena_migrate.lab.lookalike.initramfs import make_initramfs
 from balena_migrate.lab.lookalike.layout import SECTOR_BYTES, Layout, Partition, plan_layout, table_sectors
+from balena_migrate.lab.lookalike.networkmanager import add_network_manager
 from balena_migrate.lab.lookalike.sources import Sources, fetch_sources
 from balena_migrate.lab.lookalike.specs import MIB, BootCode, ImageSpec, find_spec
 from balena_migrate.system import System
@@ -78,6 +79,8 @@ def _build(spec: ImageSpec, cache_dir: Path, folder: Path, tell: Progress) -> No
     sources = fetch_sources(spec.board, cache_dir)
     tell(f"build {spec.file_name}")
     with tempfile.TemporaryDirectory(dir=cache_dir) as work:
+        if spec.network_manager:
+            add_network_manager(Path(work, "rootA"), cache_dir)
         files, raw = _build_raw(spec, sources, Path(work))
         _compress(raw, folder / spec.file_name)
     _write_list(files, folder / LIST_NAME)

@@ -4,6 +4,7 @@
 # no file name can break it.
 
 mark=balena-migrate-report
+manager=/rootA/network-manager
 
 fail() {
     echo "look-alike: $*"
@@ -88,6 +89,51 @@ list_files() {
     cd /
 }
 
+# Every profile that NetworkManager loads, in its own words; nothing where the image does not bring it along.
+# balenaOS, too, copies system-connections before it starts NetworkManager, which takes no file that others may read.
+describe_profiles() {
+    mount -t ext4 -o ro,noload "$(find_label resin-rootA)" /rootA || fail "cannot mount resin-rootA"
+    [ -d "$manager" ] || return 0
+    for folder in dev proc sys; do
+        mount --bind "/$folder" "$manager/$folder"
+    done
+    for folder in etc/NetworkManager/system-connections run tmp var; do
+        mount -t tmpfs -o mode=755 none "$manager/$folder"
+    done
+    mkdir -p "$manager/var/run/dbus" "$manager/var/lib/NetworkManager"
+    find /boot/system-connections -type f ! -name '*.ignore' \
+        -exec cp {} "$manager/etc/NetworkManager/system-connections/" \;
+    chmod 600 "$manager"/etc/NetworkManager/system-connections/*
+    {
+        chroot "$manager" /bin/dbus-daemon --config-file=/etc/dbus.conf --fork
+        chroot "$manager" /bin/NetworkManager
+        wait_for_network_manager
+    } >&2
+    export LC_ALL=C.UTF-8
+    for uuid in $(chroot "$manager" /bin/nmcli -t -f UUID connection show); do
+        describe_profile "$uuid"
+    done
+}
+
+# An answer counts once it came twice in a row: under load, nmcli was seen to leave a secret out without a word.
+describe_profile() {
+    answer=
+    for _ in $(seq 10); do
+        last=$answer
+        answer=$(chroot "$manager" /bin/nmcli -t -e no --show-secrets connection show "$1" | text)
+        [ "$answer" = "$last" ] && break
+    done
+    printf '%s;' "$answer"
+}
+
+wait_for_network_manager() {
+    for _ in $(seq 300); do
+        [ "$(chroot "$manager" /bin/nmcli -t -f RUNNING,STARTUP general 2>&1)" = running:started ] && return
+        sleep 0.2
+    done
+    echo "look-alike: NetworkManager does not start"
+}
+
 report() {
     cat << END
 {"format":1,
@@ -99,6 +145,7 @@ report() {
 "disk_sectors":$(sysfs "$disk" size),
 "table":$(sfdisk --json "$disk"),
 "partitions":[$partitions],
+"profiles":"$profiles",
 "config_json":"$(text < /boot/config.json)",
 "boot_files":$(list_files /boot),
 "data_files":$(list_files /data)}
@@ -119,9 +166,10 @@ disk=/dev/$(basename "$(readlink -f "/sys/class/block/${data#/dev/}/..")")
 before=$(sysfs "$data" size)
 grow
 partitions=$(describe_partitions)
-mkdir -p /boot /data
+mkdir -p /boot /data /rootA
 mount -t vfat -o ro "$(find_label resin-boot)" /boot || fail "cannot mount resin-boot"
 mount -t ext4 -o ro,noload "$data" /data || fail "cannot mount resin-data"
+profiles=$(describe_profiles)
 report > /report.json
 send
 umount /boot /data

@@ -9,7 +9,8 @@ import hashlib
 import json
 import re
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from balena_migrate.errors import LabError
@@ -57,6 +58,11 @@ class Report:
     """"dos" or "gpt"."""
     partitions: tuple[ReportedPartition, ...]
     config_json: bytes
+    profiles: tuple[Mapping[str, str], ...] = field(default=(), repr=False)
+    """The profiles that NetworkManager loaded, secrets included: nmcli's property -> value; empty values are left out.
+
+    None where the image brings no NetworkManager along. What NetworkManager made by itself, for lo, is not among them.
+    """
     boot_files: tuple[ReportedFile, ...]
     data_files: tuple[ReportedFile, ...]
 
@@ -107,6 +113,7 @@ def _build(data: dict[str, Any]) -> Report:
         partition_table=data["table"]["partitiontable"]["label"],
         partitions=tuple(_partition(item) for item in data["partitions"]),
         config_json=base64.b64decode(data["config_json"]),
+        profiles=_profiles(data.get("profiles", "")),
         boot_files=_files(data["boot_files"]),
         data_files=_files(data["data_files"]),
     )
@@ -120,6 +127,17 @@ def _partition(item: dict[str, Any]) -> ReportedPartition:
         size_bytes=item["sectors"] * _SECTOR_BYTES,
         check_status=item["check_status"],
     )
+
+
+def _profiles(texts: str) -> tuple[Mapping[str, str], ...]:
+    """Each text is what nmcli says in its terse form: a line "property:value" each; a ";" ends each text."""
+    profiles = (_profile(_text(text)) for text in texts.split(";")[:-1])
+    return tuple(profile for profile in profiles if profile.get("connection.type") != "loopback")
+
+
+def _profile(text: str) -> Mapping[str, str]:
+    lines = (line.partition(":") for line in text.splitlines())
+    return {key: value for key, _, value in lines if value and value != "--"}
 
 
 def _files(data: dict[str, str]) -> tuple[ReportedFile, ...]:

@@ -92,15 +92,15 @@ def fetch_sources(board: Board, cache_dir: Path) -> Sources:
 
 def _make(platform: Platform, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:
-        _unpack_packages(platform, Path(work))
+        packages = ("busybox-static", "fdisk", "e2fsprogs", *platform.packages)
+        unpack_packages(platform.debian_arch, packages, Path(work))
         _collect(platform, Path(work, "all"), folder)
 
 
-def _unpack_packages(platform: Platform, work: Path) -> None:
-    """All files of the packages and of those they depend on are in `all`."""
-    packages = ("busybox-static", "fdisk", "e2fsprogs", *platform.packages)
+def unpack_packages(debian_arch: str, packages: Iterable[str], work: Path) -> None:
+    """The packages' programs and libraries, and those of all that they depend on, are in the folder `work`/all."""
     options = ("--variant=extract", "--format=tar")
-    fetch_packages(platform.debian_arch, packages, work / "all.tar", options=options)
+    fetch_packages(debian_arch, tuple(packages), work / "all.tar", options=options)
     (work / "all").mkdir()
     excludes = [f"--exclude=./{name}" for name in _UNWANTED]
     System().run(["tar", "-xf", work / "all.tar", "-C", work / "all", "--no-same-owner", *excludes])
@@ -113,7 +113,7 @@ def _collect(platform: Platform, everything: Path, wanted: Path) -> None:
     (kernel,) = everything.glob("boot/vmlinuz-*")
     shutil.copy(kernel, wanted / "vmlinuz")
     for name in PROGRAMS:
-        _copy_program(everything, everything / name, wanted / "root")
+        copy_program(everything, everything / name, wanted / "root")
     _copy_modules(platform, everything, wanted / "root")
     (wanted / "dtbs").mkdir()
     for tree in everything.glob("usr/lib/linux-image-*/**/bcm*.dtb"):
@@ -123,10 +123,10 @@ def _collect(platform: Platform, everything: Path, wanted: Path) -> None:
         shutil.copytree(grub, wanted / "grub")
 
 
-def _copy_program(everything: Path, program: Path, root: Path) -> None:
+def copy_program(everything: Path, program: Path, root: Path) -> None:
     """A program, its loader and all libraries it needs are below `root`, where the loader looks for them."""
     target = root / "bin" / program.name
-    target.parent.mkdir(exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(program, target)
     loader, todo = _read_needs(program)
     if loader:

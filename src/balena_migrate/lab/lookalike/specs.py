@@ -59,6 +59,8 @@ class ImageSpec:
     data_bytes: int = 192 * MIB
     kernel_name: str = ""
     device_trees: tuple[str, ...] = ()
+    network_manager: bool = False
+    """Whether NetworkManager lies in resin-rootA, and says what the profiles in resin-boot mean to it."""
 
     @property
     def renamed(self) -> bool:
@@ -96,6 +98,7 @@ _NUC = ImageSpec(
     supervisor_version="12.9.3",
     kernel_name="bzImage",
 )
+_NUC_NETWORK = replace(_NUC, name="intel-nuc-network", network_manager=True)
 _NUC_2_15 = replace(
     _NUC,
     name="intel-nuc-2.15",
@@ -182,5 +185,5 @@ _PI5 = replace(
 )
 
 SPECS: dict[str, ImageSpec] = {
-    spec.name: spec for spec in (_NUC, _NUC_2_15, _PI, _PI2, _PI3, _PI3_2_15, _PI3_64, _PI4_64, _PI5)
+    spec.name: spec for spec in (_NUC, _NUC_NETWORK, _NUC_2_15, _PI, _PI2, _PI3, _PI3_2_15, _PI3_64, _PI4_64, _PI5)
 }
