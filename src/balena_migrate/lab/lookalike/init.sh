@@ -128,7 +128,7 @@ describe_profile() {
 
 wait_for_network_manager() {
     for _ in $(seq 300); do
-        [ "$(chroot "$manager" /bin/nmcli -t -f RUNNING,STARTUP general 2>&1)" = running:started ] && return
+        [ "$(chroot "$manager" /bin/nmcli -t -f RUNNING general 2>&1)" = running ] && return
         sleep 0.2
     done
     echo "look-alike: NetworkManager does not start"
