@@ -19,9 +19,8 @@ pytestmark = [pytest.mark.vm, pytest.mark.skipif(os.geteuid() != 0, reason="need
 WITH_NEW_SYSTEM = (
     "pc-bios",
     "pc-bios-2.15",
+    "pc-network",
     "raspberrypi3-64",
-    "raspberrypi2",
-    "raspberrypi-zero",
 )
 BACK_TO_THE_OLD_SYSTEM = (
     "pc-no-flash",

@@ -61,7 +61,7 @@ class Report:
     profiles: tuple[Mapping[str, str], ...] = field(default=(), repr=False)
     """The profiles that NetworkManager loaded, secrets included: nmcli's property -> value; empty values are left out.
 
-    None where the image brings no NetworkManager along. What NetworkManager made by itself, for lo, is not among them.
+    Empty where the image brings no NetworkManager along. What NetworkManager made by itself, for lo, is not among them.
     """
     boot_files: tuple[ReportedFile, ...]
     data_files: tuple[ReportedFile, ...]
