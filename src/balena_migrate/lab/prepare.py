@@ -68,6 +68,7 @@ def prepare(scenario: Scenario, options: Options, folder: Path, cache: Path, say
         put_kit(scenario.guest.architecture, root, cache, say)
         put_owner_files(root, owner.settings_text(settings), config, scenario.files)
         put_image(image, root, scenario.image_part)
+        put_data(scenario.data_mib, root)
         put_overlay(options.overlay, root)
         expected = read_expected(root)
     return Prepared(
@@ -102,6 +103,12 @@ def put_owner_files(root: Path, settings: str, config_json: bytes, more: Mapping
         mode = target.stat().st_mode & 0o777 if target.exists() else 0o600 if name in private else 0o644
         target.write_bytes(content)
         target.chmod(mode)
+
+
+def put_data(size_mib: int, root: Path) -> None:
+    """So much more data is in a folder that is backed up."""
+    if size_mib:
+        (root / "srv/depot/recordings").write_bytes(owner.random_bytes("recordings", size_mib << 20))
 
 
 def put_overlay(overlay: Path | None, root: Path) -> None:

@@ -52,6 +52,8 @@ class Scenario:
     """Folder of the device -> its place in the backup; none for a plain backup, which keeps paths as they are."""
     memory_mib: int = 1024
     stage2_memory_mib: int | None = None
+    data_mib: int = 0
+    """More data to keep, which do not compress."""
     disk_mib: int = 4096
     finding: str = ""
     outcome_step: str = ""
@@ -98,9 +100,10 @@ SCENARIOS: dict[str, Scenario] = {
         ),
         Scenario(
             name="pc-low-memory",
-            description="too little memory for the image: stage 1 refuses",
+            description="too little memory for the backup and the image: stage 1 refuses",
             ending=Ending.REFUSED,
-            memory_mib=224,
+            memory_mib=384,
+            data_mib=300,
             finding="memory-too-small",
         ),
         Scenario(
