@@ -13,5 +13,5 @@ DEVICE_TYPE = DeviceType(
     matches=is_board(Model.THREE_B, Model.THREE_B_PLUS, Model.THREE_A_PLUS, Model.CM3, Model.CM3_PLUS),
     firmware=(Firmware.RASPBERRY_PI,),
     aliases=("raspberry-pi3-64",),
-    tested="",
+    tested="QEMU raspi3b with a stand-in for the firmware, Debian 12",
 )
