@@ -61,8 +61,8 @@ def make_big(system: System, path: str) -> None:
 
 
 ACTIONS: tuple[Action, ...] = (
-    MakeDir(title="work folder", path="/work"),
-    WriteFile(title="a new file", path="/work/new", content=b"new"),
+    MakeDir(title="a folder", path="/made"),
+    WriteFile(title="a new file", path="/made/new", content=b"new"),
     Produce(title="a large file over another", path="/home/backup.tgz", make=make_big),
     Produce(title="a large file where none was", path="/boot/initramfs", make=make_big),
     WriteFile(title="a changed file", path="/boot/config.txt", content=b"changed"),
