@@ -20,9 +20,10 @@ BOOT_SECTOR = bytes.fromhex("b048ba f803ee b069ee b00aee ebfe".replace(" ", ""))
 """Writes "Hi" to the first serial port (0x3f8), and stays there."""
 
 KILLED = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from balena_migrate.lab.qemu import TCG, pc_arguments, running
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits that it is ignored
 folder = Path(sys.argv[1])
 arguments = pc_arguments(folder / "disk", memory_mib=64, accelerator=TCG)
 with running("qemu-system-x86_64", arguments, serial_logs={"console": folder / "console.log"}) as device:

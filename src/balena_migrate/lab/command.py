@@ -67,7 +67,7 @@ def rehearse_command(
         list_scenarios()
         return
     # Ends us as an error would, so that every device, mount and file is put away on the way.
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     options = Options(
         settings=dict(map(parse_setting, settings)),
