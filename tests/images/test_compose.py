@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,18 @@ def test_the_files_are_in_the_boot_partition_and_nothing_else_changed(tmp_path: 
         assert mtype(partition, file.path.replace("[", "\\[")) == file.content
     for name in set(BOOT_FILES) - {"config.json"}:
         assert mtype(partition, name) == BOOT_FILES[name]
+
+
+@pytest.mark.parametrize(("clock_s", "year"), [(0, 1980), (120, 1980), (1_700_000_000, 2023), (4_102_444_800, 2038)])
+def test_a_device_without_a_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock_s: int, year: int) -> None:
+    """A 32-bit system can list no file of 2098, which is what FAT makes of 1970."""
+    monkeypatch.setattr(time, "time", lambda: float(clock_s))
+    image = read(tmp_path, make_image(tmp_path, bits=16))
+    after = composed(image, compose(image, [BootFile(path="new", content=b"n")], [], tmp_path, System()))
+    partition = tmp_path / "partition"
+    partition.write_bytes(after[BOOT_START * 512 :])
+    listed = subprocess.run(["mdir", "-i", partition, "::/new"], check=True, capture_output=True, text=True).stdout
+    assert re.findall(r"(\d{4})-\d\d-\d\d", listed) == [str(year)]
 
 
 def test_the_composed_image_reads_as_an_image(tmp_path: Path) -> None:

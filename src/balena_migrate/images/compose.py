@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -25,6 +26,11 @@ NAME_LIMIT = 255
 _FORBIDDEN = set('"*/:<>?\\|')
 _DEVICE_NAMES = {"con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in range(1, 10))}
 _LONG_NAME_CHARACTERS = 13
+
+DAY_S = 86_400
+FIRST_TIME = 315_532_800 + DAY_S
+"""FAT counts from 1980, in local time. Seconds since 1970, as the next one."""
+LAST_TIME = (1 << 31) - 1 - DAY_S
 
 
 def compose(
@@ -155,11 +161,20 @@ def _mtools(system: System, argv: Sequence[str], data: bytes = b"") -> None:
     """Runs one of mtools' programs without the user's configuration, and without its check that a file system has a
     whole number of tracks, which mkfs.fat does not care for."""
     program = system.programs.get(argv[0], (argv[0],))
-    environment = ["MTOOLSRC=/dev/null", "MTOOLS_SKIP_CHECK=1"]
+    environment = ["MTOOLSRC=/dev/null", "MTOOLS_SKIP_CHECK=1", f"SOURCE_DATE_EPOCH={_file_time()}"]
     try:
         system.run(["env", *environment, *program, *argv[1:]], data=data)
     except CommandError as error:
         raise ImageError(f"{argv[-1].removeprefix('::')} cannot be put into the boot partition: {error}") from None
+
+
+def _file_time() -> int:
+    """Now, as far as every system can read it.
+
+    A device without a clock is in 1970, which mtools writes as 2098; then a 32-bit new system cannot even list the
+    file: stat(2) has no room for a time behind January 2038, and the device would be without its network.
+    """
+    return min(max(int(time.time()), FIRST_TIME), LAST_TIME)
 
 
 def _put_blocks(composed: BinaryIO, blocks: Sequence[Block]) -> None:
