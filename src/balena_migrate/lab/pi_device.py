@@ -73,7 +73,7 @@ class PiDevice:
         guest = self.guest
         command_line = f"{start.command_line} {guest.arguments}".strip()
         return [
-            *("-machine", guest.machine, "-accel", ACCELERATOR, "-m", f"{guest.memory_mib}M"),
+            *("-machine", guest.machine, "-accel", ACCELERATOR, *guest.clock, "-m", f"{guest.memory_mib}M"),
             *("-nodefaults", "-display", "none", "-no-reboot"),
             *("-drive", f"file={self.card},format=raw,if=sd,cache=unsafe"),
             *("-kernel", f"{folder}/kernel", "-dtb", f"{folder}/device-tree", "-append", command_line),
