@@ -13,20 +13,23 @@ from balena_migrate.errors import LabError, MigrateError
 from balena_migrate.journal import parse_journal
 from balena_migrate.lab import owner
 from balena_migrate.lab.disks import Span, copy_disk, mounted
-from balena_migrate.lab.diskstate import read_disk_state
+from balena_migrate.lab.diskstate import find_disk_state
 from balena_migrate.lab.expected import read_expected
 from balena_migrate.lab.guests import DEBIAN_12
 from balena_migrate.lab.lookalike import ImageSpec, Report, build_image, expected_boot_files, parse_report
 from balena_migrate.lab.pi_cards import ROOT, ROOT_UUID, TABLE_ID, PiGuest, build_card, resource
-from balena_migrate.lab.pi_device import LAST_CHARACTERS, LINE, PiDevice
+from balena_migrate.lab.pi_device import ACCELERATOR, LAST_CHARACTERS, LINE, PiDevice
 from balena_migrate.lab.pi_firmware import FatImage, Start
 from balena_migrate.lab.prepare import Options, Prepared, put_image, put_kit, put_overlay, put_owner_files
 from balena_migrate.lab.proofs import COMMAND_LINE, Armed, backup_path, find_backup, new_system_checks
+from balena_migrate.lab.qemu import read_version
 from balena_migrate.lab.result import Check, DiskState, Fact, Rehearsal, same
 from balena_migrate.lab.scenarios import Scenario
 from balena_migrate.lab.snapshot import file_hash
 from balena_migrate.lab.timeline import Say, Timeline
 from balena_migrate.paths import INITRAMFS_NAME, JOURNAL
+from balena_migrate.stage2.outcome import Ending, find_outcome
+from balena_migrate.system import System
 
 START_TIMEOUT_S = 2400.0
 """One start: stage 1, stage 2, or a system that comes up. QEMU translates, and the machine may be busy."""
@@ -60,7 +63,7 @@ class PiRun:
     """Name -> SHA-256 of the boot partition's files before anything was done."""
     start: Start
     """What the firmware started then."""
-    disk_before: DiskState
+    disk_before: DiskState | None
     checks: list[Check] = field(default_factory=list)
     armed: Armed | None = None
     stage1_s: float | None = None
@@ -118,7 +121,7 @@ def _set_up(scenario: PiScenario, options: Options, card: Path, cache: Path, say
         prepared=Prepared(disk=card, root=ROOT, kernel=card, config_json=config, boot_files=files, expected=expected),
         files=_boot_files(device),
         start=device.next_start(),
-        disk_before=read_disk_state(card),
+        disk_before=find_disk_state(card),
     )
 
 
@@ -144,13 +147,17 @@ def _result(run: PiRun) -> Rehearsal:
         initramfs_bytes=run.armed.initramfs_bytes if run.armed else None,
         peak_memory_bytes=timeline.peak_memory_bytes,
         disk_before=run.disk_before,
-        disk_after=read_disk_state(run.device.card),
+        disk_after=find_disk_state(run.device.card),
         changes=run.armed.changes if run.armed else (),
         machine=(
-            Fact(name="board", value=f"{guest.board.name} (QEMU's {guest.machine}), {guest.memory_mib} MiB"),
-            Fact(name="kernel", value=f"Debian's {guest.kernel_package} ({guest.architecture})"),
+            Fact(name="Board", value=f"{guest.board.name} (QEMU's {guest.machine})"),
+            Fact(name="Firmware", value="a stand-in, which reads config.txt at every start"),
+            Fact(name="Memory", value=f"{guest.memory_mib} MiB"),
+            Fact(name="Kernel", value=f"Debian's {guest.kernel_package} ({guest.architecture})"),
+            Fact(name="Emulator", value=read_version(guest.program)),
+            *((Fact(name="Clock", value=f"counts instructions: {' '.join(guest.clock)}"),) if guest.clock else ()),
         ),
-        accelerator="QEMU's own translation",
+        accelerator=ACCELERATOR,
     )
 
 
@@ -175,6 +182,7 @@ def come_back(run: PiRun) -> None:
     with run.device.timeline.step("stage 2, and back to the old system"):
         said = run.device.run_to_end(START_TIMEOUT_S)
     run.checks.append(same("the old system is up again", True, STARTED_BEFORE in said))
+    run.checks.append(same("how stage 2 ended", Ending.NO_FLASH, _read_ending(run)))
     run.checks += _as_before(run)
 
 
@@ -185,7 +193,7 @@ def cut_power(run: PiRun) -> None:
     with run.device.timeline.step("until the power cut"), run.device.started() as device:
         device.consoles[LINE].wait_for(run.scenario.cut, START_TIMEOUT_S)
         device.cut_power()
-    run.checks.append(same("what starts next", run.start, run.device.next_start()))
+    run.checks += _as_before(run)
     with run.device.timeline.step("the old system, after the cut"):
         said = run.device.run_to_end(START_TIMEOUT_S)
     run.checks.append(same("the old system is up", True, STARTED_BEFORE in said))
@@ -220,6 +228,13 @@ def _look_at_armed_card(run: PiRun) -> Armed:
             initramfs_bytes=size,
             changes=tuple(entry.title for entry in journal.entries if entry.title),
         )
+
+
+def _read_ending(run: PiRun) -> str:
+    """What stage 2 left on the old system's root; "" where it left nothing."""
+    with mounted(run.device.card, ROOT, read_only=True) as root:
+        outcome = find_outcome(System(root))
+    return outcome.ending if outcome else ""
 
 
 def _as_before(run: PiRun) -> list[Check]:
