@@ -20,12 +20,16 @@ WITH_NEW_SYSTEM = (
     "pc-bios",
     "pc-bios-2.15",
     "pc-network",
+    "raspberrypi2",
     "raspberrypi3-64",
+    "raspberrypi-zero",
 )
 BACK_TO_THE_OLD_SYSTEM = (
     "pc-no-flash",
     "pc-low-memory-stage2",
+    "raspberrypi3-64-no-flash",
 )
+POWER_CUT = ("raspberrypi-zero-cut-stage1", "raspberrypi-zero-cut-stage2")
 REFUSED = ("pc-image-cut", "pc-low-memory", "pc-wrong-image")
 
 TIMEOUT_S = 2400
@@ -74,8 +78,13 @@ def test_stage_1_refuses(name: str, tmp_path: Path) -> None:
     rehearse(name, tmp_path)
 
 
+@pytest.mark.parametrize("name", POWER_CUT)
+def test_the_old_system_starts_after_a_power_cut(name: str, tmp_path: Path) -> None:
+    rehearse(name, tmp_path)
+
+
 def test_every_pc_scenario_is_run_here() -> None:
-    """Of the Raspberry Pis' one is: emulated, all of them take hours (./rehearse --all)."""
-    run = {*WITH_NEW_SYSTEM, *BACK_TO_THE_OLD_SYSTEM, *REFUSED}
+    """Of the Raspberry Pis' each kind is, on one board or another: all of them take hours (./rehearse --all)."""
+    run = {*WITH_NEW_SYSTEM, *BACK_TO_THE_OLD_SYSTEM, *POWER_CUT, *REFUSED}
     assert set(SCENARIOS) <= run
     assert run <= {*SCENARIOS, *PI_SCENARIOS}

@@ -14,5 +14,5 @@ DEVICE_TYPE = DeviceType(
     firmware=(Firmware.RASPBERRY_PI,),
     aliases=("raspberrypi",),
     image_tags=("raspberry-pi1",),
-    tested="",
+    tested="QEMU raspi0 with a stand-in for the firmware, Debian 12",
 )

@@ -13,5 +13,5 @@ DEVICE_TYPE = DeviceType(
     matches=is_board(Model.TWO_B),
     firmware=(Firmware.RASPBERRY_PI,),
     aliases=("raspberrypi2",),
-    tested="",
+    tested="QEMU raspi2b with a stand-in for the firmware, Debian 12",
 )

@@ -102,7 +102,7 @@ def _set_up(scenario: PiScenario, options: Options, card: Path, cache: Path, say
     own_config = options.config_json.read_bytes() if options.config_json else None
     config = own_config or owner.config_json(scenario.image.device_type)
     flash = "TRUE" if scenario.no_flash else "FALSE"
-    defaults = {**owner.default_settings(image.name), "DO_REBOOT": "FALSE", "NO_FLASH": flash, "UNTESTED": "TRUE"}
+    defaults = {**owner.default_settings(image.name), "DO_REBOOT": "FALSE", "NO_FLASH": flash}
     card.unlink(missing_ok=True)
     copy_disk(made, card)
     say("putting the kit, the image and the owner's files on the card")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 import subprocess
 import tempfile
 import time
@@ -128,6 +129,8 @@ def _monitor(process: subprocess.Popen[bytes], folder: Path) -> Iterator[QEMUMon
 
 def _connect(process: subprocess.Popen[bytes], folder: Path) -> QEMUMonitorProtocol:
     """A connection to QEMU's monitor. Raises LabError, with QEMU's own words, where it does not come up."""
+    # The library would tell of each try that came too early as an error.
+    logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
     until = time.monotonic() + START_TIMEOUT_S
     while process.poll() is None and time.monotonic() < until:
         if (folder / "qmp").exists():
