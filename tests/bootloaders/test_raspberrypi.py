@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,10 @@ from balena_migrate.facts import (
     Mount,
     OsFacts,
 )
+from balena_migrate.facts.boot import read_boot_files
+from balena_migrate.paths import INITRAMFS_NAME
 from balena_migrate.system import System
+from tests.corpus import corpus
 
 CONFIG = Config(image_name="balena.img")
 CMDLINE = "console=tty1 root=PARTUUID=1-02 rootwait\n"
@@ -54,6 +59,7 @@ def facts(
     options: tuple[str, ...] = ("rw",),
     revision: str = "a02082",
     tryboot: bool = False,
+    unreadable: dict[str, str] | None = None,
 ) -> Facts:
     """A Raspberry Pi 3; `mounts` is mount point -> partition, all but the root are FAT."""
     places = {"/": "mmcblk0p2", "/boot": "mmcblk0p1"} if mounts is None else mounts
@@ -75,9 +81,10 @@ def facts(
         boot=BootFacts(
             firmware=Firmware.RASPBERRY_PI,
             kernel_release="6.1",
-            kernel_command_line="root=x",
+            kernel_command_line=f"coherent_pool=1M {CMDLINE.strip()}",
             files=files,
             tryboot=tryboot,
+            unreadable=unreadable or {},
         ),
         memory=MemoryFacts(total_bytes=1 << 30, available_bytes=1 << 29),
         programs={},
@@ -132,6 +139,18 @@ def test_its_text_files_are_asked_for_and_no_file_with_a_password() -> None:
         (facts({"/boot/config.txt": "[pi3]\nkernel=u-boot.bin\n"}), "pi-other-loader"),
         (facts({"/boot/config.txt": "kernel=RPI_UEFI.fd\n"}), "pi-other-loader"),
         (facts({"/boot/config.txt": "initramfs balena-migrate-initramfs\n"}), "pi-config-ours"),
+        (facts({"/boot/config.txt": "a=1\n\0"}), "pi-config-unclear"),
+        (facts({"/boot/config.txt": "", "/boot/cmdline.txt": "initrd=0x01f00000 quiet"}), "pi-other-ramdisk"),
+        (facts({"/boot/config.txt": "", "/boot/cmdline.txt": "rdinit=/x quiet"}), "pi-other-ramdisk"),
+        (facts({}, unreadable={"/boot/config.txt": "Input/output error"}), "pi-boot-unreadable"),
+        (facts({"/boot/config.txt": ""}, unreadable={"/boot/more.txt": "Input/output error"}), "pi-boot-unreadable"),
+        (
+            facts(
+                {"/boot/config.txt": "", "/boot/firmware/config.txt": ""},
+                {"/": "mmcblk0p2", "/boot": "mmcblk0p6", "/boot/firmware": "mmcblk0p1"},
+            ),
+            "pi-boot-ambiguous",
+        ),
     ],
 )
 def test_what_stands_in_the_way_is_said(found: Facts, code: str) -> None:
@@ -143,14 +162,102 @@ def test_what_stands_in_the_way_is_said(found: Facts, code: str) -> None:
     [
         ("[gpio4=1]\nkernel=a\n", "pi-kernel-unclear"),
         ("[gpio4=1]\ncmdline=a\n", "pi-cmdline-unclear"),
+        ("cmdline other.txt\n", "pi-cmdline-unclear"),
+        ("cmdline=other-root.txt\n", "pi-cmdline-unclear"),
+        ("os_prefix=slot-A/\n", "pi-cmdline-unclear"),
         ("cmdline=a\n", "pi-cmdline-unclear"),
         ("include gone.txt\n", "pi-include-missing"),
     ],
 )
 def test_what_is_not_certain_but_does_not_matter_is_a_warning(text: str, code: str) -> None:
-    found = facts({"/boot/config.txt": text, "/boot/cmdline.txt": CMDLINE})
+    files = {"cmdline.txt": CMDLINE, "other-root.txt": "root=/dev/sda9\n", "slot-a/cmdline.txt": "root=/dev/sda9\n"}
+    found = facts({"/boot/config.txt": text, **{f"/boot/{name}": content for name, content in files.items()}})
     assert codes(found, Severity.BLOCKER) == set()
     assert codes(found, Severity.WARNING) == {code}
+
+
+def test_a_command_line_of_another_system_is_not_given_to_stage_2() -> None:
+    """Without the old root file system it could neither migrate nor put config.txt back."""
+    found = facts({"/boot/config.txt": "", "/boot/cmdline.txt": "root=/dev/sda9 rootwait\n"})
+    assert [action.path for action in BOOT_LOADER.boot_actions(CONFIG, found)] == ["/boot/config.txt"]
+
+
+def test_a_boot_partition_that_is_not_mounted_is_named() -> None:
+    found = next(iter(BOOT_LOADER.check(CONFIG, facts({}, {"/": "mmcblk0p2"}))))
+    assert "not mounted are /dev/mmcblk0p1, /dev/mmcblk0p6" in found.cause
+    assert "/etc/fstab" in found.remedy
+
+
+def test_a_folder_of_a_fat_file_system_that_is_bound_elsewhere_is_not_the_boot_partition() -> None:
+    found = facts({"/boot/config.txt": "", "/srv/config.txt": ""}, {"/": "mmcblk0p2", "/srv": "mmcblk0p6"})
+    mounts = tuple(replace(mount, root="/sub" if mount.mount_point == "/srv" else "/") for mount in found.disks.mounts)
+    assert boot_mount(replace(found, disks=replace(found.disks, mounts=mounts))) is None
+
+
+def test_the_files_that_config_txt_names_are_read_from_its_own_partition(tmp_path: Path) -> None:
+    """Whatever their names; a circle ends, and nothing outside is read."""
+    text = "include a.txt\ninclude ../etc/secret\nos_prefix=new/\ninclude gone.txt\n"
+    files = {"config.txt": text, "a.txt": "include b.txt\n", "b.txt": "include a.txt\n", "new/cmdline.txt": CMDLINE}
+    write(tmp_path, {f"/boot/{name}": content for name, content in files.items()})
+    write(tmp_path, {"/etc/secret": "x", "/boot/userconf.txt": "pi:hash"})
+    disks = facts({}).disks
+    named = partial(BOOT_LOADER.named_files, disks)
+    found, unreadable = read_boot_files(System(tmp_path), BOOT_LOADER.files(disks), named)
+    assert found == {f"/boot/{name}": content for name, content in files.items()}
+    assert unreadable == {}
+
+
+def test_a_file_that_cannot_be_read_is_kept_with_its_reason(tmp_path: Path) -> None:
+    write(tmp_path, {"/boot/config.txt": "include folder\n"})
+    (tmp_path / "boot/folder").mkdir()
+    disks = facts({}).disks
+    found = read_boot_files(System(tmp_path), BOOT_LOADER.files(disks), partial(BOOT_LOADER.named_files, disks))
+    assert found == ({"/boot/config.txt": "include folder\n"}, {"/boot/folder": "Is a directory"})
+
+
+REVISIONS = ("000e", "9000c1", "a01041", "a22042", "a02082", "902120", "c03111", "b03140", "d04170")
+REASONS = {"pi-other-loader", "pi-boot-ramdisk"}
+"""Why files of the collection are refused."""
+
+
+def test_every_config_and_command_line_of_the_collection_is_changed_and_brought_back_or_refused(tmp_path: Path) -> None:
+    """On a real folder, by the actions that stage 1 takes; each config.txt with the command lines in turn."""
+    paths = sorted(path for path in corpus("rpi-boot").rglob("*") if path.is_file() and path.name != "SOURCES.txt")
+    configs = [path for path in paths if "cmdline" not in path.name]
+    lines = [path for path in paths if "cmdline" in path.name]
+    refused, changed = set(), 0
+    for number, path in enumerate(configs):
+        content = {"config.txt": path.read_bytes(), "cmdline.txt": lines[number % len(lines)].read_bytes()}
+        files = {f"/boot/{name}": data.decode("utf-8", "surrogateescape") for name, data in content.items()}
+        for place, revision in enumerate(REVISIONS):
+            found = facts(files, revision=revision)
+            found = replace(found, boot=replace(found.boot, kernel_command_line=files["/boot/cmdline.txt"]))
+            if blockers := codes(found, Severity.BLOCKER):
+                refused |= blockers
+            elif place == number % len(REVISIONS):
+                write(tmp_path, files)
+                apply_and_take_back(tmp_path, found, content)
+                changed += 1
+    assert refused <= REASONS
+    assert len(lines) > 60
+    assert changed > 100
+
+
+def apply_and_take_back(root: Path, found: Facts, content: dict[str, bytes]) -> None:
+    system, folder = System(root), root / "boot"
+    actions = BOOT_LOADER.boot_actions(CONFIG, found)
+    records = [action.capture(system) for action in actions]
+    for action in actions:
+        action.apply(system)
+    if "pi-cmdline-unclear" not in codes(found, Severity.WARNING):
+        written = (folder / OUR_CMDLINE).read_bytes()
+        assert written.split(b"\n")[0].split()[:-1] == content["cmdline.txt"].split(b"\n")[0].split()
+    assert f"initramfs {INITRAMFS_NAME} followkernel".encode() in (folder / "config.txt").read_bytes().replace(
+        b" /", b" "
+    )
+    for record in reversed(records):
+        take_back(system, record)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == content
 
 
 def write(root: Path, files: dict[str, str]) -> None:
@@ -209,14 +316,26 @@ def test_firmware_with_a_one_shot_start_gets_a_file_of_its_own() -> None:
     [
         {"/boot/config.txt": "", "/boot/autoboot.txt": "[all]\ntryboot_a_b=1\nboot_partition=1\n"},
         {"/boot/config.txt": "include more-config.txt\n", "/boot/more-config.txt": "auto_initramfs=1\n"},
+        {"/boot/config.txt": "os_prefix=current/\n[tryboot]\nos_prefix=new/\n"},
     ],
 )
 def test_where_the_one_shot_start_would_not_do_config_txt_is_changed(files: dict[str, str]) -> None:
-    """autoboot.txt gives tryboot another meaning, and an included file is changed for every start."""
+    """autoboot.txt gives tryboot another meaning, an included file is changed for every start, and a section for
+    tryboot starts another system."""
     found = facts({**files, "/boot/cmdline.txt": CMDLINE}, tryboot=True)
     assert BOOT_LOADER.boot_actions(CONFIG, found)[-1].path == "/boot/config.txt"
     assert not BOOT_LOADER.one_shot(found)
     assert BOOT_LOADER.reboot_argument(found) == ""
+
+
+def test_behind_noobs_there_is_no_one_shot_start() -> None:
+    """Partition 0 is the first one, where NOOBS is: it knows nothing of a tryboot.txt on the sixth."""
+    noobs = facts({"/boot/config.txt": ""}, {"/": "mmcblk0p7", "/boot": "mmcblk0p6"}, tryboot=True)
+    devices = tuple(replace(d, start_bytes=int(d.name[-1]) << 20) for d in noobs.disks.devices if d.kind == "part")
+    disk = noobs.disks.devices[0]
+    noobs = replace(noobs, disks=replace(noobs.disks, devices=(disk, *reversed(devices))))
+    assert not BOOT_LOADER.one_shot(noobs)
+    assert BOOT_LOADER.boot_actions(CONFIG, noobs)[-1].path == "/boot/config.txt"
 
 
 def test_without_a_one_shot_start_any_reboot_starts_stage_2() -> None:

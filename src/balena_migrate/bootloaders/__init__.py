@@ -6,7 +6,7 @@ the migration initramfs once. Everything but reading the files is a pure functio
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
@@ -51,6 +51,9 @@ class BootLoader(Protocol):
 
     def files(self, disks: DiskFacts) -> tuple[str, ...]:
         """Path patterns of the configuration files whose text goes into facts.boot.files."""
+
+    def named_files(self, disks: DiskFacts, files: Mapping[str, str]) -> tuple[str, ...]:
+        """Paths of further such files, which the files read so far name; they need not exist."""
 
     def recognise(self, facts: Facts) -> bool:
         """Whether this boot loader starts this device."""

@@ -11,18 +11,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from balena_migrate.pi_board import Board, Chip, Model
 
 CONFIG = "config.txt"
 TRYBOOT = "tryboot.txt"
 """Read in place of config.txt at the one start after `reboot "0 tryboot"`."""
-LINE_LIMIT = 98
-"""Characters of a line that the firmware reads; older firmware reads 78, and our own lines stay below that."""
+CMDLINE = "cmdline.txt"
+LINE_LIMIT, OLD_LINE_LIMIT = 98, 78
+"""Characters of a line that the firmware reads, and that older firmware reads; our own lines stay below both."""
 
+BYTE_ORDER_MARK = "\ufeff"
 INCLUDE_DEPTH = 8
-RAMFS_KEYS = ("initramfs", "initramfs=", "ramfsfile", "ramfsaddr", "auto_initramfs")
-"""Every way to name an initramfs, the wrong one too; ours has to be the only one."""
+UPSTREAM_PREFIX = "upstream/"
+WITH_BLANK = ("initramfs", "include")
+RAMFS_KEYS = ("initramfs", "ramfsfile", "ramfsaddr", "auto_initramfs")
+"""Every way to name an initramfs; ours has to be the only one."""
 
 _PI0 = (Model.ZERO, Model.ZERO_W, Model.ZERO_2_W)
 _PI4 = (Model.FOUR_B, Model.FOUR_HUNDRED, Model.CM4, Model.CM4S)
@@ -47,6 +52,17 @@ MODEL_FILTERS: Mapping[str, tuple[Model, ...]] = {
 
 class UnclearError(ValueError):
     """The documentation does not say what the firmware makes of this."""
+
+
+class Line(NamedTuple):
+    """What a line says, `key` in lower case and "[" for a filter.
+
+    Not `certain` where the documentation does not say that the firmware reads it so.
+    """
+
+    key: str
+    value: str
+    certain: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,14 +103,14 @@ class _Filters:
     tryboot: bool
     state: dict[str, bool | None] = field(default_factory=dict)
 
-    def apply(self, text: str) -> None:
-        if text == "all":
+    def apply(self, text: str, *, certain: bool) -> None:
+        if text == "all" and certain:
             self.state.clear()
             return
         if "none" in self.state:
             self.state["none"] = None  # nothing says whether another filter ends [none]
         kind, passes = self._judge(text)
-        self.state[kind] = passes
+        self.state[kind] = passes if certain else None
 
     def _judge(self, text: str) -> tuple[str, bool | None]:
         if text == "none":
@@ -103,8 +119,8 @@ class _Filters:
             return "tryboot", self.tryboot
         if text in MODEL_FILTERS:
             return "model", self.board.model in MODEL_FILTERS[text]
-        if match := re.fullmatch(r"board-type=(0x[0-9a-fA-F]+|[0-9]+)", text):
-            return "model", self.board.type_number == int(match[1], 0)
+        if match := re.fullmatch(r"board-type=(?:0x([0-9a-fA-F]+)|(0|[1-9][0-9]*))", text):
+            return "model", self.board.type_number == (int(match[1], 16) if match[1] else int(match[2]))
         return ("model" if re.fullmatch(r"(pi|cm)[0-9]\w*", text) else text.partition("=")[0]), None
 
     @property
@@ -119,21 +135,28 @@ def split_lines(text: str) -> list[str]:
     return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
-def parse_line(line: str) -> tuple[str, str] | None:
-    """Key and value of a line; "[" and the filter's name for a filter; None for a line that says nothing.
+def parse_line(line: str) -> Line | None:
+    """What a line says; None for a comment and for what has no key and value. Behind the line limit there is nothing.
 
-    `initramfs` and `include` take a blank, all others an equals sign without blanks around it: "kernel NAME" is no
-    kernel line, and "initramfs=NAME" gets a key of its own. What stands behind the line limit does not exist.
+    `initramfs` and `include` take a blank, all others an equals sign without blanks around it. What comes close to
+    that (`kernel NAME`, `kernel = NAME`, `initramfs=NAME`, `Kernel=NAME`, a byte order mark before it) is not
+    certain: nothing says that the firmware takes it, nor that it does not. Nor is a line that older firmware cuts.
     """
-    text = line.rstrip("\r\n").lstrip(" \t")[:LINE_LIMIT]
+    bare = line.rstrip("\r\n").lstrip(BYTE_ORDER_MARK + " \t")
+    text, certain = bare[:LINE_LIMIT], not line.startswith(BYTE_ORDER_MARK) and len(bare) <= OLD_LINE_LIMIT
     if text.startswith("["):
-        return "[", text[1:-1] if text.endswith("]") and text.count("]") == 1 else text
-    if match := re.fullmatch(r"(initramfs|include)[ \t]+(.*?)[ \t]*", text):
-        return match[1], match[2]
-    key, equals, value = text.partition("=")
-    if not equals or not re.fullmatch(r"[A-Za-z0-9_:]+", key):
+        return Line("[", text[1:-1] if text.endswith("]") and text.count("]") == 1 else text, certain)
+    match = re.fullmatch(r"([A-Za-z0-9_:]+)([ \t]*=[ \t]*|[ \t]+)(.*)", text)
+    if match is None:
         return None
-    return (f"{key}=" if key in ("initramfs", "include") else key), value
+    key, value = match[1].lower(), match[3]
+    form = match[2].isspace() if key in WITH_BLANK else match[2] == "="
+    return Line(key, value.strip(" \t") if key in WITH_BLANK else value, certain and form and key == match[1])
+
+
+def file_name(value: str) -> str:
+    """The name of a file that a line names, as the files are named here."""
+    return value.lstrip("/").lower()
 
 
 def statements(
@@ -144,17 +167,17 @@ def statements(
 
 
 def _walk(files: Mapping[str, str], filters: _Filters, name: str, depth: int) -> Iterator[Statement]:
-    for number, line in enumerate(split_lines(files.get(name.lower(), "")), start=1):
+    for number, line in enumerate(split_lines(files.get(file_name(name), "")), start=1):
         parsed = parse_line(line)
         if parsed is None:
             continue
-        key, value = parsed
-        if key == "[":
-            filters.apply(value)
+        if parsed.key == "[":
+            filters.apply(parsed.value, certain=parsed.certain)
             continue
-        statement = Statement(file=name, line=number, key=key, value=value, holds=filters.holds)
+        holds = filters.holds if parsed.certain or filters.holds is False else None
+        statement = Statement(file=name, line=number, key=parsed.key, value=parsed.value, holds=holds)
         yield statement
-        if key == "include" and statement.holds is not False and depth < INCLUDE_DEPTH:
+        if parsed.key == "include" and statement.holds is not False and depth < INCLUDE_DEPTH:
             yield from _included(files, filters, statement, depth)
 
 
@@ -199,14 +222,43 @@ def kernel_names(settings: Settings, board: Board) -> tuple[str, ...]:
     return ("kernel.img",) if board.chip is Chip.BCM2835 else ("kernel7.img",)
 
 
+def _lines(files: Mapping[str, str]) -> Iterator[Line]:
+    return (parsed for text in files.values() for line in split_lines(text) if (parsed := parse_line(line)))
+
+
 def own_path(files: Mapping[str, str], name: str) -> str:
     """How a file of ours in the boot partition's root is named: an absolute path passes by every os_prefix.
 
     The plain name, which all firmware knows, where no line can set a prefix (upstream_kernel sets one too).
     """
-    lines = (parse_line(line) for text in files.values() for line in split_lines(text))
-    prefixed = any(parsed and parsed[0] in ("os_prefix", "upstream_kernel") and parsed[1] for parsed in lines)
+    prefixed = any(line.key in ("os_prefix", "upstream_kernel") and line.value for line in _lines(files))
     return f"/{name}" if prefixed else name
+
+
+def named_files(files: Mapping[str, str]) -> set[str]:
+    """The text files that these files name, whatever their filters: includes, and command lines with each prefix."""
+    lines = list(_lines(files))
+    prefixes = {"", UPSTREAM_PREFIX, *(line.value for line in lines if line.key == "os_prefix")}
+    command_lines = {CMDLINE, *(line.value for line in lines if line.key == "cmdline")}
+    included = {line.value for line in lines if line.key == "include"}
+    names = included | {prefix + name for prefix in prefixes for name in command_lines}
+    return {file_name(name) for name in names if not name.endswith("/")} - {""}
+
+
+def command_line_file(files: Mapping[str, str], settings: Settings) -> str:
+    """The name of the file with the kernel's command line, "" where there is none.
+
+    Raises UnclearError where that is not certain: a prefix is ignored where it leads to no kernel (boot: os_prefix),
+    which is not seen here, so both files have to say the same.
+    """
+    name, prefix = settings.get("cmdline", CMDLINE), settings.get("os_prefix")
+    if not prefix and settings.get("upstream_kernel", "0") != "0":
+        prefix = UPSTREAM_PREFIX
+    names = (name,) if name.startswith("/") else (prefix + name, name)
+    found = [file_name(item) for item in names if file_name(item) in files]
+    if len({files[item] for item in found}) > 1:
+        raise UnclearError(f"{found[0]} and {found[1]} differ, and either may be the command line")
+    return found[0] if found else ""
 
 
 def edit(files: Mapping[str, str], board: Board, *, initramfs: str, cmdline: str = "") -> dict[str, str]:
@@ -215,7 +267,9 @@ def edit(files: Mapping[str, str], board: Board, *, initramfs: str, cmdline: str
     Every other line about an initramfs becomes a comment; ours stand at the end, below [all], where no section and no
     later line can take them back. Raises UnclearError where the result would not be certain.
     """
-    changed = {name: _without_ramfs(files[name]) for name in _read_files(files, board)}
+    changed = {name: _without_ramfs(files[name]) for name in _read_files(files)}
+    if binary := sorted(name for name, text in changed.items() if "\0" in text):
+        raise UnclearError(f"{binary[0]} holds a NUL, and nothing says that the firmware reads on behind it")
     changed[CONFIG] = _with_block(changed[CONFIG], files, initramfs, cmdline)
     after = evaluate({**files, **changed}, board)
     if after.get("initramfs") != f"{own_path(files, initramfs)} followkernel" or after.get("ramfsfile"):
@@ -223,16 +277,15 @@ def edit(files: Mapping[str, str], board: Board, *, initramfs: str, cmdline: str
     return {name: text for name, text in changed.items() if text != files[name]}
 
 
-def _read_files(files: Mapping[str, str], board: Board) -> set[str]:
+def _read_files(files: Mapping[str, str]) -> set[str]:
     """config.txt and what it includes, whatever the filters: a filter that we misread must not cost the migration."""
     names = {CONFIG}
     todo = [CONFIG]
     while todo:
-        for line in split_lines(files[todo.pop()]):
-            parsed = parse_line(line)
-            if parsed and parsed[0] == "include" and parsed[1].lower() in set(files) - names:
-                names.add(parsed[1].lower())
-                todo.append(parsed[1].lower())
+        for line in _lines({CONFIG: files[todo.pop()]}):
+            if line.key == "include" and file_name(line.value) in set(files) - names:
+                names.add(file_name(line.value))
+                todo.append(file_name(line.value))
     return names
 
 
@@ -242,7 +295,7 @@ def _without_ramfs(text: str) -> str:
 
 def _key(line: str) -> str:
     parsed = parse_line(line)
-    return parsed[0] if parsed else ""
+    return parsed.key if parsed else ""
 
 
 def _with_block(text: str, files: Mapping[str, str], initramfs: str, cmdline: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from balena_migrate.actions import Action, WriteFile
@@ -123,6 +123,9 @@ class Grub:
 
     def files(self, disks: DiskFacts) -> tuple[str, ...]:
         return (GRUB_CFG, GRUBENV, CUSTOM_CFG)
+
+    def named_files(self, disks: DiskFacts, files: Mapping[str, str]) -> tuple[str, ...]:
+        return ()
 
     def recognise(self, facts: Facts) -> bool:
         return facts.boot.firmware is Firmware.BIOS and GRUB_CFG in facts.boot.files

@@ -11,20 +11,24 @@ first act, puts config.txt back; a power cut before that starts stage 2 once mor
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
 from balena_migrate.actions import Action, WriteFile
 from balena_migrate.bootloaders import BootAssets, ImageBoot
 from balena_migrate.bootloaders.config_txt import (
+    CMDLINE,
     CONFIG,
     TRYBOOT,
     Settings,
     UnclearError,
     add_arguments,
+    command_line_file,
     edit,
     evaluate,
+    file_name,
     kernel_names,
+    named_files,
     statements,
 )
 from balena_migrate.checks import Finding, Severity, blocker, warning
@@ -35,13 +39,16 @@ from balena_migrate.pi_board import Board, find_board
 from balena_migrate.system import System
 
 FAT = ("vfat", "msdos")
-CMDLINE = "cmdline.txt"
 OUR_CMDLINE = "balena-migrate-cmdline.txt"
 
 AUTOBOOT = "autoboot.txt"
 
-FILES = (CONFIG, CMDLINE, AUTOBOOT, TRYBOOT, "*config*.txt", "*cfg*.txt", "*cmd*.txt")
-"""config.txt and whatever its lines may name. Not all text files: userconf.txt holds a password."""
+FILES = (CONFIG, CMDLINE, AUTOBOOT, TRYBOOT)
+"""Read on every FAT file system, and then what they name. Not all text files: userconf.txt holds a password."""
+
+OTHER_RAMDISK = re.compile(r"initrd=.*|noinitrd|rdinit=.*")
+"""Arguments by which the kernel takes another initramfs than the firmware's, or another program in it (Linux,
+admin-guide/kernel-parameters)."""
 
 TRYBOOT_ARGUMENT = "0 tryboot"
 """What `reboot` hands to the firmware: partition 0 is the default one."""
@@ -50,33 +57,64 @@ PANIC_REBOOT_S = 30
 """A kernel or an initramfs that cannot go on tries again after this time; nobody is there to press a button."""
 
 
-def boot_mount(facts: Facts) -> Mount | None:
-    """The mounted FAT file system that holds config.txt, wherever it is; of several the one on the root's disk."""
+def boot_mounts(facts: Facts) -> tuple[Mount, ...]:
+    """The mounted FAT file systems with a config.txt that may be the boot partition; only one where that is certain.
+
+    Those on the root's disk come before others, and of them those at or below /boot.
+    """
     disks = facts.disks
-    found = [mount for mount in disks.mounts if mount.fstype in FAT and _path(mount, CONFIG) in facts.boot.files]
+    found = [m for m in _fat_mounts(disks) if _path(m, CONFIG) in {**facts.boot.files, **facts.boot.unreadable}]
     near = [mount for mount in found if disks.disks_below(mount.mount_point) == disks.disks_below("/")]
-    return next(iter(near + found), None)
+    usual = [mount for mount in near if PurePosixPath(mount.mount_point).is_relative_to("/boot")]
+    best = usual or near or found
+    return tuple({mount.source: mount for mount in best}.values())
+
+
+def boot_mount(facts: Facts) -> Mount | None:
+    """The mounted FAT file system that holds config.txt, wherever it is; None where that is not certain."""
+    found = boot_mounts(facts)
+    return found[0] if len(found) == 1 else None
+
+
+def _fat_mounts(disks: DiskFacts) -> list[Mount]:
+    """Whole FAT file systems: stage 2 mounts them again, and knows nothing of folders bound to other places."""
+    return [mount for mount in disks.mounts if mount.fstype in FAT and mount.root == "/"]
+
+
+def _is_first_fat(disks: DiskFacts, mount: Mount) -> bool:
+    """Whether this is the disk's first FAT partition, which the firmware takes for partition 0 (autoboot)."""
+    device = disks.find_device(mount.source)
+    if device is None:
+        return False
+    fats = [other for other in disks.devices if other.parents == device.parents and other.fstype in FAT]
+    return device in fats and all(device.start_bytes <= other.start_bytes for other in fats)
 
 
 def _path(mount: Mount, name: str) -> str:
     return str(PurePosixPath(mount.mount_point) / name)
 
 
-def config_files(facts: Facts, mount: Mount) -> dict[str, str]:
+def config_files(files: Mapping[str, str], mount: Mount) -> dict[str, str]:
     """The boot partition's text files, by name in lower case, relative to it."""
-    paths = {PurePosixPath(path): text for path, text in facts.boot.files.items()}
+    paths = {PurePosixPath(path): text for path, text in files.items()}
     inside = {path: text for path, text in paths.items() if path.is_relative_to(mount.mount_point)}
     return {str(path.relative_to(mount.mount_point)).lower(): text for path, text in inside.items()}
 
 
-def _command_line_file(files: dict[str, str], settings: Settings) -> str | None:
-    """The name of the file with the command line; None where it is not among the files or not certain."""
+def _command_line(facts: Facts, files: dict[str, str], settings: Settings) -> str | None:
+    """The text of the file with the command line; None where it is not certain which that is.
+
+    The running kernel was started with it: a file that speaks of another root file system would start stage 2
+    without the old system, and no later start would do better.
+    """
     try:
-        name, prefix = settings.get("cmdline", CMDLINE), settings.get("os_prefix")
+        name = command_line_file(files, settings)
     except UnclearError:
         return None
-    names = (name.lstrip("/"),) if name.startswith("/") else (prefix + name, name)
-    return next((item for item in names if item.lower() in files), None)
+    if not name or "\0" in files[name]:
+        return None
+    roots = {word for word in files[name].partition("\n")[0].split() if word.startswith("root=")}
+    return files[name] if roots <= set(facts.boot.kernel_command_line.split()) else None
 
 
 class RaspberryPi:
@@ -86,14 +124,22 @@ class RaspberryPi:
     programs: tuple[str, ...] = ()
 
     def files(self, disks: DiskFacts) -> tuple[str, ...]:
-        return tuple(_path(mount, name) for mount in disks.mounts if mount.fstype in FAT for name in FILES)
+        return tuple(_path(mount, name) for mount in _fat_mounts(disks) for name in FILES)
+
+    def named_files(self, disks: DiskFacts, files: Mapping[str, str]) -> tuple[str, ...]:
+        found = []
+        for mount in _fat_mounts(disks):
+            inside = config_files(files, mount)
+            names = named_files(inside) if CONFIG in inside else ()
+            found += [_path(mount, name) for name in sorted(names) if ".." not in PurePosixPath(name).parts]
+        return tuple(found)
 
     def recognise(self, facts: Facts) -> bool:
         return facts.boot.firmware is Firmware.RASPBERRY_PI
 
     def one_shot(self, facts: Facts) -> bool:
         board, mount = find_board(facts.hardware), boot_mount(facts)
-        return board is not None and mount is not None and _can_try(facts, config_files(facts, mount), board)
+        return board is not None and mount is not None and _can_try(facts, mount, board)
 
     def reboot_argument(self, facts: Facts) -> str:
         return TRYBOOT_ARGUMENT if self.one_shot(facts) else ""
@@ -108,18 +154,18 @@ class RaspberryPi:
             cause = f"the Raspberry Pi with revision code {facts.hardware.revision or 'unknown'} is not known"
             yield blocker("pi-unknown", cause)
         elif mount is None:
-            cause = "no FAT file system with a config.txt is mounted, so the boot partition is not known"
-            yield blocker("pi-no-boot-partition", cause, "mount it (mount -a, or see /etc/fstab)")
+            yield _no_boot_mount(facts)
         else:
             yield from _check_boot_partition(facts, mount)
-            yield from _check_config(config, facts, board, mount)
+            yield from _check_readable(facts, mount)
+            if _path(mount, CONFIG) in facts.boot.files:
+                yield from _check_config(config, facts, board, mount)
 
     def boot_actions(self, config: Config, facts: Facts) -> tuple[Action, ...]:
         board, mount = find_board(facts.hardware), boot_mount(facts)
         assert board is not None and mount is not None
-        files = config_files(facts, mount)
-        changed = _changed_files(config, files, board)
-        if _can_try(facts, files, board):
+        changed = _changed_files(config, facts, mount, board)
+        if _can_try(facts, mount, board):
             changed[TRYBOOT] = changed.pop(CONFIG)
         titles = {
             CONFIG: "let the firmware load the initramfs of stage 2",
@@ -142,22 +188,58 @@ class RaspberryPi:
         return BootAssets()
 
 
-def _changed_files(config: Config, files: dict[str, str], board: Board) -> dict[str, str]:
+def _changed_files(config: Config, facts: Facts, mount: Mount, board: Board) -> dict[str, str]:
     """The files of the boot partition that start stage 2. Raises UnclearError where that would not be certain."""
-    source = _command_line_file(files, evaluate(files, board))
-    if source is None:
+    files = config_files(facts.boot.files, mount)
+    command_line = _command_line(facts, files, evaluate(files, board))
+    if command_line is None:
         return edit(files, board, initramfs=INITRAMFS_NAME)
     arguments = (f"panic={PANIC_REBOOT_S}", *(("debug",) if config.debug else ()))
-    command_line = add_arguments(files[source.lower()], arguments)
     changed = edit(files, board, initramfs=INITRAMFS_NAME, cmdline=OUR_CMDLINE)
-    return {**changed, OUR_CMDLINE: command_line}
+    return {**changed, OUR_CMDLINE: add_arguments(command_line, arguments)}
 
 
-def _can_try(facts: Facts, files: dict[str, str], board: Board) -> bool:
-    """Whether the firmware's own one-shot start does it: nothing but config.txt has to change for stage 2."""
+def _can_try(facts: Facts, mount: Mount, board: Board) -> bool:
+    """Whether the firmware's own one-shot start does it.
+
+    It looks for tryboot.txt on the disk's first FAT partition, where NOOBS has its own system; autoboot.txt gives
+    tryboot another meaning; and nothing but config.txt may have to differ for stage 2.
+    """
+    files = config_files(facts.boot.files, mount)
     return (
-        facts.boot.tryboot and AUTOBOOT not in files and set(edit(files, board, initramfs=INITRAMFS_NAME)) == {CONFIG}
+        facts.boot.tryboot
+        and _is_first_fat(facts.disks, mount)
+        and AUTOBOOT not in files
+        and evaluate(files, board) == evaluate(files, board, tryboot=True)
+        and set(edit(files, board, initramfs=INITRAMFS_NAME)) == {CONFIG}
     )
+
+
+def _no_boot_mount(facts: Facts) -> Finding:
+    mounts = boot_mounts(facts)
+    if mounts:
+        names = " and ".join(f"{mount.source} ({mount.mount_point})" for mount in mounts)
+        cause = f"{names} both hold a config.txt, and which one the firmware reads is not known"
+        return blocker("pi-boot-ambiguous", cause, "unmount the one that the firmware does not read")
+    disks = facts.disks
+    mounted = {mount.source for mount in disks.mounts}
+    idle = [
+        device.path
+        for device in disks.devices
+        if device.fstype in FAT
+        and device.path not in mounted
+        and set(disks.chain(device)) & set(disks.disks_below("/"))
+    ]
+    cause = "no FAT file system with a config.txt is mounted, so the boot partition is not known"
+    found = f"; not mounted are {', '.join(idle)}" if idle else ""
+    return blocker("pi-no-boot-partition", cause + found, "mount it (mount -a, or see /etc/fstab)")
+
+
+def _check_readable(facts: Facts, mount: Mount) -> Iterator[Finding]:
+    """What cannot be read cannot be put back either."""
+    for name, reason in config_files(facts.boot.unreadable, mount).items():
+        cause = f"{_path(mount, name)} on {mount.source} cannot be read: {reason}"
+        yield blocker("pi-boot-unreadable", cause, f"repair the file system (umount, then fsck {mount.source})")
 
 
 def _check_boot_partition(facts: Facts, mount: Mount) -> Iterator[Finding]:
@@ -172,7 +254,7 @@ def _check_boot_partition(facts: Facts, mount: Mount) -> Iterator[Finding]:
 
 
 def _check_config(config: Config, facts: Facts, board: Board, mount: Mount) -> Iterator[Finding]:
-    path, files = _path(mount, CONFIG), config_files(facts, mount)
+    path, files = _path(mount, CONFIG), config_files(facts.boot.files, mount)
     settings = evaluate(files, board)
     if INITRAMFS_NAME in files[CONFIG]:
         yield blocker("pi-config-ours", f"{path} loads our initramfs already", "run balena-migrate undo")
@@ -180,17 +262,25 @@ def _check_config(config: Config, facts: Facts, board: Board, mount: Mount) -> I
     if settings.values.get("boot_ramdisk", "0") != "0" or "boot_ramdisk" in settings.unclear:
         yield blocker("pi-boot-ramdisk", f"{path} sets boot_ramdisk: the firmware takes its files out of boot.img")
     try:
-        _changed_files(config, files, board)
+        _changed_files(config, facts, mount, board)
     except UnclearError as error:
         yield blocker("pi-config-unclear", f"the firmware might not load our initramfs: {error}")
     yield from _check_kernel(path, settings, board)
-    if _command_line_file(files, settings) is None:
-        cause = f"{path} does not say for certain which file holds the command line; panic= and debug are left out"
-        yield warning("pi-cmdline-unclear", cause)
+    yield from _check_command_line(facts, path, files, settings)
     for statement in statements(files, board):
-        if statement.key == "include" and statement.value.lower() not in files:
-            cause = f"{path} includes {statement.value}, which is missing or was not read"
-            yield warning("pi-include-missing", cause)
+        if statement.key == "include" and file_name(statement.value) not in files:
+            yield warning("pi-include-missing", f"{path} includes {statement.value}, which is missing")
+
+
+def _check_command_line(facts: Facts, path: str, files: dict[str, str], settings: Settings) -> Iterator[Finding]:
+    text = _command_line(facts, files, settings)
+    words = (text if text is not None else facts.boot.kernel_command_line).split()
+    if others := [word for word in words if OTHER_RAMDISK.fullmatch(word)]:
+        cause = f"the kernel's command line says {others[0]}, so the kernel would not start our initramfs"
+        yield blocker("pi-other-ramdisk", cause, "take that out of it, and reboot")
+    if text is None:
+        cause = f"which file {path} takes the running kernel's command line from is not certain"
+        yield warning("pi-cmdline-unclear", f"{cause}; panic= and debug are left out")
 
 
 def _check_kernel(path: str, settings: Settings, board: Board) -> Iterator[Finding]:

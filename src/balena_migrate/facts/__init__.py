@@ -82,6 +82,8 @@ class Mount:
     options: tuple[str, ...] = ()
     size_bytes: int = 0
     free_bytes: int = 0
+    block_bytes: int = 0
+    """Every file takes a multiple of it (on FAT: a cluster); 0 where unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +134,8 @@ class BootFacts:
     """The size of the running kernel's own initramfs; 0 where it has none."""
     files: dict[str, str] = field(default_factory=dict)
     """Path -> text of the boot loader configuration files that there are (each boot loader names its own)."""
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """Path -> the reason why such a file, or a folder of such files, could not be read."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from balena_migrate.errors import FileError
 from balena_migrate.facts import BootFacts, DiskFacts, Firmware, HardwareFacts
@@ -18,6 +18,9 @@ TRYBOOT = "/proc/device-tree/chosen/bootloader/tryboot"
 
 TRYBOOT_KERNELS = re.compile(r"\+rpt|-rpi-|-v(6|7|7l|8|8-16k)\+$|-raspi$")
 """The maker's kernels and Ubuntu's: others do not pass the argument of `reboot` on (raspberrypi/linux#3937)."""
+
+NamedFiles = Callable[[Mapping[str, str]], Iterable[str]]
+"""Text by path -> the paths of further files that it names."""
 
 PC_MACHINES = ("x86_64", "i386", "i486", "i586", "i686")
 
@@ -33,15 +36,11 @@ def find_firmware(system: System, hardware: HardwareFacts) -> Firmware:
     return Firmware.UNKNOWN
 
 
-def read_boot(system: System, hardware: HardwareFacts, disks: DiskFacts, patterns: Iterable[str]) -> BootFacts:
-    """The boot facts; `patterns` name the configuration files whose text is wanted. Unreadable ones are left out."""
-    files = {}
-    for pattern in patterns:
-        for path in system.glob(pattern):
-            try:
-                files[str(path)] = system.read_text(path)
-            except FileError:
-                continue
+def read_boot(
+    system: System, hardware: HardwareFacts, disks: DiskFacts, patterns: Iterable[str], named: NamedFiles
+) -> BootFacts:
+    """The boot facts; `patterns` and `named` say which configuration files' text is wanted."""
+    files, unreadable = read_boot_files(system, patterns, named)
     return BootFacts(
         firmware=find_firmware(system, hardware),
         kernel_release=os.uname().release,
@@ -50,7 +49,39 @@ def read_boot(system: System, hardware: HardwareFacts, disks: DiskFacts, pattern
         tryboot=knows_tryboot(system, os.uname().release),
         initramfs_bytes=_read_initramfs_bytes(system, os.uname().release),
         files=files,
+        unreadable=unreadable,
     )
+
+
+def read_boot_files(
+    system: System, patterns: Iterable[str], named: NamedFiles
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Path -> text of all files that match the patterns, and of those that `named` finds named in them; and path or
+    pattern -> reason of what is there and cannot be read.
+    """
+    files: dict[str, str] = {}
+    unreadable: dict[str, str] = {}
+    todo: set[str] = set()
+    tried: set[str] = set()
+    for pattern in patterns:
+        try:
+            todo |= {str(path) for path in system.glob(pattern)}
+        except (FileError, OSError) as error:
+            unreadable[pattern] = _reason(error)
+    while todo:
+        for path in sorted(todo):
+            try:
+                if (text := system.find_text(path)) is not None:
+                    files[path] = text
+            except (FileError, OSError) as error:
+                unreadable[path] = _reason(error)
+        tried |= todo
+        todo = set(named(files)) - tried
+    return files, unreadable
+
+
+def _reason(error: FileError | OSError) -> str:
+    return error.reason if isinstance(error, FileError) else os.strerror(error.errno or 0)
 
 
 def knows_tryboot(system: System, kernel_release: str) -> bool:

@@ -158,4 +158,4 @@ def _with_space(system: System, mount: Mount) -> Mount:
     except OSError:
         return mount
     size, free = space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize
-    return Mount(**{**vars(mount), "size_bytes": size, "free_bytes": free})
+    return Mount(**{**vars(mount), "size_bytes": size, "free_bytes": free, "block_bytes": space.f_frsize})

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import partial
 
 from balena_migrate.bootloaders import boot_loaders
-from balena_migrate.facts import Facts
+from balena_migrate.facts import DiskFacts, Facts
 from balena_migrate.facts.boot import read_boot
 from balena_migrate.facts.disks import read_disks
 from balena_migrate.facts.hardware import read_hardware
@@ -24,17 +25,22 @@ def read_programs(system: System, names: Iterable[str]) -> dict[str, str]:
     return {name: argv[-1] for name, argv in found.items() if argv is not None}
 
 
+def _named_files(disks: DiskFacts, files: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(path for loader in boot_loaders() for path in loader.named_files(disks, files))
+
+
 def read_facts(system: System) -> Facts:
     """All facts. Raises FileError or CommandError where the kernel's own files or lsblk cannot be read."""
     hardware = read_hardware(system)
     disks = read_disks(system)
     loaders = boot_loaders()
+    patterns = [pattern for loader in loaders for pattern in loader.files(disks)]
     wanted = {*COMMON_PROGRAMS, *(program for loader in loaders for program in loader.programs)}
     return Facts(
         os=read_os(system),
         hardware=hardware,
         disks=disks,
-        boot=read_boot(system, hardware, disks, [p for loader in loaders for p in loader.files(disks)]),
+        boot=read_boot(system, hardware, disks, patterns, partial(_named_files, disks)),
         memory=read_memory(system),
         programs=read_programs(system, sorted(wanted)),
         uid=os.geteuid(),

@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Protocol
 
 from balena_migrate.bootloaders.config_txt import (
+    CMDLINE,
     CONFIG,
     TRYBOOT,
+    UPSTREAM_PREFIX,
     Settings,
     UnclearError,
     evaluate,
+    file_name,
     kernel_names,
     parse_line,
     split_lines,
@@ -86,8 +89,10 @@ def _find_start(partition: BootPartition, board: Board, tryboot: bool) -> Start:
         raise UnclearError("autoboot.txt may choose another partition")
     config = TRYBOOT if tryboot else CONFIG
     files = read_config_files(partition, config)
+    if tryboot and TRYBOOT not in files:
+        raise UnclearError(f"what a start with tryboot does without {TRYBOOT}")
     settings = evaluate(files, board, tryboot=tryboot, start=config)
-    _check_firmware_files(partition, board, settings)
+    _check_firmware_files(partition, board, settings, _early_settings(files, board, config))
     prefix = _prefix(partition, board, settings)
     kernel = _first_file(partition, prefix, kernel_names(settings, board), "kernel")
     return Start(
@@ -107,12 +112,27 @@ def read_config_files(partition: BootPartition, start: str = CONFIG) -> dict[str
         if name in files or not partition.exists(name):
             continue
         files[name] = partition.read(name).decode("utf-8", "surrogateescape")
+        if "\0" in files[name]:
+            raise UnclearError(f"what lies behind the NUL in {name}")
         parsed = (parse_line(line) for line in split_lines(files[name]))
-        todo += [statement[1] for statement in parsed if statement and statement[0] == "include"]
+        todo += [file_name(line.value) for line in parsed if line and line.key == "include"]
     return files
 
 
-def _check_firmware_files(partition: BootPartition, board: Board, settings: Settings) -> None:
+def _early_settings(files: Mapping[str, str], board: Board, config: str) -> Settings:
+    """What the program before start.elf reads: bootcode.bin and the EEPROM know no include (what_is_config_txt), and
+    older ones no filters (raspberrypi/firmware#1076).
+    """
+    plain = "".join(line for line in split_lines(files.get(config, "")) if _key(line) != "[")
+    return evaluate({config: plain}, board, start=config)
+
+
+def _key(line: str) -> str:
+    parsed = parse_line(line)
+    return parsed.key if parsed else ""
+
+
+def _check_firmware_files(partition: BootPartition, board: Board, settings: Settings, early: Settings) -> None:
     """The partition has to look bootable, and the firmware that config.txt chooses has to be there."""
     if settings.get("boot_ramdisk", "0") != "0":
         raise UnclearError("boot_ramdisk takes all files out of boot.img")
@@ -120,11 +140,21 @@ def _check_firmware_files(partition: BootPartition, board: Board, settings: Sett
         needed = [CONFIG]
     else:
         four = "4" if board.chip is Chip.BCM2711 else ""
-        needed = [settings.get("start_file") or f"start{four}{_flavour(settings, four)}.elf"]
-        needed += [] if four else ["bootcode.bin"]
+        needed = _firmware_files(settings, four)
+        if needed != _firmware_files(early, four):
+            raise UnclearError("a filter or an include chooses the firmware, which is read before they are")
     for name in needed:
         if not partition.exists(name):
             raise LabError(f"{board.name} does not boot: there is no {name} on the boot partition")
+
+
+def _firmware_files(settings: Settings, four: str) -> list[str]:
+    """start.elf and its fixup.dat are a pair: the board does not boot with others' (boot: start_file, fixup_file)."""
+    start, fixup, flavour = settings.get("start_file"), settings.get("fixup_file"), _flavour(settings, four)
+    if bool(start) != bool(fixup):
+        raise UnclearError("only one of start_file and fixup_file is set, and they are a pair")
+    pair = [start, fixup] if start else [f"start{four}{flavour}.elf", f"fixup{four}{flavour}.dat"]
+    return pair if four else [*pair, "bootcode.bin"]
 
 
 def _flavour(settings: Settings, four: str) -> str:
@@ -139,7 +169,7 @@ def _flavour(settings: Settings, four: str) -> str:
 
 def _prefix(partition: BootPartition, board: Board, settings: Settings) -> str:
     """os_prefix, if a kernel and a device tree are found with it; else it is ignored (boot: os_prefix)."""
-    upstream = "upstream/" if settings.get("upstream_kernel", "0") == "1" else ""
+    upstream = UPSTREAM_PREFIX if settings.get("upstream_kernel", "0") == "1" else ""
     prefix = settings.get("os_prefix") or upstream
     try:
         _first_file(partition, prefix, kernel_names(settings, board), "kernel")
@@ -181,6 +211,8 @@ def _initramfs(partition: BootPartition, prefix: str, settings: Settings, kernel
     if automatic:
         path = _automatic_initramfs(kernel)
         return (path,) if partition.exists(path) else ()
+    if file and not settings.get("ramfsaddr"):
+        raise UnclearError("where ramfsfile goes without ramfsaddr")
     words = explicit.split()
     if len(words) > 2 or (len(words) == 2 and not re.fullmatch(r"followkernel|0|0x[0-9a-fA-F]+", words[1])):
         raise UnclearError(f"initramfs {explicit!r} is not of the documented form")
@@ -198,7 +230,7 @@ def _automatic_initramfs(kernel: str) -> str:
 
 
 def _command_line(partition: BootPartition, prefix: str, settings: Settings) -> str:
-    path = _path(prefix, settings.get("cmdline", "cmdline.txt"))
+    path = _path(prefix, settings.get("cmdline", CMDLINE))
     if not partition.exists(path):
         return ""
     lines = partition.read(path).decode("utf-8", "surrogateescape").split("\n")
