@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -59,21 +59,37 @@ def take_back(system: System, record: UndoRecord) -> None:
 
     Raises FileError where the path cannot be written.
     """
-    with contextlib.suppress(FileNotFoundError):
-        temporary_beside(system.real(record.path)).unlink()
-    if record.undo is Undo.REMOVE:
-        system.remove_tree(record.path)
-    elif record.undo is Undo.REWRITE:
-        _rewrite(system, record)
-    else:
-        _move_back(system, record.path)
+    with _named(record.path):
+        with contextlib.suppress(FileNotFoundError):
+            temporary_beside(system.real(record.path)).unlink()
+        if record.undo is Undo.REMOVE:
+            system.remove_tree(record.path)
+        elif record.undo is Undo.REWRITE:
+            _rewrite(system, record)
+        else:
+            _move_back(system, record.path)
+
+
+@contextlib.contextmanager
+def _named(path: str) -> Iterator[None]:
+    """A disk that fails does so at any call: each such error becomes a FileError that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise FileError(path, os.strerror(error.errno or 0)) from None
+
+
+def _holds(system: System, record: UndoRecord) -> bool:
+    """Whether the old content is there already; not where it cannot be read any more."""
+    try:
+        here = system.is_file(record.path)
+        return here and system.read_bytes(record.path, limit_bytes=CONTENT_LIMIT_BYTES) == record.content
+    except FileError:
+        return False
 
 
 def _rewrite(system: System, record: UndoRecord) -> None:
-    if (
-        system.is_file(record.path)
-        and system.read_bytes(record.path, limit_bytes=CONTENT_LIMIT_BYTES) == record.content
-    ):
+    if _holds(system, record):
         return
     system.write_file(record.path, record.content, mode=record.mode, uid=record.uid, gid=record.gid)
     with contextlib.suppress(PermissionError):
@@ -100,9 +116,10 @@ def capture_file(system: System, path: str) -> UndoRecord:
     Raises JournalError where something is there that cannot be kept: a folder, a device, or too large a file.
     """
     real = system.real(path)
-    if not real.exists():
+    if not system.exists(path):
         return UndoRecord(undo=Undo.REMOVE, path=path)
-    status = real.stat()
+    with _named(path):
+        status = real.stat()
     if not stat.S_ISREG(status.st_mode):
         raise JournalError(f"{path} is not a regular file", hint="move it away")
     content = system.read_bytes(path, limit_bytes=CONTENT_LIMIT_BYTES)
@@ -186,6 +203,7 @@ class Produce:
 
     def apply(self, system: System) -> None:
         real, aside = (system.real(p, follow=False) for p in (self.path, self.path + ASIDE_SUFFIX))
-        if real.exists() and not aside.exists():
-            _rename(real, aside, self.path)
+        with _named(self.path):
+            if real.exists() and not aside.exists():
+                _rename(real, aside, self.path)
         self.make(system, self.path)

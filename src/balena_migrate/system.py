@@ -104,6 +104,10 @@ def last_lines(output: bytes, count: int = LAST_LINES) -> str:
     return " | ".join(lines[-count:])
 
 
+class LoopError(FileError):
+    """Symbolic links lead in a circle."""
+
+
 class System:
     """A root file system and the programs that run on it.
 
@@ -127,10 +131,16 @@ class System:
     def real(self, path: PurePath | str, *, follow: bool = True) -> Path:
         """Where `path` of this system is on the machine we run on; links are resolved inside of the root.
 
-        Raises FileError where links form a loop.
+        Raises FileError where links form a loop, or where a failing disk does not say whether there are any.
         """
         if self.root == Path("/") and follow:
             return Path(path)
+        try:
+            return self._resolve(path, follow)
+        except OSError as error:
+            raise FileError(path, os.strerror(error.errno or 0)) from None
+
+    def _resolve(self, path: PurePath | str, follow: bool) -> Path:
         done = PurePosixPath("/")
         todo = [part for part in reversed(PurePosixPath("/", path).parts) if part != "/"]
         links = 0
@@ -143,7 +153,7 @@ class System:
             if here.is_symlink() and (todo or follow):
                 links += 1
                 if links > LINKS_LIMIT:
-                    raise FileError(path, "too many symbolic links")
+                    raise LoopError(path, "too many symbolic links")
                 target = PurePosixPath(os.readlink(here))
                 if target.is_absolute():
                     done = PurePosixPath("/")
@@ -153,7 +163,10 @@ class System:
         return self.root / done.relative_to("/")
 
     def exists(self, path: PurePath | str) -> bool:
-        """Whether there is anything at the path (a link that leads nowhere, or in a circle, counts as nothing)."""
+        """Whether there is anything at the path (a link that leads nowhere, or in a circle, counts as nothing).
+
+        Raises FileError, as is_file and is_dir, where a failing disk leaves that open.
+        """
         return self._is(Path.exists, path)
 
     def is_file(self, path: PurePath | str) -> bool:
@@ -165,8 +178,10 @@ class System:
     def _is(self, test: Callable[[Path], bool], path: PurePath | str) -> bool:
         try:
             return test(self.real(path))
-        except FileError:  # links that form a loop
+        except LoopError:
             return False
+        except OSError as error:
+            raise FileError(path, os.strerror(error.errno or 0)) from None
 
     def glob(self, pattern: str) -> tuple[PurePosixPath, ...]:
         """The paths that match a pattern such as "/etc/netplan/*.yaml", sorted; links to folders are followed."""
@@ -211,7 +226,7 @@ class System:
 
     def find_text(self, path: PurePath | str) -> str | None:
         """The text of a file, or None where there is no such file. Other errors are raised as FileError."""
-        return self.read_text(path) if self.real(path).exists() else None
+        return self.read_text(path) if self.exists(path) else None
 
     # Writing ----------------------------------------------------------------------------------------------------
 
@@ -268,16 +283,16 @@ class System:
     def remove_tree(self, path: PurePath | str) -> None:
         """There is nothing at the path. Refuses to go into a mount point: what is mounted is somebody else's."""
         real = self.real(path, follow=False)
-        if not real.exists() and not real.is_symlink():
-            return
-        if real.is_symlink() or not real.is_dir():
-            self.remove_file(path)
-            return
-        for folder, names, _ in os.walk(real):
-            for name in names:
-                if os.path.ismount(os.path.join(folder, name)):
-                    raise FileError(path, f"a file system is mounted in it, at {folder}/{name}")
         try:
+            if not real.exists() and not real.is_symlink():
+                return
+            if real.is_symlink() or not real.is_dir():
+                self.remove_file(path)
+                return
+            for folder, names, _ in os.walk(real):
+                for name in names:
+                    if os.path.ismount(os.path.join(folder, name)):
+                        raise FileError(path, f"a file system is mounted in it, at {folder}/{name}")
             shutil.rmtree(real)
             sync_folder(real.parent)
         except OSError as error:

@@ -6,6 +6,7 @@ our one script added. The initramfs brings the kit's base part, so that stage 2 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterable
@@ -66,8 +67,9 @@ def build(system: System, kernel_release: str, path: str) -> int:
     made = f"{WORK_DIR}/initramfs"
     system.run(["mkinitramfs", "-d", INITRAMFS_CONFIG, "-o", made, kernel_release], timeout_s=MKINITRAMFS_TIMEOUT_S)
     _check_content(system, made)
+    size = system.real(made).stat().st_size
     _copy(system, made, path)
-    return system.real(path).stat().st_size
+    return size
 
 
 def _check_content(system: System, path: str) -> None:
@@ -90,5 +92,6 @@ def _copy(system: System, source: str, path: str) -> None:
         sync_folder(real.parent)
         system.remove_file(source)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise FileError(path, os.strerror(error.errno or 0)) from None
