@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from balena_migrate.bootloaders.raspberrypi import BOOT_LOADER
 from balena_migrate.config import Config
 from balena_migrate.errors import FileError, JournalError, MigrateError
 from balena_migrate.journal import State
-from balena_migrate.paths import INITRAMFS_NAME, STAGE2_CONFIG, WORK_DIR
+from balena_migrate.paths import INITRAMFS_NAME, STAGE2_CONFIG, STATE_DIR, WORK_DIR
 from balena_migrate.stage2 import kernel
 from balena_migrate.system import Result, System
 from tests.bootloaders.test_raspberrypi import CMDLINE, facts
@@ -72,6 +73,8 @@ def apply_all(root: Path) -> None:
 @pytest.fixture
 def small_boot(root: Path) -> Iterator[Callable[[int], Path]]:
     """Makes /boot a file system of its own, of so many bytes."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
     boot = root / "boot"
 
     def make(size_bytes: int) -> Path:
@@ -90,10 +93,8 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 NEEDED = INITRAMFS_BYTES + 4 * PAGE
 """The initramfs, the two files that are there, and the two that are written."""
 
-needs_mounts = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
-
-@needs_mounts
+@pytest.mark.loop
 def test_with_just_enough_room_stage_1_comes_to_its_end(root: Path, small_boot: Callable[[int], Path]) -> None:
     boot = small_boot(NEEDED + PAGE)  # config.txt is there twice for a moment
     apply_all(root)
@@ -101,7 +102,7 @@ def test_with_just_enough_room_stage_1_comes_to_its_end(root: Path, small_boot: 
     assert (boot / INITRAMFS_NAME).stat().st_size == INITRAMFS_BYTES
 
 
-@needs_mounts
+@pytest.mark.loop
 @pytest.mark.parametrize("pages", range(2, NEEDED // PAGE + 1, 5))
 def test_a_full_boot_partition_is_as_it_was(root: Path, small_boot: Callable[[int], Path], pages: int) -> None:
     """Whichever write is the one that fails: the first half of the initramfs, or config.txt itself."""
@@ -114,7 +115,7 @@ def test_a_full_boot_partition_is_as_it_was(root: Path, small_boot: Callable[[in
     assert journal.read_journal(System(root)).state is State.UNDONE
 
 
-@needs_mounts
+@pytest.mark.loop
 def test_a_read_only_boot_partition_is_named_and_all_else_is_taken_back(
     root: Path, small_boot: Callable[[int], Path]
 ) -> None:
@@ -175,10 +176,11 @@ def test_a_disk_that_fails_at_any_moment_ends_in_a_clear_error_and_undo_finishes
         if journal.read_journal(System(root)).state is not State.UNDONE:
             journal.undo(System(root), quiet)
         assert tree(root) == before
+        shutil.rmtree(root / STATE_DIR.lstrip("/"))
     assert number > 20
 
 
-@needs_mounts
+@pytest.mark.loop
 def test_undo_on_a_read_only_boot_partition_says_so_and_does_the_rest(
     root: Path, small_boot: Callable[[int], Path]
 ) -> None:

@@ -6,6 +6,7 @@ with size and SHA-256 and stay on the old root file system until stage 2 has the
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 
@@ -34,6 +35,11 @@ class StoredFile:
     path: str
     size_bytes: int
     sha256: str
+
+
+def describe_content(path: str, content: bytes) -> StoredFile:
+    """The file at the path, once it has this content."""
+    return StoredFile(path=path, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +92,8 @@ class Handover:
     log_file_system: FileSystem | None
     """The log drive's: found by its UUID, since names of disks change from one boot to the next."""
     version: str
+    boot_written: tuple[StoredFile, ...] = ()
+    """The files of the boot change as stage 1 writes them: by these stage 2 sees that somebody changed them since."""
     machine_id: str = ""
     """What becomes the new system's machine-id(5); "" where it makes one of its own."""
     format: int = HANDOVER_FORMAT

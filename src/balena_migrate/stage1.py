@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from balena_migrate import VERSION, initramfs
-from balena_migrate.actions import Action, MakeDir, Produce
+from balena_migrate.actions import Action, MakeDir, Produce, WriteFile
 from balena_migrate.backup import BackupPlan, BackupResult, make_backup
 from balena_migrate.bootloaders import BootLoader, ImageBoot
 from balena_migrate.checks import Severity, memory
@@ -27,6 +27,7 @@ from balena_migrate.handover import (
     FileSystem,
     Handover,
     StoredFile,
+    describe_content,
     dump_handover,
 )
 from balena_migrate.images import Image
@@ -140,6 +141,7 @@ class Stage1:
             data_files=data_files,
             file_systems=file_systems(facts.disks, paths),
             boot_undo=() if config.no_setup else boot_undo,
+            boot_written=self._boot_written(),
             memory_reserve_bytes=RESERVE_BYTES,
             no_flash=config.no_flash,
             term_exit=config.term_exit,
@@ -147,6 +149,12 @@ class Stage1:
             version=VERSION,
             machine_id=self._survey.moves.kept.machine_id,
         )
+
+    def _boot_written(self) -> tuple[StoredFile, ...]:
+        if self._subject.config.no_setup:
+            return ()
+        writes = [action for action in self.boot_actions() if isinstance(action, WriteFile)]
+        return tuple(describe_content(action.path, action.content) for action in writes)
 
     def _log_file_system(self) -> FileSystem | None:
         device = self._subject.log_device

@@ -14,7 +14,15 @@ import pytest
 from balena_migrate.actions import WriteFile
 from balena_migrate.config import TermExit
 from balena_migrate.errors import DiskError, MigrateError
-from balena_migrate.handover import DataFile, DataPartition, DiskIdentity, FileSystem, Handover, StoredFile
+from balena_migrate.handover import (
+    DataFile,
+    DataPartition,
+    DiskIdentity,
+    FileSystem,
+    Handover,
+    StoredFile,
+    describe_content,
+)
 from balena_migrate.stage2 import kernel, oldsystem, secure, transfer
 from balena_migrate.stage2.console import Console
 from balena_migrate.stage2.outcome import Ending, Outcome, find_outcome
@@ -130,6 +138,83 @@ def test_a_boot_partition_that_is_gone_is_said_and_the_reason_is_kept_all_the_sa
     assert find_outcome(old) == outcome
     assert is_read_only(old.root)
     assert "no-such-uuid" in old.read_text("/var/lib/balena-migrate/stage2.log")
+
+
+def changed_boot(old: System, voice: Console, handover: Handover, *, now: bytes = b"changed") -> Handover:
+    """/boot/config.txt as stage 1 left it, or as somebody made it since; and the hand-over that knows of stage 1."""
+    change = WriteFile(title="", path="/boot/config.txt", content=b"changed")
+    with oldsystem.mounted_beside(System("/"), old, handover, voice):
+        record = change.capture(old)
+        with kernel.writable(old.real("/boot")):
+            old.write_file("/boot/config.txt", now)
+    return Handover(
+        **{**vars(_with_undo(handover, record)), "boot_written": (describe_content(change.path, change.content),)}
+    )
+
+
+def config_on(device: str, tmp_path: Path) -> str:
+    with kernel.mounted(device, tmp_path / "look", "ext4", read_only=True) as point:
+        return (point / "config.txt").read_text()
+
+
+@pytest.mark.parametrize("writable_root", [False, True])
+def test_a_boot_partition_that_is_not_mounted_is_not_mistaken_for_its_mount_point(
+    old: System,
+    devices: tuple[str, str],
+    handover: Handover,
+    tmp_path: Path,
+    writable_root: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing is written into the root's empty folder, it is said, and the migration goes on."""
+    voice = console()
+    handover = changed_boot(old, voice, handover)
+    monkeypatch.setattr("balena_migrate.stage2.disks.WAIT_S", 0)
+    gone = FileSystem(uuid="no-such-uuid", fstype="vfat", mount_point="/boot")
+    handover = Handover(**{**vars(handover), "file_systems": (handover.file_systems[0], gone)})
+    if writable_root:
+        kernel.remount(old.root, read_only=False)
+    with oldsystem.mounted_beside(System("/"), old, handover, voice):
+        oldsystem.restore_boot(old, handover, voice)
+        assert not old.exists("/boot/config.txt")
+    assert voice.lines[-1].endswith("put /boot/config.txt back as it was: failed: /boot is not mounted")
+    assert config_on(devices[1], tmp_path) == "changed"
+
+
+@pytest.mark.parametrize(
+    ("now", "said"), [(b"changed", None), (b"edited by hand", "/boot/config.txt is not as stage 1 left it")]
+)
+def test_a_config_txt_that_was_changed_since_is_put_back_and_that_is_said(
+    old: System, devices: tuple[str, str], handover: Handover, tmp_path: Path, now: bytes, said: str | None
+) -> None:
+    voice = console()
+    handover = changed_boot(old, voice, handover, now=now)
+    with oldsystem.mounted_beside(System("/"), old, handover, voice):
+        oldsystem.restore_boot(old, handover, voice)
+    assert config_on(devices[1], tmp_path) == "as it was"
+    assert any("is not as stage 1 left it" in line for line in voice.lines) == bool(said)
+    assert said is None or any(said in line for line in voice.lines)
+
+
+def test_a_config_txt_that_is_gone_is_there_again(
+    old: System, devices: tuple[str, str], handover: Handover, tmp_path: Path
+) -> None:
+    voice = console()
+    handover = changed_boot(old, voice, handover)
+    with oldsystem.mounted_beside(System("/"), old, handover, voice):
+        with kernel.writable(old.real("/boot")):
+            old.remove_file("/boot/config.txt")
+        oldsystem.restore_boot(old, handover, voice)
+    assert config_on(devices[1], tmp_path) == "as it was"
+    assert any("/boot/config.txt is not as stage 1 left it" in line for line in voice.lines)
+
+
+def test_without_a_record_of_the_old_config_txt_the_migration_goes_on(old: System, handover: Handover) -> None:
+    """As with NO_SETUP: nothing was changed, so nothing is put back."""
+    voice = console()
+    with oldsystem.mounted_beside(System("/"), old, handover, voice):
+        oldsystem.restore_boot(old, handover, voice)
+        assert old.read_text("/boot/config.txt") == "as it was"
 
 
 def test_unmount_lets_go_of_all_and_keep_outcome_mounts_the_root_again(old: System, handover: Handover) -> None:

@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from balena_migrate.actions import take_back
+from balena_migrate.actions import CONTENT_LIMIT_BYTES, take_back
 from balena_migrate.errors import CommandError, DiskError, FileError
-from balena_migrate.handover import FileSystem, Handover
+from balena_migrate.handover import FileSystem, Handover, StoredFile, describe_content
 from balena_migrate.paths import STATE_DIR
 from balena_migrate.stage2 import disks, kernel
 from balena_migrate.stage2.console import Console
@@ -21,9 +21,16 @@ LOG_NAME = "migrate.log"
 
 
 def holder(old: System, handover: Handover, path: str) -> Path:
-    """Where the file system that holds the old system's path is mounted now."""
+    """Where the file system that holds the old system's path is mounted now.
+
+    Raises DiskError where it is not: what is written there would lie below its mount point, in another file system.
+    """
     above = [fs for fs in handover.file_systems if PurePosixPath(path).is_relative_to(fs.mount_point)]
-    return mount_point(old, max(above, key=lambda fs: len(fs.mount_point)))
+    file_system = max(above, key=lambda fs: len(fs.mount_point))
+    point = mount_point(old, file_system)
+    if not os.path.ismount(point):
+        raise DiskError(f"{file_system.mount_point} is not mounted")
+    return point
 
 
 def mount_point(old: System, file_system: FileSystem) -> Path:
@@ -63,15 +70,26 @@ def mounted_beside(machine: System, old: System, handover: Handover, console: Co
 def restore_boot(old: System, handover: Handover, console: Console) -> None:
     """The boot configuration is as it was before stage 1, as far as that can be had; a failure is said and no more.
 
-    The records are undone newest first, the one that decides what boots before the others.
+    The records are undone newest first, the one that decides what boots before the others. What was changed since
+    stage 1 is put back as well: our lines are in it, and would start us again.
     """
+    left = {file.path: file for file in handover.boot_written}
     for record in handover.boot_undo:
         try:
             with kernel.writable(holder(old, handover, record.path)):
+                if record.path in left and not _is_there(old, left[record.path]):
+                    console.say(f"{record.path} is not as stage 1 left it")
                 take_back(old, record)
             console.say(f"{record.describe()}: done")
         except (FileError, DiskError, OSError) as error:
             console.say(f"{record.describe()}: failed: {error}")
+
+
+def _is_there(old: System, file: StoredFile) -> bool:
+    try:
+        return describe_content(file.path, old.read_bytes(file.path, limit_bytes=CONTENT_LIMIT_BYTES)) == file
+    except FileError:
+        return False
 
 
 @contextlib.contextmanager

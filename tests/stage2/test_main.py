@@ -1,0 +1,38 @@
+"""Stage 2 without a hand-over that it can read gives the machine back to the old system, and reboots nothing."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from balena_migrate.stage2 import kernel, main
+from balena_migrate.system import System
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "No such file or directory"),
+        ("", "Expecting value"),
+        ('{"format": 99}', "format 99 is unknown"),
+        ('{"format": 1}', "target"),
+    ],
+)
+def test_a_hand_over_that_is_missing_or_damaged_leads_back(
+    tmp_path: Path, text: str | None, reason: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With it the record of the old config.txt is gone: the old system boots, and its `undo` has a record too."""
+    if text is not None:
+        (tmp_path / "etc").mkdir()
+        (tmp_path / "etc/balena-migrate-stage2.conf").write_text(text)
+    monkeypatch.setattr(main, "System", lambda *_, **__: System(tmp_path))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(kernel, "reboot", lambda: pytest.fail("rebooted"))
+    monkeypatch.setattr(sys, "argv", ["stage2", str(tmp_path)])
+    main.main()
+    said = capsys.readouterr().out
+    assert "going back to the old system" in said
+    assert reason in said
