@@ -16,7 +16,7 @@ from balena_migrate.facts import DiskFacts, Facts, MemoryFacts
 from balena_migrate.images import Identity, Image, ImageKind
 from balena_migrate.images.formats import ImageFormat
 from balena_migrate.images.tables import Partition, PartitionTable, TableKind
-from tests.devicefacts import MIB, pc_facts
+from tests.devicefacts import MIB, pc_facts, pi_facts
 
 BOOT = Partition(number=1, start_bytes=4 * MIB, size_bytes=40 * MIB, type="0e", bootable=True)
 DATA = Partition(number=6, start_bytes=712 * MIB, size_bytes=196 * MIB, type="83")
@@ -130,7 +130,8 @@ def test_a_full_boot_folder_is_refused_with_the_arithmetic() -> None:
     mounts = tuple(replace(m, free_bytes=20 * MIB) for m in facts.disks.mounts)
     about = subject(replace(facts, disks=replace(facts.disks, mounts=mounts)))
     found = next(f for f in findings(about) if f.code == "boot-full")
-    assert "30 (as the running kernel's) + 10 (kit) = 40 MiB, /boot has 20 MiB free" in found.cause
+    assert "30 (as the running kernel's) + 10 (kit) = 40 MiB and" in found.cause
+    assert found.cause.endswith("/boot has 20 MiB free")
 
 
 def test_an_initramfs_for_a_fat_partition_is_counted_with_this_machines_modules_only() -> None:
@@ -140,6 +141,58 @@ def test_an_initramfs_for_a_fat_partition_is_counted_with_this_machines_modules_
     about = subject(replace(facts, disks=replace(facts.disks, mounts=mounts)))
     found = next(f for f in findings(about) if f.code == "boot-room")
     assert "16 (with this machine's modules only) + 10 (kit) = 26 MiB" in found.cause
+
+
+CLUSTER = 32 << 10
+
+
+@pytest.mark.parametrize(("missing_bytes", "code"), [(0, "boot-room"), (CLUSTER, "boot-full")])
+@pytest.mark.parametrize("kit_bytes", [20 * MIB, 20 * MIB - 2])
+def test_room_on_fat_is_counted_in_clusters_to_the_last_one(missing_bytes: int, code: str, kit_bytes: int) -> None:
+    """The initramfs in whole clusters; config.txt and cmdline.txt beside the old; two files of our own; the folder."""
+    facts = pi_facts(files={"config.txt": "x" * (CLUSTER - 4096), "cmdline.txt": "x" * (CLUSTER - 4095)})
+    free = (26 * MIB // CLUSTER + 1 + 2 + 2 + 1) * CLUSTER - missing_bytes
+    facts = with_boot_mount(facts, block_bytes=CLUSTER, free_bytes=free)
+    found = [f.code for f in storage.check(subject(facts, kit_base_bytes=kit_bytes)) if f.code.startswith("boot-")]
+    assert found == [code]
+
+
+def with_boot_mount(facts: Facts, **changes: Any) -> Facts:
+    mounts = tuple(replace(mount, **changes) if mount.fstype == "vfat" else mount for mount in facts.disks.mounts)
+    return replace(facts, disks=replace(facts.disks, mounts=mounts))
+
+
+PI_IMAGE = {"slug": "raspberrypi3-64", "name": "balena-cloud-x-raspberrypi3-64-2.113.18.img.gz", "arch": "aarch64"}
+
+
+@pytest.mark.parametrize("boot", ["/boot", "/boot/firmware", "/mnt/my boot"])
+@pytest.mark.parametrize(
+    ("disk", "numbers"), [("mmcblk0", (1, 2)), ("mmcblk0", (6, 7)), ("sda", (1, 2)), ("nvme0n1", (1, 2))]
+)
+def test_a_raspberry_pi_passes_wherever_its_boot_partition_is(disk: str, numbers: tuple[int, int], boot: str) -> None:
+    about = subject(pi_facts(disk=disk, boot=boot, numbers=numbers), image=some_image(**PI_IMAGE))
+    found = findings(about)
+    assert [finding for finding in found if finding.severity is not Severity.OK] == []
+    assert about.target is not None
+    assert about.target.name == disk
+    assert any(finding.code == "boot-room" and boot in finding.cause for finding in found)
+
+
+def test_a_boot_partition_on_another_disk_than_the_root_is_refused() -> None:
+    """As with the firmware's files on a card and the system on a USB disk: only one of the two gets written."""
+    card, usb = pi_facts(), pi_facts(disk="sda")
+    mounts = (usb.disks.mounts[0], card.disks.mounts[1])
+    facts = replace(card, disks=DiskFacts(devices=card.disks.devices + usb.disks.devices, mounts=mounts))
+    about = subject(facts, image=some_image(**PI_IMAGE))
+    assert blockers(about) == ["boot-on-other-disk"]
+    cause = next(f.cause for f in findings(about) if f.code == "boot-on-other-disk")
+    assert cause == "/boot/firmware is on /dev/mmcblk0, and the root file system on /dev/sda"
+
+
+def test_a_boot_partition_that_is_not_mounted_is_refused_once() -> None:
+    facts = pi_facts()
+    facts = replace(facts, disks=replace(facts.disks, mounts=facts.disks.mounts[:1]))
+    assert blockers(subject(facts, image=some_image(**PI_IMAGE))) == ["pi-no-boot-partition"]
 
 
 def test_a_log_drive_has_to_be_there_and_on_another_disk() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from balena_migrate.checks import Finding, Severity, blocker
 from balena_migrate.checks.subject import Subject
@@ -21,6 +21,14 @@ INITRAMFS_GUESS_BYTES = 64 * MIB
 """Taken where the running kernel has no initramfs of its own to measure."""
 SMALL_INITRAMFS_BYTES = 16 * MIB
 """One with the modules of this machine only, which is what a small boot partition gets (measured: less than 10 MiB)."""
+CHANGE_BYTES = 4096
+"""More than the boot change adds to any file, and more than a kernel's command line can have (COMMAND_LINE_SIZE)."""
+SMALL_FILES = 2
+"""tryboot.txt and the command line of stage 2, where the boot partition has neither."""
+FOLDER_CLUSTERS = 1
+"""The folder may have to grow for the new names."""
+CLUSTER_BYTES = 64 << 10
+"""The largest there is on FAT; taken where the file system does not say."""
 KIT_PACKING = 2
 """The kit's base part is at least twice as large unpacked as in an initramfs (measured: 2.6 to 3.1)."""
 
@@ -107,14 +115,32 @@ def _check_boot_room(subject: Subject) -> Iterator[Finding]:
     own = own_initramfs_bytes(subject)
     what = "with this machine's modules only" if has_small_boot_partition(subject) else "as the running kernel's"
     kit, free = subject.kit_base_bytes // KIT_PACKING, mount.free_bytes
+    block = mount.block_bytes or CLUSTER_BYTES
+    others = configuration_bytes(subject.facts.boot.files, folder, block)
     text = (
         f"the initramfs takes about {own // MIB} ({what}) + {kit // MIB} (kit) ="
-        f" {(own + kit) // MIB} MiB, {folder} has {free // MIB} MiB free"
+        f" {(own + kit) // MIB} MiB and the boot configuration at most {others >> 10} KiB more,"
+        f" {folder} has {free // MIB} MiB free"
     )
-    if own + kit > free:
+    if rounded_up(own + kit, block) + others > free:
         yield blocker("boot-full", text, "remove old kernels from it (apt-get autoremove --purge)")
     else:
         yield Finding(code="boot-room", severity=Severity.OK, cause=text)
+
+
+def configuration_bytes(files: Mapping[str, str], folder: str, block_bytes: int) -> int:
+    """What the boot loader's changed files take at most, beside the old ones, which stay until the new ones are whole.
+
+    Each takes whole blocks, however short it is.
+    """
+    sizes = [len(text.encode("utf-8", "surrogateescape")) for path, text in files.items() if path.startswith(folder)]
+    needed = [size + CHANGE_BYTES for size in (*sizes, *[0] * SMALL_FILES)]
+    return sum(rounded_up(size, block_bytes) for size in needed) + FOLDER_CLUSTERS * block_bytes
+
+
+def rounded_up(size_bytes: int, block_bytes: int) -> int:
+    """The size in whole blocks."""
+    return -(-size_bytes // block_bytes) * block_bytes
 
 
 def _check_log_drive(subject: Subject) -> Iterator[Finding]:
