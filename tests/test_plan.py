@@ -22,7 +22,7 @@ from balena_migrate.plan import Plan, describe, expected_window, make_plan, to_d
 from balena_migrate.stage1 import Stage1, file_systems
 from balena_migrate.survey import Moves, Survey
 from tests.checks.test_foundation import some_image
-from tests.devicefacts import MIB, pc_facts
+from tests.devicefacts import MIB, pc_facts, pi_facts
 
 PLANS = Path(__file__).parent / "plans"
 
@@ -51,13 +51,19 @@ CONFIGS = {
     "pc-default": Config(home_dir="/root/migration"),
     "pc-flash": Config(home_dir="/root/migration", no_flash=False),
     "pc-no-setup": Config(home_dir="/root/migration", no_setup=True),
+    "pi-config-txt": Config(home_dir="/root/migration", no_flash=False),
+    "pi-tryboot": Config(home_dir="/root/migration", no_flash=False),
+}
+DEVICES = {
+    "pi-config-txt": pi_facts(),
+    "pi-tryboot": pi_facts(disk="nvme0n1", revision="c03114", tryboot=True),
 }
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_plan_is_the_golden_one(name: str) -> None:
     """With BALENA_MIGRATE_WRITE_PLANS=1 the golden ones are written anew, to be read before they are committed."""
-    text = describe(plan_for(CONFIGS[name])) + "\n"
+    text = describe(plan_for(CONFIGS[name], DEVICES.get(name))) + "\n"
     path = PLANS / f"{name}.txt"
     if os.environ.get("BALENA_MIGRATE_WRITE_PLANS"):
         path.write_text(text)
