@@ -57,6 +57,7 @@ class Model(StrEnum):
     FIVE = "5"
     CM5 = "Compute Module 5"
     FIVE_HUNDRED = "500"
+    """The 500+ too: the code has one type for both."""
     CM5_LITE = "Compute Module 5 Lite"
 
 
@@ -141,7 +142,7 @@ def _decode_old(code: int) -> Board | None:
 
 
 _MODEL_TEXT = re.compile(r"Raspberry Pi (?P<name>.+?)(?: IO board.*)?(?: Rev ?[0-9.]+)?", re.IGNORECASE)
-_DEVICE_TREE_NAMES = {"5 Model B": Model.FIVE}
+_DEVICE_TREE_NAMES = {"5 Model B": Model.FIVE, "500+": Model.FIVE_HUNDRED}
 _CHIP_BY_COMPATIBLE = {f"brcm,{chip.lower()}": chip for chip in Chip}
 
 
@@ -168,3 +169,12 @@ def find_board(hardware: HardwareFacts) -> Board | None:
     if not hardware.model.startswith("Raspberry Pi"):
         return None
     return decode_revision(hardware.revision) or parse_model(hardware.model, hardware.compatible)
+
+
+def other_name(hardware: HardwareFacts) -> Board | None:
+    """The board that the device tree names, where that is another model than the revision code's; else None.
+
+    The code is the board's own; the device tree is what was loaded, and another model's may have been.
+    """
+    by_code, by_tree = decode_revision(hardware.revision), parse_model(hardware.model, hardware.compatible)
+    return by_tree if by_code and by_tree and by_code.model is not by_tree.model else None

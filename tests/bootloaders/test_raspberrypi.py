@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from balena_migrate.bootloaders import find_boot_loader
 from balena_migrate.bootloaders.raspberrypi import BOOT_LOADER, FILES, OUR_CMDLINE, boot_mount
 from balena_migrate.checks import Severity
 from balena_migrate.config import Config
-from balena_migrate.devices import device_types_for, find_device_type
+from balena_migrate.devices import device_types, device_types_for
 from balena_migrate.facts import (
     BlockDevice,
     BootFacts,
@@ -174,6 +175,14 @@ def test_what_is_not_certain_but_does_not_matter_is_a_warning(text: str, code: s
     found = facts({"/boot/config.txt": text, **{f"/boot/{name}": content for name, content in files.items()}})
     assert codes(found, Severity.BLOCKER) == set()
     assert codes(found, Severity.WARNING) == {code}
+
+
+def test_two_names_of_the_board_are_a_warning() -> None:
+    found = facts({"/boot/config.txt": "", "/boot/cmdline.txt": CMDLINE})
+    hardware = replace(found.hardware, model="Raspberry Pi 4 Model B Rev 1.1", compatible=("brcm,bcm2711",))
+    found = replace(found, hardware=hardware)
+    assert codes(found, Severity.WARNING) == {"pi-two-names"}
+    assert {device.slug for device in device_types_for(found)} == {"raspberrypi3", "raspberrypi3-64"}
 
 
 def test_a_command_line_of_another_system_is_not_given_to_stage_2() -> None:
@@ -351,28 +360,54 @@ def test_a_second_fat_file_system_is_not_taken_for_the_boot_partition() -> None:
     assert mount.source == "/dev/mmcblk0p1"
 
 
-@pytest.mark.parametrize(
-    ("revision", "slugs"),
-    [
-        ("000e", {"raspberry-pi"}),
-        ("9000c1", {"raspberry-pi"}),
-        ("a01041", {"raspberry-pi2"}),
-        ("a22042", {"raspberry-pi2"}),
-        ("a02082", {"raspberrypi3", "raspberrypi3-64"}),
-        ("9020e0", {"raspberrypi3", "raspberrypi3-64"}),
-        ("902120", {"raspberrypi0-2w-64"}),
-        ("c03111", {"raspberrypi4-64"}),
-        ("c03130", {"raspberrypi4-64", "raspberrypi400-64"}),
-        ("b03140", {"raspberrypi4-64", "raspberrypicm4-ioboard"}),
-        ("d04170", {"raspberrypi5"}),
-        ("0100", set()),
-    ],
-)
-def test_each_board_has_its_device_types(revision: str, slugs: set[str]) -> None:
-    """Whatever the user land: it is 32-bit here, under a 64-bit kernel."""
-    assert {device.slug for device in device_types_for(facts({}, revision=revision))} == slugs
+TYPES = {
+    "0002 0008 000e 0010 0011 0015 900021 900032 900061 920093 9000c1": {"raspberry-pi"},
+    "a01040 a21041 a02042 a22042 2a22042": {"raspberry-pi2"},
+    "a02082 a020d3 9020e0 a020a0 a02100 2a02082 1a020d3": {"raspberrypi3", "raspberrypi3-64"},
+    "902120": {"raspberrypi0-2w-64"},
+    "a03111 d03115": {"raspberrypi4-64"},
+    "c03130": {"raspberrypi4-64", "raspberrypi400-64"},
+    "b03140": {"raspberrypi4-64", "raspberrypicm4-ioboard"},
+    "b03150": {"raspberrypi4-64"},
+    "d04170 e04171 d04180 d04190 b041a0": {"raspberrypi5"},
+    "0100 0 a020b2": set(),
+}
 
 
-@pytest.mark.parametrize("tag", ["raspberrypi", "raspberrypi2", "raspberrypi3", "raspberrypi4-64", "raspberrypi5"])
-def test_the_names_of_images_are_known(tag: str) -> None:
-    assert find_device_type(tag) is not None
+@pytest.mark.parametrize(("revisions", "slugs"), TYPES.items(), ids=TYPES.keys())
+@pytest.mark.parametrize(("machine", "userland"), [("aarch64", "armhf"), ("aarch64", "arm64"), ("armv7l", "armhf")])
+def test_each_board_has_its_device_types(revisions: str, slugs: set[str], machine: str, userland: str) -> None:
+    """Whatever the kernel and the user land: a 64-bit kernel under 32-bit programs is normal."""
+    for revision in revisions.split():
+        found = facts({}, revision=revision)
+        found = replace(found, hardware=replace(found.hardware, machine=machine, userland=userland))
+        assert {device.slug for device in device_types_for(found)} == slugs, revision
+
+
+TAGS = {
+    "raspberry-pi1": "raspberry-pi",
+    "raspberrypi1": "raspberry-pi",
+    "raspberrypi": "raspberry-pi",
+    "raspberry-pi": "raspberry-pi",
+    "raspberry-pi2": "raspberry-pi2",
+    "raspberrypi2": "raspberry-pi2",
+    **{name: name for name in ("raspberrypi3", "raspberrypi3-64", "raspberrypi0-2w-64", "raspberrypi4-64")},
+    **{name: name for name in ("raspberrypi400-64", "raspberrypicm4-ioboard", "raspberrypi5")},
+}
+
+
+@pytest.mark.parametrize(("tag", "slug"), TAGS.items())
+def test_the_names_of_images_are_known(tag: str, slug: str) -> None:
+    """Those of the first description, and today's."""
+    found = [device.slug for device in device_types() if tag in (*device.names, *device.image_tags)]
+    assert found == [slug]
+
+
+def test_slugs_and_aliases_are_those_of_the_collection() -> None:
+    """The contracts are balena's own list; each Raspberry Pi type here is one of them, and every plain one is here."""
+    folder = corpus("balena") / "balena-io+contracts/contracts/hw.device-type"
+    contracts = [json.loads(path.read_text()) for path in sorted(folder.glob("raspberry*/contract.json"))]
+    theirs = {contract["slug"]: tuple(contract.get("aliases", ())) for contract in contracts}
+    other_makers = {"raspberrypi4-unipi-neuron", "raspberrypi4-edatec-sensing"}
+    ours = {device.slug: device.aliases for device in device_types() if device.slug.startswith("raspberry")}
+    assert ours == {slug: aliases for slug, aliases in theirs.items() if slug not in other_makers}

@@ -35,7 +35,7 @@ from balena_migrate.checks import Finding, Severity, blocker, warning
 from balena_migrate.config import Config
 from balena_migrate.facts import DiskFacts, Facts, Firmware, Mount
 from balena_migrate.paths import INITRAMFS_NAME
-from balena_migrate.pi_board import Board, find_board
+from balena_migrate.pi_board import Board, find_board, other_name
 from balena_migrate.system import System
 
 FAT = ("vfat", "msdos")
@@ -156,6 +156,9 @@ class RaspberryPi:
         elif mount is None:
             yield _no_boot_mount(facts)
         else:
+            if other := other_name(facts.hardware):
+                cause = f"the revision code is that of a {board.name}, and the device tree that of a {other.name}"
+                yield warning("pi-two-names", f"{cause}; the code counts")
             yield from _check_boot_partition(facts, mount)
             yield from _check_readable(facts, mount)
             if _path(mount, CONFIG) in facts.boot.files:

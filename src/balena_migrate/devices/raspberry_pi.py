@@ -13,6 +13,6 @@ DEVICE_TYPE = DeviceType(
     matches=is_board(Model.A, Model.B, Model.A_PLUS, Model.B_PLUS, Model.CM1, Model.ZERO, Model.ZERO_W),
     firmware=(Firmware.RASPBERRY_PI,),
     aliases=("raspberrypi",),
-    image_tags=("raspberry-pi1",),
+    image_tags=("raspberry-pi1", "raspberrypi1"),
     tested="QEMU raspi0 with a stand-in for the firmware, Debian 12",
 )

@@ -12,6 +12,5 @@ DEVICE_TYPE = DeviceType(
     name="Raspberry Pi 3, 3+, 3A+ and Compute Module 3, with a 32-bit system",
     matches=is_board(Model.THREE_B, Model.THREE_B_PLUS, Model.THREE_A_PLUS, Model.CM3, Model.CM3_PLUS),
     firmware=(Firmware.RASPBERRY_PI,),
-    aliases=("raspberry-pi3",),
     tested="",
 )

@@ -12,6 +12,5 @@ DEVICE_TYPE = DeviceType(
     name="Raspberry Pi 4, 400 and Compute Module 4",
     matches=is_board(Model.FOUR_B, Model.FOUR_HUNDRED, Model.CM4, Model.CM4S),
     firmware=(Firmware.RASPBERRY_PI,),
-    aliases=("raspberry-pi4-64",),
     tested="",
 )
