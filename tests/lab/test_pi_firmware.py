@@ -154,6 +154,41 @@ def test_firmware_without_its_fixup_file_does_not_boot() -> None:
         find_start(Partition({}).without("fixup4.dat"), PI4)
 
 
+WIDE, NARROW = "\0" * 56 + "ARM\x64" + "\0" * 4, "\0" * 36 + "\x18\x28\x6f\x01" + "\0" * 24
+
+
+@pytest.mark.parametrize(
+    ("config", "board", "kernel", "starts"),
+    [
+        ("kernel=mine\narm_64bit=1\n", PI3, WIDE, True),
+        ("kernel=mine\n", PI3, WIDE, False),
+        ("kernel=mine\n", PI3, "\x1f\udc8b\x08", False),
+        ("kernel=mine\n", PI3, NARROW, True),
+        ("kernel=mine\narm_64bit=1\n", PI3, NARROW, False),
+        ("kernel=mine\n", PI4, WIDE, True),
+        ("kernel=mine\narm_64bit=0\n", PI4, WIDE, False),
+        ("kernel=mine\narm_64bit=0\n", PI4, NARROW, True),
+        ("kernel=mine\narm_64bit=0\n", PI5, WIDE, True),
+        ("kernel=mine\n", PI5, NARROW, False),
+    ],
+)
+def test_a_kernel_of_the_other_width_does_not_run(config: str, board: Board, kernel: str, starts: bool) -> None:
+    partition = Partition({"config.txt": config, "mine": kernel})
+    if starts:
+        assert find_start(partition, board).kernel == "mine"
+    else:
+        with pytest.raises(LabError, match="-bit kernel"):
+            find_start(partition, board)
+
+
+def test_a_kernel_that_the_firmware_knows_by_name_sets_the_width() -> None:
+    assert (
+        find_start(Partition({"config.txt": "kernel=kernel8.img\n", "kernel8.img": WIDE}), PI3).kernel == "kernel8.img"
+    )
+    with pytest.raises(LabError, match="32-bit kernel"):
+        find_start(Partition({"config.txt": "kernel=kernel8.img\n", "kernel8.img": NARROW}), PI3)
+
+
 def test_tryboot_without_its_file_is_refused() -> None:
     with pytest.raises(LabError, match=r"without tryboot\.txt"):
         find_start(Partition({"config.txt": ""}), PI4, tryboot=True)
@@ -201,6 +236,12 @@ def test_the_edit_in_tryboot_txt_starts_ours_once_and_leaves_the_old_start(board
         ("kernel=" + "k" * 72, ("k" * 72,), "whether kernel holds"),
         ("ramfsfile=a", ("a",), "without ramfsaddr"),
         ("kernel=mine.img\n\0", ("mine.img",), "NUL"),
+        ("armstub=stub.bin\n", ("stub.bin",), "armstub=stub.bin"),
+        ("kernel_old=1\n", (), "kernel_old=1"),
+        ("kernel_address=0x8000\n", (), "kernel_address=0x8000"),
+        ("device_tree=\n", (), "device_tree without a value"),
+        ("kernel=\n", (), "kernel without a value"),
+        ("initramfs \n", (), "initramfs without a value"),
         ("start_debug=1", (), "no start_db.elf"),
         ("", ("autoboot.txt",), "another partition"),
     ],

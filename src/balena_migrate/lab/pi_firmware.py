@@ -58,6 +58,19 @@ DEVICE_TREES: Mapping[Model, tuple[str, str]] = {
 """Model -> the device tree's name in the firmware's own tree, and in Linux (preferred with upstream_kernel=1)."""
 
 
+KERNEL_BITS = {
+    **dict.fromkeys(("kernel.img", "kernel7.img", "kernel7l.img"), 32),
+    **dict.fromkeys(("kernel8.img", "kernel_2712.img"), 64),
+}
+"""The kernels that the firmware knows by name (boot: arm_64bit)."""
+ARM64_MAGIC, ZIMAGE_MAGIC, GZIP_MAGIC = b"ARM\x64", b"\x18\x28\x6f\x01", b"\x1f\x8b"
+"""At 56 in an Image (Linux, arm64/booting), at 36 in a zImage (arm/boot/compressed), at 0; only Images are packed."""
+
+NOT_DONE = ("armstub", "kernel_old", "kernel_address")
+"""They change how a kernel is started, which an emulator is not told."""
+WITH_VALUE = ("kernel", "cmdline", "device_tree", "initramfs", "ramfsfile")
+
+
 class BootPartition(Protocol):
     """A FAT file system: names in any case, folders separated by "/"."""
 
@@ -93,8 +106,10 @@ def _find_start(partition: BootPartition, board: Board, tryboot: bool) -> Start:
         raise UnclearError(f"what a start with tryboot does without {TRYBOOT}")
     settings = evaluate(files, board, tryboot=tryboot, start=config)
     _check_firmware_files(partition, board, settings, _early_settings(files, board, config))
+    _check_settings(settings)
     prefix = _prefix(partition, board, settings)
     kernel = _first_file(partition, prefix, kernel_names(settings, board), "kernel")
+    _check_bits(partition, board, settings, kernel)
     return Start(
         kernel=kernel,
         initramfs=_initramfs(partition, prefix, settings, kernel),
@@ -117,6 +132,26 @@ def read_config_files(partition: BootPartition, start: str = CONFIG) -> dict[str
         parsed = (parse_line(line) for line in split_lines(files[name]))
         todo += [file_name(line.value) for line in parsed if line and line.key == "include"]
     return files
+
+
+def _check_settings(settings: Settings) -> None:
+    for key in NOT_DONE:
+        if settings.get(key, "0") != "0":
+            raise UnclearError(f"what becomes of {key}={settings.get(key)}")
+    for key in WITH_VALUE:
+        if settings.get(key, "a file") == "":
+            raise UnclearError(f"what {key} without a value means")
+
+
+def _check_bits(partition: BootPartition, board: Board, settings: Settings, kernel: str) -> None:
+    """A kernel that is started in the other width does not run."""
+    own_bits = 32 if board.chip not in (Chip.BCM2711, Chip.BCM2712) else 64
+    wide = settings.get("arm_64bit", "1" if own_bits == 64 else "0") == "1" or board.chip is Chip.BCM2712
+    bits = KERNEL_BITS.get(kernel.rpartition("/")[2].lower(), 64 if wide else 32)
+    head = partition.read(kernel)[:64]
+    is_64 = head.startswith(GZIP_MAGIC) or head[56:60] == ARM64_MAGIC
+    if (is_64 and bits == 32) or (head[36:40] == ZIMAGE_MAGIC and bits == 64):
+        raise LabError(f"{kernel} is a {64 if is_64 else 32}-bit kernel, and {board.name} starts it with {bits} bits")
 
 
 def _early_settings(files: Mapping[str, str], board: Board, config: str) -> Settings:
