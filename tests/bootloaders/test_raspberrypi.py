@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from balena_migrate.actions import take_back
-from balena_migrate.bootloaders import find_boot_loader
+from balena_migrate.bootloaders import BootAssets, ImageBoot, find_boot_loader
 from balena_migrate.bootloaders.raspberrypi import BOOT_LOADER, FILES, OUR_CMDLINE, boot_mount
 from balena_migrate.checks import Severity
 from balena_migrate.config import Config
@@ -38,8 +40,16 @@ CMDLINE = "console=tty1 root=PARTUUID=1-02 rootwait\n"
 def device(name: str, kind: str = "part", fstype: str = "", uuid: str = "") -> BlockDevice:
     parents = () if kind == "disk" else (name.rstrip("0123456789").removesuffix("p") or name,)
     parents = ("mmcblk0",) if name.startswith("mmcblk0p") else parents
+    start = 0 if kind == "disk" else int(name[-1]) << 20
     return BlockDevice(
-        name=name, path=f"/dev/{name}", kind=kind, size_bytes=1 << 30, parents=parents, fstype=fstype, uuid=uuid
+        name=name,
+        path=f"/dev/{name}",
+        kind=kind,
+        size_bytes=1 << 30,
+        parents=parents,
+        start_bytes=start,
+        fstype=fstype,
+        uuid=uuid,
     )
 
 
@@ -177,6 +187,39 @@ def test_what_is_not_certain_but_does_not_matter_is_a_warning(text: str, code: s
     assert codes(found, Severity.WARNING) == {code}
 
 
+@pytest.mark.parametrize(
+    ("autoboot", "number", "refused"),
+    [
+        ("[all]\nboot_partition=6\n", 6, False),
+        ("[all]\ntryboot_a_b=1\nboot_partition=6\n[tryboot]\nboot_partition=1\n", 6, False),
+        ("[all]\nboot_partition=5\n", 6, True),
+        ("boot_partition = 6\n", 6, True),
+        ("boot_partition=0\n", 1, False),
+        ("boot_partition=0\n", 6, True),
+        ("[all]\n", 6, False),
+    ],
+)
+def test_autoboot_txt_has_to_choose_the_partition_that_is_changed(autoboot: str, number: int, refused: bool) -> None:
+    """Else the firmware reads another config.txt than the one that we change, and stage 2 never starts."""
+    mounts = {"/": "mmcblk0p7", "/boot": f"mmcblk0p{number}", "/mnt": f"mmcblk0p{7 - number}"}
+    folder = "/boot" if number == 1 else "/mnt"
+    found = facts({"/boot/config.txt": "", f"{folder}/autoboot.txt": autoboot}, mounts)
+    assert codes(found, Severity.BLOCKER) == ({"pi-autoboot"} if refused else set())
+
+
+def test_autoboot_txt_of_another_disk_says_nothing() -> None:
+    mounts = {"/": "mmcblk0p2", "/boot": "mmcblk0p1", "/media/usb": "sda1"}
+    files = {"/boot/config.txt": "", "/media/usb/autoboot.txt": "boot_partition=3\n"}
+    assert codes(facts(files, mounts), Severity.BLOCKER) == set()
+
+
+def test_nothing_is_installed_after_the_flash() -> None:
+    """The image's own boot partition boots the board: no files, no boot code, and no program that would make them."""
+    image = ImageBoot(boot_start_bytes=4 << 20, boot_files=("config.txt",), has_boot_code=False)
+    assert BOOT_LOADER.assets(System("/none"), image) == BootAssets()
+    assert BOOT_LOADER.programs == ()
+
+
 def test_two_names_of_the_board_are_a_warning() -> None:
     found = facts({"/boot/config.txt": "", "/boot/cmdline.txt": CMDLINE})
     hardware = replace(found.hardware, model="Raspberry Pi 4 Model B Rev 1.1", compatible=("brcm,bcm2711",))
@@ -222,6 +265,25 @@ def test_a_file_that_cannot_be_read_is_kept_with_its_reason(tmp_path: Path) -> N
     disks = facts({}).disks
     found = read_boot_files(System(tmp_path), BOOT_LOADER.files(disks), partial(BOOT_LOADER.named_files, disks))
     assert found == ({"/boot/config.txt": "include folder\n"}, {"/boot/folder": "Is a directory"})
+
+
+def test_a_folder_that_cannot_be_listed_is_a_finding_and_no_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a FAT whose folder is damaged: what it holds is not known, so nothing is changed."""
+    write(tmp_path, {"/boot/config.txt": ""})
+
+    def glob(pattern: str) -> tuple[PurePosixPath, ...]:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    system, disks = System(tmp_path), facts({}).disks
+    monkeypatch.setattr(system, "glob", glob)
+    files, unreadable = read_boot_files(system, BOOT_LOADER.files(disks), partial(BOOT_LOADER.named_files, disks))
+    assert files == {}
+    findings = list(BOOT_LOADER.check(CONFIG, facts(files, unreadable=unreadable)))
+    assert {finding.code for finding in findings} == {"pi-boot-unreadable"}
+    assert "/boot/config.txt on /dev/mmcblk0p1 cannot be read: Input/output error" in {f.cause for f in findings}
+    assert all("fsck /dev/mmcblk0p1" in finding.remedy for finding in findings)
 
 
 REVISIONS = ("000e", "9000c1", "a01041", "a22042", "a02082", "902120", "c03111", "b03140", "d04170")
@@ -340,9 +402,6 @@ def test_where_the_one_shot_start_would_not_do_config_txt_is_changed(files: dict
 def test_behind_noobs_there_is_no_one_shot_start() -> None:
     """Partition 0 is the first one, where NOOBS is: it knows nothing of a tryboot.txt on the sixth."""
     noobs = facts({"/boot/config.txt": ""}, {"/": "mmcblk0p7", "/boot": "mmcblk0p6"}, tryboot=True)
-    devices = tuple(replace(d, start_bytes=int(d.name[-1]) << 20) for d in noobs.disks.devices if d.kind == "part")
-    disk = noobs.disks.devices[0]
-    noobs = replace(noobs, disks=replace(noobs.disks, devices=(disk, *reversed(devices))))
     assert not BOOT_LOADER.one_shot(noobs)
     assert BOOT_LOADER.boot_actions(CONFIG, noobs)[-1].path == "/boot/config.txt"
 

@@ -329,3 +329,43 @@ def test_a_fat_file_system_is_read_at_its_offset(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_bytes() == b"kernel=sub/vmlinuz-6.1\n"
     with pytest.raises(LabError, match="cannot read"):
         FatImage(image, 0)
+
+
+FAT_AT, FAT_BYTES = 512, 12 * 512
+"""Where mformat puts the first of two FATs of a small file system, and how long each is."""
+
+
+def damaged_fat(image: Path, place: int, data: bytes) -> FatImage:
+    """A FAT file system with a config.txt of ten clusters, and then other bytes at one place."""
+    image.write_bytes(bytes(8 << 20))
+    config = image.with_name("config.txt")
+    config.write_text("#" * 20000 + "\nkernel=kernel8.img\n")
+    subprocess.run(["mformat", "-i", image, "-T", str(8 << 11), "-h", "16", "-s", "32", "::"], check=True)
+    subprocess.run(["mcopy", "-i", image, config, "::/config.txt"], check=True)
+    with image.open("r+b") as file:
+        file.seek(place)
+        file.write(data)
+    return FatImage(image, 0)
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("place", "data"),
+    [
+        (0, bytes(512)),
+        (11, bytes(2)),
+        (FAT_AT + 3, bytes(6)),
+        (FAT_AT + 3, b"\xf0\xff" * 3),
+        (FAT_AT, bytes(2 * FAT_BYTES)),
+    ],
+    ids=["no boot sector", "sectors of no size", "a chain into nothing", "a chain out of the disk", "no FATs"],
+)
+def test_a_damaged_fat_starts_nothing(tmp_path: Path, place: int, data: bytes) -> None:
+    with pytest.raises(LabError):
+        read_config_files(damaged_fat(tmp_path / "fat.img", place, data))
+
+
+@pytest.mark.processes
+def test_an_undamaged_fat_of_that_kind_is_read(tmp_path: Path) -> None:
+    files = read_config_files(damaged_fat(tmp_path / "fat.img", 0, b""))
+    assert files["config.txt"].endswith("\nkernel=kernel8.img\n")

@@ -87,7 +87,7 @@ def _is_first_fat(disks: DiskFacts, mount: Mount) -> bool:
     if device is None:
         return False
     fats = [other for other in disks.devices if other.parents == device.parents and other.fstype in FAT]
-    return device in fats and all(device.start_bytes <= other.start_bytes for other in fats)
+    return device in fats and all(device.start_bytes < other.start_bytes for other in fats if other != device)
 
 
 def _path(mount: Mount, name: str) -> str:
@@ -160,6 +160,7 @@ class RaspberryPi:
                 cause = f"the revision code is that of a {board.name}, and the device tree that of a {other.name}"
                 yield warning("pi-two-names", f"{cause}; the code counts")
             yield from _check_boot_partition(facts, mount)
+            yield from _check_autoboot(facts, board, mount)
             yield from _check_readable(facts, mount)
             if _path(mount, CONFIG) in facts.boot.files:
                 yield from _check_config(config, facts, board, mount)
@@ -254,6 +255,31 @@ def _check_boot_partition(facts: Facts, mount: Mount) -> Iterator[Finding]:
     if device is None or not device.uuid:
         cause = f"the boot partition {mount.source} has no UUID by which stage 2 would find it"
         yield blocker("pi-boot-no-uuid", cause)
+
+
+def _check_autoboot(facts: Facts, board: Board, mount: Mount) -> Iterator[Finding]:
+    """autoboot.txt, on the disk's first FAT partition, may send the firmware to another one (autoboot)."""
+    disks = facts.disks
+    for other in _fat_mounts(disks):
+        text = config_files(facts.boot.files, other).get(AUTOBOOT)
+        here = disks.disks_below(other.mount_point) == disks.disks_below(mount.mount_point)
+        if text is None or not here or not _is_first_fat(disks, other):
+            continue
+        path, settings = _path(other, AUTOBOOT), evaluate({AUTOBOOT: text}, board, start=AUTOBOOT)
+        ours = {_partition_number(mount), *(["0"] if _is_first_fat(disks, mount) else [])}
+        try:
+            chosen = settings.get("boot_partition")
+        except UnclearError as error:
+            yield blocker("pi-autoboot", f"which partition {path} chooses is not certain: {error}")
+            continue
+        if chosen and chosen not in ours:
+            cause = f"{path} lets the firmware start from partition {chosen}, and {mount.source} is not that one"
+            yield blocker("pi-autoboot", cause, "mount the boot partition that is in use")
+
+
+def _partition_number(mount: Mount) -> str:
+    match = re.search(r"[0-9]+$", mount.source)
+    return match[0] if match else ""
 
 
 def _check_config(config: Config, facts: Facts, board: Board, mount: Mount) -> Iterator[Finding]:
