@@ -14,13 +14,15 @@ from balena_migrate.config import Config
 from balena_migrate.endpoints import Endpoints
 from balena_migrate.errors import DiskError
 from balena_migrate.facts import Facts
-from balena_migrate.handover import FileSystem
+from balena_migrate.handover import FileSystem, describe_content, parse_handover
 from balena_migrate.identity import Kept
 from balena_migrate.network.boot import Selection
 from balena_migrate.network.model import NetworkSettings
+from balena_migrate.paths import PATCHES, STAGE2_CONFIG
 from balena_migrate.plan import Plan, describe, expected_window, make_plan, to_data
 from balena_migrate.stage1 import Stage1, file_systems
 from balena_migrate.survey import Moves, Survey
+from balena_migrate.system import System
 from tests.checks.test_foundation import some_image
 from tests.devicefacts import MIB, pc_facts, pi_facts
 
@@ -91,6 +93,30 @@ def test_the_file_systems_come_parents_first() -> None:
         FileSystem(uuid="1111-root", fstype="ext4", mount_point="/"),
         FileSystem(uuid="2222-boot", fstype="ext4", mount_point="/boot"),
     )
+
+
+@pytest.mark.parametrize("no_setup", [False, True])
+def test_stage_2_is_told_what_was_there_and_what_stage_1_writes(tmp_path: Path, no_setup: bool) -> None:
+    """By the first it puts config.txt back, by the second it sees that somebody changed it in between."""
+    facts = pi_facts()
+    for name, text in {**facts.boot.files, PATCHES: "x", STAGE2_CONFIG: ""}.items():
+        (tmp_path / name.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name.lstrip("/")).write_text(text)
+    system, config = System(tmp_path), Config(home_dir="/root/migration", no_setup=no_setup)
+    plan = plan_for(config, facts)
+    next(action for action in plan.actions if action.path == STAGE2_CONFIG).apply(system)
+    handover = parse_handover(system.read_text(STAGE2_CONFIG))
+    if no_setup:
+        assert (handover.boot_undo, handover.boot_written) == ((), ())
+        return
+    config_txt = "/boot/firmware/config.txt"
+    assert handover.boot_undo[0].path == config_txt
+    assert handover.boot_undo[0].content == facts.boot.files[config_txt].encode()
+    for action in plan.boot_actions:
+        action.apply(system)
+    written = {file.path: file for file in handover.boot_written}
+    assert set(written) == {action.path for action in plan.boot_actions}
+    assert all(describe_content(path, system.read_bytes(path)) == file for path, file in written.items())
 
 
 def test_a_file_system_without_a_uuid_is_refused() -> None:

@@ -110,6 +110,13 @@ def test_what_a_filter_does_that_cannot_be_judged_is_unclear(name: str) -> None:
     assert settings(f"[{name}]\nkernel=b\n[all]\nkernel=c\n").get("kernel") == "c"
 
 
+def test_a_filter_that_is_not_certain_ends_no_other() -> None:
+    """A byte order mark stands before the [all] of an included file: does the section end there?"""
+    result = settings("[gpio4=1]\ninclude more.txt\nkernel=c\n", more="\ufeff[all]\n")
+    with pytest.raises(UnclearError):
+        result.get("kernel")
+
+
 def test_an_included_file_stands_in_its_includers_place() -> None:
     text = "kernel=a\ninclude more.txt\ncmdline=last\n"
     result = settings(text, more="kernel=b\ncmdline=first\n[pi4]\n", other="kernel=never\n")

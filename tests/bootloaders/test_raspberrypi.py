@@ -228,9 +228,10 @@ def test_two_names_of_the_board_are_a_warning() -> None:
     assert {device.slug for device in device_types_for(found)} == {"raspberrypi3", "raspberrypi3-64"}
 
 
-def test_a_command_line_of_another_system_is_not_given_to_stage_2() -> None:
+@pytest.mark.parametrize("text", ["root=/dev/sda9 rootwait\n", CMDLINE.replace(" rootwait", "\0"), "a\0root=x"])
+def test_a_command_line_of_another_system_is_not_given_to_stage_2(text: str) -> None:
     """Without the old root file system it could neither migrate nor put config.txt back."""
-    found = facts({"/boot/config.txt": "", "/boot/cmdline.txt": "root=/dev/sda9 rootwait\n"})
+    found = facts({"/boot/config.txt": "", "/boot/cmdline.txt": text})
     assert [action.path for action in BOOT_LOADER.boot_actions(CONFIG, found)] == ["/boot/config.txt"]
 
 

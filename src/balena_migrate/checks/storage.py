@@ -122,7 +122,7 @@ def _check_boot_room(subject: Subject) -> Iterator[Finding]:
         f" {(own + kit) // MIB} MiB and the boot configuration at most {others >> 10} KiB more,"
         f" {folder} has {free // MIB} MiB free"
     )
-    if rounded_up(own + kit, block) + others > free:
+    if own + kit + others > free:  # the rest is whole blocks, so the first two round up by themselves
         yield blocker("boot-full", text, "remove old kernels from it (apt-get autoremove --purge)")
     else:
         yield Finding(code="boot-room", severity=Severity.OK, cause=text)
