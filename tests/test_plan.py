@@ -23,12 +23,19 @@ from balena_migrate.stage1 import Stage1, file_systems
 from balena_migrate.survey import Moves, Survey
 from tests.checks.test_foundation import some_image
 from tests.devicefacts import MIB, pc_facts
+from tests.images.test_grow import DATA
 
 PLANS = Path(__file__).parent / "plans"
 
 
-def plan_for(config: Config, facts: Facts | None = None) -> Plan:
-    subject = Subject(config=config, facts=facts or pc_facts(), image=some_image(), kit_base_bytes=MIB)
+def plan_for(config: Config, facts: Facts | None = None, *, backup_bytes: int = 0) -> Plan:
+    subject = Subject(
+        config=config,
+        facts=facts or pc_facts(),
+        image=replace(some_image(), data_file_system=DATA),
+        kit_base_bytes=MIB,
+        backup_bytes=backup_bytes,
+    )
     moves = Moves(
         network=NetworkSettings(),
         selection=Selection(),
@@ -62,6 +69,18 @@ def test_the_plan_is_the_golden_one(name: str) -> None:
     if os.environ.get("BALENA_MIGRATE_WRITE_PLANS"):
         path.write_text(text)
     assert text == path.read_text()
+
+
+def test_a_backup_that_makes_resin_data_grow_is_in_the_plan() -> None:
+    plan = plan_for(CONFIGS["pc-flash"], backup_bytes=1024 * MIB)
+    assert plan.after[1] == (
+        "grow resin-data's file system from 196 to about 1152 MiB, so that the backup fits;"
+        " the partition table that is written has it that large"
+    )
+    assert plan.after[2].startswith("copy the backup")
+    assert plan.window_s == pytest.approx(908 / 50 + 908 / 100 + 1024 / 50)
+    assert "1024 MiB of backup written" in plan.window_text
+    assert len(plan_for(CONFIGS["pc-flash"], backup_bytes=100 * MIB).after) == 3
 
 
 def test_the_boot_change_is_the_last_thing() -> None:

@@ -20,6 +20,7 @@ WITH_NEW_SYSTEM = (
     "pc-bios",
     "pc-bios-2.15",
     "pc-network",
+    "pc-large-backup",
     "raspberrypi3-64",
 )
 BACK_TO_THE_OLD_SYSTEM = (
