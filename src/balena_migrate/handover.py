@@ -74,7 +74,7 @@ class Handover:
     image_size_bytes: int
     """Decompressed."""
     patches: StoredFile
-    """The blocks of the composed boot partition that differ from the image's."""
+    """What differs from the image: the composed boot partition, and the partition table where resin-data grows."""
     data_partition: DataPartition
     data_files: tuple[DataFile, ...]
     file_systems: tuple[FileSystem, ...]

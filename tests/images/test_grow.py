@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -130,6 +131,8 @@ def test_an_mbr_with_its_chain_of_records(tmp_path: Path, name: str, size_bytes:
     before[3]["size"] = end // 512 - before[3]["start"]
     before[5]["size"] = size_bytes // 512
     assert after == before
+    start, count = struct.unpack("<II", read_at(disk, before[3]["start"] * 512 + 446 + 16 + 8, 8))
+    assert start + count == before[3]["size"], "the link to the last record ends with its partition"
     assert read_table(lambda offset, length: read_at(disk, offset, length)).partitions[-1].end_bytes == end
 
 

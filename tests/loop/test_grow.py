@@ -140,11 +140,11 @@ def test_what_is_promised_of_a_grown_file_system_fits(
 
 @pytest.mark.parametrize("options", [AS_BALENAOS, ("-b", "1024")])
 def test_what_is_promised_of_it_as_it_is_fits(tmp_path: Path, options: tuple[str, ...]) -> None:
-    """Without the part that the kernel keeps back the last 4 MiB of this would be missing."""
+    """To the last MiB of it: of the free blocks, the kernel keeps back almost 4."""
     file = tmp_path / "fs"
     system = make(file, 192, *options)
     with looped(file, 0, 192 * MIB) as device:
-        put(device, system.usable_bytes - MARGIN_BYTES, tmp_path)
+        put(device, system.usable_bytes - MIB, tmp_path)
     run("e2fsck", "-f", "-n", file)
 
 
