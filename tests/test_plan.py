@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from balena_migrate.backup import BackupPlan
+from balena_migrate import stage1 as stage1_module
+from balena_migrate.actions import Produce
+from balena_migrate.backup import BackupPlan, BackupResult
 from balena_migrate.checks.subject import Subject
 from balena_migrate.config import Config
 from balena_migrate.endpoints import Endpoints
@@ -18,19 +20,26 @@ from balena_migrate.handover import FileSystem, describe_content, parse_handover
 from balena_migrate.identity import Kept
 from balena_migrate.network.boot import Selection
 from balena_migrate.network.model import NetworkSettings
-from balena_migrate.paths import PATCHES, STAGE2_CONFIG
+from balena_migrate.paths import PATCHES, STAGE2_CONFIG, WORK_DIR
 from balena_migrate.plan import Plan, describe, expected_window, make_plan, to_data
 from balena_migrate.stage1 import Stage1, file_systems
 from balena_migrate.survey import Moves, Survey
 from balena_migrate.system import System
 from tests.checks.test_foundation import some_image
 from tests.devicefacts import MIB, pc_facts, pi_facts
+from tests.images.test_grow import DATA
 
 PLANS = Path(__file__).parent / "plans"
 
 
-def plan_for(config: Config, facts: Facts | None = None) -> Plan:
-    subject = Subject(config=config, facts=facts or pc_facts(), image=some_image(), kit_base_bytes=MIB)
+def stage1_for(config: Config, facts: Facts | None = None, *, backup_bytes: int = 0) -> tuple[Subject, Stage1]:
+    subject = Subject(
+        config=config,
+        facts=facts or pc_facts(),
+        image=replace(some_image(files=("grub/grub.cfg",)), data_file_system=DATA),
+        kit_base_bytes=MIB,
+        backup_bytes=backup_bytes,
+    )
     moves = Moves(
         network=NetworkSettings(),
         selection=Selection(),
@@ -45,8 +54,13 @@ def plan_for(config: Config, facts: Facts | None = None) -> Plan:
     assert image is not None
     assert loader is not None
     assert target is not None
-    stage1 = Stage1(survey, image, loader, target)
-    return make_plan(subject, loader, stage1.actions(), stage1.boot_actions())
+    return subject, Stage1(survey, image, loader, target)
+
+
+def plan_for(config: Config, facts: Facts | None = None, *, backup_bytes: int = 0) -> Plan:
+    subject, stage1 = stage1_for(config, facts, backup_bytes=backup_bytes)
+    assert subject.boot_loader is not None
+    return make_plan(subject, subject.boot_loader, stage1.actions(), stage1.boot_actions())
 
 
 CONFIGS = {
@@ -70,6 +84,43 @@ def test_the_plan_is_the_golden_one(name: str) -> None:
     if os.environ.get("BALENA_MIGRATE_WRITE_PLANS"):
         path.write_text(text)
     assert text == path.read_text()
+
+
+def test_a_backup_that_makes_resin_data_grow_is_in_the_plan() -> None:
+    plan = plan_for(CONFIGS["pc-flash"], backup_bytes=1024 * MIB)
+    assert plan.after[1] == (
+        "grow resin-data's file system from 196 to about 1152 MiB, so that the backup fits;"
+        " the partition table that is written has it that large"
+    )
+    assert plan.after[2].startswith("copy the backup")
+    assert plan.window_s == pytest.approx(908 / 50 + 908 / 100 + 1024 / 50)
+    assert "1024 MiB of backup written" in plan.window_text
+    assert len(plan_for(CONFIGS["pc-flash"], backup_bytes=100 * MIB).after) == 3
+
+
+@pytest.mark.parametrize(("backup_mib", "grow_mib"), [(100, 0), (300, 384)])
+def test_the_table_is_made_for_the_backup_as_it_became(
+    backup_mib: int, grow_mib: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And not for the one that was expected; stage 2 is told the same size."""
+    made = BackupResult(
+        path="/b", size_bytes=backup_mib * MIB, sha256="", file_count=1, archive_bytes=1, name_on_data="b"
+    )
+    composed: list[object] = []
+    monkeypatch.setattr(stage1_module, "make_backup", lambda *arguments: made)
+    monkeypatch.setattr(stage1_module, "grown_table", lambda image, size, disk: (f"a table for {size // MIB} MiB",))
+    monkeypatch.setattr(stage1_module, "compose", lambda *arguments, table: composed.append(table))
+    monkeypatch.setattr(stage1_module, "write_patches", lambda patches, path: path.write_bytes(b"patches"))
+    _, stage1 = stage1_for(CONFIGS["pc-flash"], backup_bytes=900 * MIB)
+    system = System(tmp_path)
+    (tmp_path / "etc").mkdir()
+    (tmp_path / WORK_DIR.lstrip("/")).mkdir(parents=True)
+    for action in stage1.actions()[1:4]:
+        assert isinstance(action, Produce)
+        action.make(system, action.path)
+    place = parse_handover(system.read_text(STAGE2_CONFIG)).data_partition
+    assert composed == [(f"a table for {grow_mib} MiB",) if grow_mib else ()]
+    assert (place.grow_bytes, place.size_bytes) == (grow_mib * MIB, (grow_mib or 196) * MIB)
 
 
 def test_the_boot_change_is_the_last_thing() -> None:

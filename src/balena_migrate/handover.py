@@ -54,10 +54,12 @@ class DiskIdentity:
 
 @dataclass(frozen=True, kw_only=True)
 class DataPartition:
-    """Where resin-data is in the image, if its label is not found after the flash."""
+    """Where resin-data is on the flashed disk, if its label is not found there."""
 
     start_bytes: int
     size_bytes: int
+    grow_bytes: int = 0
+    """So large its file system has to become before the files are copied; 0 where it stays as the image has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +80,7 @@ class Handover:
     image_size_bytes: int
     """Decompressed."""
     patches: StoredFile
-    """The blocks of the composed boot partition that differ from the image's."""
+    """What differs from the image: the composed boot partition, and the partition table where resin-data grows."""
     data_partition: DataPartition
     data_files: tuple[DataFile, ...]
     file_systems: tuple[FileSystem, ...]

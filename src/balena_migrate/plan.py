@@ -11,6 +11,7 @@ from typing import Any
 from balena_migrate.actions import Action
 from balena_migrate.bootloaders import BootLoader
 from balena_migrate.checks.subject import Subject
+from balena_migrate.images.grow import grown_size_bytes
 
 MIB = 1 << 20
 
@@ -39,16 +40,28 @@ class Plan:
     """What stage 2 does after the line, in words."""
 
 
-def expected_window(target: str, size_bytes: int) -> tuple[float, str]:
+def expected_window(target: str, size_bytes: int, backup_bytes: int = 0) -> tuple[float, str]:
     """The expected seconds from the first overwritten byte to the reboot, and the arithmetic."""
     name = target.rpartition("/")[2]
     speed = next(speed for prefix, speed in FLASH_SPEEDS_BYTES_PER_S if name.startswith(prefix))
-    seconds = size_bytes / speed + size_bytes / (2 * speed)
+    seconds = (size_bytes + backup_bytes) / speed + size_bytes / (2 * speed)
+    backup = f", {backup_bytes // MIB} MiB of backup written," if backup_bytes >= MIB else ""
     text = (
-        f"{size_bytes // MIB} MiB written at {speed // MIB} MiB/s and read back at {2 * speed // MIB} MiB/s"
+        f"{size_bytes // MIB} MiB written at {speed // MIB} MiB/s and read back at {2 * speed // MIB} MiB/s{backup}"
         f" (a careful guess for {target}) = {seconds:.0f} s"
     )
     return seconds, text
+
+
+def growth_steps(subject: Subject) -> tuple[str, ...]:
+    """What stage 2 does where the backup, of the size that is expected of it, does not fit as the image has it."""
+    assert subject.image is not None and subject.target is not None
+    size_bytes = grown_size_bytes(subject.image, subject.backup_bytes, subject.target.size_bytes)
+    if size_bytes is None:
+        return ()
+    old = subject.image.data.size_bytes
+    text = f"grow resin-data's file system from {old // MIB} to about {size_bytes // MIB} MiB, so that the backup fits"
+    return (f"{text}; the partition table that is written has it that large",)
 
 
 def make_plan(
@@ -56,7 +69,7 @@ def make_plan(
 ) -> Plan:
     """The plan for a device that the checks found well, without setup where NO_SETUP is set."""
     assert subject.image is not None and subject.target is not None
-    seconds, text = expected_window(subject.target.path, subject.image.size_bytes)
+    seconds, text = expected_window(subject.target.path, subject.image.size_bytes, subject.backup_bytes)
     return Plan(
         actions=actions,
         boot_actions=() if subject.config.no_setup else boot_actions,
@@ -68,6 +81,7 @@ def make_plan(
         window_text=text,
         after=(
             f"write {subject.image.size_bytes // MIB} MiB to {subject.target.path}, the first MiB last; read it back",
+            *growth_steps(subject),
             "copy the backup and the log to resin-data",
             "reboot into balenaOS",
         ),

@@ -32,7 +32,8 @@ from balena_migrate.handover import (
 )
 from balena_migrate.images import Image
 from balena_migrate.images.compose import compose
-from balena_migrate.images.patches import write_patches
+from balena_migrate.images.grow import MIB, grown_size_bytes, grown_table
+from balena_migrate.images.patches import Block, write_patches
 from balena_migrate.paths import (
     INITRAMFS_NAME,
     PATCHES,
@@ -113,8 +114,22 @@ class Stage1:
             ),
         )
         files = (*self._survey.boot_files(), *assets.files)
-        patches = compose(self._image, files, assets.blocks, self._survey.work_dir, system)
+        table = self._grown_table()
+        patches = compose(self._image, files, assets.blocks, self._survey.work_dir, system, table=table)
         write_patches(patches, system.real(path))
+
+    @property
+    def _grow_bytes(self) -> int:
+        """The size that resin-data has to get for the backup that was made; 0 where that fits as it is."""
+        size_bytes = self._backup.size_bytes if self._backup else 0
+        return grown_size_bytes(self._image, size_bytes, self._target.size_bytes) or 0
+
+    def _grown_table(self) -> tuple[Block, ...]:
+        size_bytes = self._grow_bytes
+        if not size_bytes:
+            return ()
+        say(f"resin-data gets {size_bytes // MIB} MiB in place of {self._image.data.size_bytes // MIB} for the backup")
+        return grown_table(self._image, size_bytes, self._target.size_bytes)
 
     def _make_handover(self, system: System, path: str) -> None:
         system.write_file(path, dump_handover(self._handover(system)), mode=0o600)
@@ -137,7 +152,7 @@ class Stage1:
             image_format=image.format,
             image_size_bytes=image.size_bytes,
             patches=patches,
-            data_partition=DataPartition(start_bytes=image.data.start_bytes, size_bytes=image.data.size_bytes),
+            data_partition=self._data_partition(),
             data_files=data_files,
             file_systems=file_systems(facts.disks, paths),
             boot_undo=() if config.no_setup else boot_undo,
@@ -155,6 +170,12 @@ class Stage1:
             return ()
         writes = [action for action in self.boot_actions() if isinstance(action, WriteFile)]
         return tuple(describe_content(action.path, action.content) for action in writes)
+
+    def _data_partition(self) -> DataPartition:
+        data, grow_bytes = self._image.data, self._grow_bytes
+        return DataPartition(
+            start_bytes=data.start_bytes, size_bytes=grow_bytes or data.size_bytes, grow_bytes=grow_bytes
+        )
 
     def _log_file_system(self) -> FileSystem | None:
         device = self._subject.log_device

@@ -23,6 +23,7 @@ from balena_migrate.facts.gather import read_facts
 from balena_migrate.identity import Kept, config_edits, read_kept
 from balena_migrate.images import Image
 from balena_migrate.images.fat import Fat
+from balena_migrate.images.grow import grown_room_bytes, room_bytes
 from balena_migrate.images.read import partition_reader, read_image
 from balena_migrate.kit.runtime import Kit
 from balena_migrate.network.boot import Selection, boot_files, select_profiles
@@ -157,15 +158,20 @@ def check_moves(subject: Subject, moves: Moves) -> Iterator[Finding]:
 def find_room(subject: Subject) -> Room:
     """The room for the backup: where it is made, where stage 2 puts it, and where the new system unpacks it."""
     home = subject.facts.disks.find_mount(subject.config.in_home("."))
-    data, target = subject.image.data if subject.image else None, subject.target
-
-    def free(size_bytes: int) -> int:
-        return size_bytes * EXT4_FREE_PERCENT // 100
-
+    home_free = home.free_bytes if home else None
+    image, target = subject.image, subject.target
+    if image is None:
+        return Room(home_free_bytes=home_free)
+    if target is None:
+        return Room(home_free_bytes=home_free, data_free_bytes=room_bytes(image))
+    rest = target.size_bytes - image.data.start_bytes
     return Room(
-        home_free_bytes=home.free_bytes if home else None,
-        data_free_bytes=subject.image.data_free_bytes if subject.image else None,
-        data_grown_bytes=free(target.size_bytes - data.start_bytes) if target and data else None,
+        home_free_bytes=home_free,
+        data_free_bytes=room_bytes(image),
+        data_stage2_bytes=grown_room_bytes(image, target.size_bytes),
+        data_grown_bytes=rest * EXT4_FREE_PERCENT // 100,
+        disk_bytes=target.size_bytes,
+        data_start_bytes=image.data.start_bytes,
     )
 
 

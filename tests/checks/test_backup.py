@@ -68,6 +68,43 @@ def test_room_is_needed_for_what_the_samples_tell(place: str, free_mib: int, sev
     assert found.get(code) is severity
 
 
+GROWING = Room(
+    data_free_bytes=30 * MIB, data_stage2_bytes=3300 * MIB, disk_bytes=4096 * MIB, data_start_bytes=712 * MIB
+)
+ARITHMETIC = (
+    "resin-data has 30 MiB for it as the image brings it, and 3300 MiB when stage 2 grows it:"
+    " 4096 (disk) - 712 (before it) - 84 (its own needs)"
+)
+
+
+def test_a_backup_that_fits_only_once_stage_2_grew_resin_data_is_told() -> None:
+    (told,) = [f for f in check(PLAIN, Config(), GROWING) if f.code == "backup-grows-data"]
+    assert told.severity is Severity.OK
+    assert told.cause == f"the backup makes stage 2 grow resin-data: {ARITHMETIC}"
+    assert "backup-no-room-data" not in codes(list(check(PLAIN, Config(), GROWING)))
+
+
+def test_nothing_is_told_where_it_fits_as_it_is() -> None:
+    room = replace(GROWING, data_free_bytes=40 * MIB)
+    assert set(codes(list(check(PLAIN, Config(), room)))) == {"backup-renamed", "backup-size"}
+
+
+def test_a_backup_that_does_not_fit_on_the_disk_either_shows_the_arithmetic() -> None:
+    large = replace(PLAIN, archive_bytes=5000 * MIB, expected_bytes=3301 * MIB)
+    (found,) = [f for f in check(large, Config(), GROWING) if f.severity is Severity.BLOCKER]
+    assert found.code == "backup-no-room-data"
+    assert ARITHMETIC in found.cause
+    made = replace(RESULT, size_bytes=3301 * MIB)
+    (again,) = check_result(made, PLAIN, GROWING)
+    assert (again.code, again.cause) == ("backup-too-large", f"the backup has 3301 MiB; {ARITHMETIC}")
+    assert codes(list(check_result(replace(made, size_bytes=3300 * MIB), PLAIN, GROWING))) == {}
+
+
+def test_where_stage_2_cannot_grow_it_that_is_said() -> None:
+    (found,) = [f for f in check(PLAIN, Config(), Room(data_free_bytes=30 * MIB)) if f.severity is Severity.BLOCKER]
+    assert found.cause.endswith("resin-data has 30 MiB for it as the image brings it, and stage 2 cannot grow it")
+
+
 def test_the_arithmetic_is_shown() -> None:
     found = [f for f in check(VOLUMES, Config(), Room(data_grown_bytes=149 * MIB)) if f.severity is Severity.BLOCKER]
     assert [f.cause for f in found] == [

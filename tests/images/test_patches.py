@@ -64,6 +64,20 @@ def test_blocks_may_not_overlap_nor_lead_out_of_the_image() -> None:
         Patches(size_bytes=99, blocks=(Block(offset_bytes=98, content=b"aa"),))
 
 
+def test_a_block_may_lie_behind_the_image_and_is_kept_in_the_file(tmp_path: Path) -> None:
+    tail = Block(offset_bytes=500_000, content=b"the copy of a GPT")
+    patches = Patches(size_bytes=PATCHES.size_bytes, blocks=(*PATCHES.blocks, tail))
+    write_patches(patches, tmp_path / "patches")
+    assert read_patches(tmp_path / "patches") == patches
+    assert patches.behind == (tail,)
+    assert patches.end_bytes == 500_017
+    assert (PATCHES.behind, PATCHES.end_bytes) == ((), 100_000)
+
+
+def test_the_end_of_no_blocks_is_the_images() -> None:
+    assert Patches(size_bytes=99, blocks=()).end_bytes == 99
+
+
 @given(
     st.binary(min_size=1, max_size=200),
     st.lists(st.tuples(st.integers(0, 30), st.binary(min_size=1, max_size=30)), max_size=5),

@@ -18,7 +18,7 @@ from balena_migrate.lab.disks import MIB, Span
 from balena_migrate.lab.expected import Expected
 from balena_migrate.lab.lookalike import Report, ReportedFile, ReportedPartition
 from balena_migrate.lab.prepare import Prepared
-from balena_migrate.lab.proofs import LABELS, Armed, new_system_checks
+from balena_migrate.lab.proofs import LABELS, Armed, machine_id_check, new_system_checks
 from balena_migrate.lab.scenarios import find_scenario
 
 NETWORK = owner.WifiNetwork(ssid="Yard", passphrase="seven;gates")
@@ -162,3 +162,26 @@ def test_a_file_that_is_not_in_the_backup_is_missed(backup: Path) -> None:
     more = {**PREPARED.expected.backup, str(PurePosixPath("srv/lost")): digest(b"lost")}
     prepared = replace(PREPARED, expected=replace(PREPARED.expected, backup=more))
     assert failed(REPORT, backup, prepared=prepared) == ["the backup holds what BACKUP_DIRECTORIES held"]
+
+
+def test_what_keep_has_to_bring_into_config_json(backup: Path) -> None:
+    scenario = replace(find_scenario("pc-bios"), kept={"hostname": "depot-gateway"})
+    values = {**json.loads(REPORT.config_json), "hostname": "depot-gateway"}
+
+    def wrong(config_json: bytes) -> list[str]:
+        report = replace(REPORT, config_json=config_json)
+        checks = new_system_checks(scenario, PREPARED, ARMED, report, lambda path: KEYFILE, backup)
+        return [check.name for check in checks if not check.passed]
+
+    assert wrong(json.dumps(values).encode()) == []
+    assert wrong(REPORT.config_json) == ["config.json in resin-boot"]
+    assert wrong(json.dumps({**values, "hostname": "balena"}).encode()) == ["config.json in resin-boot"]
+
+
+def test_the_machine_id_is_looked_for_in_resin_state(tmp_path: Path) -> None:
+    assert not machine_id_check("5ca1e", None).passed
+    assert not machine_id_check("5ca1e", tmp_path).passed
+    (tmp_path / "machine-id").write_text("5ca1f\n")
+    assert not machine_id_check("5ca1e", tmp_path).passed
+    (tmp_path / "machine-id").write_text("5ca1e\n")
+    assert machine_id_check("5ca1e", tmp_path).passed

@@ -83,6 +83,53 @@ def test_the_disk_holds_the_image_with_its_patches_and_keeps_the_rest(target: Pa
     assert result.rewritten_chunks == 0
 
 
+TAIL = Block(offset_bytes=19 * MIB + 512, content=b"the copy of a GPT" * 990)
+WITH_TAIL = Patches(size_bytes=len(IMAGE), blocks=(*PATCHES.blocks, TAIL))
+
+
+def test_what_lies_behind_the_image_is_written_and_nothing_beside_it(target: Path) -> None:
+    old = target.read_bytes()
+    with opened(target) as disk:
+        run(disk, patches=WITH_TAIL)
+    new = target.read_bytes()
+    assert new[: len(IMAGE)] == GOAL
+    assert new[len(IMAGE) : TAIL.offset_bytes] == old[len(IMAGE) : TAIL.offset_bytes]
+    assert new[TAIL.offset_bytes : TAIL.end_bytes] == TAIL.content
+    assert new[TAIL.end_bytes :] == old[TAIL.end_bytes :]
+
+
+def test_what_lies_behind_the_image_is_read_back_and_written_again(target: Path) -> None:
+    torn: list[int] = []
+
+    def tear(kind: str, offset: int, data: bytes) -> bytes:
+        if kind == "write" and offset == TAIL.offset_bytes and not torn:
+            torn.append(offset)
+            return data[:-1] + b"!"
+        return data
+
+    with opened(target, tear) as disk:
+        assert run(disk, patches=WITH_TAIL).rewritten_chunks == 1
+    assert target.read_bytes()[TAIL.offset_bytes : TAIL.end_bytes] == TAIL.content
+
+
+def test_progress_never_passes_the_end(target: Path) -> None:
+    told: list[int] = []
+    os.truncate(target, 64 * MIB)
+    far = Patches(size_bytes=len(IMAGE), blocks=(Block(offset_bytes=63 * MIB, content=b"x" * MIB),))
+    with opened(target) as disk:
+        source = io.BytesIO(PACKED)
+        write_image(source, ImageFormat.GZIP, len(IMAGE), disk, far, lambda _, done, total: told.append(done))
+    assert max(told) == len(IMAGE)
+
+
+def test_a_disk_that_ends_before_the_last_patch_is_left_alone(target: Path) -> None:
+    old = target.read_bytes()
+    far = Patches(size_bytes=len(IMAGE), blocks=(Block(offset_bytes=21 * MIB, content=b"x"),))
+    with opened(target) as disk, pytest.raises(DiskError, match="the image needs 22020097"):
+        run(disk, patches=far)
+    assert target.read_bytes() == old
+
+
 def test_a_raw_image(target: Path) -> None:
     with opened(target) as disk:
         write_image(io.BytesIO(IMAGE), ImageFormat.RAW, len(IMAGE), disk, PATCHES, lambda step, done, total: None)

@@ -20,6 +20,7 @@ WITH_NEW_SYSTEM = (
     "pc-bios",
     "pc-bios-2.15",
     "pc-network",
+    "pc-large-backup",
     "raspberrypi2",
     "raspberrypi3-64",
     "raspberrypi-zero",

@@ -25,9 +25,33 @@ class Room:
     home_free_bytes: int | None = None
     """Free on the file system that holds HOME_DIR."""
     data_free_bytes: int | None = None
-    """Free on resin-data as the image brings it: stage 2 copies the archive there."""
+    """For the archive on resin-data as the image brings it: stage 2 copies it there."""
+    data_stage2_bytes: int | None = None
+    """For the archive once stage 2 has grown resin-data as far as it may; None where it cannot."""
     data_grown_bytes: int | None = None
     """Free on resin-data when the new system has grown it over the rest of the disk: there it is unpacked."""
+    disk_bytes: int = 0
+    data_start_bytes: int = 0
+    """Where resin-data begins on the disk."""
+
+    @property
+    def data_limit_bytes(self) -> int | None:
+        """The most that the archive may have."""
+        if self.data_free_bytes is None:
+            return None
+        return max(self.data_free_bytes, self.data_stage2_bytes or 0)
+
+    @property
+    def data_text(self) -> str:
+        """What resin-data has for the archive, with the arithmetic."""
+        text = f"resin-data has {_mib_in(self.data_free_bytes or 0)} MiB for it as the image brings it"
+        if self.data_stage2_bytes is None:
+            return f"{text}, and stage 2 cannot grow it"
+        rest = _mib_in(self.disk_bytes - self.data_start_bytes - self.data_stage2_bytes)
+        sums = (
+            f"{_mib_in(self.disk_bytes)} (disk) - {_mib_in(self.data_start_bytes)} (before it) - {rest} (its own needs)"
+        )
+        return f"{text}, and {_mib_in(self.data_stage2_bytes)} MiB when stage 2 grows it: {sums}"
 
 
 def check(
@@ -54,8 +78,8 @@ def check_result(result: BackupResult, plan: BackupPlan, room: Room) -> Iterator
         "backup-skipped", result.skipped, result.skipped_count, "that are not in the backup as they should be"
     )
     size = f"the backup has {_mib(result.size_bytes)} MiB"
-    if room.data_free_bytes is not None and result.size_bytes > room.data_free_bytes:
-        yield blocker("backup-too-large", f"{size}, resin-data {_mib(room.data_free_bytes)} MiB free", _SMALLER)
+    if room.data_limit_bytes is not None and result.size_bytes > room.data_limit_bytes:
+        yield blocker("backup-too-large", f"{size}; {room.data_text}", _SMALLER)
     unpacked = plan.unpacked_bytes or result.archive_bytes
     if plan.volumes:
         yield from _check_unpacking(result.size_bytes, unpacked, room)
@@ -133,14 +157,15 @@ def _check_supervisor(config: Config, os_version: str, managed: bool) -> Iterato
 
 def _check_room(plan: BackupPlan, room: Room) -> Iterator[Finding]:
     about = f"{plan.file_count} files, {_mib(plan.archive_bytes)} MiB, compressed about {_mib(plan.expected_bytes)} MiB"
+    home = f"HOME_DIR has {_mib_in(room.home_free_bytes or 0)} MiB free"
     places = (
-        ("backup-no-room-home", "HOME_DIR", room.home_free_bytes),
-        ("backup-no-room-data", "resin-data", room.data_free_bytes),
+        ("backup-no-room-home", home, room.home_free_bytes),
+        ("backup-no-room-data", room.data_text, room.data_limit_bytes),
     )
-    for code, place, free in places:
+    for code, text, free in places:
         if free is None or plan.archive_bytes <= free:
             continue
-        cause = f"the backup has {about}; {place} has {_mib(free)} MiB free"
+        cause = f"the backup has {about}; {text}"
         if plan.expected_bytes > free:
             yield blocker(code, cause, _SMALLER)
         elif MARGIN * plan.expected_bytes > free:
@@ -148,6 +173,8 @@ def _check_room(plan: BackupPlan, room: Room) -> Iterator[Finding]:
     if plan.volumes:
         yield from _check_unpacking(plan.expected_bytes, plan.unpacked_bytes, room)
     yield passed("backup-size", f"the backup has {about}")
+    if room.data_free_bytes is not None and room.data_free_bytes < plan.expected_bytes <= (room.data_limit_bytes or 0):
+        yield passed("backup-grows-data", f"the backup makes stage 2 grow resin-data: {room.data_text}")
 
 
 def _check_unpacking(size_bytes: int, unpacked_bytes: int, room: Room) -> Iterator[Finding]:
@@ -169,4 +196,10 @@ def _told(code: str, skipped: tuple[Skipped, ...], count: int, what: str) -> Ite
 
 
 def _mib(count: int) -> int:
+    """Of what is needed: rounded up."""
     return -(-count // MIB)
+
+
+def _mib_in(count: int) -> int:
+    """Of what there is: rounded down."""
+    return count // MIB

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from balena_migrate.images.ext import ExtFileSystem
 from balena_migrate.images.formats import ImageFormat
+from balena_migrate.images.patches import Block
 from balena_migrate.images.tables import Partition, PartitionTable
 
 
@@ -60,8 +62,10 @@ class Image:
     boot: Partition
     start_file: Path
     identity: Identity
-    data_free_bytes: int | None = None
-    """Free on resin-data as the image brings it; None where it is no ext4 file system."""
+    extended_records: tuple[Block, ...] = ()
+    """The sectors that describe the logical partitions of an MBR, in the order of their chain."""
+    data_file_system: ExtFileSystem | None = None
+    """resin-data's as the image brings it; None where it is no ext4 file system."""
 
     @property
     def data(self) -> Partition:

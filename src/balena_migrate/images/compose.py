@@ -34,13 +34,20 @@ LAST_TIME = (1 << 31) - 1 - DAY_S
 
 
 def compose(
-    image: Image, files: Sequence[BootFile], blocks: Sequence[Block], work_dir: Path, system: System
+    image: Image,
+    files: Sequence[BootFile],
+    blocks: Sequence[Block],
+    work_dir: Path,
+    system: System,
+    *,
+    table: Sequence[Block] = (),
 ) -> Patches:
     """What has to be written in place of parts of the image, so that its boot partition holds `files` and the image
     `blocks`; files that are there already are replaced.
 
     It is checked that every file can be read back, that no other file changed and that the file system is consistent.
-    `blocks` lie before the first partition, keep the partition table and need no alignment; patches have that of 4 KiB.
+    `blocks` lie before the first partition, keep the partition table and need no alignment. `table` changes the table,
+    in the first MiB and elsewhere. Patches of the first MiB and the boot partition have an alignment of 4 KiB.
     `work_dir` has to be root's alone, since for a while a file in it holds what the files hold.
     Raises ImageError where a name is none for FAT, a block is misplaced, there is no room, or a check fails.
     """
@@ -58,9 +65,11 @@ def compose(
             _put_files(system, composed_file, image.boot.start_bytes, before, files)
             after = Fat(partition_reader(composed, image.boot))
             _check_result(before, after, files)
-            _put_blocks(composed, blocks)
-            _check_table(original, composed)
-            return Patches(size_bytes=image.size_bytes, blocks=tuple(_difference(image, original, composed)))
+            _put_blocks(composed, (*blocks, *(block for block in table if block.end_bytes <= HEAD_BYTES)))
+            _check_table(original, composed, table)
+            far = (block for block in table if block.end_bytes > HEAD_BYTES)
+            changed = sorted((*_difference(image, original, composed), *far), key=lambda block: block.offset_bytes)
+            return Patches(size_bytes=image.size_bytes, blocks=tuple(changed))
     finally:
         composed_file.unlink(missing_ok=True)
 
@@ -203,10 +212,11 @@ def _check_result(before: Fat, after: Fat, files: Sequence[BootFile]) -> None:
         raise ImageError("the composed boot partition holds what it should not")
 
 
-def _check_table(original: BinaryIO, composed: BinaryIO) -> None:
-    """Raises ImageError where a block was written over the partition table."""
+def _check_table(original: BinaryIO, composed: BinaryIO, table: Sequence[Block]) -> None:
+    """Raises ImageError where a block was written over the partition table that shall be there."""
     before, after = (os.pread(file.fileno(), HEAD_BYTES, 0) for file in (original, composed))
-    if parse_head(before) != parse_head(after):
+    wanted = Patches(size_bytes=len(before), blocks=tuple(table)).apply(0, before)
+    if parse_head(wanted) != parse_head(after):
         raise ImageError("a block changes the partition table")
 
 

@@ -43,7 +43,9 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Patches:
-    """Blocks in the order of their offsets, none over another, all inside of an image of `size_bytes`.
+    """Blocks in the order of their offsets, none over another, each inside of an image of `size_bytes` or behind it.
+
+    What lies behind it goes to its place on the disk all the same: the copy of a GPT at the disk's end.
 
     Raises ImageError where that does not hold.
     """
@@ -55,8 +57,19 @@ class Patches:
         for block, following in itertools.pairwise(self.blocks):
             if following.offset_bytes < block.end_bytes:
                 raise ImageError(f"two patches overlap at byte {following.offset_bytes} of the image")
-        if self.blocks and self.blocks[-1].end_bytes > self.size_bytes:
-            raise ImageError(f"a patch leads out of the image, to byte {self.blocks[-1].end_bytes}")
+        for block in self.blocks:
+            if block.offset_bytes < self.size_bytes < block.end_bytes:
+                raise ImageError(f"a patch leads out of the image, to byte {block.end_bytes}")
+
+    @property
+    def behind(self) -> tuple[Block, ...]:
+        """The blocks that lie behind the image."""
+        return tuple(block for block in self.blocks if block.offset_bytes >= self.size_bytes)
+
+    @property
+    def end_bytes(self) -> int:
+        """The first byte behind all of it: so large the disk has to be."""
+        return max((self.size_bytes, *(block.end_bytes for block in self.blocks[-1:])))
 
     def apply(self, offset: int, chunk: bytes) -> bytes:
         """The chunk of the image at `offset` with the patches in it; the same object where there is none."""

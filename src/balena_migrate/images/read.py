@@ -11,10 +11,11 @@ from typing import BinaryIO
 
 from balena_migrate.errors import FileError, ImageError
 from balena_migrate.images import Image
-from balena_migrate.images.ext import SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET, parse_free_bytes
+from balena_migrate.images.ext import SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET, parse_superblock
 from balena_migrate.images.fat import Fat
 from balena_migrate.images.formats import MAGIC_BYTES, read_chunks, sniff_format
 from balena_migrate.images.identity import find_boot_partition, read_identity
+from balena_migrate.images.patches import Block
 from balena_migrate.images.tables import (
     HEAD_BYTES,
     SECTOR_BYTES,
@@ -76,7 +77,8 @@ def _read_image(path: Path, file: BinaryIO, start_file: Path, report: Report) ->
         boot=scan.boot,
         start_file=start_file,
         identity=identity,
-        data_free_bytes=parse_free_bytes(bytes(scan.superblock)),
+        extended_records=tuple(scan.records),
+        data_file_system=parse_superblock(bytes(scan.superblock)),
     )
 
 
@@ -125,6 +127,8 @@ class _Scan:
         self._chain = logical_partitions(self._table)
         self._logical: tuple[Partition, ...] | None = None
         self._wanted = 0
+        self.records: list[Block] = []
+        """The extended boot records that have passed."""
         self.superblock = bytearray()
         """That of the last partition, as far as it has passed."""
         self._advance(None)
@@ -174,6 +178,8 @@ class _Scan:
         return table
 
     def _advance(self, sector: bytes | None) -> None:
+        if sector is not None:
+            self.records.append(Block(offset_bytes=self._wanted, content=sector))
         try:
             self._wanted = self._chain.send(sector) if sector is not None else next(self._chain)
         except StopIteration as end:

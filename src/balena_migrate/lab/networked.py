@@ -94,7 +94,23 @@ _VOLUMES_FILE = """\
       filter: '[.]db$'
 """
 
+_SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDepotDepotDepotDepotDepotDepotDepotDepotDep owner@depot"
+MACHINE_ID = "5ca1e0fde907de907de907de907de901"
+
+KEPT: Mapping[str, object] = {
+    "hostname": "depot-gateway",
+    "country": "DE",
+    "ntpServers": "time.depot.example 192.0.2.123",
+    "dnsServers": "198.51.100.53",
+    "os": {"sshKeys": [_SSH_KEY]},
+}
+"""What KEEP takes from this device to config.json, if it is asked for all that there is."""
+
 FILES: Mapping[str, str] = {
+    "etc/machine-id": f"{MACHINE_ID}\n",
+    "etc/resolv.conf": "nameserver 198.51.100.53\n",
+    "etc/systemd/timesyncd.conf.d/depot.conf": "[Time]\nNTP=time.depot.example 192.0.2.123\n",
+    "root/.ssh/authorized_keys": f"{_SSH_KEY}\n",
     "etc/netplan/60-office.yaml": _NETPLAN,
     "etc/systemd/network/20-wired.network": _WIRED,
     "etc/NetworkManager/system-connections/scale.nmconnection": _MODEM,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from balena_migrate.errors import LabError, MigrateError
 from balena_migrate.journal import parse_journal
 from balena_migrate.lab import owner
-from balena_migrate.lab.disks import Span, copy_disk, mounted
+from balena_migrate.lab.disks import copy_disk, mounted
 from balena_migrate.lab.diskstate import find_disk_state
 from balena_migrate.lab.expected import read_expected
 from balena_migrate.lab.guests import DEBIAN_12
@@ -21,7 +20,7 @@ from balena_migrate.lab.pi_cards import ROOT, ROOT_UUID, TABLE_ID, PiGuest, buil
 from balena_migrate.lab.pi_device import ACCELERATOR, LAST_CHARACTERS, LINE, PiDevice
 from balena_migrate.lab.pi_firmware import FatImage, Start
 from balena_migrate.lab.prepare import Options, Prepared, put_image, put_kit, put_overlay, put_owner_files
-from balena_migrate.lab.proofs import COMMAND_LINE, Armed, backup_path, find_backup, new_system_checks
+from balena_migrate.lab.proofs import COMMAND_LINE, Armed, backup_on_disk, backup_path, new_system_checks
 from balena_migrate.lab.qemu import read_version
 from balena_migrate.lab.result import Check, DiskState, Fact, Rehearsal, same
 from balena_migrate.lab.scenarios import Scenario
@@ -258,19 +257,8 @@ def _new_system_checks(run: PiRun, armed: Armed, report: Report) -> list[Check]:
     if boot is None:
         raise LabError("the new system has no resin-boot")
     fat = FatImage(run.device.card, boot.start_bytes)
-    with _backup_on_card(run, armed, report) as backup:
+    with backup_on_disk(run.device.card, armed, report) as backup:
         checks = new_system_checks(about, run.prepared, armed, report, fat.read, backup)
         kept = [check for check in checks if check.name != COMMAND_LINE]
     old = TABLE_ID.removeprefix("0x")
     return [*kept, same("the old system's disk in the new system's command line", False, old in report.command_line)]
-
-
-@contextlib.contextmanager
-def _backup_on_card(run: PiRun, armed: Armed, report: Report) -> Iterator[Path | None]:
-    data, path = report.find_partition("resin-data"), find_backup(armed, report)
-    if data is None or path is None:
-        yield None
-        return
-    span = Span(start_bytes=data.start_bytes, size_bytes=data.size_bytes)
-    with mounted(run.device.card, span, read_only=True) as root:
-        yield root / path

@@ -5,6 +5,7 @@ The expectations come from what was put on the device, never from what the migra
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import tarfile
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from balena_migrate.lab import owner
+from balena_migrate.lab.disks import Span, mounted
 from balena_migrate.lab.expected import parse_keyfile
 from balena_migrate.lab.lookalike import Report, ReportedFile
 from balena_migrate.lab.networked import profiles_check, proxy_check
@@ -46,6 +48,26 @@ def backup_path(root: Path, prepared: Prepared) -> Path:
     return root / config.in_home(config.backup_file).lstrip("/")
 
 
+@contextlib.contextmanager
+def on_new_disk(disk: Path, report: Report, label: str) -> Iterator[Path | None]:
+    """The new system's file system with this label, mounted read-only; None where it reported none."""
+    part = report.find_partition(label)
+    if part is None:
+        yield None
+        return
+    span = Span(start_bytes=part.start_bytes, size_bytes=part.size_bytes)
+    with mounted(disk, span, read_only=True) as root:
+        yield root
+
+
+@contextlib.contextmanager
+def backup_on_disk(disk: Path, armed: Armed, report: Report) -> Iterator[Path | None]:
+    """The backup in resin-data of the new disk, readable while the context lasts; None where it is not there."""
+    path = find_backup(armed, report)
+    with on_new_disk(disk, report, "resin-data") as root:
+        yield root / path if root and path else None
+
+
 ReadBootFile = Callable[[str], bytes]
 
 
@@ -57,7 +79,7 @@ def new_system_checks(
     yield same("file systems with errors", "none", _list(p.label for p in report.partitions if p.check_status))
     yield _grown(report)
     yield _command_line(report, scenario)
-    yield _config_json(prepared, report.config_json)
+    yield _config_json(prepared, scenario, report.config_json)
     if prepared.boot_files is not None:
         yield _boot_files(prepared.boot_files, scenario, report)
     yield _networks(prepared.expected.networks | scenario.netplan_networks, report, read_boot)
@@ -72,6 +94,13 @@ def new_system_checks(
         yield _backup_content("BACKUP_VOLUMES", volume_files(scenario), backup)
     elif backup is not None and prepared.expected.backup is not None:
         yield _backup_content("BACKUP_DIRECTORIES", prepared.expected.backup, backup)
+
+
+def machine_id_check(expected: str, state: Path | None) -> Check:
+    """The old system's machine id lies in resin-state, which is mounted at `state`."""
+    file = state / "machine-id" if state else None
+    found = file.read_text().strip() if file and file.is_file() else "none"
+    return same("the machine id in resin-state", expected, found)
 
 
 def by_number(report: Report) -> list[Any]:
@@ -98,9 +127,9 @@ def _command_line(report: Report, scenario: Scenario) -> Check:
     )
 
 
-def _config_json(prepared: Prepared, found: bytes) -> Check:
-    """Every key that the owner gave has its value; the image's own keys may stand beside them."""
-    expected: dict[str, Any] = json.loads(prepared.config_json)
+def _config_json(prepared: Prepared, scenario: Scenario, found: bytes) -> Check:
+    """Every key that the owner gave, or that KEEP takes along, has its value; the image's own may stand beside them."""
+    expected: dict[str, Any] = {**json.loads(prepared.config_json), **scenario.kept}
     if prepared.expected.config.change_device_type:
         expected.pop("deviceType", None)
     values: dict[str, Any] = json.loads(found) if found.strip() else {}
@@ -108,7 +137,7 @@ def _config_json(prepared: Prepared, found: bytes) -> Check:
     return Check(
         name="config.json in resin-boot",
         passed=not wrong,
-        expected=f"all {len(expected)} keys of the owner's file, with their values",
+        expected=f"all {len(expected)} keys that have to be there, with their values",
         found=f"wrong or missing: {_list(wrong)}" if wrong else f"all {len(expected)} keys",
     )
 

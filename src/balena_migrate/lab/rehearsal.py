@@ -16,11 +16,19 @@ from balena_migrate.journal import parse_journal
 from balena_migrate.lab import owner
 from balena_migrate.lab.console import Shell
 from balena_migrate.lab.device import Boot, VirtualDevice, pc_board
-from balena_migrate.lab.disks import Span, mounted, read_partitions
+from balena_migrate.lab.disks import mounted, read_partitions
 from balena_migrate.lab.diskstate import find_disk_state
-from balena_migrate.lab.lookalike import Report, parse_report
+from balena_migrate.lab.leftdisk import left_disk_checks
+from balena_migrate.lab.lookalike import Report, find_spec, parse_report
 from balena_migrate.lab.prepare import KIT_FOLDER, Options, Prepared, prepare
-from balena_migrate.lab.proofs import Armed, backup_path, find_backup, new_system_checks
+from balena_migrate.lab.proofs import (
+    Armed,
+    backup_on_disk,
+    backup_path,
+    machine_id_check,
+    new_system_checks,
+    on_new_disk,
+)
 from balena_migrate.lab.qemu import find_accelerator, read_version
 from balena_migrate.lab.result import Check, DiskState, Fact, Rehearsal, ran_to_its_end, same
 from balena_migrate.lab.scenarios import Ending, Scenario
@@ -158,6 +166,9 @@ def migrate_to_new_system(run: Run) -> None:
     run.armed = armed = _look_at_armed_disk(run)
     with run.timeline.step("stage 2, from the firmware to its reboot"), _second_boot(run) as boot:
         _wait_for_flash(boot)
+    if run.options.image is None:
+        image = find_spec(run.scenario.image)
+        run.checks.extend(left_disk_checks(run.device.disk, image, grown=run.scenario.grows_data))
     with run.timeline.step("new system"), run.device.on(run.memory_mib) as boot:
         if run.options.image is not None and not _shows_itself(run, boot):
             return
@@ -165,9 +176,12 @@ def migrate_to_new_system(run: Run) -> None:
         text = boot.console.text
     run.checks.append(same("the new system boots, reports, and switches itself off", "guest-shutdown", reason))
     report = parse_report(text)
-    with _backup_on_disk(run, armed, report) as backup:
+    with backup_on_disk(run.device.disk, armed, report) as backup:
         read_boot = _boot_reader(run.device.disk, report)
         run.checks.extend(new_system_checks(run.scenario, run.prepared, armed, report, read_boot, backup))
+    if run.scenario.machine_id:
+        with on_new_disk(run.device.disk, report, "resin-state") as state:
+            run.checks.append(machine_id_check(run.scenario.machine_id, state))
 
 
 def come_back(run: Run) -> None:
@@ -295,17 +309,6 @@ def _boot_reader(disk: Path, report: Report) -> Callable[[str], bytes]:
         return System().run(["mtype", "-i", f"{disk}@@{boot.start_bytes}", f"::/{path}"]).stdout
 
     return read
-
-
-@contextlib.contextmanager
-def _backup_on_disk(run: Run, armed: Armed, report: Report) -> Iterator[Path | None]:
-    data, path = report.find_partition("resin-data"), find_backup(armed, report)
-    if data is None or path is None:
-        yield None
-        return
-    span = Span(start_bytes=data.start_bytes, size_bytes=data.size_bytes)
-    with mounted(run.device.disk, span, read_only=True) as root:
-        yield root / path
 
 
 def _answer(shell: Shell, command: str, *, status: int) -> str:

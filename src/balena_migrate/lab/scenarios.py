@@ -56,6 +56,12 @@ class Scenario:
     """More data to keep, which do not compress."""
     disk_mib: int = 4096
     finding: str = ""
+    kept: Mapping[str, object] = field(default_factory=dict)
+    """What KEEP has to bring into config.json."""
+    machine_id: str = ""
+    """The one that KEEP has to bring into resin-state; "" where it is not asked for."""
+    grows_data: bool = False
+    """Whether the backup does not fit into resin-data as the image brings it."""
     outcome_step: str = ""
     """The step of stage 2 that has to fail."""
 
@@ -75,15 +81,27 @@ SCENARIOS: dict[str, Scenario] = {
         ),
         Scenario(
             name="pc-network",
-            description="all kinds of network settings, which real NetworkManager reads then; a backup of two volumes",
+            description="all kinds of network settings, for a real NetworkManager; two volumes; all that KEEP keeps",
             image="intel-nuc-network",
             composed_files=("system-proxy/redsocks.conf",),
-            settings={"BACKUP_DIRECTORIES": "/etc", "BACKUP_VOLUMES": networked.VOLUMES_NAME},
+            settings={
+                "BACKUP_DIRECTORIES": "/etc",
+                "BACKUP_VOLUMES": networked.VOLUMES_NAME,
+                "KEEP": "hostname ssh-keys time-servers dns-servers country machine-id",
+            },
             files=networked.FILES,
             netplan_networks=frozenset(networked.NETPLAN_NETWORKS),
             profiles=networked.PROFILES,
             proxy=networked.PROXY_SETTINGS,
             volumes=networked.VOLUMES,
+            kept=networked.KEPT,
+            machine_id=networked.MACHINE_ID,
+        ),
+        Scenario(
+            name="pc-large-backup",
+            description="a backup that is larger than the image's resin-data, which stage 2 grows before it copies it",
+            data_mib=240,
+            grows_data=True,
         ),
         Scenario(
             name="pc-no-flash",

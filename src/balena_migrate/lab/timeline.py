@@ -14,7 +14,7 @@ STAGE2_STEP = re.compile(r"balena-migrate: \[([0-9.]+)\] step (\S+) (started|don
 STAGE2_LINE = re.compile(r"balena-migrate: \[[0-9.]+\] .*")
 PEAK_MEMORY = re.compile(r"balena-migrate: .*peak-memory-bytes (\d+)")
 FIRST_DESTRUCTIVE, LAST = "flash", "reboot"
-AFTER_THE_LINE = ("flash", "reread", "transfer", "reboot")
+AFTER_THE_LINE = ("flash", "reread", "grow", "transfer", "machine-id", "reboot")
 
 Say = Callable[[str], None]
 

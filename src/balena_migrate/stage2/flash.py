@@ -26,7 +26,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from balena_migrate.errors import DiskError, FlashError, ImageError
 from balena_migrate.images.formats import ImageFormat, read_chunks
@@ -108,8 +108,9 @@ def write_image(
     report: Report,
 ) -> FlashResult:
     """As flash(), to a disk that is open."""
-    if disk.size_bytes < size_bytes:
-        raise DiskError(f"{disk.path} has {disk.size_bytes} bytes, and the image needs {size_bytes}")
+    needed = max(size_bytes, patches.end_bytes)
+    if disk.size_bytes < needed:
+        raise DiskError(f"{disk.path} has {disk.size_bytes} bytes, and the image needs {needed}")
     if patches.size_bytes != size_bytes:
         raise DiskError(f"the patches are for an image of {patches.size_bytes} bytes, and this one has {size_bytes}")
     goal = _Goal(source, image_format, size_bytes, patches)
@@ -145,7 +146,7 @@ def _erase(disk: Disk, size_bytes: int, report: Report) -> None:
     report(FlashStep.ERASE, 0, size_bytes)
 
 
-def _write_body(goal: _Goal, disk: Disk, report: Report) -> tuple[bytes, dict[int, int]]:
+def _write_body(goal: _Goal, disk: Disk, report: Report) -> tuple[bytes, dict[int, _Digest]]:
     """All but the first chunk is on the disk. Returns the first chunk, and offset -> digest of the others."""
     first, digests, synced = b"", {}, 0
     with contextlib.closing(_read_ahead(goal.chunks())) as chunks:
@@ -158,13 +159,13 @@ def _write_body(goal: _Goal, disk: Disk, report: Report) -> tuple[bytes, dict[in
             if offset + len(chunk) - synced >= SYNC_BYTES:
                 disk.sync()
                 synced = offset + len(chunk)
-                report(FlashStep.WRITE, synced, goal.size_bytes)
+                report(FlashStep.WRITE, min(synced, goal.size_bytes), goal.size_bytes)
     disk.sync()
     report(FlashStep.WRITE, goal.size_bytes, goal.size_bytes)
     return first, digests
 
 
-def _verify_body(goal: _Goal, disk: Disk, digests: dict[int, int], report: Report) -> int:
+def _verify_body(goal: _Goal, disk: Disk, digests: dict[int, _Digest], report: Report) -> int:
     """What the disk gives back has these digests. Returns how many chunks had to be written again.
 
     After a rewrite all is read once more: on a disk that is smaller than it says, one write spoils another's place.
@@ -186,11 +187,12 @@ def _verify_body(goal: _Goal, disk: Disk, digests: dict[int, int], report: Repor
     return rewritten
 
 
-def _find_wrong(disk: Disk, digests: dict[int, int], size_bytes: int, report: Report) -> set[int]:
+def _find_wrong(disk: Disk, digests: dict[int, _Digest], size_bytes: int, report: Report) -> set[int]:
     """The offsets of the chunks that do not have their digest on the disk."""
     disk.drop_cache()
     wrong = set()
-    with contextlib.closing(_read_ahead(_read_back(disk, digests, size_bytes))) as chunks:
+    places = ((offset, digest.length) for offset, digest in digests.items())
+    with contextlib.closing(_read_ahead(_read_back(disk, places))) as chunks:
         for offset, chunk in chunks:
             if _digest(chunk) != digests[offset]:
                 wrong.add(offset)
@@ -198,11 +200,12 @@ def _find_wrong(disk: Disk, digests: dict[int, int], size_bytes: int, report: Re
     return wrong
 
 
-def _read_back(disk: Disk, offsets: Iterable[int], size_bytes: int) -> Iterator[tuple[int, bytes]]:
-    """What the disk gives; nothing where it cannot be read, which is as wrong as wrong bytes."""
-    for offset in offsets:
+def _read_back(disk: Disk, places: Iterable[tuple[int, int]]) -> Iterator[tuple[int, bytes]]:
+    """What the disk gives at each offset, of this length; nothing where it cannot be read, which is as wrong as wrong
+    bytes."""
+    for offset, length in places:
         try:
-            yield offset, disk.read(offset, min(CHUNK_BYTES, size_bytes - offset))
+            yield offset, disk.read(offset, length)
         except OSError:
             yield offset, b""
 
@@ -212,7 +215,7 @@ def _rewrite(goal: _Goal, disk: Disk, wrong: set[int], report: Report) -> None:
         for offset, chunk in chunks:
             if offset in wrong:
                 disk.write(offset, chunk)
-                report(FlashStep.REWRITE, offset + len(chunk), goal.size_bytes)
+                report(FlashStep.REWRITE, min(offset + len(chunk), goal.size_bytes), goal.size_bytes)
     disk.sync()
 
 
@@ -224,18 +227,26 @@ def _commit(disk: Disk, first: bytes, size_bytes: int, report: Report) -> None:
         disk.write(0, first[:SECTOR_ZERO_BYTES])
         disk.sync()
         disk.drop_cache()
-        if next(_read_back(disk, (0,), len(first))) == (0, first):
+        if next(_read_back(disk, ((0, len(first)),))) == (0, first):
             report(FlashStep.COMMIT, size_bytes, size_bytes)
             return
     raise FlashError(f"{disk.path}: its first MiB reads back wrong", hint="the disk is defective")
 
 
-def _digest(chunk: bytes) -> int:
-    return zlib.crc32(chunk) << 32 | zlib.adler32(chunk)
+class _Digest(NamedTuple):
+    """What is known of a chunk once it is written."""
+
+    length: int
+    crc: int
+    adler: int
+
+
+def _digest(chunk: bytes) -> _Digest:
+    return _Digest(len(chunk), zlib.crc32(chunk), zlib.adler32(chunk))
 
 
 class _Goal:
-    """What shall be on the disk: the image with its patches."""
+    """What shall be on the disk: the image with its patches, and what of these lies behind it."""
 
     def __init__(self, source: RewindableSource, image_format: ImageFormat, size_bytes: int, patches: Patches) -> None:
         self._source = source
@@ -263,6 +274,8 @@ class _Goal:
             offset += len(chunk)
         if offset != self.size_bytes:
             raise ImageError(f"has {offset} bytes and not the {self.size_bytes} that it should have")
+        for block in self._patches.behind:
+            yield block.offset_bytes, block.content
 
 
 class _Failure:

@@ -16,7 +16,7 @@ from balena_migrate.errors import DiskError, MigrateError
 from balena_migrate.handover import Handover
 from balena_migrate.images.formats import ImageFormat
 from balena_migrate.images.patches import Patches, read_patches
-from balena_migrate.stage2 import disks, oldsystem, secure, transfer
+from balena_migrate.stage2 import disks, grow, oldsystem, secure, transfer
 from balena_migrate.stage2.console import Console
 from balena_migrate.stage2.flash import FlashStep, write_image
 from balena_migrate.stage2.outcome import Ending, Outcome
@@ -78,11 +78,21 @@ def migrate(stage2: Stage2) -> None:
             claim.close()
             with step("reread"):
                 again(console, lambda: reread_partitions(Path(target)))
-            with step("transfer"):
-                again(console, lambda: transfer_data(stage2, target))
-            if handover.machine_id:
-                with step("machine-id"):
-                    again(console, lambda: keep_machine_id(stage2, target))
+            settle(stage2, target)
+
+
+def settle(stage2: Stage2, target: str) -> None:
+    """All that moves along is on the new system's partitions. What fails for good holds up nothing of the rest: also
+    where resin-data stayed too small for the backup, the log that says why is put there."""
+    handover, console, step = stage2.handover, stage2.console, stage2.console.step
+    if handover.data_partition.grow_bytes:
+        with after_the_line(console), step("grow"):
+            again(console, lambda: grow_data(stage2, target))
+    with after_the_line(console), step("transfer"):
+        again(console, lambda: transfer_data(stage2, target))
+    if handover.machine_id:
+        with after_the_line(console), step("machine-id"):
+            again(console, lambda: keep_machine_id(stage2, target))
 
 
 def flash_image(stage2: Stage2, disk: Disk, patches: Patches) -> None:
@@ -96,6 +106,12 @@ def flash_image(stage2: Stage2, disk: Disk, patches: Patches) -> None:
         image_format, size = ImageFormat(handover.image_format), handover.image_size_bytes
         result = write_image(image, image_format, size, disk, patches, report)
     console.say(f"written in {result.write_s:.1f} s, read back in {result.verify_s:.1f} s")
+
+
+def grow_data(stage2: Stage2, target: str) -> None:
+    """resin-data's file system is as large as stage 1 planned, and the backup fits."""
+    place = stage2.handover.data_partition
+    grow.grow(disks.find_data_partition(stage2.machine, target, place), place.grow_bytes)
 
 
 def transfer_data(stage2: Stage2, target: str) -> None:
@@ -138,7 +154,7 @@ def come_back(stage2: Stage2, outcome: Outcome) -> None:
 
 @contextlib.contextmanager
 def after_the_line(console: Console) -> Iterator[None]:
-    """No error here stops the way to the reboot: there is nothing else to go to."""
+    """No error here stops the way to the reboot: there is nothing else to go to. It is said, and the rest is done."""
     try:
         yield
     except Exception as error:

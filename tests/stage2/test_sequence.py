@@ -1,0 +1,84 @@
+"""What stage 2 does on the new system's partitions, and that one failure there holds up nothing of the rest."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from balena_migrate.errors import DiskError
+from balena_migrate.stage2 import disks, grow, sequence, transfer
+from balena_migrate.stage2.console import Console
+from balena_migrate.stage2.sequence import TRIES, Stage2, settle
+from balena_migrate.system import System
+from tests.test_handover import HANDOVER
+
+GROWN = replace(HANDOVER, data_partition=replace(HANDOVER.data_partition, grow_bytes=384 << 20), machine_id="5ca1e")
+
+
+class NewSystem:
+    """The calls that reach the new system's partitions; those in `broken` fail, so many times."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **broken: int) -> None:
+        self.calls: list[str] = []
+        self.log = ""
+        self.broken = broken
+        monkeypatch.setattr(sequence, "PAUSE_S", 0)
+        monkeypatch.setattr(disks, "find_data_partition", lambda machine, disk, place: f"{disk}6")
+        monkeypatch.setattr(disks, "find_labelled", lambda machine, disk, label: f"{disk}5")
+        monkeypatch.setattr(grow, "grow", lambda device, size: self.called("grow", device, size))
+        monkeypatch.setattr(transfer, "transfer", self.transfer)
+        monkeypatch.setattr(transfer, "keep_machine_id", lambda device, name: self.called("machine-id", device, name))
+
+    def called(self, name: str, *arguments: Any) -> None:
+        self.calls.append(" ".join(map(str, (name, *arguments))))
+        if self.broken.get(name.replace("-", "_"), 0) > 0:
+            self.broken[name.replace("-", "_")] -= 1
+            raise DiskError(f"no {name} today")
+
+    def transfer(self, device: str, files: Any, log: str) -> None:
+        self.log = log
+        self.called("transfer", device, *(item.name for item, _ in files))
+
+
+def settled(handover: Any) -> Console:
+    console = Console(io.StringIO())
+    settle(Stage2(handover=handover, machine=System(), old=System(), console=console), "/dev/sda")
+    return console
+
+
+GROW, TRANSFER, MACHINE_ID = "grow /dev/sda6 402653184", "transfer /dev/sda6 backup.tgz", "machine-id /dev/sda5 5ca1e"
+
+
+def test_the_file_system_grows_before_the_backup_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    new = NewSystem(monkeypatch)
+    assert [step.name for step in settled(GROWN).steps] == ["grow", "transfer", "machine-id"]
+    assert new.calls == [GROW, TRANSFER, MACHINE_ID]
+
+
+def test_nothing_grows_where_the_backup_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    new = NewSystem(monkeypatch)
+    settled(HANDOVER)
+    assert new.calls == [TRANSFER]
+
+
+def test_growing_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    new = NewSystem(monkeypatch, grow=2)
+    settled(GROWN)
+    assert new.calls == [GROW, GROW, GROW, TRANSFER, MACHINE_ID]
+
+
+def test_what_failed_for_good_is_in_the_log_and_the_rest_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    new = NewSystem(monkeypatch, grow=TRIES)
+    console = settled(GROWN)
+    assert new.calls == [GROW] * TRIES + [TRANSFER, MACHINE_ID]
+    assert "step grow failed for good: no grow today" in new.log
+    assert [step.name for step in console.steps] == ["transfer", "machine-id"]
+
+
+def test_a_transfer_that_fails_does_not_stop_the_machine_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    new = NewSystem(monkeypatch, transfer=TRIES)
+    assert "step transfer failed for good: no transfer today" in "".join(settled(GROWN).lines)
+    assert new.calls == [GROW] + [TRANSFER] * TRIES + [MACHINE_ID]
