@@ -17,6 +17,7 @@ from balena_migrate.facts.network import NetworkFacts
 from balena_migrate.network.boot import Selection, boot_files
 from balena_migrate.network.model import NetworkSettings
 from balena_migrate.network.settings import read_network
+from balena_migrate.network.sources import networkmanager
 from balena_migrate.network.writer import write_keyfile
 from balena_migrate.system import System
 from tests.corpus import corpus
@@ -98,17 +99,19 @@ def without_our_own(connection: Connection) -> Connection:
 
 
 def test_keyfiles_keep_their_meaning(tmp_path: Path, oracle: Oracle) -> None:
+    """Also those of ports, which are refused here since each file is read without that of its bridge."""
     counts: Counter[str] = Counter()
     for number, file in enumerate(files("nm-keyfiles", "*")):
-        settings = read_alone(tmp_path / str(number), f"{KEYFILES}/{file.name}", file.read_bytes())
+        folder = tmp_path / str(number)
+        settings = read_alone(folder, f"{KEYFILES}/{file.name}", file.read_bytes())
         counts[outcome(settings)] += 1
-        for profile in settings.profiles:
-            original = oracle.ask(file.read_bytes().decode("utf-8", "surrogateescape"))
+        original = oracle.ask(file.read_bytes().decode("utf-8", "surrogateescape"))
+        assert "connection" in original or not settings.profiles, (file, original)
+        for profile in networkmanager.read(System(folder)).profiles if "connection" in original else ():
             ours = oracle.ask(write_keyfile(profile, "a").dump())
-            assert "connection" in original, (file, original)
             assert without_our_own(ours["connection"]) == without_our_own(original["connection"]), file
     print("nm-keyfiles", dict(counts))
-    assert counts["converted"] >= 44
+    assert counts["converted"] >= 41
 
 
 def pairs() -> list[tuple[Path, Path]]:

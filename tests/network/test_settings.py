@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -15,8 +16,9 @@ from balena_migrate.config import Config
 from balena_migrate.facts.network import Interface, InterfaceAddress, InterfaceKind, NetworkFacts
 from balena_migrate.network.boot import boot_files, select_profiles
 from balena_migrate.network.collect import LIMIT_BYTES
+from balena_migrate.network.merge import merge
 from balena_migrate.network.model import Ip, Kind, Method, NetworkSettings, Profile
-from balena_migrate.network.settings import merge, read_network
+from balena_migrate.network.settings import read_network
 from balena_migrate.network.sources import all_sources
 from balena_migrate.network.writer import write_keyfile
 from tests.network.conftest import Device
@@ -108,6 +110,106 @@ def test_patterns_become_the_interfaces_that_there_are() -> None:
     merged, problems = merge(profiles, facts)
     assert [profile.interface for profile in merged] == ["eth0", "eth1"]
     assert [problem.subject for problem in problems] == ["x*", "wlan0"]  # no such interface; no Wi-Fi network
+
+
+def test_a_network_that_one_place_switches_off_connects_where_another_has_it_on(device: Device) -> None:
+    device.put(WPA, HOME.replace("psk=", "disabled=1\npsk=") + HOME)
+    (profile,) = read_network(device.system).profiles
+    assert profile.autoconnect
+
+
+@pytest.mark.processes
+def test_a_network_that_is_hidden_in_one_place_is_hidden(device: Device, oracle: Oracle) -> None:
+    device.put(NM, KEYFILE)
+    device.put(WPA, HOME.replace("psk=", "scan_ssid=1\npsk="))
+    (profile,) = read_network(device.system).profiles
+    assert oracle.read(write_keyfile(profile, "a").dump())["802-11-wireless"]["hidden"] is True
+
+
+def test_access_points_of_one_name_are_all_kept(device: Device) -> None:
+    blocks = [HOME.replace("psk=", f"bssid=00:11:22:33:44:0{n}\npsk=") for n in (1, 2)]
+    device.put(WPA, "".join(blocks))
+    assert [p.wifi and p.wifi.bssid[-1] for p in read_network(device.system).profiles] == ["1", "2"]
+
+
+WIRED = Interface(name="eth0", kind=InterfaceKind.ETHERNET, mac="00:11:22:33:44:55", mac_permanent=True)
+WIRELESS = Interface(name="wlan0", kind=InterfaceKind.WIFI, mac="00:11:22:33:44:66", mac_permanent=True, ssid=b"home")
+
+
+def facts_of(*interfaces: Interface, address: str = "192.0.2.5/24") -> NetworkFacts:
+    """The last of the interfaces has the address."""
+    addresses = (InterfaceAddress(interface=interfaces[-1].name, address=address),)
+    return NetworkFacts(interfaces=interfaces, addresses=addresses)
+
+
+def read_with(device: Device, facts: NetworkFacts, monkeypatch: pytest.MonkeyPatch) -> NetworkSettings:
+    monkeypatch.setattr("balena_migrate.network.settings.read_network_facts", lambda system: facts)
+    return read_network(device.system)
+
+
+def test_of_two_places_the_one_whose_address_is_in_use_counts_for_wifi_too(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A NetworkManager that is left over says DHCP, while dhcpcd gives the address."""
+    device.put(NM, KEYFILE)
+    device.put(WPA, HOME)
+    device.put("/etc/dhcpcd.conf", DHCPCD)
+    found = read_with(device, facts_of(WIRED, WIRELESS), monkeypatch)
+    (profile,) = found.profiles
+    assert profile.ipv4 and profile.ipv4.addresses == ("192.0.2.5/24",)
+    assert [(p.source, "other settings" in p.reason) for p in found.problems] == [(NM, True)]
+    (profile,) = read_with(device, facts_of(WIRED, WIRELESS, address="192.0.2.77/24"), monkeypatch).profiles
+    assert profile.source == NM
+
+
+def test_fixed_addresses_that_no_wifi_network_takes_are_told(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    device.put(NM, KEYFILE)
+    device.put("/etc/dhcpcd.conf", DHCPCD)
+    found = read_with(device, facts_of(WIRED, WIRELESS), monkeypatch)
+    assert [(p.source, p.subject) for p in found.problems] == [("/etc/dhcpcd.conf", "wlan0")]
+    device.put("/etc/dhcpcd.conf", "interface wlan0\nmetric 5\n")
+    assert read_with(device, facts_of(WIRED, WIRELESS), monkeypatch).problems == ()
+
+
+def test_one_interface_by_name_and_by_hardware_address_is_one(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "[Match]\nMACAddress={}\n[Network]\nAddress={}/24\n"
+    device.put("/etc/systemd/network/a.network", text.format(WIRED.mac, "192.0.2.5"))
+    device.put("/etc/systemd/network/b.network", text.format(WIRELESS.mac, "192.0.2.6"))
+    device.put("/etc/dhcpcd.conf", DHCPCD.replace("wlan0", "eth0").replace("2.5", "2.7"))
+    device.put("/etc/wpa_supplicant/wpa_supplicant-wlan0.conf", HOME)
+    found = read_with(device, facts_of(WIRELESS, WIRED), monkeypatch)
+    assert [(p.kind, p.ipv4 and p.ipv4.addresses) for p in found.profiles] == [
+        (Kind.WIFI, ("192.0.2.6/24",)),
+        (Kind.ETHERNET, ("192.0.2.5/24",)),
+    ]
+    assert [p.source for p in found.problems] == ["/etc/dhcpcd.conf"]
+
+
+BRIDGE = "[connection]\nid=lan\nuuid=7d4ae3ec-7a9b-4bd0-b4d0-2d4b7b3d0a11\ntype=bridge\ninterface-name={}\n"
+PORT = "[connection]\nid=port\ntype=ethernet\ninterface-name=eth0\n{0}={1}\n{2}=bridge\n"
+
+
+@pytest.mark.parametrize("words", [("master", "slave-type"), ("controller", "port-type")])
+@pytest.mark.parametrize("by", ["name", "uuid"])
+def test_a_port_stays_behind_with_its_bridge(device: Device, words: tuple[str, str], by: str) -> None:
+    """Else it would wait for a bridge that never comes, instead of getting a lease."""
+    for name, kept in (("br0", []), ("lan0", [Kind.OTHER, Kind.ETHERNET])):
+        master = name if by == "name" else "7d4ae3ec-7a9b-4bd0-b4d0-2d4b7b3d0a11"
+        device.put("/etc/NetworkManager/system-connections/a", BRIDGE.format(name))
+        device.put("/etc/NetworkManager/system-connections/b", PORT.format(words[0], master, words[1]))
+        found = read_network(device.system)
+        assert [profile.kind for profile in found.profiles] == kept
+        assert len(found.problems) == (0 if kept else 2)
+
+
+@pytest.mark.parametrize("kind", [InterfaceKind.BRIDGE, InterfaceKind.BOND])
+def test_a_vlan_stays_behind_with_what_it_stands_on(
+    device: Device, kind: InterfaceKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device.put("/etc/network/interfaces", "auto lan.5\niface lan.5 inet dhcp\n")
+    found = read_with(device, facts_of(Interface(name="lan", kind=kind)), monkeypatch)
+    assert found.profiles == () and "lan" in found.problems[0].reason
+    assert len(read_with(device, facts_of(replace(WIRED, name="lan")), monkeypatch).profiles) == 1
 
 
 def test_what_cannot_work_is_a_problem_and_no_profile(device: Device) -> None:

@@ -26,13 +26,18 @@ _UNMANAGED = re.compile(r"(balena|resin|br|veth).*")
 """Interfaces that balenaOS tells NetworkManager to leave alone (meta-balena, NetworkManager.conf)."""
 
 
+def is_unmanaged(interface: str) -> bool:
+    """Whether balenaOS keeps NetworkManager away from an interface of this name."""
+    return _UNMANAGED.fullmatch(interface) is not None
+
+
 def find_fault(profile: Profile) -> str:
     """Why the profile cannot work on the new system; "" where nothing is wrong with it."""
     return next(_faults(profile), "")
 
 
 def _faults(profile: Profile) -> Iterator[str]:
-    if profile.kind in (Kind.OTHER, Kind.VLAN) and _UNMANAGED.fullmatch(profile.interface):
+    if profile.kind in (Kind.OTHER, Kind.VLAN) and is_unmanaged(profile.interface):
         yield f"balenaOS keeps NetworkManager away from interfaces with a name such as {profile.interface}"
     if profile.wifi:
         yield from _wifi(profile.wifi, profile.eap)
