@@ -8,9 +8,12 @@ import pytest
 
 from balena_migrate.errors import NetworkConfigError
 from balena_migrate.network.model import Ip, Kind, Method, Modem, Profile, Reading, Route, Security
+from balena_migrate.network.settings import read_network
 from balena_migrate.network.sources.netplan import read
+from balena_migrate.network.writer import write_keyfile
 from balena_migrate.network.yamlfile import parse_yaml
 from tests.network.conftest import Device
+from tests.network.oracle import Oracle
 
 
 def reading(device: Device, text: str) -> Reading:
@@ -119,6 +122,17 @@ def test_what_cannot_be_carried_says_why(device: Device, text: str, words: str) 
     found = reading(device, text)
     assert not found.profiles
     assert words in found.problems[0].reason
+
+
+@pytest.mark.processes
+def test_an_inner_method_is_written_also_where_networkmanager_has_the_profile(device: Device, oracle: Oracle) -> None:
+    """netplan hands some values through to NetworkManager; such a profile is a keyfile from the start."""
+    auth = "{key-management: eap, method: peap, identity: i, password: p}"
+    handed = "networkmanager: {uuid: 7d4ae3ec-7a9b-4bd0-b4d0-2d4b7b3d0a11}"
+    text = f"network: {{wifis: {{wlan0: {{access-points: {{a: {{auth: {auth}, {handed}}}}}}}}}}}"
+    device.put("/etc/netplan/01.yaml", text)
+    (profile,) = read_network(device.system).profiles
+    assert oracle.read(write_keyfile(profile, "a").dump())["802-1x"]["phase2-auth"] == "mschapv2"
 
 
 def test_a_bomb_of_aliases_is_refused_at_once() -> None:

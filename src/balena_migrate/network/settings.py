@@ -10,7 +10,7 @@ from balena_migrate.facts.network import read_network_facts
 from balena_migrate.network.merge import merge, without_orphans
 from balena_migrate.network.model import NetworkSettings, Problem, Profile
 from balena_migrate.network.proxy import read_proxy
-from balena_migrate.network.rules import INNER_DEFAULT, find_fault, with_inner_method
+from balena_migrate.network.rules import completed, find_fault
 from balena_migrate.network.sources import all_sources
 from balena_migrate.system import System
 
@@ -63,9 +63,7 @@ def _checked(profiles: tuple[Profile, ...]) -> tuple[tuple[Profile, ...], tuple[
         if fault:
             problems.append(Problem(source=profile.source, subject=profile.name, reason=fault))
             continue
-        complete = with_inner_method(profile)
-        if complete != profile:
-            reason = f"names no inner method of 802.1X, which NetworkManager needs; {INNER_DEFAULT} is taken"
-            problems.append(Problem(source=profile.source, subject=profile.name, reason=reason, lost=False))
+        complete, changes = completed(profile)
+        problems += [Problem(source=profile.source, subject=profile.name, reason=c, lost=False) for c in changes]
         usable.append(complete)
     return tuple(usable), tuple(problems)

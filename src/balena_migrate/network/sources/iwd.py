@@ -5,7 +5,6 @@ Source: iwd.network(5), iwd.config(5). The file's name is the SSID, or "=" and i
 
 from __future__ import annotations
 
-import re
 from pathlib import PurePosixPath
 
 from balena_migrate.errors import NetworkConfigError
@@ -113,7 +112,7 @@ def _eap(system: System, security: Section) -> Eap:
         return read_certificate(system, path, key) if path else None
 
     outer = unescape(security.value("EAP-Identity"))
-    inner = re.sub(r"^TUNNELED-", "", text("Phase2-Method")).lower()
+    inner = text("Phase2-Method").lower().removeprefix("tunneled-")
     tunnel = method in _TUNNELS
     return Eap(
         methods=(method.lower(),),
