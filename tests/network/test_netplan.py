@@ -80,6 +80,27 @@ def test_a_vlan_is_bound_to_its_parent_by_hardware_address(device: Device) -> No
     assert v6.vlan and (v6.vlan.parent, v6.mac) == ("eth9", "")
 
 
+def test_what_networkmanager_has_of_netplan_is_read_there(device: Device) -> None:
+    """netplan writes a keyfile for each device that NetworkManager brings up, in /run: one is enough."""
+    device.put("/etc/netplan/01.yaml", "network: {modems: {cdc-wdm0: {apn: a}}, bridges: {lan: {dhcp4: true}}}")
+    folder = "/run/NetworkManager/system-connections"
+    device.put(f"{folder}/netplan-cdc-wdm0.nmconnection", "[connection]\ntype=gsm\n[gsm]\napn=a\n")
+    device.put(f"{folder}/netplan-lan.nmconnection", "[connection]\ntype=bridge\ninterface-name=lan\n")
+    found = read_network(device.system)
+    assert [(p.kind, p.source.startswith(folder)) for p in found.profiles] == [(Kind.GSM, True), (Kind.OTHER, True)]
+    assert found.problems == ()
+
+
+def test_an_interface_that_netplan_renames_has_its_new_name(device: Device) -> None:
+    text = "  ethernets: {a: {match: {name: enp3s0}, set-name: lan, dhcp4: true}}\n"
+    assert one(device, text).interface == "lan"
+
+
+def test_a_vlan_on_a_bridge_of_netplan_says_so(device: Device) -> None:
+    found = reading(device, "  vlans: {v5: {id: 5, link: lan}}\n  bridges: {lan: {}}\n")
+    assert not found.profiles and "lan" in found.problems[0].reason
+
+
 def test_modem(device: Device) -> None:
     text = '  modems: {cdc-wdm0: {apn: internet, pin: "0123", username: u, password: p, mtu: 1400}}\n'
     profile = one(device, text)

@@ -75,3 +75,9 @@ def read_layered(system: System, folders: Iterable[str], pattern: str) -> dict[s
         for path in system.glob(f"{folder}/{pattern}"):
             found.setdefault(path.name, path)
     return dict(sorted(found.items()))
+
+
+def is_masked(system: System, path: PurePath) -> bool:
+    """Whether a link to /dev/null stands in place of the file, which hides files of its name in other folders."""
+    real = system.real(path, follow=False)
+    return real.is_symlink() and os.readlink(real) == "/dev/null"
