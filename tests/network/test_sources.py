@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from balena_migrate.network.model import Ip, Kind, Method, Profile, Reading, Route, Security, Wep, Wifi
+from balena_migrate.network.model import Ip, Kind, Method, Pmf, Profile, Reading, Route, Security, Wep, Wifi
 from balena_migrate.network.sources import all_sources, connman, dhcpcd, ifupdown, iwd, networkd
 from tests.network.conftest import Device
 
@@ -201,6 +201,116 @@ def test_ifupdown_files_that_source_each_other_end(device: Device) -> None:
     device.put("/etc/network/interfaces", "source interfaces.d/*\nsource interfaces\nsource interf*\n")
     device.put("/etc/network/interfaces.d/a", "source ../interfaces\nauto eth0\niface eth0 inet dhcp\n")
     assert [p.name for p in ifupdown.read(device.system).profiles] == ["eth0"]
+
+
+def interfaces(device: Device, text: str) -> Reading:
+    device.put("/etc/network/interfaces", text)
+    return ifupdown.read(device.system)
+
+
+def test_ifupdown_wired_8021x(device: Device) -> None:
+    lines = "wpa-driver wired", "wpa-key-mgmt IEEE8021X", "wpa-eap PEAP", "wpa-identity me", "wpa-password my pw"
+    text = "auto eth0\niface eth0 inet static\n address 192.0.2.5/24\n gateway 192.0.2.1\n"
+    (profile,) = interfaces(device, text + "".join(f" {line}\n" for line in lines)).profiles
+    assert profile.eap and (profile.eap.identity, profile.eap.password) == ("me", "my pw")
+    assert (profile.kind, profile.interface, profile.autoconnect) == (Kind.ETHERNET, "eth0", True)
+    assert profile.ipv4 and profile.ipv4.addresses == ("192.0.2.5/24",)
+
+
+def test_ifupdown_wifi_options_that_stand_without_quotes(device: Device) -> None:
+    lines = (
+        "wpa-ssid a",
+        "wpa-psk passphrase",
+        "wpa-mode 0",
+        "wpa-ieee80211w 2",
+        "wpa-wep-tx-keyidx 1",
+        "wpa-disabled 0",
+    )
+    (profile,) = interfaces(device, "auto w\niface w inet dhcp\n" + "".join(f" {x}\n" for x in lines)).profiles
+    assert profile.wifi and profile.wifi.pmf is Pmf.REQUIRED
+
+
+@pytest.mark.parametrize(
+    "option", ["wpa-passphrase pass phrase", "wpa-psk-file /etc/psk", "wpa-passphrase-file /etc/psk"]
+)
+def test_ifupdown_other_words_for_a_passphrase(device: Device, option: str) -> None:
+    device.put("/etc/psk", "pass phrase\n")
+    (profile,) = interfaces(device, f"auto w\niface w inet dhcp\n wpa-ssid a\n {option}\n").profiles
+    assert profile.wifi and profile.wifi.secret == "pass phrase"
+
+
+@pytest.mark.parametrize(
+    ("address", "cidr"),
+    [("10.0.0.5", "10.0.0.5/8"), ("172.16.0.5", "172.16.0.5/16"), ("192.0.2.5", "192.0.2.5/24")],
+)
+def test_an_address_without_a_mask_has_that_of_its_class(device: Device, address: str, cidr: str) -> None:
+    device.put("/etc/dhcpcd.conf", f"interface eth0\nstatic ip_address={address}\n")
+    (profile,) = dhcpcd.read(device.system).profiles
+    assert profile.ipv4 and profile.ipv4.addresses == (cidr,)
+    (profile,) = interfaces(device, f"iface eth0 inet static\n address {address}\n").profiles
+    assert profile.ipv4 and profile.ipv4.addresses == (cidr,)
+    (profile,) = interfaces(device, "iface eth0 inet6 static\n address 2001:db8::5\n").profiles
+    assert profile.ipv6 and profile.ipv6.addresses == ("2001:db8::5/64",)
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "addresses"),
+    [
+        ("auto /eth*", "eth0", ()),
+        ("auto eth0=home", "eth0", ("192.0.2.5/24",)),
+        ("auto /eth*/1=home", "eth*", ("192.0.2.5/24",)),
+    ],
+)
+def test_ifupdown_patterns_and_stanzas_of_other_names(
+    device: Device, line: str, name: str, addresses: tuple[str, ...]
+) -> None:
+    found = interfaces(device, f"{line}\niface eth0 inet dhcp\niface home inet static\n address 192.0.2.5/24\n")
+    profile = by_name(found)[name]
+    assert profile.autoconnect and profile.ipv4 and profile.ipv4.addresses == addresses
+
+
+def test_ifupdown_inherits(device: Device) -> None:
+    base = "iface base inet static\n address 192.0.2.5/24\n gateway 192.0.2.1\n"
+    found = interfaces(device, f"auto eth0\n{base}iface eth0 inet static inherits base\n gateway 192.0.2.2\n")
+    ipv4 = by_name(found)["eth0"].ipv4
+    assert ipv4 and (ipv4.addresses, ipv4.gateway) == (("192.0.2.5/24",), "192.0.2.2")
+
+
+def test_ifupdown_several_files_in_one_line(device: Device) -> None:
+    device.put("/etc/network/a", "auto eth0\niface eth0 inet dhcp\n")
+    assert by_name(interfaces(device, "source /etc/network/none /etc/network/a\n"))
+
+
+def test_ifupdown_a_vlan_of_any_name(device: Device) -> None:
+    (profile,) = interfaces(device, "iface lan inet dhcp\n vlan-raw-device eth0\n vlan-id 7\n").profiles
+    assert profile.vlan and (profile.kind, profile.vlan.id, profile.vlan.parent) == (Kind.VLAN, 7, "eth0")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("pre-up wpa_supplicant -B -i wlan0", "the command wpa_supplicant"),
+        ("up ip route add 10.0.0.0/8 via 192.0.2.1 dev tun0", "the command ip"),
+        ("up route add -net 10.0.0.0/8 dev tun0", "the command route"),
+    ],
+)
+def test_ifupdown_commands_that_are_not_carried_are_told(device: Device, line: str, words: str) -> None:
+    found = interfaces(device, f"auto eth0\niface eth0 inet static\n address 192.0.2.5/24\n {line}\n")
+    assert words in reasons(found)
+    assert found.profiles[0].ipv4 and not found.profiles[0].ipv4.routes
+
+
+@pytest.mark.parametrize("name", ["eth0", "$IFACE", "${IFACE}", "--"])
+def test_ifupdown_a_route_by_its_own_interface(device: Device, name: str) -> None:
+    line = f"up ip -4 route add 10.0.0.0/8 via 192.0.2.1 dev {name} || true"
+    found = interfaces(device, f"iface eth0 inet static\n address 192.0.2.5/24\n {line}\n".replace("dev --", ""))
+    assert found.profiles[0].ipv4 and found.profiles[0].ipv4.routes and not found.problems
+
+
+def test_ifupdown_a_mapping_is_told(device: Device) -> None:
+    text = "auto eth0\nmapping eth0\n script /map\niface home inet static\n address 192.0.2.5/24\n"
+    found = interfaces(device, text)
+    assert not found.profiles and "mapping" in reasons(found)
 
 
 # ConnMan

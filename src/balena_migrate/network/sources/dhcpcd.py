@@ -12,6 +12,7 @@ from balena_migrate.network.addresses import (
     find_number,
     gateway_route,
     make_ip,
+    mask_of_class,
     of_family,
     parse_address,
     parse_cidr,
@@ -112,7 +113,7 @@ def _ip(block: Block, version: int) -> Ip:
     static = block.static
     mask = static.get("subnet_mask", "")
     texts = [static.get("ip_address", ""), static.get("ip6_address", ""), block.options.get("inform", "")]
-    addresses = [parse_cidr(text, mask if "." in text else "") for text in texts if text]
+    addresses = [parse_cidr(text, (mask or mask_of_class(text)) if "." in text else "") for text in texts if text]
     off = version == 6 and ("noipv6" in block.options or "ipv4only" in block.options)
     metric = block.options.get("metric", "")
     routers = [] if "nogateway" in block.options else static.get("routers", "").split()
@@ -127,6 +128,8 @@ def _ip(block: Block, version: int) -> Ip:
         search=f"{static.get('domain_name', '')} {static.get('domain_search', '')}".split(),
         otherwise=Method.IGNORE,
     )
+    if ip.metric is None and ip.method is not Method.IGNORE:
+        ip = replace(ip, metric=find_number(metric))
     return replace(ip, ignore_auto_dns=ip.method is Method.AUTO and bool(ip.dns))
 
 
