@@ -171,6 +171,22 @@ def test_fixed_addresses_that_no_wifi_network_takes_are_told(device: Device, mon
     assert read_with(device, facts_of(WIRED, WIRELESS), monkeypatch).problems == ()
 
 
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        ("/etc/dhcpcd.conf", "ssid home\nstatic ip_address=192.0.2.5/24\nstatic routers=192.0.2.1\n"),
+        ("/etc/systemd/network/a.network", "[Match]\nName=wlan0\nSSID=home\n[Network]\nAddress=192.0.2.5/24\n"),
+    ],
+)
+def test_addresses_for_one_wifi_network_go_to_it_alone(device: Device, place: str, text: str) -> None:
+    device.put(WPA, HOME.replace('"home"', '"other"') + HOME)
+    device.put(place, text)
+    found = read_network(device.system)
+    assert [p.ipv4 and p.ipv4.addresses for p in found.profiles] == [None, ("192.0.2.5/24",)]
+    device.put(WPA, HOME.replace('"home"', '"other"'))
+    assert [p.subject for p in read_network(device.system).problems] == ["home"]
+
+
 def test_one_interface_by_name_and_by_hardware_address_is_one(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "[Match]\nMACAddress={}\n[Network]\nAddress={}/24\n"
     device.put("/etc/systemd/network/a.network", text.format(WIRED.mac, "192.0.2.5"))
@@ -221,7 +237,11 @@ def test_what_cannot_work_is_a_problem_and_no_profile(device: Device) -> None:
 
 @pytest.mark.parametrize(
     ("place", "text"),
-    [("/proc/cmdline", "quiet cfg80211.ieee80211_regdom=GB\n"), ("/etc/default/crda", "# x\nREGDOMAIN=GB\n")],
+    [
+        ("/etc/modprobe.d/wifi.conf", "# x\noptions cfg80211 ieee80211_regdom=GB\n"),
+        ("/proc/cmdline", "quiet cfg80211.ieee80211_regdom=GB\n"),
+        ("/etc/default/crda", "# x\nREGDOMAIN=GB\n"),
+    ],
 )
 def test_the_country_of_the_whole_system(device: Device, place: str, text: str) -> None:
     device.put(place, text)
@@ -313,6 +333,8 @@ def test_any_content_is_read_or_refused(device: Device, place: str, content: byt
         ("/etc/network/interfaces", "iface e{0} inet dhcp\n"),
         ("/etc/network/interfaces", "source /**\nsource /\nsource *{0}**/*\nsource-directory /\n"),
         ("/var/lib/connman/a.config", "[service_{0}]\nType=ethernet\n"),
+        ("/var/lib/iwd/a.psk", "[@pem@a]\n-----BEGIN x\nabc\n"),
+        ("/etc/network/interfaces", "iface e{0} inet dhcp inherits e\nauto /e*=e{0}\n"),
         ("/etc/redsocks.conf", "/* redsocks {{ \n\n"),
         ("/etc/redsocks.conf", "redsocks {{\n\n"),
         ("/etc/environment", "\n \n"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from balena_migrate.network.model import Ip, Kind, Method, Pmf, Profile, Reading, Route, Security, Wep, Wifi
+from balena_migrate.network.model import Ip, Kind, Method, Pmf, Profile, Reading, Route, Security, Vlan, Wep, Wifi
 from balena_migrate.network.sources import all_sources, connman, dhcpcd, ifupdown, iwd, networkd
 from tests.network.conftest import Device
 
@@ -75,6 +75,8 @@ def test_networkd_drop_ins_vlans_and_masks(device: Device) -> None:
         ("nonsense\n", "line 1"),
         ("[Network]\nDHCP=yes\n", "matches neither"),
         ("[Match]\nName=eth0\n[Network]\nBridge=br0\n", "Bridge"),
+        ("[Match]\nName=!wlan0\n[Network]\nDHCP=yes\n", "all interfaces but"),
+        ("[Match]\nName=wlan0\nSSID=ho*\n[Network]\nDHCP=yes\n", "SSID"),
         ("[Match]\nName=eth0\n[Network]\nAddress=x\n", "'x'"),
     ],
 )
@@ -82,6 +84,52 @@ def test_networkd_refuses_with_a_reason(device: Device, text: str, words: str) -
     device.put("/etc/systemd/network/10.network", text)
     reading = networkd.read(device.system)
     assert not reading.profiles and words in reasons(reading)
+
+
+NETWORKD = "/etc/systemd/network"
+
+
+def test_networkd_masked_and_empty_files_say_nothing(device: Device) -> None:
+    device.put(f"{NETWORKD}/a.network", "")
+    device.put("/run/systemd/network/b.network", "[Match]\nName=eth0\n[Network]\nDHCP=yes\n")
+    (device.root / NETWORKD.lstrip("/") / "b.network").symlink_to("/dev/null")
+    assert networkd.read(device.system) == Reading()
+
+
+def test_networkd_drop_ins_count_by_name_and_those_of_netplan_are_told(device: Device) -> None:
+    device.put(f"{NETWORKD}/a.network", "[Match]\nName=eth0\n[Network]\nDHCP=yes\n")
+    device.put(f"{NETWORKD}/a.network.d/20.conf", "[DHCPv4]\nRouteMetric=20\n")
+    device.put("/run/systemd/network/a.network.d/10.conf", "[DHCPv4]\nRouteMetric=10\n")
+    device.put("/run/systemd/network/a.network.d/20.conf", "[DHCPv4]\nRouteMetric=21\n")
+    device.put(f"{NETWORKD}/10-netplan-eth0.network.d/x.conf", "[Network]\nAddress=192.0.2.5/24\n")
+    found = networkd.read(device.system)
+    assert by_name(found)["eth0"].ipv4 == Ip(metric=20)
+    assert [(p.source.rpartition("/")[2], "netplan" in p.reason) for p in found.problems] == [("x.conf", True)]
+
+
+def test_networkd_a_route_by_a_lease_does_not_cost_the_rest(device: Device) -> None:
+    route = "[Route]\nDestination=10.0.0.0/8\nGateway=_dhcp4\n"
+    text = f"[Match]\nName=eth0\n[Network]\nDHCP=ipv4\n{route}[Address]\nAddress=192.0.2.5/32\nPeer=192.0.2.1/32\n"
+    device.put(f"{NETWORKD}/a.network", text + "[DHCPv4]\nUseDNS=no\nVendorClassIdentifier=x\n")
+    found = networkd.read(device.system)
+    assert found.profiles[0].ipv4 == Ip(addresses=("192.0.2.5/32",), ignore_auto_dns=True)
+    assert all(word in reasons(found) for word in ("_dhcp4", "Address.Peer", "DHCPv4.VendorClassIdentifier"))
+
+
+@pytest.mark.parametrize("key", ["MACAddress", "PermanentMACAddress"])
+def test_networkd_by_hardware_address(device: Device, key: str) -> None:
+    device.put(f"{NETWORKD}/a.network", f"[Match]\n{key}=00-11-22-33-44-55\n[Network]\nVLAN=v5\nDHCP=yes\n")
+    device.put(f"{NETWORKD}/v5.netdev", "[NetDev]\nName=v5\nKind=vlan\n[VLAN]\nId=5\n")
+    device.put(f"{NETWORKD}/v5.network", "[Match]\nName=v5\n[Network]\nDHCP=yes\n")
+    link, vlan = networkd.read(device.system).profiles
+    assert link.mac == vlan.mac == "00:11:22:33:44:55" and vlan.vlan == Vlan(id=5, parent="")
+
+
+def test_networkd_addresses_of_what_is_not_carried_stay_behind(device: Device) -> None:
+    device.put(f"{NETWORKD}/br.netdev", "[NetDev]\nName=br0\nKind=bridge\n")
+    device.put(f"{NETWORKD}/br.network", "[Match]\nName=br0\n[Network]\nAddress=192.0.2.5/24\n")
+    found = networkd.read(device.system)
+    assert not found.profiles and len(found.problems) == 2
 
 
 # dhcpcd
@@ -108,12 +156,18 @@ static ip_address=192.0.2.6/24
     device.put("/etc/dhcpcd.conf", text)
     reading = dhcpcd.read(device.system)
     found = by_name(reading)
-    assert set(found) == {"eth0", "wlan0", "eth1"}
+    assert set(found) == {"eth0", "wlan0", "eth1", "home"}
     assert {profile.kind for profile in found.values()} == {Kind.LINK}
     assert found["eth0"].ipv4 == STATIC
     assert found["wlan0"].ipv4 == Ip(dns=("192.0.2.53",), ignore_auto_dns=True)
     assert found["wlan0"].ipv6 == Ip(method=Method.IGNORE)
-    assert "fallback" in reasons(reading) and "home" in reasons(reading)
+    assert found["home"].wifi and found["home"].ipv4 and found["home"].ipv4.addresses == ("192.0.2.6/24",)
+    assert "fallback" in reasons(reading)
+
+
+def test_dhcpcd_the_metric_of_a_lease(device: Device) -> None:
+    device.put("/etc/dhcpcd.conf", "interface eth0\nmetric 300\n")
+    assert by_name(dhcpcd.read(device.system))["eth0"].ipv4 == Ip(metric=300)
 
 
 # ifupdown
@@ -386,6 +440,29 @@ EAP-PEAP-Phase2-Password=secret
     eap = profile.eap
     assert eap and (eap.identity, eap.anonymous_identity, eap.inner) == ("me", "anonymous", "mschapv2")
     assert eap.ca_cert and eap.ca_cert.content == b"certificate"
+
+
+PEM = "-----BEGIN CERTIFICATE-----\nSGVsbG8=\n-----END CERTIFICATE-----\n"
+
+
+def test_iwd_certificates_inside_of_the_file(device: Device) -> None:
+    device.put("/etc/key.p12", b"\x30\x82")
+    text = (
+        "[Security]\nEAP-Method=TLS\nEAP-Identity=me\nEAP-TLS-CACert=embed:ca\nEAP-TLS-ClientKeyBundle=/etc/key.p12\n"
+    )
+    device.put("/var/lib/iwd/work.8021x", f"{text}[@pem@ca]\n{PEM}[Settings]\nAddressOverride=02:00:00:00:00:01\n")
+    (profile,) = iwd.read(device.system).profiles
+    assert profile.eap and profile.eap.ca_cert and profile.eap.ca_cert.content == PEM.encode()
+    assert profile.eap.private_key and profile.eap.private_key.content == b"\x30\x82"
+    assert profile.cloned_mac == "02:00:00:00:00:01"
+
+
+def test_iwd_a_tunnel_without_eap_inside(device: Device) -> None:
+    keys = {"Method": "Tunneled-PAP", "Identity": "me", "Password": "secret"}
+    lines = "".join(f"EAP-TTLS-Phase2-{key}={value}\n" for key, value in keys.items())
+    device.put("/var/lib/iwd/work.8021x", f"[Security]\nEAP-Method=TTLS\n{lines}")
+    (profile,) = iwd.read(device.system).profiles
+    assert profile.eap and (profile.eap.inner, profile.eap.inner_eap) == ("pap", "")
 
 
 @pytest.mark.parametrize(

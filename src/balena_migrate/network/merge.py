@@ -23,15 +23,17 @@ def merge(profiles: list[Profile], network: NetworkFacts) -> tuple[tuple[Profile
     """The profiles with their addresses and without duplicates, and those that another one displaces."""
     profiles, unmatched = _expanded([_named(profile, network) for profile in profiles], network)
     in_use = frozenset((address.interface, address.address) for address in network.addresses)
-    links = [p for p in profiles if p.kind is Kind.LINK]
+    by_ssid = {p.wifi.ssid: p for p in reversed(profiles) if p.kind is Kind.LINK and p.wifi}
+    links = [p for p in profiles if p.kind is Kind.LINK and not p.wifi]
     wired = [replace(link, kind=Kind.ETHERNET) for link in links if not _is_wireless(link, network)]
     over_air, doubles = _without_duplicates([link for link in links if _is_wireless(link, network)], in_use)
     wireless = {link.interface: link for link in reversed(over_air)}
     by_interface = {link.interface: link for link in reversed(wired)}
     others = [p for p in profiles if p.kind is not Kind.LINK]
-    taken = {link.interface for p in others if p.wifi and (link := _link_of(p, wireless, by_interface))}
-    unused = [_unused(link) for name, link in wireless.items() if name not in taken and _says_much(link, others)]
-    placed, twins = _unique_wifis([_with_addresses(p, wireless, by_interface) for p in others], network)
+    chosen = [_link_of(p, by_ssid, wireless, by_interface) for p in others]
+    over_air = (*by_ssid.values(), *wireless.values())
+    unused = [_unused(link) for link in over_air if link not in chosen and _says_much(link, others)]
+    placed, twins = _unique_wifis([_with_addresses(p, q) for p, q in zip(others, chosen, strict=True)], network)
     secured = {p.interface for p in placed if p.kind is Kind.ETHERNET and p.eap and p.interface}
     plain = [link for link in wired if link.interface not in secured]
     kept, conflicts = _without_duplicates([*placed, *plain], in_use)
@@ -71,21 +73,23 @@ def _is_wireless(link: Profile, network: NetworkFacts) -> bool:
 # Addresses that are kept apart from their network --------------------------------------------------------------------
 
 
-def _link_of(profile: Profile, wireless: dict[str, Profile], wired: dict[str, Profile]) -> Profile | None:
+def _link_of(
+    profile: Profile, by_ssid: dict[bytes, Profile], wireless: dict[str, Profile], wired: dict[str, Profile]
+) -> Profile | None:
     """The link that has the addresses of a network of wpa_supplicant, which itself knows none.
 
-    `wireless` and `wired` are links by interface. A Wi-Fi network for any interface gets those of the first.
+    `by_ssid` are links for one Wi-Fi network, `wireless` and `wired` those by interface. A Wi-Fi network for any
+    interface gets those of the first.
     """
     if profile.ipv4 is not None or profile.ipv6 is not None:
         return None
-    link = {Kind.WIFI: wireless, Kind.ETHERNET: wired}.get(profile.kind, {}).get(profile.interface)
-    if link is None and profile.kind is Kind.WIFI and not profile.interface:
-        link = next(iter(wireless.values()), None)
-    return link
+    if profile.wifi is None:
+        return wired.get(profile.interface) if profile.kind is Kind.ETHERNET else None
+    anyone = None if profile.interface else next(iter(wireless.values()), None)
+    return by_ssid.get(profile.wifi.ssid) or wireless.get(profile.interface) or anyone
 
 
-def _with_addresses(profile: Profile, wireless: dict[str, Profile], wired: dict[str, Profile]) -> Profile:
-    link = _link_of(profile, wireless, wired)
+def _with_addresses(profile: Profile, link: Profile | None) -> Profile:
     return replace(profile, ipv4=link.ipv4, ipv6=link.ipv6, mtu=link.mtu) if link else profile
 
 
@@ -97,7 +101,7 @@ def _says_much(link: Profile, others: list[Profile]) -> bool:
 
 def _unused(link: Profile) -> Problem:
     reason = "has addresses, but no Wi-Fi network that takes them"
-    return Problem(source=link.source, subject=link.interface, reason=reason)
+    return Problem(source=link.source, subject=link.name, reason=reason)
 
 
 # Each connection once -----------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from balena_migrate.system import System
 
 _COUNTRY_PLACES = (
     ("/proc/cmdline", r"\bcfg80211\.ieee80211_regdom=([A-Za-z]{2})\b"),
+    ("/etc/modprobe.d/*.conf", r"^options\s+cfg80211\s.*\bieee80211_regdom=([A-Za-z]{2})\b"),
     ("/etc/default/crda", r"^REGDOMAIN=[\"']?([A-Za-z]{2})\b"),
 )
 
@@ -45,9 +46,9 @@ def read_network(system: System) -> NetworkSettings:
 
 def _system_country(system: System) -> str:
     """The country for Wi-Fi that is set for the whole system: on the kernel's command line (Raspberry Pi OS from 12
-    on), or for crda (Debian and Ubuntu before).
+    on), for its module, or for crda (Debian and Ubuntu before).
     """
-    for path, pattern in _COUNTRY_PLACES:
+    for path, pattern in ((path, pattern) for place, pattern in _COUNTRY_PLACES for path in system.glob(place)):
         with contextlib.suppress(FileError):
             match = re.search(pattern, system.read_text(path), re.MULTILINE)
             if match:

@@ -19,7 +19,7 @@ from balena_migrate.network.addresses import (
     parse_destination,
 )
 from balena_migrate.network.collect import Collector, read_config
-from balena_migrate.network.model import Ip, Kind, Method, Profile, Reading, Route
+from balena_migrate.network.model import Ip, Kind, Method, Profile, Reading, Route, Wifi
 from balena_migrate.network.sources import Source
 from balena_migrate.system import System
 
@@ -94,14 +94,15 @@ def _profiles(block: Block) -> list[Profile]:
     """The link of a block, none where it changes nothing. Raises NetworkConfigError."""
     if block.kind == "profile" or not (block.static or (block.kind and block.options)):
         return []  # a profile is for `fallback` only; options for all interfaces steer dhcpcd
-    if block.kind != "interface":
+    if not block.kind:
         raise NetworkConfigError("static settings that are not for one interface cannot be carried over")
     mtu = block.static.get("interface_mtu", "")
     return [
         Profile(
             kind=Kind.LINK,
             source=FILE,
-            interface=block.name,
+            interface=block.name if block.kind == "interface" else "",
+            wifi=Wifi(ssid=block.name.encode("utf-8", "surrogateescape")) if block.kind == "ssid" else None,
             mtu=find_number(mtu),
             ipv4=_ip(block, 4),
             ipv6=_ip(block, 6),

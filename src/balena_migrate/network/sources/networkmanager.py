@@ -231,7 +231,7 @@ def _security(file: Keyfile) -> Security:
     try:
         return Security(management)
     except ValueError:
-        raise NetworkConfigError(f"key-mgmt={management} is not known") from None
+        raise NetworkConfigError("its key-mgmt is not known") from None
 
 
 def _wep(file: Keyfile) -> Wep | None:

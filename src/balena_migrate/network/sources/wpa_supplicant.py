@@ -149,7 +149,7 @@ def _security(values: dict[str, str]) -> Security:
         return Security.WEP if any(key.startswith("wep_key") for key in values) else Security.OPEN
     if words & (_PSK | _SAE | _EAP):
         raise NetworkConfigError("has neither psk nor eap, so that nothing can join it")
-    raise NetworkConfigError(f"key_mgmt={' '.join(sorted(words))} is not known to NetworkManager")
+    raise NetworkConfigError("its key_mgmt is not known to NetworkManager")
 
 
 def _unknown(key: str) -> str:
