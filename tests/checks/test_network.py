@@ -102,6 +102,13 @@ def test_an_image_with_its_own_wifi_is_trusted_with_a_warning() -> None:
     assert first(WIFI, Selection(), config, ()).severity is Severity.BLOCKER
 
 
+@pytest.mark.parametrize("name", ["resin-wifi", "resin-wifi01", "resin-wifi-01"])
+def test_the_images_wifi_may_have_the_name_that_balenas_programs_give_it(name: str) -> None:
+    config = Config(has_wifi_cfg=True)
+    found = list(check_network(config, WIFI, NetworkSettings(), Selection(), (f"system-connections/{name}",)))
+    assert [(f.code, f.severity) for f in found] == [("network-lost", Severity.WARNING)]
+
+
 def test_the_images_own_files_are_not_replaced_in_silence() -> None:
     files = ("system-connections/RESIN-WIFI-01",)
     found = list(check_network(Config(), WIFI, NetworkSettings(), Selection(profiles=(HOME,)), files))

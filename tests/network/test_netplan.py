@@ -62,6 +62,14 @@ def test_names_that_yaml_takes_for_numbers_stay_names(device: Device) -> None:
     ]
 
 
+def test_nothing_in_quotes_is_a_text(device: Device) -> None:
+    device.put("/etc/netplan/00.yaml", "network: {ethernets: {eth0: {macaddress: random, mtu: 1400}}}")
+    text = '  ethernets: {eth0: {macaddress: null, mtu: ~}}\n  modems: {m: {apn: "null", password: "~", pin: null}}\n'
+    wired, gsm = reading(device, text).profiles
+    assert (wired.cloned_mac, wired.mtu) == ("", None)
+    assert gsm.modem and (gsm.modem.apn, gsm.modem.password, gsm.modem.pin) == ("null", "~", "")
+
+
 def test_files_are_merged_by_name(device: Device) -> None:
     device.put("/lib/netplan/50.yaml", "network: {ethernets: {hidden: {dhcp4: true}}}")
     device.put("/etc/netplan/50.yaml", "network: {ethernets: {eth0: {dhcp4: true, addresses: [192.0.2.5/24]}}}")

@@ -483,6 +483,32 @@ def test_from_networkmanager_to_libnm(device: Device, oracle: Oracle, ssid: byte
     comes_through(device, oracle, ssid, secret)
 
 
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
+
+
+def login_comes_through(device: Device, oracle: Oracle, identity: str, password: str) -> None:
+    (profile,) = read_network(device.system).profiles
+    found = oracle.read(write_keyfile(profile, "resin-wifi-01").dump())["802-1x"]
+    assert (found["identity"], found["password"], found["eap"]) == (identity, password, ["ttls"])
+
+
+@pytest.mark.processes
+@QUICK
+@given(identity=ANY_TEXT, password=ANY_TEXT)
+def test_a_login_from_wpa_supplicant_and_from_netplan(
+    device: Device, oracle: Oracle, identity: str, password: str
+) -> None:
+    pairs = f"identity={printf(identity.encode())}\npassword={printf(password.encode())}\n"
+    device.put(WPA, f'network={{\nssid="a"\nkey_mgmt=WPA-EAP\neap=TTLS\nphase2="auth=PAP"\n{pairs}}}\n')
+    login_comes_through(device, oracle, identity, password)
+    login = f"identity: {yaml(identity)}, password: {yaml(password)}"
+    auth = f"{{key-management: eap, method: ttls, phase2-auth: PAP, {login}}}"
+    device.put(WPA, "")
+    device.put("/etc/netplan/a.yaml", f"network: {{wifis: {{wlan0: {{access-points: {{a: {{auth: {auth}}}}}}}}}}}")
+    login_comes_through(device, oracle, identity, password)
+    os.unlink(device.root / "etc/netplan/a.yaml")
+
+
 def test_no_source_reads_outside_of_its_system(tmp_path: Path) -> None:
     """Every source gets along with an empty system."""
     for source in all_sources():

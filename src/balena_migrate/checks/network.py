@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from balena_migrate.checks import Finding, Severity
 from balena_migrate.config import Config
 from balena_migrate.facts.network import Interface, InterfaceKind, NetworkFacts
-from balena_migrate.network.boot import CONNECTIONS, IMAGE_WIFI, Selection, named_profiles
+from balena_migrate.network.boot import CONNECTIONS, IMAGE_WIFIS, Selection, named_profiles
 from balena_migrate.network.model import Ip, Kind, Method, NetworkSettings, Profile, Wifi
 
 _OF_OTHER_DEVICES = (Kind.WIFI, Kind.GSM, Kind.CDMA)
@@ -28,7 +28,7 @@ def check_network(
     `image_files` are the paths of all files in the image's boot partition, None where no image was looked at.
     """
     in_image = {path.lower() for path in image_files or ()}
-    has_wifi = config.has_wifi_cfg and (image_files is None or IMAGE_WIFI in in_image)
+    has_wifi = config.has_wifi_cfg and (image_files is None or not in_image.isdisjoint(IMAGE_WIFIS))
     yield from _check_online(config, network, selection, has_wifi=has_wifi)
     if image_files is not None:
         yield from _check_image(config, selection, in_image)
@@ -45,11 +45,11 @@ def check_network(
 
 def _check_image(config: Config, selection: Selection, in_image: set[str]) -> Iterator[Finding]:
     """Whether the image's own network files stay, and are there where the settings say so."""
-    if config.has_wifi_cfg and IMAGE_WIFI not in in_image:
+    if config.has_wifi_cfg and in_image.isdisjoint(IMAGE_WIFIS):
         yield Finding(
             code="wifi-not-in-image",
             severity=Severity.WARNING,
-            cause=f"HAS_WIFI_CFG is set, but the image holds no {IMAGE_WIFI}",
+            cause=f"HAS_WIFI_CFG is set, but the image holds none of {', '.join(IMAGE_WIFIS)}",
         )
     for name, profile in named_profiles(config, selection):
         if f"{CONNECTIONS}/{name}" in in_image:
