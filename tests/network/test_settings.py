@@ -201,6 +201,12 @@ def test_one_interface_by_name_and_by_hardware_address_is_one(device: Device, mo
     assert [p.source for p in found.problems] == ["/etc/dhcpcd.conf"]
 
 
+def test_a_hardware_address_that_a_bond_gives_to_its_ports_names_none_of_them() -> None:
+    ports = tuple(replace(WIRED, name=name, mac_permanent=False) for name in ("eth1", "eth0"))
+    profile = Profile(kind=Kind.ETHERNET, source="/s", mac=WIRED.mac, ipv4=Ip(method=Method.LINK_LOCAL))
+    assert merge([profile], NetworkFacts(interfaces=ports)) == ((profile,), ())
+
+
 BRIDGE = "[connection]\nid=lan\nuuid=7d4ae3ec-7a9b-4bd0-b4d0-2d4b7b3d0a11\ntype=bridge\ninterface-name={}\n"
 PORT = "[connection]\nid=port\ntype=ethernet\ninterface-name=eth0\n{0}={1}\n{2}=bridge\n"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -14,6 +15,9 @@ from balena_migrate.system import System
 
 LIMIT_BYTES = 1 << 18
 """No network settings are larger: the longest example of wpa_supplicant.conf, all comments, has 90 KiB."""
+
+
+_NAME = re.compile(r"[a-z0-9_-]+")
 
 
 @dataclass(kw_only=True)
@@ -55,6 +59,16 @@ class Collector:
 
     def reading(self) -> Reading:
         return Reading(profiles=tuple(self.profiles), problems=tuple(self.problems), country=self.country)
+
+
+def not_carried(names: Iterable[str]) -> list[str]:
+    """Settings of unknown names, as reasons. What does not look like a name may be a piece of a secret, where a line is
+    damaged, and is not repeated.
+    """
+    names = list(names)
+    plain = [name for name in names if _NAME.fullmatch(name)]
+    told = [f"{name} is not carried over" for name in plain]
+    return told if len(plain) == len(names) else [*told, "a line of it is no setting, and is left out"]
 
 
 def read_config(system: System, path: PurePath | str, *, limit_bytes: int = LIMIT_BYTES) -> str:

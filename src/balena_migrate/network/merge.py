@@ -41,11 +41,14 @@ def merge(profiles: list[Profile], network: NetworkFacts) -> tuple[tuple[Profile
 
 
 def _named(profile: Profile, network: NetworkFacts) -> Profile:
-    """A profile that names its interface by hardware address, with the name that the interface has now."""
+    """A profile that names its interface by hardware address, with the name that the interface has now.
+
+    An address that is not the device's own, as all ports of a bond have it, tells nothing.
+    """
     if profile.kind not in (Kind.LINK, Kind.ETHERNET) or profile.interface or not profile.mac:
         return profile
-    devices = (i for i in network.interfaces if i.kind in _DEVICES and i.mac.lower() == profile.mac.lower())
-    device = next(devices, None)
+    own = (i for i in network.interfaces if i.kind in _DEVICES and i.mac_permanent)
+    device = next((i for i in own if i.mac.lower() == profile.mac.lower()), None)
     return replace(profile, interface=device.name) if device else profile
 
 

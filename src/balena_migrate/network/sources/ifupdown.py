@@ -21,7 +21,7 @@ from balena_migrate.network.addresses import (
     parse_address,
     parse_cidr,
 )
-from balena_migrate.network.collect import Collector, read_config
+from balena_migrate.network.collect import Collector, not_carried, read_config
 from balena_migrate.network.interfacesfile import (
     InterfacesFile,
     Stanza,
@@ -38,7 +38,6 @@ FILE = "/etc/network/interfaces"
 FILES_LIMIT = 200
 """More files than this are no configuration, but files that source each other."""
 
-_OPTION = re.compile(r"[a-z0-9_-]+")
 _DROP_IN = re.compile(r"[a-zA-Z0-9_-]+")
 """The names that source-directory takes (interfaces(5))."""
 _VLAN_NAME = re.compile(r"(?P<parent>[a-z0-9]+)\.(?P<id>[0-9]+)|vlan(?P<number>[0-9]+)")
@@ -145,9 +144,7 @@ def _read_interface(system: System, name: str, stanzas: list[Stanza], found: Col
     options = {key for stanza in stanzas for key, _ in stanza.options}
     _refuse(methods, options)
     unknown = sorted(key for key in options if key not in _KNOWN and not key.startswith(("wpa-", "wpa_")))
-    lost = [f"{key} is not carried over" for key in unknown if _OPTION.fullmatch(key)]
-    if len(lost) < len(unknown):
-        lost.append("a line of it is no option, and is left out")  # it may be a piece of a secret, and is not shown
+    lost = not_carried(unknown)
     link = _link(name, stanzas, lost)
     found.lose(source, name, lost)
     networks = _networks(system, name, stanzas)

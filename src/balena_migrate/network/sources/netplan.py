@@ -21,7 +21,7 @@ from balena_migrate.network.addresses import (
     parse_cidr,
     parse_destination,
 )
-from balena_migrate.network.collect import Collector, read_config, read_layered
+from balena_migrate.network.collect import Collector, not_carried, read_config, read_layered
 from balena_migrate.network.keyfile import Keyfile, escape
 from balena_migrate.network.model import (
     Ip,
@@ -143,7 +143,7 @@ def _read_device(
     system: System, network: Node, kind: Kind, name: str, device: Node, source: str, found: Collector
 ) -> None:
     """The profile of a device, or those of its access points. Raises NetworkConfigError."""
-    lost = [f"{key} is not carried over" for key in device if key not in _KNOWN]
+    lost = not_carried(key for key in device if key not in _KNOWN)
     if flag_of(device, "wakeonlan") or texts_of(device, "wakeonwlan") not in ([], ["default"]):
         lost.append("to be woken over the network is not carried over")
     profile = _profile(system, kind, name, device, lost, source)
@@ -155,7 +155,7 @@ def _read_device(
     for ssid, node in as_node(device.get("access-points")).items():
         point = as_node(node)
         with found.guard(source, ssid):
-            lost_here = [*lost, *(f"{key} is not carried over" for key in point if key not in POINT_KEYS)]
+            lost_here = [*lost, *not_carried(key for key in point if key not in POINT_KEYS)]
             wifi = access_point(system, ssid, point, profile)
             found.add(*_passed_through(system, wifi, point, f"{name}-{ssid}", lost_here))
 

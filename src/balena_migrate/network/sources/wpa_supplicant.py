@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from balena_migrate.errors import NetworkConfigError
 from balena_migrate.network.addresses import find_number
 from balena_migrate.network.certificates import read_certificate
-from balena_migrate.network.collect import Collector, read_config
+from balena_migrate.network.collect import Collector, not_carried, read_config
 from balena_migrate.network.model import (
     Certificate,
     Eap,
@@ -92,7 +92,7 @@ def read_file(system: System, path: PurePosixPath, interface: str = "") -> Readi
 
 def make_profile(system: System, values: dict[str, str], blobs: dict[str, bytes]) -> tuple[Profile, list[str]]:
     """The profile of a network block, and what of it is not carried. Raises NetworkConfigError."""
-    lost = [_unknown(key) for key in values if key not in _KNOWN]
+    lost = not_carried(key for key in values if key not in _KNOWN)
     _refuse(values)
     wired = "ssid" not in values
     if wired and "IEEE8021X" not in values.get("key_mgmt", ""):
@@ -150,13 +150,6 @@ def _security(values: dict[str, str]) -> Security:
     if words & (_PSK | _SAE | _EAP):
         raise NetworkConfigError("has neither psk nor eap, so that nothing can join it")
     raise NetworkConfigError("its key_mgmt is not known to NetworkManager")
-
-
-def _unknown(key: str) -> str:
-    """What is no setting at all may be a piece of a secret, and is not repeated."""
-    return (
-        f"{key} is not carried over" if re.fullmatch(r"\w+", key) else "one line of it is no setting, and is left out"
-    )
 
 
 def _second_ways(values: dict[str, str]) -> Iterator[str]:
