@@ -490,6 +490,7 @@ def test_from_networkmanager_to_libnm(device: Device, oracle: Oracle, ssid: byte
 
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
+ANY_TEXT = ANY_TEXT.filter(lambda text: not text.startswith("\f"))
 
 
 def login_comes_through(device: Device, oracle: Oracle, identity: str, password: str) -> None:
@@ -513,6 +514,15 @@ def test_a_login_from_wpa_supplicant_and_from_netplan(
     device.put("/etc/netplan/a.yaml", f"network: {{wifis: {{wlan0: {{access-points: {{a: {{auth: {auth}}}}}}}}}}}")
     login_comes_through(device, oracle, identity, password)
     os.unlink(device.root / "etc/netplan/a.yaml")
+
+
+@pytest.mark.parametrize("key", ["identity", "anonymous_identity", "password"])
+def test_a_login_that_no_keyfile_can_hold_is_refused(device: Device, key: str) -> None:
+    pairs = {"identity": "i", "anonymous_identity": "a", "password": "p"} | {key: "\fx"}
+    lines = "".join(f"{name}={printf(text.encode())}\n" for name, text in pairs.items())
+    device.put(WPA, f'network={{\nssid="a"\nkey_mgmt=WPA-EAP\neap=TTLS\n{lines}}}\n')
+    found = read_network(device.system)
+    assert not found.profiles and "form feed" in found.problems[0].reason
 
 
 def test_no_source_reads_outside_of_its_system(tmp_path: Path) -> None:

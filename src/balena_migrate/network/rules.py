@@ -67,6 +67,13 @@ def _own(profile: Profile) -> Iterator[str]:
             yield f"{mac!r} is not a hardware address"
     if profile.interface and not _INTERFACE.fullmatch(profile.interface):
         yield f"{profile.interface!r} is not the name of an interface"
+    texts = {"passphrase": profile.wifi.secret if profile.wifi else ""}
+    if profile.eap:
+        eap = profile.eap
+        texts |= {"identity": eap.identity, "anonymous identity": eap.anonymous_identity, "password": eap.password}
+    for what, text in texts.items():
+        if text.startswith("\f"):  # GLib skips it before a value, and knows no escape for it
+            yield f"its {what} starts with a form feed, which a keyfile cannot hold"
     if profile.vlan and not 0 <= profile.vlan.id <= 4094:
         yield f"{profile.vlan.id} is not a VLAN id"
     if profile.vlan and not (profile.mac or _INTERFACE.fullmatch(profile.vlan.parent)):
