@@ -19,6 +19,8 @@ STATIC = Ip(method=Method.MANUAL, addresses=("192.0.2.5/24",), gateway="192.0.2.
 FIXED = Profile(kind=Kind.ETHERNET, source="/s", ipv4=STATIC)
 OTHER_IP = replace(STATIC, addresses=("198.51.100.5/24",))
 VLAN = replace(FIXED, kind=Kind.VLAN, interface="net0", vlan=Vlan(id=5, parent="eth0"))
+WIFI_FIXED = replace(HOME, ipv4=STATIC)
+WIFI_LEASE = replace(HOME, ipv4=Ip())
 LEASE = Profile(kind=Kind.ETHERNET, source="/s", interface="net0", ipv4=Ip())
 
 
@@ -46,6 +48,8 @@ WIRED = facts(InterfaceKind.ETHERNET, dynamic=False)
     ("network", "selection"),
     [
         (WIFI, Selection(profiles=(OTHER, HOME))),
+        (facts(InterfaceKind.WIFI, ssid=b"home", dynamic=False), Selection(profiles=(WIFI_FIXED,))),
+        (facts(InterfaceKind.WIFI, ssid=b"home", dynamic=False), Selection(profiles=(WIFI_LEASE,))),
         (facts(InterfaceKind.ETHERNET), Selection()),
         (WIRED, Selection(profiles=(FIXED,))),
         (WIRED, Selection(automatic=(LEASE,))),
@@ -62,6 +66,10 @@ def test_a_counterpart_is_found(network: NetworkFacts, selection: Selection) -> 
     ("network", "selection"),
     [
         (WIFI, Selection(profiles=(OTHER,), left_out=(HOME,))),
+        (WIFI, Selection(profiles=(replace(WIFI_FIXED, ipv4=OTHER_IP),))),
+        (WIFI, Selection(profiles=(replace(WIFI_FIXED, ipv4=replace(STATIC, gateway="")),))),
+        (WIFI, Selection(profiles=(replace(HOME, ipv4=Ip(method=Method.DISABLED)),))),
+        (facts(InterfaceKind.MODEM), Selection(profiles=(Profile(kind=Kind.GSM, source="/s", autoconnect=False),))),
         (WIRED, Selection()),
         (facts(InterfaceKind.WIFI), Selection()),
         (WIRED, Selection(profiles=(replace(FIXED, autoconnect=False),))),
@@ -92,6 +100,13 @@ def test_an_image_with_its_own_wifi_is_trusted_with_a_warning() -> None:
     assert first(WIFI, Selection(), config, ("system-connections/resin-wifi-01",)).severity is Severity.WARNING
     assert first(WIFI, Selection(), config).severity is Severity.WARNING
     assert first(WIFI, Selection(), config, ()).severity is Severity.BLOCKER
+
+
+@pytest.mark.parametrize("name", ["resin-wifi", "resin-wifi01", "resin-wifi-01"])
+def test_the_images_wifi_may_have_the_name_that_balenas_programs_give_it(name: str) -> None:
+    config = Config(has_wifi_cfg=True)
+    found = list(check_network(config, WIFI, NetworkSettings(), Selection(), (f"system-connections/{name}",)))
+    assert [(f.code, f.severity) for f in found] == [("network-lost", Severity.WARNING)]
 
 
 def test_the_images_own_files_are_not_replaced_in_silence() -> None:

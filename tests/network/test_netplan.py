@@ -8,9 +8,12 @@ import pytest
 
 from balena_migrate.errors import NetworkConfigError
 from balena_migrate.network.model import Ip, Kind, Method, Modem, Profile, Reading, Route, Security
+from balena_migrate.network.settings import read_network
 from balena_migrate.network.sources.netplan import read
+from balena_migrate.network.writer import write_keyfile
 from balena_migrate.network.yamlfile import parse_yaml
 from tests.network.conftest import Device
+from tests.network.oracle import Oracle
 
 
 def reading(device: Device, text: str) -> Reading:
@@ -59,6 +62,14 @@ def test_names_that_yaml_takes_for_numbers_stay_names(device: Device) -> None:
     ]
 
 
+def test_nothing_in_quotes_is_a_text(device: Device) -> None:
+    device.put("/etc/netplan/00.yaml", "network: {ethernets: {eth0: {macaddress: random, mtu: 1400}}}")
+    text = '  ethernets: {eth0: {macaddress: null, mtu: ~}}\n  modems: {m: {apn: "null", password: "~", pin: null}}\n'
+    wired, gsm = reading(device, text).profiles
+    assert (wired.cloned_mac, wired.mtu) == ("", None)
+    assert gsm.modem and (gsm.modem.apn, gsm.modem.password, gsm.modem.pin) == ("null", "~", "")
+
+
 def test_files_are_merged_by_name(device: Device) -> None:
     device.put("/lib/netplan/50.yaml", "network: {ethernets: {hidden: {dhcp4: true}}}")
     device.put("/etc/netplan/50.yaml", "network: {ethernets: {eth0: {dhcp4: true, addresses: [192.0.2.5/24]}}}")
@@ -75,6 +86,27 @@ def test_a_vlan_is_bound_to_its_parent_by_hardware_address(device: Device) -> No
     _, v5, v6 = reading(device, text).profiles
     assert v5.vlan and (v5.vlan.id, v5.vlan.parent, v5.mac) == (5, "", "00:11:22:33:44:55")
     assert v6.vlan and (v6.vlan.parent, v6.mac) == ("eth9", "")
+
+
+def test_what_networkmanager_has_of_netplan_is_read_there(device: Device) -> None:
+    """netplan writes a keyfile for each device that NetworkManager brings up, in /run: one is enough."""
+    device.put("/etc/netplan/01.yaml", "network: {modems: {cdc-wdm0: {apn: a}}, bridges: {lan: {dhcp4: true}}}")
+    folder = "/run/NetworkManager/system-connections"
+    device.put(f"{folder}/netplan-cdc-wdm0.nmconnection", "[connection]\ntype=gsm\n[gsm]\napn=a\n")
+    device.put(f"{folder}/netplan-lan.nmconnection", "[connection]\ntype=bridge\ninterface-name=lan\n")
+    found = read_network(device.system)
+    assert [(p.kind, p.source.startswith(folder)) for p in found.profiles] == [(Kind.GSM, True), (Kind.OTHER, True)]
+    assert found.problems == ()
+
+
+def test_an_interface_that_netplan_renames_has_its_new_name(device: Device) -> None:
+    text = "  ethernets: {a: {match: {name: enp3s0}, set-name: lan, dhcp4: true}}\n"
+    assert one(device, text).interface == "lan"
+
+
+def test_a_vlan_on_a_bridge_of_netplan_says_so(device: Device) -> None:
+    found = reading(device, "  vlans: {v5: {id: 5, link: lan}}\n  bridges: {lan: {}}\n")
+    assert not found.profiles and "lan" in found.problems[0].reason
 
 
 def test_modem(device: Device) -> None:
@@ -119,6 +151,17 @@ def test_what_cannot_be_carried_says_why(device: Device, text: str, words: str) 
     found = reading(device, text)
     assert not found.profiles
     assert words in found.problems[0].reason
+
+
+@pytest.mark.processes
+def test_an_inner_method_is_written_also_where_networkmanager_has_the_profile(device: Device, oracle: Oracle) -> None:
+    """netplan hands some values through to NetworkManager; such a profile is a keyfile from the start."""
+    auth = "{key-management: eap, method: peap, identity: i, password: p}"
+    handed = "networkmanager: {uuid: 7d4ae3ec-7a9b-4bd0-b4d0-2d4b7b3d0a11}"
+    text = f"network: {{wifis: {{wlan0: {{access-points: {{a: {{auth: {auth}, {handed}}}}}}}}}}}"
+    device.put("/etc/netplan/01.yaml", text)
+    (profile,) = read_network(device.system).profiles
+    assert oracle.read(write_keyfile(profile, "a").dump())["802-1x"]["phase2-auth"] == "mschapv2"
 
 
 def test_a_bomb_of_aliases_is_refused_at_once() -> None:

@@ -55,6 +55,48 @@ def test_a_name_in_etc_hides_the_same_name_in_run(device: Device) -> None:
     assert [profile.name for profile in read(device.system).profiles] == ["Net", "Other"]
 
 
+UUID = "7d4ae3ec-7a9b-4bd0-b4d0-2d4b7b3d0a11"
+WITH_UUID = WIFI.replace("id=a", f"id=a\nuuid={UUID}")
+
+
+def test_of_two_files_with_one_uuid_networkmanager_reads_one(device: Device) -> None:
+    """In another folder it is the newer form of the same profile; in one folder it is told."""
+    device.put(f"{FOLDER}/edited.nmconnection", WITH_UUID)
+    device.put("/run/NetworkManager/system-connections/a.nmconnection", WITH_UUID.replace("Net", "Old"))
+    assert [p.name for p in read(device.system).profiles] == ["Net"] and not read(device.system).problems
+    device.put(f"{FOLDER}/other.nmconnection", WITH_UUID.replace("Net", "Copy"))
+    found = read(device.system)
+    assert [p.name for p in found.profiles] == ["Net"]
+    assert [(p.source, UUID in p.reason) for p in found.problems] == [(f"{FOLDER}/other.nmconnection", True)]
+
+
+def test_a_profile_that_was_deleted_is_left_out(device: Device) -> None:
+    """A link to /dev/null stands for a deleted profile of a folder that cannot be written."""
+    device.put("/usr/lib/NetworkManager/system-connections/a.nmconnection", WITH_UUID)
+    assert len(read(device.system).profiles) == 1
+    folder = device.root / FOLDER.lstrip("/")
+    folder.mkdir(parents=True)
+    (folder / f"{UUID}.nmmeta").symlink_to("/dev/null")
+    assert read(device.system) == Reading()
+
+
+WIREGUARD = """[connection]
+type=wireguard
+interface-name=wg0
+[wireguard]
+private-key=yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=
+[wireguard-peer.xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=]
+preshared-key-flags=1
+"""
+
+
+def test_the_secrets_of_wireguards_peers_are_asked_for_too(device: Device) -> None:
+    found = reading(device, WIREGUARD)
+    assert not found.profiles and "keyring" in found.problems[0].reason
+    profile = one(device, WIREGUARD + "preshared-key=yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\n")
+    assert "flags" not in write_keyfile(profile, "a").dump()
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -15,8 +16,9 @@ from balena_migrate.config import Config
 from balena_migrate.facts.network import Interface, InterfaceAddress, InterfaceKind, NetworkFacts
 from balena_migrate.network.boot import boot_files, select_profiles
 from balena_migrate.network.collect import LIMIT_BYTES
+from balena_migrate.network.merge import merge
 from balena_migrate.network.model import Ip, Kind, Method, NetworkSettings, Profile
-from balena_migrate.network.settings import merge, read_network
+from balena_migrate.network.settings import read_network
 from balena_migrate.network.sources import all_sources
 from balena_migrate.network.writer import write_keyfile
 from tests.network.conftest import Device
@@ -110,6 +112,128 @@ def test_patterns_become_the_interfaces_that_there_are() -> None:
     assert [problem.subject for problem in problems] == ["x*", "wlan0"]  # no such interface; no Wi-Fi network
 
 
+def test_a_network_that_one_place_switches_off_connects_where_another_has_it_on(device: Device) -> None:
+    device.put(WPA, HOME.replace("psk=", "disabled=1\npsk=") + HOME)
+    (profile,) = read_network(device.system).profiles
+    assert profile.autoconnect
+
+
+@pytest.mark.processes
+def test_a_network_that_is_hidden_in_one_place_is_hidden(device: Device, oracle: Oracle) -> None:
+    device.put(NM, KEYFILE)
+    device.put(WPA, HOME.replace("psk=", "scan_ssid=1\npsk="))
+    (profile,) = read_network(device.system).profiles
+    assert oracle.read(write_keyfile(profile, "a").dump())["802-11-wireless"]["hidden"] is True
+
+
+def test_access_points_of_one_name_are_all_kept(device: Device) -> None:
+    blocks = [HOME.replace("psk=", f"bssid=00:11:22:33:44:0{n}\npsk=") for n in (1, 2)]
+    device.put(WPA, "".join(blocks))
+    assert [p.wifi and p.wifi.bssid[-1] for p in read_network(device.system).profiles] == ["1", "2"]
+
+
+WIRED = Interface(name="eth0", kind=InterfaceKind.ETHERNET, mac="00:11:22:33:44:55", mac_permanent=True)
+WIRELESS = Interface(name="wlan0", kind=InterfaceKind.WIFI, mac="00:11:22:33:44:66", mac_permanent=True, ssid=b"home")
+
+
+def facts_of(*interfaces: Interface, address: str = "192.0.2.5/24") -> NetworkFacts:
+    """The last of the interfaces has the address."""
+    addresses = (InterfaceAddress(interface=interfaces[-1].name, address=address),)
+    return NetworkFacts(interfaces=interfaces, addresses=addresses)
+
+
+def read_with(device: Device, facts: NetworkFacts, monkeypatch: pytest.MonkeyPatch) -> NetworkSettings:
+    monkeypatch.setattr("balena_migrate.network.settings.read_network_facts", lambda system: facts)
+    return read_network(device.system)
+
+
+def test_of_two_places_the_one_whose_address_is_in_use_counts_for_wifi_too(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A NetworkManager that is left over says DHCP, while dhcpcd gives the address."""
+    device.put(NM, KEYFILE)
+    device.put(WPA, HOME)
+    device.put("/etc/dhcpcd.conf", DHCPCD)
+    found = read_with(device, facts_of(WIRED, WIRELESS), monkeypatch)
+    (profile,) = found.profiles
+    assert profile.ipv4 and profile.ipv4.addresses == ("192.0.2.5/24",)
+    assert [(p.source, "other settings" in p.reason) for p in found.problems] == [(NM, True)]
+    (profile,) = read_with(device, facts_of(WIRED, WIRELESS, address="192.0.2.77/24"), monkeypatch).profiles
+    assert profile.source == NM
+
+
+def test_fixed_addresses_that_no_wifi_network_takes_are_told(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    device.put(NM, KEYFILE)
+    device.put("/etc/dhcpcd.conf", DHCPCD)
+    found = read_with(device, facts_of(WIRED, WIRELESS), monkeypatch)
+    assert [(p.source, p.subject) for p in found.problems] == [("/etc/dhcpcd.conf", "wlan0")]
+    device.put("/etc/dhcpcd.conf", "interface wlan0\nmetric 5\n")
+    assert read_with(device, facts_of(WIRED, WIRELESS), monkeypatch).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        ("/etc/dhcpcd.conf", "ssid home\nstatic ip_address=192.0.2.5/24\nstatic routers=192.0.2.1\n"),
+        ("/etc/systemd/network/a.network", "[Match]\nName=wlan0\nSSID=home\n[Network]\nAddress=192.0.2.5/24\n"),
+    ],
+)
+def test_addresses_for_one_wifi_network_go_to_it_alone(device: Device, place: str, text: str) -> None:
+    device.put(WPA, HOME.replace('"home"', '"other"') + HOME)
+    device.put(place, text)
+    found = read_network(device.system)
+    assert [p.ipv4 and p.ipv4.addresses for p in found.profiles] == [None, ("192.0.2.5/24",)]
+    device.put(WPA, HOME.replace('"home"', '"other"'))
+    assert [p.subject for p in read_network(device.system).problems] == ["home"]
+
+
+def test_one_interface_by_name_and_by_hardware_address_is_one(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "[Match]\nMACAddress={}\n[Network]\nAddress={}/24\n"
+    device.put("/etc/systemd/network/a.network", text.format(WIRED.mac, "192.0.2.5"))
+    device.put("/etc/systemd/network/b.network", text.format(WIRELESS.mac, "192.0.2.6"))
+    device.put("/etc/dhcpcd.conf", DHCPCD.replace("wlan0", "eth0").replace("2.5", "2.7"))
+    device.put("/etc/wpa_supplicant/wpa_supplicant-wlan0.conf", HOME)
+    found = read_with(device, facts_of(WIRELESS, WIRED), monkeypatch)
+    assert [(p.kind, p.ipv4 and p.ipv4.addresses) for p in found.profiles] == [
+        (Kind.WIFI, ("192.0.2.6/24",)),
+        (Kind.ETHERNET, ("192.0.2.5/24",)),
+    ]
+    assert [p.source for p in found.problems] == ["/etc/dhcpcd.conf"]
+
+
+def test_a_hardware_address_that_a_bond_gives_to_its_ports_names_none_of_them() -> None:
+    ports = tuple(replace(WIRED, name=name, mac_permanent=False) for name in ("eth1", "eth0"))
+    profile = Profile(kind=Kind.ETHERNET, source="/s", mac=WIRED.mac, ipv4=Ip(method=Method.LINK_LOCAL))
+    assert merge([profile], NetworkFacts(interfaces=ports)) == ((profile,), ())
+
+
+BRIDGE = "[connection]\nid=lan\nuuid=7d4ae3ec-7a9b-4bd0-b4d0-2d4b7b3d0a11\ntype=bridge\ninterface-name={}\n"
+PORT = "[connection]\nid=port\ntype=ethernet\ninterface-name=eth0\n{0}={1}\n{2}=bridge\n"
+
+
+@pytest.mark.parametrize("words", [("master", "slave-type"), ("controller", "port-type")])
+@pytest.mark.parametrize("by", ["name", "uuid"])
+def test_a_port_stays_behind_with_its_bridge(device: Device, words: tuple[str, str], by: str) -> None:
+    """Else it would wait for a bridge that never comes, instead of getting a lease."""
+    for name, kept in (("br0", []), ("lan0", [Kind.OTHER, Kind.ETHERNET])):
+        master = name if by == "name" else "7d4ae3ec-7a9b-4bd0-b4d0-2d4b7b3d0a11"
+        device.put("/etc/NetworkManager/system-connections/a", BRIDGE.format(name))
+        device.put("/etc/NetworkManager/system-connections/b", PORT.format(words[0], master, words[1]))
+        found = read_network(device.system)
+        assert [profile.kind for profile in found.profiles] == kept
+        assert len(found.problems) == (0 if kept else 2)
+
+
+@pytest.mark.parametrize("kind", [InterfaceKind.BRIDGE, InterfaceKind.BOND])
+def test_a_vlan_stays_behind_with_what_it_stands_on(
+    device: Device, kind: InterfaceKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device.put("/etc/network/interfaces", "auto lan.5\niface lan.5 inet dhcp\n")
+    found = read_with(device, facts_of(Interface(name="lan", kind=kind)), monkeypatch)
+    assert found.profiles == () and "lan" in found.problems[0].reason
+    assert len(read_with(device, facts_of(replace(WIRED, name="lan")), monkeypatch).profiles) == 1
+
+
 def test_what_cannot_work_is_a_problem_and_no_profile(device: Device) -> None:
     device.put(WPA, HOME.replace("passphrase", "short"))
     found = read_network(device.system)
@@ -119,7 +243,11 @@ def test_what_cannot_work_is_a_problem_and_no_profile(device: Device) -> None:
 
 @pytest.mark.parametrize(
     ("place", "text"),
-    [("/proc/cmdline", "quiet cfg80211.ieee80211_regdom=GB\n"), ("/etc/default/crda", "# x\nREGDOMAIN=GB\n")],
+    [
+        ("/etc/modprobe.d/wifi.conf", "# x\noptions cfg80211 ieee80211_regdom=GB\n"),
+        ("/proc/cmdline", "quiet cfg80211.ieee80211_regdom=GB\n"),
+        ("/etc/default/crda", "# x\nREGDOMAIN=GB\n"),
+    ],
 )
 def test_the_country_of_the_whole_system(device: Device, place: str, text: str) -> None:
     device.put(place, text)
@@ -211,6 +339,8 @@ def test_any_content_is_read_or_refused(device: Device, place: str, content: byt
         ("/etc/network/interfaces", "iface e{0} inet dhcp\n"),
         ("/etc/network/interfaces", "source /**\nsource /\nsource *{0}**/*\nsource-directory /\n"),
         ("/var/lib/connman/a.config", "[service_{0}]\nType=ethernet\n"),
+        ("/var/lib/iwd/a.psk", "[@pem@a]\n-----BEGIN x\nabc\n"),
+        ("/etc/network/interfaces", "iface e{0} inet dhcp inherits e\nauto /e*=e{0}\n"),
         ("/etc/redsocks.conf", "/* redsocks {{ \n\n"),
         ("/etc/redsocks.conf", "redsocks {{\n\n"),
         ("/etc/environment", "\n \n"),
@@ -357,6 +487,42 @@ def test_from_networkmanager_to_libnm(device: Device, oracle: Oracle, ssid: byte
     text = KEYFILE.replace("ssid=home", f"ssid={numbers}").replace("psk=passphrase", f"psk={iwd_escaped(secret)}")
     device.put(NM, text)
     comes_through(device, oracle, ssid, secret)
+
+
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
+ANY_TEXT = ANY_TEXT.filter(lambda text: not text.startswith("\f"))
+
+
+def login_comes_through(device: Device, oracle: Oracle, identity: str, password: str) -> None:
+    (profile,) = read_network(device.system).profiles
+    found = oracle.read(write_keyfile(profile, "resin-wifi-01").dump())["802-1x"]
+    assert (found["identity"], found["password"], found["eap"]) == (identity, password, ["ttls"])
+
+
+@pytest.mark.processes
+@QUICK
+@given(identity=ANY_TEXT, password=ANY_TEXT)
+def test_a_login_from_wpa_supplicant_and_from_netplan(
+    device: Device, oracle: Oracle, identity: str, password: str
+) -> None:
+    pairs = f"identity={printf(identity.encode())}\npassword={printf(password.encode())}\n"
+    device.put(WPA, f'network={{\nssid="a"\nkey_mgmt=WPA-EAP\neap=TTLS\nphase2="auth=PAP"\n{pairs}}}\n')
+    login_comes_through(device, oracle, identity, password)
+    login = f"identity: {yaml(identity)}, password: {yaml(password)}"
+    auth = f"{{key-management: eap, method: ttls, phase2-auth: PAP, {login}}}"
+    device.put(WPA, "")
+    device.put("/etc/netplan/a.yaml", f"network: {{wifis: {{wlan0: {{access-points: {{a: {{auth: {auth}}}}}}}}}}}")
+    login_comes_through(device, oracle, identity, password)
+    os.unlink(device.root / "etc/netplan/a.yaml")
+
+
+@pytest.mark.parametrize("key", ["identity", "anonymous_identity", "password"])
+def test_a_login_that_no_keyfile_can_hold_is_refused(device: Device, key: str) -> None:
+    pairs = {"identity": "i", "anonymous_identity": "a", "password": "p"} | {key: "\fx"}
+    lines = "".join(f"{name}={printf(text.encode())}\n" for name, text in pairs.items())
+    device.put(WPA, f'network={{\nssid="a"\nkey_mgmt=WPA-EAP\neap=TTLS\n{lines}}}\n')
+    found = read_network(device.system)
+    assert not found.profiles and "form feed" in found.problems[0].reason
 
 
 def test_no_source_reads_outside_of_its_system(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from balena_migrate.network.model import Ip, Kind, Method, Profile, Reading, Route, Security, Wep, Wifi
+from balena_migrate.network.model import Ip, Kind, Method, Pmf, Profile, Reading, Route, Security, Vlan, Wep, Wifi
 from balena_migrate.network.sources import all_sources, connman, dhcpcd, ifupdown, iwd, networkd
 from tests.network.conftest import Device
 
@@ -23,7 +23,7 @@ def test_every_source_keeps_the_contract(device: Device) -> None:
     """An empty system holds nothing, and the sources are told apart by name and precedence."""
     sources = all_sources()
     assert {source.read(device.system) for source in sources} == {Reading()}
-    assert len({source.name for source in sources}) == len({s.precedence for s in sources}) == len(sources) == 8
+    assert len({source.name for source in sources}) == len({s.precedence for s in sources}) == len(sources) == 9
 
 
 # systemd-networkd
@@ -75,6 +75,8 @@ def test_networkd_drop_ins_vlans_and_masks(device: Device) -> None:
         ("nonsense\n", "line 1"),
         ("[Network]\nDHCP=yes\n", "matches neither"),
         ("[Match]\nName=eth0\n[Network]\nBridge=br0\n", "Bridge"),
+        ("[Match]\nName=!wlan0\n[Network]\nDHCP=yes\n", "all interfaces but"),
+        ("[Match]\nName=wlan0\nSSID=ho*\n[Network]\nDHCP=yes\n", "SSID"),
         ("[Match]\nName=eth0\n[Network]\nAddress=x\n", "'x'"),
     ],
 )
@@ -82,6 +84,52 @@ def test_networkd_refuses_with_a_reason(device: Device, text: str, words: str) -
     device.put("/etc/systemd/network/10.network", text)
     reading = networkd.read(device.system)
     assert not reading.profiles and words in reasons(reading)
+
+
+NETWORKD = "/etc/systemd/network"
+
+
+def test_networkd_masked_and_empty_files_say_nothing(device: Device) -> None:
+    device.put(f"{NETWORKD}/a.network", "")
+    device.put("/run/systemd/network/b.network", "[Match]\nName=eth0\n[Network]\nDHCP=yes\n")
+    (device.root / NETWORKD.lstrip("/") / "b.network").symlink_to("/dev/null")
+    assert networkd.read(device.system) == Reading()
+
+
+def test_networkd_drop_ins_count_by_name_and_those_of_netplan_are_told(device: Device) -> None:
+    device.put(f"{NETWORKD}/a.network", "[Match]\nName=eth0\n[Network]\nDHCP=yes\n")
+    device.put(f"{NETWORKD}/a.network.d/20.conf", "[DHCPv4]\nRouteMetric=20\n")
+    device.put("/run/systemd/network/a.network.d/10.conf", "[DHCPv4]\nRouteMetric=10\n")
+    device.put("/run/systemd/network/a.network.d/20.conf", "[DHCPv4]\nRouteMetric=21\n")
+    device.put(f"{NETWORKD}/10-netplan-eth0.network.d/x.conf", "[Network]\nAddress=192.0.2.5/24\n")
+    found = networkd.read(device.system)
+    assert by_name(found)["eth0"].ipv4 == Ip(metric=20)
+    assert [(p.source.rpartition("/")[2], "netplan" in p.reason) for p in found.problems] == [("x.conf", True)]
+
+
+def test_networkd_a_route_by_a_lease_does_not_cost_the_rest(device: Device) -> None:
+    route = "[Route]\nDestination=10.0.0.0/8\nGateway=_dhcp4\n"
+    text = f"[Match]\nName=eth0\n[Network]\nDHCP=ipv4\n{route}[Address]\nAddress=192.0.2.5/32\nPeer=192.0.2.1/32\n"
+    device.put(f"{NETWORKD}/a.network", text + "[DHCPv4]\nUseDNS=no\nVendorClassIdentifier=x\n")
+    found = networkd.read(device.system)
+    assert found.profiles[0].ipv4 == Ip(addresses=("192.0.2.5/32",), ignore_auto_dns=True)
+    assert all(word in reasons(found) for word in ("_dhcp4", "Address.Peer", "DHCPv4.VendorClassIdentifier"))
+
+
+@pytest.mark.parametrize("key", ["MACAddress", "PermanentMACAddress"])
+def test_networkd_by_hardware_address(device: Device, key: str) -> None:
+    device.put(f"{NETWORKD}/a.network", f"[Match]\n{key}=00-11-22-33-44-55\n[Network]\nVLAN=v5\nDHCP=yes\n")
+    device.put(f"{NETWORKD}/v5.netdev", "[NetDev]\nName=v5\nKind=vlan\n[VLAN]\nId=5\n")
+    device.put(f"{NETWORKD}/v5.network", "[Match]\nName=v5\n[Network]\nDHCP=yes\n")
+    link, vlan = networkd.read(device.system).profiles
+    assert link.mac == vlan.mac == "00:11:22:33:44:55" and vlan.vlan == Vlan(id=5, parent="")
+
+
+def test_networkd_addresses_of_what_is_not_carried_stay_behind(device: Device) -> None:
+    device.put(f"{NETWORKD}/br.netdev", "[NetDev]\nName=br0\nKind=bridge\n")
+    device.put(f"{NETWORKD}/br.network", "[Match]\nName=br0\n[Network]\nAddress=192.0.2.5/24\n")
+    found = networkd.read(device.system)
+    assert not found.profiles and len(found.problems) == 2
 
 
 # dhcpcd
@@ -108,12 +156,18 @@ static ip_address=192.0.2.6/24
     device.put("/etc/dhcpcd.conf", text)
     reading = dhcpcd.read(device.system)
     found = by_name(reading)
-    assert set(found) == {"eth0", "wlan0", "eth1"}
+    assert set(found) == {"eth0", "wlan0", "eth1", "home"}
     assert {profile.kind for profile in found.values()} == {Kind.LINK}
     assert found["eth0"].ipv4 == STATIC
     assert found["wlan0"].ipv4 == Ip(dns=("192.0.2.53",), ignore_auto_dns=True)
     assert found["wlan0"].ipv6 == Ip(method=Method.IGNORE)
-    assert "fallback" in reasons(reading) and "home" in reasons(reading)
+    assert found["home"].wifi and found["home"].ipv4 and found["home"].ipv4.addresses == ("192.0.2.6/24",)
+    assert "fallback" in reasons(reading)
+
+
+def test_dhcpcd_the_metric_of_a_lease(device: Device) -> None:
+    device.put("/etc/dhcpcd.conf", "interface eth0\nmetric 300\n")
+    assert by_name(dhcpcd.read(device.system))["eth0"].ipv4 == Ip(metric=300)
 
 
 # ifupdown
@@ -203,6 +257,116 @@ def test_ifupdown_files_that_source_each_other_end(device: Device) -> None:
     assert [p.name for p in ifupdown.read(device.system).profiles] == ["eth0"]
 
 
+def interfaces(device: Device, text: str) -> Reading:
+    device.put("/etc/network/interfaces", text)
+    return ifupdown.read(device.system)
+
+
+def test_ifupdown_wired_8021x(device: Device) -> None:
+    lines = "wpa-driver wired", "wpa-key-mgmt IEEE8021X", "wpa-eap PEAP", "wpa-identity me", "wpa-password my pw"
+    text = "auto eth0\niface eth0 inet static\n address 192.0.2.5/24\n gateway 192.0.2.1\n"
+    (profile,) = interfaces(device, text + "".join(f" {line}\n" for line in lines)).profiles
+    assert profile.eap and (profile.eap.identity, profile.eap.password) == ("me", "my pw")
+    assert (profile.kind, profile.interface, profile.autoconnect) == (Kind.ETHERNET, "eth0", True)
+    assert profile.ipv4 and profile.ipv4.addresses == ("192.0.2.5/24",)
+
+
+def test_ifupdown_wifi_options_that_stand_without_quotes(device: Device) -> None:
+    lines = (
+        "wpa-ssid a",
+        "wpa-psk passphrase",
+        "wpa-mode 0",
+        "wpa-ieee80211w 2",
+        "wpa-wep-tx-keyidx 1",
+        "wpa-disabled 0",
+    )
+    (profile,) = interfaces(device, "auto w\niface w inet dhcp\n" + "".join(f" {x}\n" for x in lines)).profiles
+    assert profile.wifi and profile.wifi.pmf is Pmf.REQUIRED
+
+
+@pytest.mark.parametrize(
+    "option", ["wpa-passphrase pass phrase", "wpa-psk-file /etc/psk", "wpa-passphrase-file /etc/psk"]
+)
+def test_ifupdown_other_words_for_a_passphrase(device: Device, option: str) -> None:
+    device.put("/etc/psk", "pass phrase\n")
+    (profile,) = interfaces(device, f"auto w\niface w inet dhcp\n wpa-ssid a\n {option}\n").profiles
+    assert profile.wifi and profile.wifi.secret == "pass phrase"
+
+
+@pytest.mark.parametrize(
+    ("address", "cidr"),
+    [("10.0.0.5", "10.0.0.5/8"), ("172.16.0.5", "172.16.0.5/16"), ("192.0.2.5", "192.0.2.5/24")],
+)
+def test_an_address_without_a_mask_has_that_of_its_class(device: Device, address: str, cidr: str) -> None:
+    device.put("/etc/dhcpcd.conf", f"interface eth0\nstatic ip_address={address}\n")
+    (profile,) = dhcpcd.read(device.system).profiles
+    assert profile.ipv4 and profile.ipv4.addresses == (cidr,)
+    (profile,) = interfaces(device, f"iface eth0 inet static\n address {address}\n").profiles
+    assert profile.ipv4 and profile.ipv4.addresses == (cidr,)
+    (profile,) = interfaces(device, "iface eth0 inet6 static\n address 2001:db8::5\n").profiles
+    assert profile.ipv6 and profile.ipv6.addresses == ("2001:db8::5/64",)
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "addresses"),
+    [
+        ("auto /eth*", "eth0", ()),
+        ("auto eth0=home", "eth0", ("192.0.2.5/24",)),
+        ("auto /eth*/1=home", "eth*", ("192.0.2.5/24",)),
+    ],
+)
+def test_ifupdown_patterns_and_stanzas_of_other_names(
+    device: Device, line: str, name: str, addresses: tuple[str, ...]
+) -> None:
+    found = interfaces(device, f"{line}\niface eth0 inet dhcp\niface home inet static\n address 192.0.2.5/24\n")
+    profile = by_name(found)[name]
+    assert profile.autoconnect and profile.ipv4 and profile.ipv4.addresses == addresses
+
+
+def test_ifupdown_inherits(device: Device) -> None:
+    base = "iface base inet static\n address 192.0.2.5/24\n gateway 192.0.2.1\n"
+    found = interfaces(device, f"auto eth0\n{base}iface eth0 inet static inherits base\n gateway 192.0.2.2\n")
+    ipv4 = by_name(found)["eth0"].ipv4
+    assert ipv4 and (ipv4.addresses, ipv4.gateway) == (("192.0.2.5/24",), "192.0.2.2")
+
+
+def test_ifupdown_several_files_in_one_line(device: Device) -> None:
+    device.put("/etc/network/a", "auto eth0\niface eth0 inet dhcp\n")
+    assert by_name(interfaces(device, "source /etc/network/none /etc/network/a\n"))
+
+
+def test_ifupdown_a_vlan_of_any_name(device: Device) -> None:
+    (profile,) = interfaces(device, "iface lan inet dhcp\n vlan-raw-device eth0\n vlan-id 7\n").profiles
+    assert profile.vlan and (profile.kind, profile.vlan.id, profile.vlan.parent) == (Kind.VLAN, 7, "eth0")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("pre-up wpa_supplicant -B -i wlan0", "the command wpa_supplicant"),
+        ("up ip route add 10.0.0.0/8 via 192.0.2.1 dev tun0", "the command ip"),
+        ("up route add -net 10.0.0.0/8 dev tun0", "the command route"),
+    ],
+)
+def test_ifupdown_commands_that_are_not_carried_are_told(device: Device, line: str, words: str) -> None:
+    found = interfaces(device, f"auto eth0\niface eth0 inet static\n address 192.0.2.5/24\n {line}\n")
+    assert words in reasons(found)
+    assert found.profiles[0].ipv4 and not found.profiles[0].ipv4.routes
+
+
+@pytest.mark.parametrize("name", ["eth0", "$IFACE", "${IFACE}", "--"])
+def test_ifupdown_a_route_by_its_own_interface(device: Device, name: str) -> None:
+    line = f"up ip -4 route add 10.0.0.0/8 via 192.0.2.1 dev {name} || true"
+    found = interfaces(device, f"iface eth0 inet static\n address 192.0.2.5/24\n {line}\n".replace("dev --", ""))
+    assert found.profiles[0].ipv4 and found.profiles[0].ipv4.routes and not found.problems
+
+
+def test_ifupdown_a_mapping_is_told(device: Device) -> None:
+    text = "auto eth0\nmapping eth0\n script /map\niface home inet static\n address 192.0.2.5/24\n"
+    found = interfaces(device, text)
+    assert not found.profiles and "mapping" in reasons(found)
+
+
 # ConnMan
 
 
@@ -276,6 +440,29 @@ EAP-PEAP-Phase2-Password=secret
     eap = profile.eap
     assert eap and (eap.identity, eap.anonymous_identity, eap.inner) == ("me", "anonymous", "mschapv2")
     assert eap.ca_cert and eap.ca_cert.content == b"certificate"
+
+
+PEM = "-----BEGIN CERTIFICATE-----\nSGVsbG8=\n-----END CERTIFICATE-----\n"
+
+
+def test_iwd_certificates_inside_of_the_file(device: Device) -> None:
+    device.put("/etc/key.p12", b"\x30\x82")
+    text = (
+        "[Security]\nEAP-Method=TLS\nEAP-Identity=me\nEAP-TLS-CACert=embed:ca\nEAP-TLS-ClientKeyBundle=/etc/key.p12\n"
+    )
+    device.put("/var/lib/iwd/work.8021x", f"{text}[@pem@ca]\n{PEM}[Settings]\nAddressOverride=02:00:00:00:00:01\n")
+    (profile,) = iwd.read(device.system).profiles
+    assert profile.eap and profile.eap.ca_cert and profile.eap.ca_cert.content == PEM.encode()
+    assert profile.eap.private_key and profile.eap.private_key.content == b"\x30\x82"
+    assert profile.cloned_mac == "02:00:00:00:00:01"
+
+
+def test_iwd_a_tunnel_without_eap_inside(device: Device) -> None:
+    keys = {"Method": "Tunneled-PAP", "Identity": "me", "Password": "secret"}
+    lines = "".join(f"EAP-TTLS-Phase2-{key}={value}\n" for key, value in keys.items())
+    device.put("/var/lib/iwd/work.8021x", f"[Security]\nEAP-Method=TTLS\n{lines}")
+    (profile,) = iwd.read(device.system).profiles
+    assert profile.eap and (profile.eap.inner, profile.eap.inner_eap) == ("pap", "")
 
 
 @pytest.mark.parametrize(

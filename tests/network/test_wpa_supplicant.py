@@ -6,9 +6,12 @@ import pytest
 
 from balena_migrate.errors import NetworkConfigError
 from balena_migrate.network.model import Kind, Mode, Pmf, Profile, Reading, Security, Wifi
+from balena_migrate.network.settings import read_network
 from balena_migrate.network.sources.wpa_supplicant import read
 from balena_migrate.network.wpafile import parse_string, parse_wpa_supplicant
+from balena_migrate.network.writer import write_keyfile
 from tests.network.conftest import Device
+from tests.network.oracle import Oracle
 
 KEY = "0123456789abcdef" * 4
 
@@ -111,6 +114,69 @@ def test_security(device: Device, block: str, security: Security) -> None:
 )
 def test_what_cannot_be_carried_says_why(device: Device, block: str, words: str) -> None:
     assert words in refusal(device, block)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('phase2="auth=SIM"', "inner method sim"),
+        ('phase2="autheap=PEAP"', "inner method peap"),
+        ('ca_path="/etc/certificates"', "/etc/certificates"),
+    ],
+)
+def test_8021x_that_networkmanager_would_not_load_says_why(device: Device, line: str, words: str) -> None:
+    block = f'ssid="a"\nkey_mgmt=WPA-EAP\neap=TTLS\nidentity="i"\npassword="p"\n{line}'
+    device.put("/etc/wpa_supplicant/wpa_supplicant.conf", f"network={{\n{block}\n}}\n")
+    found = read_network(device.system)
+    assert not found.profiles and words in found.problems[0].reason
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("lines", "words", "values"),
+    [
+        ("eap=PEAP MSCHAPV2", "mschapv2", {"eap": ["peap"]}),
+        ('eap=PEAP\nca_path="/etc/ssl/certs"', "inner method", {"ca-path": "/etc/ssl/certs"}),
+        ('eap=PEAP\nphase1="peapver=3 peaplabel=1"', "peapver=3", {"phase1-peaplabel": "1"}),
+        ('eap=FAST\nphase1="fast_provisioning=9"', "fast_provisioning=9", {"eap": ["fast"]}),
+        ('eap=TTLS\nphase2="auth=PAP auth=CHAP"', "auth=CHAP", {"phase2-auth": "pap"}),
+        (
+            'eap=TTLS\nphase2="autheap=MSCHAPV2 tls_disable_tlsv1_3=1"',
+            "tlsv1_3",
+            {"phase2-autheap": "mschapv2"},
+        ),
+    ],
+)
+def test_of_8021x_what_networkmanager_knows_is_carried_and_the_rest_told(
+    device: Device, oracle: Oracle, lines: str, words: str, values: dict[str, object]
+) -> None:
+    block = f'ssid="a"\nkey_mgmt=WPA-EAP\nidentity="i"\npassword="p"\n{lines}'
+    device.put("/etc/wpa_supplicant/wpa_supplicant.conf", f"network={{\n{block}\n}}\n")
+    found = read_network(device.system)
+    eap = oracle.read(write_keyfile(found.profiles[0], "a").dump())["802-1x"]
+    assert {key: eap.get(key) for key in values} == values
+    assert any(words in problem.reason and not problem.lost for problem in found.problems)
+
+
+def test_of_two_ways_to_join_the_other_is_told(device: Device) -> None:
+    reading = networks(
+        device,
+        'ssid="a"\npsk="passphrase"\neap=PEAP\nidentity="i"\npassword="p"',
+        'ssid="b"\nkey_mgmt=WPA-PSK SAE\npsk="passphrase"\nsae_password="other"',
+    )
+    assert [p.wifi and p.wifi.secret for p in reading.profiles] == ["passphrase", "passphrase"]
+    assert [(p.subject, p.reason.split()[0]) for p in reading.problems] == [("a", "802.1X"), ("b", "sae_password")]
+
+
+def test_a_line_that_is_no_setting_is_told_without_its_content(device: Device) -> None:
+    reading = networks(device, 'ssid="a"\npsk="passphrase"\npsk "my=secret"')
+    assert len(reading.problems) == 1 and "my" not in reading.problems[0].reason
+
+
+def test_an_ad_hoc_network_keeps_its_channel(device: Device) -> None:
+    for frequency, band, channel in ((2437, "bg", 6), (2484, "bg", 14), (5180, "a", 36), (60480, "", 0)):
+        found = wifi(device, f'ssid="a"\nmode=1\nfrequency={frequency}\nkey_mgmt=NONE')
+        assert (found.band, found.channel) == (band, channel)
 
 
 def test_one_bad_network_does_not_hide_the_others(device: Device) -> None:

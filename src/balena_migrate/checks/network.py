@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from balena_migrate.checks import Finding, Severity
 from balena_migrate.config import Config
 from balena_migrate.facts.network import Interface, InterfaceKind, NetworkFacts
-from balena_migrate.network.boot import CONNECTIONS, IMAGE_WIFI, Selection, named_profiles
+from balena_migrate.network.boot import CONNECTIONS, IMAGE_WIFIS, Selection, named_profiles
 from balena_migrate.network.model import Ip, Kind, Method, NetworkSettings, Profile, Wifi
 
 _OF_OTHER_DEVICES = (Kind.WIFI, Kind.GSM, Kind.CDMA)
 _AUTOMATIC = {4: (Method.AUTO, Method.DHCP), 6: (Method.AUTO, Method.DHCP, Method.IGNORE)}
 """How an interface gets a lease. Where NetworkManager ignores IPv6, the kernel follows router advertisements."""
+_NOT_BY_ITSELF = "its settings say not to connect by itself"
 
 
 def check_network(
@@ -27,7 +28,7 @@ def check_network(
     `image_files` are the paths of all files in the image's boot partition, None where no image was looked at.
     """
     in_image = {path.lower() for path in image_files or ()}
-    has_wifi = config.has_wifi_cfg and (image_files is None or IMAGE_WIFI in in_image)
+    has_wifi = config.has_wifi_cfg and (image_files is None or not in_image.isdisjoint(IMAGE_WIFIS))
     yield from _check_online(config, network, selection, has_wifi=has_wifi)
     if image_files is not None:
         yield from _check_image(config, selection, in_image)
@@ -44,11 +45,11 @@ def check_network(
 
 def _check_image(config: Config, selection: Selection, in_image: set[str]) -> Iterator[Finding]:
     """Whether the image's own network files stay, and are there where the settings say so."""
-    if config.has_wifi_cfg and IMAGE_WIFI not in in_image:
+    if config.has_wifi_cfg and in_image.isdisjoint(IMAGE_WIFIS):
         yield Finding(
             code="wifi-not-in-image",
             severity=Severity.WARNING,
-            cause=f"HAS_WIFI_CFG is set, but the image holds no {IMAGE_WIFI}",
+            cause=f"HAS_WIFI_CFG is set, but the image holds none of {', '.join(IMAGE_WIFIS)}",
         )
     for name, profile in named_profiles(config, selection):
         if f"{CONNECTIONS}/{name}" in in_image:
@@ -100,7 +101,7 @@ def _remedy(interface: Interface, selection: Selection) -> str:
 def find_obstacle(interface: Interface, network: NetworkFacts, selection: Selection) -> str:
     """Why the connection of the interface has no counterpart in what is carried; "" where it has one."""
     if interface.kind is InterfaceKind.WIFI:
-        return _wifi_obstacle(interface, selection)
+        return _wifi_obstacle(interface, network, selection)
     if interface.kind is InterfaceKind.ETHERNET:
         return _wired_obstacle(interface, network, (*selection.profiles, *selection.automatic))
     if (
@@ -114,7 +115,9 @@ def find_obstacle(interface: Interface, network: NetworkFacts, selection: Select
     fitting = tuple(p for p in selection.profiles if p.kind in wanted and _fits(p, interface))
     if not fitting:
         return f"no settings for a {interface.kind} interface are carried over"
-    return "" if interface.kind is InterfaceKind.MODEM else _wired_obstacle(interface, network, fitting)
+    if interface.kind is InterfaceKind.MODEM:
+        return "" if any(p.autoconnect for p in fitting) else _NOT_BY_ITSELF
+    return _wired_obstacle(interface, network, fitting)
 
 
 def _fits(profile: Profile, interface: Interface) -> bool:
@@ -125,11 +128,11 @@ def _fits(profile: Profile, interface: Interface) -> bool:
     return by_name and profile.mac.lower() in ("", interface.mac.lower())
 
 
-def _wifi_obstacle(interface: Interface, selection: Selection) -> str:
+def _wifi_obstacle(interface: Interface, network: NetworkFacts, selection: Selection) -> str:
     same = [p for p in selection.profiles if p.wifi and p.wifi.ssid == interface.ssid and _fits(p, interface)]
     if not same:
         return "no settings for this Wi-Fi network are carried over"
-    return "" if any(p.autoconnect for p in same) else "its settings say not to connect by itself"
+    return _address_obstacle(interface, network, same)
 
 
 def _has_lease(interface: Interface, network: NetworkFacts) -> bool:
@@ -137,16 +140,21 @@ def _has_lease(interface: Interface, network: NetworkFacts) -> bool:
 
 
 def _wired_obstacle(interface: Interface, network: NetworkFacts, profiles: tuple[Profile, ...]) -> str:
-    """A wired interface comes up with DHCP by itself; a fixed address needs a profile that has it.
+    """A wired interface comes up with DHCP by itself; a fixed address needs a profile that has it."""
+    known = [p for p in profiles if p.kind not in _OF_OTHER_DEVICES and _fits(p, interface)]
+    return _address_obstacle(interface, network, known)
+
+
+def _address_obstacle(interface: Interface, network: NetworkFacts, known: list[Profile]) -> str:
+    """Whether the profiles of an interface lead out as it does now; without any it gets a lease.
 
     Not every DHCP client gives its addresses a lifetime, so an address that looks fixed is taken for a lease where
     the settings of the interface say DHCP.
     """
     gateways = [route.gateway for route in network.default_routes if route.interface == interface.name]
     version = 4 if any(":" not in gateway for gateway in gateways) else 6
-    known = [p for p in profiles if p.kind not in _OF_OTHER_DEVICES and _fits(p, interface)]
     if known and not any(p.autoconnect for p in known):
-        return "its settings say not to connect by itself"
+        return _NOT_BY_ITSELF
     settings = [p.ipv4 if version == 4 else p.ipv6 for p in known]
     if any(ip is None or ip.method in _AUTOMATIC[version] for ip in settings):
         return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
@@ -28,6 +29,16 @@ def parse_cidr(address: str, netmask: str = "") -> str:
         return str(ip_interface(text.strip()))
     except ValueError:
         raise NetworkConfigError(f"{address!r} is not an address") from None
+
+
+def mask_of_class(address: str) -> str:
+    """The length that ifupdown and dhcpcd give to an IPv4 address without a mask, by its class (RFC 791)."""
+    match = re.match(r"([0-9]{1,3})\.", address)
+    if match is None:
+        return ""
+    return next(
+        length for limit, length in ((128, "8"), (192, "16"), (224, "24"), (1000, "32")) if int(match[1]) < limit
+    )
 
 
 def parse_address(text: str) -> str:

@@ -19,8 +19,8 @@ from balena_migrate.network.writer import PRIORITY_LIMIT, certificate_files, wri
 from balena_migrate.system import System
 
 CONNECTIONS = "system-connections"
-IMAGE_WIFI = f"{CONNECTIONS}/resin-wifi-01"
-"""What the image holds already where HAS_WIFI_CFG is set."""
+IMAGE_WIFIS = tuple(f"{CONNECTIONS}/{name}" for name in ("resin-wifi-01", "resin-wifi01", "resin-wifi"))
+"""What the image holds already where HAS_WIFI_CFG is set; the last is the name that balena's own programs give."""
 
 
 @dataclass(frozen=True, kw_only=True)

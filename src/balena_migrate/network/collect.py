@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -14,6 +15,9 @@ from balena_migrate.system import System
 
 LIMIT_BYTES = 1 << 18
 """No network settings are larger: the longest example of wpa_supplicant.conf, all comments, has 90 KiB."""
+
+
+_NAME = re.compile(r"[a-z0-9_-]+")
 
 
 @dataclass(kw_only=True)
@@ -57,6 +61,16 @@ class Collector:
         return Reading(profiles=tuple(self.profiles), problems=tuple(self.problems), country=self.country)
 
 
+def not_carried(names: Iterable[str]) -> list[str]:
+    """Settings of unknown names, as reasons. What does not look like a name may be a piece of a secret, where a line is
+    damaged, and is not repeated.
+    """
+    names = list(names)
+    plain = [name for name in names if _NAME.fullmatch(name)]
+    told = [f"{name} is not carried over" for name in plain]
+    return told if len(plain) == len(names) else [*told, "a line of it is no setting, and is left out"]
+
+
 def read_config(system: System, path: PurePath | str, *, limit_bytes: int = LIMIT_BYTES) -> str:
     """The text of a configuration file; bytes that are not UTF-8 are kept as surrogates.
 
@@ -75,3 +89,9 @@ def read_layered(system: System, folders: Iterable[str], pattern: str) -> dict[s
         for path in system.glob(f"{folder}/{pattern}"):
             found.setdefault(path.name, path)
     return dict(sorted(found.items()))
+
+
+def is_masked(system: System, path: PurePath) -> bool:
+    """Whether a link to /dev/null stands in place of the file, which hides files of its name in other folders."""
+    real = system.real(path, follow=False)
+    return real.is_symlink() and os.readlink(real) == "/dev/null"

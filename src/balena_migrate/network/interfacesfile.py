@@ -56,31 +56,57 @@ def logical_lines(text: str) -> Iterator[str]:
             yield " ".join(words)
 
 
-def parse_interfaces(text: str, source: str) -> tuple[list[Stanza], set[str]]:
-    """The iface stanzas of a file, and the interfaces that come up by themselves."""
-    stanzas: list[Stanza] = []
-    automatic: set[str] = set()
+@dataclass(kw_only=True)
+class InterfacesFile:
+    """`automatic` are the interfaces that come up by themselves, with the stanza that each uses ("" for its own); an
+    interface may be a pattern. `mappings` are interfaces whose stanza a script chooses.
+    """
+
+    stanzas: list[Stanza] = field(default_factory=list)
+    automatic: dict[str, str] = field(default_factory=dict)
+    mappings: list[str] = field(default_factory=list)
+
+
+def parse_interfaces(text: str, source: str) -> InterfacesFile:
+    """What an interfaces file says."""
+    file = InterfacesFile()
     inside = False
     for line in logical_lines(text):
         word, _, rest = line.partition(" ")
         if word == "iface":
-            name, family, method = (*rest.split(), "", "", "")[:3]
-            stanzas.append(Stanza(source=source, name=name, family=family, method=method))
-            inside = True
+            file.stanzas.append(_stanza(rest.split(), source))
         elif word == "auto" or word.startswith("allow-"):
-            automatic |= {name.partition(":")[0] for name in rest.split()}
-            inside = False
-        elif word in _KEYWORDS:
-            inside = False
-        elif inside and rest:
-            stanzas[-1].options.append((word, rest))
-    return stanzas, automatic
+            for physical, _, logical in (name.partition("=") for name in rest.split()):
+                file.automatic[_interface_pattern(physical)] = logical
+        elif word == "mapping":
+            file.mappings += rest.split()
+        elif word not in _KEYWORDS and inside and rest:
+            file.stanzas[-1].options.append((word, rest))
+        if word in _KEYWORDS or word.startswith("allow-"):
+            inside = word == "iface"
+    return file
 
 
-def parse_route_command(command: str) -> Route | None:
-    """The route that a command such as "ip route add 10.0.0.0/8 via 192.0.2.1" adds; None for any other command."""
+def _stanza(words: list[str], source: str) -> Stanza:
+    """The stanza of an iface line. What stands behind the method is kept as options ("inherits", "base")."""
+    name, family, method = (*words, "", "", "")[:3]
+    pairs = zip(words[3::2], words[4::2], strict=False)
+    return Stanza(source=source, name=name, family=family, method=method, options=list(pairs))
+
+
+def _interface_pattern(text: str) -> str:
+    """An interface without that of its alias (eth0:1); "/eth*/1" is a pattern."""
+    return text.split("/")[1] if text.startswith("/") else text.partition(":")[0]
+
+
+def parse_route_command(command: str, interface: str) -> Route | None:
+    """The route by the interface that a command such as "ip route add 10.0.0.0/8 via 192.0.2.1" adds; None for any
+    other command.
+    """
     words = [word for word in command.split() if word not in ("||", "true")]
     program = PurePosixPath(words[0]).name if words else ""
+    if "dev" in words[:-1] and words[words.index("dev") + 1].strip('"') not in (interface, "$IFACE", "${IFACE}"):
+        return None
     try:
         if program == "ip":
             return _ip_route([word for word in words[1:] if word not in ("-4", "-6")])

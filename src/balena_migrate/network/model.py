@@ -233,6 +233,17 @@ class Profile:
     keyfile: Keyfile | None = field(default=None, repr=False)
 
     @property
+    def uuid(self) -> str:
+        """By which other keyfiles name this one."""
+        return self.keyfile.text("connection", "uuid") if self.keyfile else ""
+
+    @property
+    def master(self) -> str:
+        """The name or UUID of the bridge or bond that it is a port of; only keyfiles know it, by two names."""
+        file = self.keyfile
+        return (file.text("connection", "controller") or file.text("connection", "master")) if file else ""
+
+    @property
     def name(self) -> str:
         """What people know it by: the Wi-Fi network, the interface, or the kind."""
         return self.wifi.name if self.wifi else self.interface or self.mac or str(self.kind)

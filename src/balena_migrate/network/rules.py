@@ -10,10 +10,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 
+from balena_migrate.network.keyfile import join_list
 from balena_migrate.network.model import Eap, Ip, Kind, Method, Profile, Security, Wep, Wifi
 
 EAP_METHODS = frozenset({"leap", "md5", "tls", "peap", "ttls", "fast", "pwd"})
 """Those that need nothing but what a profile holds (SIM and AKA need a card reader)."""
+
+INNER_METHODS = frozenset({"pap", "chap", "mschap", "mschapv2", "gtc", "otp", "md5", "tls"})
+INNER_EAP_METHODS = frozenset({"md5", "mschapv2", "otp", "gtc", "tls"})
+"""What phase2-auth and phase2-autheap can be (nm-settings(5))."""
+
+SYSTEM_CERTIFICATES = "/etc/ssl/certs"
+"""The only folder of certificates that the new system has, too."""
 
 TUNNELS = frozenset({"peap", "ttls", "fast"})
 INNER_DEFAULT = "mschapv2"
@@ -26,13 +34,18 @@ _UNMANAGED = re.compile(r"(balena|resin|br|veth).*")
 """Interfaces that balenaOS tells NetworkManager to leave alone (meta-balena, NetworkManager.conf)."""
 
 
+def is_unmanaged(interface: str) -> bool:
+    """Whether balenaOS keeps NetworkManager away from an interface of this name."""
+    return _UNMANAGED.fullmatch(interface) is not None
+
+
 def find_fault(profile: Profile) -> str:
     """Why the profile cannot work on the new system; "" where nothing is wrong with it."""
     return next(_faults(profile), "")
 
 
 def _faults(profile: Profile) -> Iterator[str]:
-    if profile.kind in (Kind.OTHER, Kind.VLAN) and _UNMANAGED.fullmatch(profile.interface):
+    if profile.kind in (Kind.OTHER, Kind.VLAN) and is_unmanaged(profile.interface):
         yield f"balenaOS keeps NetworkManager away from interfaces with a name such as {profile.interface}"
     if profile.wifi:
         yield from _wifi(profile.wifi, profile.eap)
@@ -54,6 +67,13 @@ def _own(profile: Profile) -> Iterator[str]:
             yield f"{mac!r} is not a hardware address"
     if profile.interface and not _INTERFACE.fullmatch(profile.interface):
         yield f"{profile.interface!r} is not the name of an interface"
+    texts = {"passphrase": profile.wifi.secret if profile.wifi else ""}
+    if profile.eap:
+        eap = profile.eap
+        texts |= {"identity": eap.identity, "anonymous identity": eap.anonymous_identity, "password": eap.password}
+    for what, text in texts.items():
+        if text.startswith("\f"):  # GLib skips it before a value, and knows no escape for it
+            yield f"its {what} starts with a form feed, which a keyfile cannot hold"
     if profile.vlan and not 0 <= profile.vlan.id <= 4094:
         yield f"{profile.vlan.id} is not a VLAN id"
     if profile.vlan and not (profile.mac or _INTERFACE.fullmatch(profile.vlan.parent)):
@@ -95,10 +115,15 @@ def _wep(wep: Wep | None) -> Iterator[str]:
 
 
 def _eap(eap: Eap) -> Iterator[str]:
-    usable = [method for method in eap.methods if method in EAP_METHODS]
+    usable = _usable_methods(eap)
     if not usable:
         yield f"802.1X with {', '.join(eap.methods) or 'no method'} cannot be carried over"
         return
+    for inner, known in ((eap.inner, INNER_METHODS), (eap.inner_eap, INNER_EAP_METHODS)):
+        if inner and inner not in known:
+            yield f"the inner method {inner} of 802.1X is not known to NetworkManager"
+    if eap.ca_path and eap.ca_path.rstrip("/") != SYSTEM_CERTIFICATES:
+        yield f"its certificates are a whole folder ({eap.ca_path}), which cannot be carried over"
     if "tls" in usable and len(usable) == 1:
         if not eap.identity:
             yield "EAP-TLS needs an identity"
@@ -110,12 +135,31 @@ def _eap(eap: Eap) -> Iterator[str]:
         yield "802.1X needs a password, and the source has none"
 
 
-def with_inner_method(profile: Profile) -> Profile:
-    """The profile with an inner method for 802.1X, which other programs try out and NetworkManager has to know."""
+def _usable_methods(eap: Eap) -> tuple[str, ...]:
+    return tuple(method for method in eap.methods if method in EAP_METHODS)
+
+
+def completed(profile: Profile) -> tuple[Profile, tuple[str, ...]]:
+    """The profile with 802.1X as NetworkManager takes it, and what that changes.
+
+    It refuses a profile with one unknown method, and has to know the inner method, which other programs try out.
+    """
     eap = profile.eap
-    if eap is None or eap.inner or eap.inner_eap or not TUNNELS & set(eap.methods):
-        return profile
-    return replace(profile, eap=replace(eap, inner=INNER_DEFAULT))
+    if eap is None:
+        return profile, ()
+    changes: list[str] = []
+    file = profile.keyfile
+    methods = _usable_methods(eap)
+    if methods != eap.methods:
+        unknown = ", ".join(method for method in eap.methods if method not in methods)
+        changes.append(f"NetworkManager does not know {unknown} for 802.1X, and uses {', '.join(methods)} alone")
+        file = file and file.with_raw("802-1x", "eap", join_list(methods))
+    inner = eap.inner
+    if not inner and not eap.inner_eap and TUNNELS & set(methods):
+        inner = INNER_DEFAULT
+        changes.append(f"names no inner method of 802.1X, which NetworkManager needs; {inner} is taken")
+        file = file and file.with_text("802-1x", "phase2-auth", inner)
+    return replace(profile, eap=replace(eap, methods=methods, inner=inner), keyfile=file), tuple(changes)
 
 
 def _ip(ip: Ip, version: int) -> Iterator[str]:

@@ -5,6 +5,7 @@ Scalars stay texts, as libyaml gives them to netplan: with YAML's own types the 
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
@@ -17,7 +18,18 @@ DEPTH_LIMIT = 32
 NODES_LIMIT = 20_000
 """Aliases count with all that they stand for, so that a few lines cannot grow to billions of nodes."""
 
-_NULL = ("", "~", "null", "Null", "NULL")
+
+class Null(str):
+    """What YAML takes for nothing, where it stands without quotes; with quotes it is a text."""
+
+
+class _Loader(yaml.BaseLoader):
+    """Knows texts and nothing; keys are texts whatever they say."""
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile("(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
+_Loader.add_constructor("tag:yaml.org,2002:null", lambda loader, node: Null(node.value))
+
 _OPENING = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
 _CLOSING = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
 
@@ -26,7 +38,7 @@ def parse_yaml(text: str) -> Any:
     """The document as str, list and dict. Raises NetworkConfigError with the place where it is not one."""
     try:
         _check_size(text)
-        return yaml.load(text, Loader=yaml.BaseLoader)
+        return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}: " if mark else ""
@@ -75,14 +87,14 @@ def texts_of(node: Node, key: str) -> list[str]:
     """A list of texts; a single text is a list of one."""
     value = node.get(key)
     if isinstance(value, str):
-        return [] if value in _NULL else [value]
+        return [] if isinstance(value, Null) or not value else [value]
     return [item for item in items_of(node, key) if isinstance(item, str)]
 
 
 def text_of(node: Node, key: str) -> str:
     """A text; anything else is an empty one."""
     value = node.get(key, "")
-    return value if isinstance(value, str) and value not in _NULL else ""
+    return value if isinstance(value, str) and not isinstance(value, Null) else ""
 
 
 def flag_of(node: Node, key: str) -> bool:

@@ -31,7 +31,7 @@ def access_point(system: System, ssid: str, point: Node, device: Profile) -> Pro
     password = text_of(point, "password")
     management = text_of(auth, "key-management") or ("psk" if password or text_of(auth, "password") else "none")
     if management not in _SECURITY:
-        raise NetworkConfigError(f"key-management {management} is not known")
+        raise NetworkConfigError("its key-management is not known")
     security = _SECURITY[management]
     mode = text_of(point, "mode") or "infrastructure"
     if mode not in set(Mode):
@@ -61,7 +61,7 @@ def wired_eap(system: System, auth: Node) -> Eap | None:
     if management == "none":
         return None
     if management not in ("802.1x", "eap"):
-        raise NetworkConfigError(f"key-management {management} is not for wired devices")
+        raise NetworkConfigError("its key-management is not for wired devices")
     return _eap(system, auth)
 
 

@@ -123,7 +123,7 @@ def _wifi(section: Section, ssid_hex: str, security: str) -> Wifi:
     except ValueError:
         raise NetworkConfigError("its SSID is not hexadecimal") from None
     if security not in _SECURITY:
-        raise NetworkConfigError(f"security {security} is not known")
+        raise NetworkConfigError("its security is not known")
     kind = _SECURITY[security]
     secret = unescape(section.value("Passphrase"))
     return Wifi(
@@ -141,7 +141,7 @@ def _provisioned(system: System, section: Section) -> Profile | None:
         return None
     kind = section.value("Type")
     if kind not in ("wifi", "ethernet"):
-        raise NetworkConfigError(f"the type {kind} cannot be carried over")
+        raise NetworkConfigError("its type is neither wifi nor ethernet")
     profile = Profile(
         kind=Kind(kind),
         source="",

@@ -12,13 +12,14 @@ from balena_migrate.network.addresses import (
     find_number,
     gateway_route,
     make_ip,
+    mask_of_class,
     of_family,
     parse_address,
     parse_cidr,
     parse_destination,
 )
 from balena_migrate.network.collect import Collector, read_config
-from balena_migrate.network.model import Ip, Kind, Method, Profile, Reading, Route
+from balena_migrate.network.model import Ip, Kind, Method, Profile, Reading, Route, Wifi
 from balena_migrate.network.sources import Source
 from balena_migrate.system import System
 
@@ -93,14 +94,15 @@ def _profiles(block: Block) -> list[Profile]:
     """The link of a block, none where it changes nothing. Raises NetworkConfigError."""
     if block.kind == "profile" or not (block.static or (block.kind and block.options)):
         return []  # a profile is for `fallback` only; options for all interfaces steer dhcpcd
-    if block.kind != "interface":
+    if not block.kind:
         raise NetworkConfigError("static settings that are not for one interface cannot be carried over")
     mtu = block.static.get("interface_mtu", "")
     return [
         Profile(
             kind=Kind.LINK,
             source=FILE,
-            interface=block.name,
+            interface=block.name if block.kind == "interface" else "",
+            wifi=Wifi(ssid=block.name.encode("utf-8", "surrogateescape")) if block.kind == "ssid" else None,
             mtu=find_number(mtu),
             ipv4=_ip(block, 4),
             ipv6=_ip(block, 6),
@@ -112,7 +114,7 @@ def _ip(block: Block, version: int) -> Ip:
     static = block.static
     mask = static.get("subnet_mask", "")
     texts = [static.get("ip_address", ""), static.get("ip6_address", ""), block.options.get("inform", "")]
-    addresses = [parse_cidr(text, mask if "." in text else "") for text in texts if text]
+    addresses = [parse_cidr(text, (mask or mask_of_class(text)) if "." in text else "") for text in texts if text]
     off = version == 6 and ("noipv6" in block.options or "ipv4only" in block.options)
     metric = block.options.get("metric", "")
     routers = [] if "nogateway" in block.options else static.get("routers", "").split()
@@ -127,6 +129,8 @@ def _ip(block: Block, version: int) -> Ip:
         search=f"{static.get('domain_name', '')} {static.get('domain_search', '')}".split(),
         otherwise=Method.IGNORE,
     )
+    if ip.metric is None and ip.method is not Method.IGNORE:
+        ip = replace(ip, metric=find_number(metric))
     return replace(ip, ignore_auto_dns=ip.method is Method.AUTO and bool(ip.dns))
 
 

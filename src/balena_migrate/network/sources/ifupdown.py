@@ -9,12 +9,26 @@ import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import PurePosixPath
 
 from balena_migrate.errors import NetworkConfigError
-from balena_migrate.network.addresses import find_number, gateway_route, make_ip, parse_address, parse_cidr
-from balena_migrate.network.collect import Collector, read_config
-from balena_migrate.network.interfacesfile import Stanza, logical_lines, parse_interfaces, parse_route_command
+from balena_migrate.network.addresses import (
+    find_number,
+    gateway_route,
+    make_ip,
+    mask_of_class,
+    parse_address,
+    parse_cidr,
+)
+from balena_migrate.network.collect import Collector, not_carried, read_config
+from balena_migrate.network.interfacesfile import (
+    InterfacesFile,
+    Stanza,
+    logical_lines,
+    parse_interfaces,
+    parse_route_command,
+)
 from balena_migrate.network.model import Ip, Kind, Method, Profile, Reading, Route, Security, Vlan, Wep, Wifi
 from balena_migrate.network.sources import Source
 from balena_migrate.network.sources.wpa_supplicant import make_profile, read_file
@@ -27,16 +41,19 @@ FILES_LIMIT = 200
 _DROP_IN = re.compile(r"[a-zA-Z0-9_-]+")
 """The names that source-directory takes (interfaces(5))."""
 _VLAN_NAME = re.compile(r"(?P<parent>[a-z0-9]+)\.(?P<id>[0-9]+)|vlan(?P<number>[0-9]+)")
-_BARE = frozenset(
-    ("key_mgmt", "proto", "pairwise", "group", "eap", "auth_alg", "priority", "bssid", "scan_ssid", "ap_scan")
-)
+_BARE_WORDS = """
+    key_mgmt proto pairwise group eap auth_alg priority bssid scan_ssid mode frequency scan_freq freq_list ieee80211w
+    disabled wep_tx_keyidx eapol_flags proactive_key_caching peerkey fragment_size
+"""
+_BARE = frozenset(_BARE_WORDS.split())
 """Values of wpa_supplicant that stand without quotes."""
+_PASSPHRASE_FILES = ("psk_file", "passphrase_file")
 _OF_THE_SCRIPT = frozenset(("driver", "iface", "ap_scan", "bridge", "debug_level", "logfile", "verbosity"))
 """Options that steer Debian's script, and are no values of a network."""
-_DROPPED = "broadcast network client hostname leasehours leasetime vendor scope pre-up post-down down pre-down"
+_DROPPED = "broadcast network client hostname leasehours leasetime vendor scope pre-up post-down down pre-down inherits"
 _CARRIED = """
     address netmask gateway metric mtu hwaddress dns-nameservers dns-nameserver dns-search dns-domain up post-up
-    vlan-raw-device vlan_raw_device wireless-essid wireless-key wireless-mode accept_ra autoconf
+    vlan-raw-device vlan_raw_device vlan-id vlan_id wireless-essid wireless-key wireless-mode accept_ra autoconf
 """
 _KNOWN = frozenset(f"{_DROPPED} {_CARRIED}".split())
 
@@ -44,20 +61,44 @@ _KNOWN = frozenset(f"{_DROPPED} {_CARRIED}".split())
 def read(system: System) -> Reading:
     """The interfaces of all files, and the Wi-Fi networks that they name."""
     found = Collector()
-    stanzas: list[Stanza] = []
-    automatic: set[str] = set()
+    all_files = InterfacesFile()
     for path, text in _texts(system, found):
-        more, names = parse_interfaces(text, path)
-        stanzas += more
-        automatic |= names
-    interfaces: dict[str, list[Stanza]] = {}
-    for stanza in stanzas:
-        interfaces.setdefault(stanza.interface, []).append(stanza)
+        file = parse_interfaces(text, path)
+        all_files.stanzas += file.stanzas
+        all_files.automatic |= file.automatic
+        all_files.mappings += file.mappings
+    interfaces = _by_interface(all_files)
     for name, mine in interfaces.items():
         with found.guard(mine[0].source, name):
+            if all_files.mappings and not _is_automatic(name, all_files):
+                raise NetworkConfigError(
+                    "a mapping has a script decide whether it counts, which cannot be carried over"
+                )
             _read_interface(system, name, mine, found, interfaces.get("default", []))
-    found.profiles = [replace(p, autoconnect=p.autoconnect and p.interface in automatic) for p in found.profiles]
+    found.profiles = [
+        replace(p, autoconnect=p.autoconnect and _is_automatic(p.interface, all_files)) for p in found.profiles
+    ]
     return found.reading()
+
+
+def _is_automatic(interface: str, file: InterfacesFile) -> bool:
+    return any(fnmatch(interface, pattern) for pattern in file.automatic)
+
+
+def _by_interface(file: InterfacesFile) -> dict[str, list[Stanza]]:
+    """The stanzas of each interface, with what they inherit; without those that are only inherited from."""
+    interfaces: dict[str, list[Stanza]] = {}
+    bases: set[str] = set()
+    for stanza in file.stanzas:
+        for base in stanza.values("inherits"):
+            bases.add(base)
+            own = {key for key, _ in stanza.options}
+            inherited = next((s for s in interfaces.get(base, []) if s.family == stanza.family), None)
+            stanza.options += [(k, v) for k, v in (inherited.options if inherited else ()) if k not in own]
+        interfaces.setdefault(stanza.interface, []).append(stanza)
+    used = {name: interfaces[logical] for name, logical in file.automatic.items() if logical in interfaces}
+    hidden = {*bases, *file.automatic.values()} - {name for name, logical in file.automatic.items() if not logical}
+    return {name: mine for name, mine in interfaces.items() if name not in hidden} | used
 
 
 def _texts(system: System, found: Collector) -> Iterator[tuple[str, str]]:
@@ -75,16 +116,19 @@ def _texts(system: System, found: Collector) -> Iterator[tuple[str, str]]:
             todo += [file for line in logical_lines(text) for file in _sourced(system, path.parent, line)]
 
 
-def _sourced(system: System, folder: PurePosixPath, line: str) -> list[PurePosixPath]:
-    word, _, pattern = line.partition(" ")
-    target = re.sub(r"\*+", "*", posixpath.normpath(folder / pattern.strip()))
+def _sourced(system: System, folder: PurePosixPath, line: str) -> Iterator[PurePosixPath]:
+    word, *patterns = line.split()
+    for pattern in patterns if word in ("source", "source-directory") else ():
+        yield from _matching(system, folder, word, pattern)
+
+
+def _matching(system: System, folder: PurePosixPath, word: str, pattern: str) -> list[PurePosixPath]:
+    target = re.sub(r"\*+", "*", posixpath.normpath(folder / pattern))
     if target == "/":
         return []
     if word == "source":
         return [path for path in system.glob(target) if not system.is_dir(path)]
-    if word == "source-directory":
-        return [path for path in system.glob(f"{target}/*") if _DROP_IN.fullmatch(path.name) and system.is_file(path)]
-    return []
+    return [path for path in system.glob(f"{target}/*") if _DROP_IN.fullmatch(path.name) and system.is_file(path)]
 
 
 def _read_interface(system: System, name: str, stanzas: list[Stanza], found: Collector, default: list[Stanza]) -> None:
@@ -100,17 +144,20 @@ def _read_interface(system: System, name: str, stanzas: list[Stanza], found: Col
     options = {key for stanza in stanzas for key, _ in stanza.options}
     _refuse(methods, options)
     unknown = sorted(key for key in options if key not in _KNOWN and not key.startswith(("wpa-", "wpa_")))
-    lost = [f"{key} is not carried over" for key in unknown]
+    lost = not_carried(unknown)
     link = _link(name, stanzas, lost)
     found.lose(source, name, lost)
     networks = _networks(system, name, stanzas)
     if networks is not None and methods == {"manual"}:
         link = _link(name, default, []) if default else replace(link, ipv4=None, ipv6=None)
     if networks is not None:
-        addressed = tuple(replace(p, ipv4=link.ipv4, ipv6=link.ipv6, mtu=link.mtu) for p in networks.profiles)
-        found.include(replace(networks, profiles=addressed))
+        found.include(replace(networks, profiles=tuple(_addressed(p, link) for p in networks.profiles)))
     elif methods != {"manual"} or link.kind is Kind.VLAN:  # an interface set to manual is left to other programs
         found.add(link)
+
+
+def _addressed(profile: Profile, link: Profile) -> Profile:
+    return replace(profile, ipv4=link.ipv4, ipv6=link.ipv6, mtu=link.mtu, cloned_mac=link.cloned_mac)
 
 
 def _refuse(methods: set[str], options: set[str]) -> None:
@@ -125,6 +172,7 @@ def _link(name: str, stanzas: list[Stanza], lost: list[str]) -> Profile:
     first = Stanza(source="", name=name, family="", method="", options=[o for s in stanzas for o in s.options])
     mtu = first.value("mtu")
     vlan = _vlan(name, first)
+    lost += [f"{_command(text)} that runs before it comes up is not carried over" for text in first.values("pre-up")]
     return Profile(
         kind=Kind.VLAN if vlan else Kind.LINK,
         source=stanzas[0].source,
@@ -139,11 +187,17 @@ def _link(name: str, stanzas: list[Stanza], lost: list[str]) -> Profile:
 
 def _vlan(name: str, stanza: Stanza) -> Vlan | None:
     match = _VLAN_NAME.fullmatch(name)
-    parent = stanza.value("vlan-raw-device", "vlan_raw_device")
-    if not match or not (parent or match["parent"]):
+    parent = stanza.value("vlan-raw-device", "vlan_raw_device") or (match["parent"] if match else "")
+    text = stanza.value("vlan-id", "vlan_id") or (match["id"] or match["number"] if match else "")
+    if not (parent and text):
         return None
-    number = find_number(match["id"] or match["number"])
-    return Vlan(id=-1 if number is None else number, parent=parent or match["parent"])
+    number = find_number(text)
+    return Vlan(id=-1 if number is None else number, parent=parent)
+
+
+def _command(text: str) -> str:
+    """A command for a message: its program alone, since its arguments may be secret."""
+    return f"the command {text.split()[0].partition('=')[0]}"
 
 
 def _ip(version: int, stanzas: list[Stanza], lost: list[str]) -> Ip:
@@ -152,17 +206,17 @@ def _ip(version: int, stanzas: list[Stanza], lost: list[str]) -> Ip:
         return Ip(method=Method.AUTO) if version == 6 else Ip(method=Method.DISABLED)
     addresses, routes, dns, search = [], list[Route](), [], []
     for stanza in stanzas:
-        addresses += [parse_cidr(text, stanza.value("netmask")) for text in stanza.values("address")]
+        addresses += [parse_cidr(text, stanza.value("netmask") or _length(text)) for text in stanza.values("address")]
         metric = stanza.value("metric")
         routes += [gateway_route(g, find_number(metric)) for g in stanza.words("gateway")]
         dns += [parse_address(text) for text in stanza.words("dns-nameservers", "dns-nameserver")]
         search += stanza.words("dns-domain", "dns-search")
         for command in stanza.values("up", "post-up"):
-            route = parse_route_command(command)
+            route = parse_route_command(command, stanza.interface)
             if route:
                 routes.append(route)
             else:
-                lost.append(f"the command {command.split()[0]} that runs when it comes up is not carried over")
+                lost.append(f"{_command(command)} that runs when it comes up is not carried over")
     automatic = any(stanza.method in ("dhcp", "auto") for stanza in stanzas)
     return make_ip(
         version,
@@ -173,6 +227,11 @@ def _ip(version: int, stanzas: list[Stanza], lost: list[str]) -> Ip:
         search=search,
         otherwise=Method.DISABLED if version == 4 else Method.IGNORE,
     )
+
+
+def _length(address: str) -> str:
+    """What ifupdown takes where no mask is given."""
+    return "64" if ":" in address else mask_of_class(address)
 
 
 def _networks(system: System, name: str, stanzas: list[Stanza]) -> Reading | None:
@@ -186,7 +245,8 @@ def _networks(system: System, name: str, stanzas: list[Stanza]) -> Reading | Non
     if files:
         for path in files:
             found.include(read_file(system, PurePosixPath(path), name))
-    elif "ssid" in wpa:
+    elif "ssid" in wpa or "IEEE8021X" in wpa.get("key_mgmt", ""):
+        wpa = _with_passphrase(system, wpa)
         values = {key: _quoted(key, value) for key, value in wpa.items() if key not in _OF_THE_SCRIPT}
         profile, lost = make_profile(system, values, {})
         found.add(replace(profile, source=source, interface=name), lost)
@@ -196,6 +256,20 @@ def _networks(system: System, name: str, stanzas: list[Stanza]) -> Reading | Non
     else:
         return None
     return found.reading()
+
+
+def _with_passphrase(system: System, wpa: dict[str, str]) -> dict[str, str]:
+    """The values with a psk, for which Debian's script knows other words, too; of several the last counts there.
+
+    Raises FileError or NetworkConfigError where it is in a file that cannot be read.
+    """
+    values = {key: value for key, value in wpa.items() if key not in (*_PASSPHRASE_FILES, "passphrase")}
+    for key in _PASSPHRASE_FILES:
+        if key in wpa:
+            values["psk"] = read_config(system, wpa[key]).rstrip("\n")
+    if "passphrase" in wpa:
+        values["psk"] = wpa["passphrase"]
+    return values
 
 
 def _quoted(key: str, value: str) -> str:

@@ -23,6 +23,10 @@ CONFIG = "/etc/iwd/main.conf"
 
 _SECURITY = {".open": Security.OPEN, ".psk": Security.PSK, ".8021x": Security.EAP}
 _TUNNELS = ("PEAP", "TTLS")
+_EMBEDDED = re.compile(
+    r"^\[@pem@([^\]\n]+)\]\n((?:-----BEGIN [^\n]+\n(?:[^-\n][^\n]*\n)+-----END [^\n]+\n)+)", re.MULTILINE
+)
+"""A certificate or key inside of the file, and its name."""
 
 
 def read(system: System) -> Reading:
@@ -40,9 +44,9 @@ def read(system: System) -> Reading:
 
 
 def _profile(system: System, path: PurePosixPath) -> Profile:
-    sections = parse_ini(read_config(system, path))
-    if any(section.name.startswith("@pem@") for section in sections):
-        raise NetworkConfigError("holds a certificate inside, which cannot be carried over")
+    text = read_config(system, path)
+    embedded = {name: content.encode() for name, content in _EMBEDDED.findall(text)}
+    sections = parse_ini(_EMBEDDED.sub("", text))
     settings = find_section(sections, "Settings")
     security = _SECURITY[path.suffix]
     wifi = Wifi(
@@ -54,9 +58,10 @@ def _profile(system: System, path: PurePosixPath) -> Profile:
     return Profile(
         kind=Kind.WIFI,
         source=str(path),
+        cloned_mac=settings.value("AddressOverride"),
         autoconnect=settings.flag("AutoConnect", True),
         wifi=wifi,
-        eap=_eap(system, find_section(sections, "Security")) if security is Security.EAP else None,
+        eap=_eap(system, find_section(sections, "Security"), embedded) if security is Security.EAP else None,
         ipv4=_ip(find_section(sections, "IPv4"), 4),
         ipv6=_ip(find_section(sections, "IPv6"), 6),
     )
@@ -97,7 +102,7 @@ def _ip(section: Section, version: int) -> Ip | None:
     )
 
 
-def _eap(system: System, security: Section) -> Eap:
+def _eap(system: System, security: Section, embedded: dict[str, bytes]) -> Eap:
     """[Security] of an .8021x file, whose keys are named by method: EAP-PEAP-CACert, EAP-TTLS-Phase2-Identity."""
     if security.value("EncryptedSecurity"):
         raise NetworkConfigError("its secrets are encrypted with a key of this system")
@@ -109,11 +114,14 @@ def _eap(system: System, security: Section) -> Eap:
     def certificate(key: str) -> Certificate | None:
         path = text(key)
         if path.startswith("embed:"):
-            raise NetworkConfigError(f"the certificate {path} inside of the file cannot be carried over")
+            content = embedded.get(path.removeprefix("embed:"))
+            if content is None:
+                raise NetworkConfigError(f"{key}: the file holds no {path}")
+            return Certificate(path=path, content=content)
         return read_certificate(system, path, key) if path else None
 
     outer = unescape(security.value("EAP-Identity"))
-    inner = re.sub(r"^TUNNELED-", "", text("Phase2-Method")).lower()
+    inner = text("Phase2-Method").lower().removeprefix("tunneled-")
     tunnel = method in _TUNNELS
     return Eap(
         methods=(method.lower(),),
@@ -122,7 +130,7 @@ def _eap(system: System, security: Section) -> Eap:
         password=text("Phase2-Password") if tunnel else unescape(security.value("EAP-Password")) or text("Password"),
         ca_cert=certificate("CACert"),
         client_cert=certificate("ClientCert"),
-        private_key=certificate("ClientKey"),
+        private_key=certificate("ClientKey") or certificate("ClientKeyBundle"),
         private_key_password=text("ClientKeyPassphrase"),
         inner=inner if tunnel and (method == "PEAP" or inner in ("pap", "chap", "mschap", "mschapv2")) else "",
         inner_eap=inner if method == "TTLS" and inner not in ("", "pap", "chap", "mschap", "mschapv2") else "",

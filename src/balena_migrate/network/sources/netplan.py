@@ -7,6 +7,7 @@ its words map to keyfiles.
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -20,7 +21,7 @@ from balena_migrate.network.addresses import (
     parse_cidr,
     parse_destination,
 )
-from balena_migrate.network.collect import Collector, read_config, read_layered
+from balena_migrate.network.collect import Collector, not_carried, read_config, read_layered
 from balena_migrate.network.keyfile import Keyfile, escape
 from balena_migrate.network.model import (
     Ip,
@@ -41,6 +42,7 @@ from balena_migrate.system import System
 
 FOLDERS = ("/run/netplan", "/etc/netplan", "/lib/netplan")
 """A file in an earlier folder hides the file of that name in a later one."""
+GENERATED = "/run/NetworkManager/system-connections"
 FILE_LIMIT_BYTES = 1 << 17
 
 _KINDS = {
@@ -87,12 +89,20 @@ def read(system: System) -> Reading:
             continue
         for name, device in as_node(devices).items():
             source = origin.get((section, name), FOLDERS[0])
+            if _is_generated(system, name):
+                continue
             with found.guard(source, name):
                 _refuse(section, name, members)
                 _read_device(system, merged, _KINDS[section], name, as_node(device), source, found)
     domains = (text_of(as_node(d), "regulatory-domain") for d in as_node(merged.get("wifis")).values())
     found.country = next((domain.upper() for domain in domains if domain), "")
     return found.reading()
+
+
+def _is_generated(system: System, name: str) -> bool:
+    """Whether NetworkManager has the device from netplan: as a keyfile in /run, which holds all of it."""
+    base = f"{GENERATED}/netplan-{glob.escape(name)}"
+    return bool(system.glob(f"{base}.nmconnection") or system.glob(f"{base}-*.nmconnection"))
 
 
 def _network(document: Any) -> Node:
@@ -133,7 +143,7 @@ def _read_device(
     system: System, network: Node, kind: Kind, name: str, device: Node, source: str, found: Collector
 ) -> None:
     """The profile of a device, or those of its access points. Raises NetworkConfigError."""
-    lost = [f"{key} is not carried over" for key in device if key not in _KNOWN]
+    lost = not_carried(key for key in device if key not in _KNOWN)
     if flag_of(device, "wakeonlan") or texts_of(device, "wakeonwlan") not in ([], ["default"]):
         lost.append("to be woken over the network is not carried over")
     profile = _profile(system, kind, name, device, lost, source)
@@ -145,7 +155,7 @@ def _read_device(
     for ssid, node in as_node(device.get("access-points")).items():
         point = as_node(node)
         with found.guard(source, ssid):
-            lost_here = [*lost, *(f"{key} is not carried over" for key in point if key not in POINT_KEYS)]
+            lost_here = [*lost, *not_carried(key for key in point if key not in POINT_KEYS)]
             wifi = access_point(system, ssid, point, profile)
             found.add(*_passed_through(system, wifi, point, f"{name}-{ssid}", lost_here))
 
@@ -178,7 +188,7 @@ def _match(name: str, device: Node) -> tuple[str, str]:
     if texts_of(match, "driver"):
         raise NetworkConfigError("settings for all devices of one driver cannot be carried over")
     mac = text_of(match, "macaddress")
-    return "" if mac else text_of(match, "name"), mac
+    return "" if mac else text_of(device, "set-name") or text_of(match, "name"), mac
 
 
 def _ip(device: Node, version: int, lost: list[str]) -> Ip:
@@ -244,9 +254,10 @@ _ROUTE_KEYS = frozenset({"to", "via", "metric", "table", "mtu", "on-link", "from
 def _vlan(profile: Profile, network: Node, device: Node) -> Profile:
     """The VLAN with its parent, which `link` names by its id in the file: by its real name or hardware address."""
     number, link = find_number(text_of(device, "id")), text_of(device, "link")
-    parent: Node = next((as_node(devices)[link] for devices in network.values() if link in as_node(devices)), {})
+    section, parent = next(((s, as_node(d)[link]) for s, d in network.items() if link in as_node(d)), ("", {}))
+    if section in _NOT_CARRIED:
+        raise NetworkConfigError(f"stands on {link}, {_NOT_CARRIED[section]}, which cannot be carried over")
     name, mac = _match(link, as_node(parent))
-    name = text_of(as_node(parent), "set-name") or name
     vlan = Vlan(id=-1 if number is None else number, parent="" if mac else name)
     return replace(profile, vlan=vlan, mac=mac)
 

@@ -6,15 +6,16 @@ the source netplan, and those in /usr/lib are defaults of the distribution, whic
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import PurePath
 
 from balena_migrate.errors import NetworkConfigError
 from balena_migrate.network.addresses import gateway_route, make_ip, parse_address, parse_cidr, parse_destination
-from balena_migrate.network.collect import Collector, read_config, read_layered
+from balena_migrate.network.collect import Collector, is_masked, read_config, read_layered
 from balena_migrate.network.inifile import Section, find_section, parse_ini
-from balena_migrate.network.model import Ip, Kind, Method, Problem, Profile, Reading, Route, Vlan
+from balena_migrate.network.model import Ip, Kind, Method, Problem, Profile, Reading, Route, Vlan, Wifi
 from balena_migrate.network.sources import Source
 from balena_migrate.system import System
 
@@ -31,12 +32,17 @@ _DHCP = {
     "v6": (False, True),
 }
 _KEYS = {
-    "Match": "Name MACAddress Type",
+    "Match": "Name MACAddress PermanentMACAddress Type SSID",
     "Link": "MTUBytes MACAddress Unmanaged RequiredForOnline RequiredFamilyForOnline ActivationPolicy",
     "Network": """
         Description DHCP Address Gateway DNS Domains VLAN IPv6AcceptRA LinkLocalAddressing LLMNR MulticastDNS LLDP
         EmitLLDP DNSSEC DNSOverTLS DNSDefaultRoute ConfigureWithoutCarrier IgnoreCarrierLoss KeepConfiguration NTP
     """,
+    "Address": """
+        Address Label Broadcast Scope PreferredLifetime DuplicateAddressDetection AddPrefixRoute AutoJoin RouteMetric
+    """,
+    "DHCPv4": "UseDNS UseNTP UseSIP UseMTU UseHostname UseDomains UseRoutes UseTimezone SendHostname RouteMetric",
+    "DHCP": "UseDNS UseNTP UseSIP UseMTU UseHostname UseDomains UseRoutes UseTimezone SendHostname RouteMetric",
 }
 """The keys that are carried, or that the new system has no use for."""
 _SECTIONS = frozenset(
@@ -64,35 +70,49 @@ def read(system: System) -> Reading:
     networks = dict(_parsed(system, "*.network", found))
     devices = dict(_parsed(system, "*.netdev", found))
     vlans = _vlans(devices, networks, found)
+    others = {find_section(sections, "NetDev").value("Name") for sections in devices.values()} - set(vlans)
     for path, sections in networks.items():
         with found.guard(path):
             for profile, lost in _profiles(path, sections):
+                if profile.interface in others:
+                    raise NetworkConfigError(f"is for the device {profile.interface}, which cannot be carried over")
                 found.add(_as_vlan(profile, vlans), lost)
+    _tell_drop_ins_of_netplan(system, found)
     return found.reading()
+
+
+def _tell_drop_ins_of_netplan(system: System, found: Collector) -> None:
+    for path in [path for folder in FOLDERS for path in system.glob(f"{folder}/10-netplan-*.network.d/*.conf")]:
+        reason = "changes what netplan has written, and is not carried over"
+        found.problems.append(Problem(source=str(path), reason=reason))
 
 
 def _parsed(system: System, pattern: str, found: Collector) -> Iterator[tuple[str, Sections]]:
     """The path and sections of every file that counts, in the order of names."""
     for name, path in read_layered(system, FOLDERS, pattern).items():
-        if not name.startswith("10-netplan-"):
-            with found.guard(path):
-                yield str(path), parse_ini(_with_drop_ins(system, path))
+        if name.startswith("10-netplan-") or is_masked(system, path):
+            continue
+        with found.guard(path):
+            sections = parse_ini(_with_drop_ins(system, path))
+            if sections:  # an empty file masks those of its name, as a link to /dev/null does
+                yield str(path), sections
 
 
 def _with_drop_ins(system: System, path: PurePath) -> str:
-    parts = [path, *(p for folder in FOLDERS for p in system.glob(f"{folder}/{path.name}.d/*.conf"))]
+    drop_ins = read_layered(system, [f"{folder}/{path.name}.d" for folder in FOLDERS], "*.conf").values()
+    parts = [path, *(drop_in for drop_in in drop_ins if not is_masked(system, drop_in))]
     return "\n".join(read_config(system, part) for part in parts)
 
 
-def _vlans(devices: dict[str, Sections], networks: dict[str, Sections], found: Collector) -> dict[str, Vlan]:
-    """Name -> VLAN; the parent is the interface whose .network names the VLAN."""
-    parents = {
-        vlan: find_section(sections, "Match").value("Name")
-        for sections in networks.values()
-        for value in find_section(sections, "Network").values("VLAN")
-        for vlan in value.split()
-    }
-    vlans = {}
+def _vlans(devices: dict[str, Sections], networks: dict[str, Sections], found: Collector) -> dict[str, Profile]:
+    """Name -> a profile with the VLAN and its parent: the interface whose .network names the VLAN."""
+    parents: dict[str, tuple[str, str]] = {}
+    for sections in networks.values():
+        macs, names = _matched(find_section(sections, "Match"))
+        owner = ("", macs[0]) if macs else (names[0] if names else "", "")
+        vlans = [vlan for value in find_section(sections, "Network").values("VLAN") for vlan in value.split()]
+        parents |= dict.fromkeys(vlans, owner)
+    made = {}
     for path, sections in devices.items():
         device = find_section(sections, "NetDev")
         name, kind = device.value("Name"), device.value("Kind")
@@ -101,13 +121,33 @@ def _vlans(devices: dict[str, Sections], networks: dict[str, Sections], found: C
             found.problems.append(Problem(source=path, subject=name, reason=reason))
             continue
         number = find_section(sections, "VLAN").number("Id")
-        vlans[name] = Vlan(id=-1 if number is None else number, parent=parents.get(name, ""))
-    return vlans
+        parent, mac = parents.get(name, ("", ""))
+        vlan = Vlan(id=-1 if number is None else number, parent=parent)
+        made[name] = Profile(kind=Kind.VLAN, source=path, interface=name, mac=mac, vlan=vlan)
+    return made
 
 
-def _as_vlan(profile: Profile, vlans: dict[str, Vlan]) -> Profile:
-    vlan = vlans.get(profile.interface)
-    return replace(profile, kind=Kind.VLAN, vlan=vlan) if vlan else profile
+def _as_vlan(profile: Profile, vlans: dict[str, Profile]) -> Profile:
+    made = vlans.get(profile.interface)
+    return replace(profile, kind=Kind.VLAN, vlan=made.vlan, mac=made.mac) if made else profile
+
+
+def _matched(match: Section) -> tuple[list[str], list[str]]:
+    """The hardware addresses and the names, which may be patterns, that a file is for."""
+    values = (*match.values("MACAddress"), *match.values("PermanentMACAddress"))
+    macs = [mac.lower().replace("-", ":") for value in values for mac in value.split()]
+    names = [name for value in match.values("Name") for name in value.split()]
+    if not names and not macs:
+        names = ["wl*"] if match.value("Type") == "wlan" else ["e*"] if match.value("Type") == "ether" else []
+    return macs, names
+
+
+def _wifis(match: Section) -> list[Wifi | None]:
+    """The Wi-Fi networks that a file is for alone; None stands for all. Raises NetworkConfigError."""
+    words = [word for value in match.values("SSID") for word in value.split()]
+    if any(re.search(r"[*?\[!]", word) for word in words):
+        raise NetworkConfigError("Match.SSID with a pattern cannot be carried over")
+    return [Wifi(ssid=word.encode("utf-8", "surrogateescape")) for word in words] or [None]
 
 
 def _profiles(source: str, sections: Sections) -> Iterator[tuple[Profile, list[str]]]:
@@ -128,12 +168,11 @@ def _profiles(source: str, sections: Sections) -> Iterator[tuple[Profile, list[s
             if key not in known.split()
         ]
     match = find_section(sections, "Match")
-    macs = [mac.lower().replace("-", ":") for value in match.values("MACAddress") for mac in value.split()]
-    names = [name for value in match.values("Name") for name in value.split()]
-    if not names and not macs:
-        names = ["wl*"] if match.value("Type") == "wlan" else ["e*"] if match.value("Type") == "ether" else []
+    macs, names = _matched(match)
     if "lo" in names:
         raise NetworkConfigError("addresses of the loopback interface cannot be carried over")
+    if names and names[0].startswith("!"):
+        raise NetworkConfigError("settings for all interfaces but some cannot be carried over")
     if not names and not macs:
         raise NetworkConfigError("matches neither by name nor by hardware address")
     profile = Profile(
@@ -144,17 +183,22 @@ def _profiles(source: str, sections: Sections) -> Iterator[tuple[Profile, list[s
         ipv4=_ip(sections, 4, lost),
         ipv6=_ip(sections, 6, lost),
     )
-    for mac in macs:
-        yield replace(profile, mac=mac), lost
-    for name in () if macs else names:
-        yield replace(profile, interface=name), lost
+    for wifi in _wifis(match):
+        for mac in macs:
+            yield replace(profile, mac=mac, wifi=wifi), lost
+        for name in () if macs else names:
+            yield replace(profile, interface=name, wifi=wifi), lost
 
 
 def _ip(sections: Sections, version: int, lost: list[str]) -> Ip:
     network = find_section(sections, "Network")
     addresses = [*network.values("Address"), *(s.value("Address") for s in sections if s.name == "Address")]
     routes = [gateway_route(g) for g in network.values("Gateway") if not g.startswith("_")]
-    routes += [_route(section, lost) for section in sections if section.name == "Route"]
+    for section in (section for section in sections if section.name == "Route"):
+        if section.value("Gateway").startswith("_"):
+            lost.append(f"a route by the gateway {section.value('Gateway')} is not carried over")
+        else:
+            routes.append(_route(section, lost))
     dhcp = _DHCP.get(network.value("DHCP").lower(), (False, False))[0 if version == 4 else 1]
     quiet = network.value("LinkLocalAddressing").lower() in ("no", "false", "ipv4")
     ra = version == 6 and not quiet and network.flag("IPv6AcceptRA", True)
@@ -187,8 +231,6 @@ def _host(text: str) -> str:
 
 def _route(section: Section, lost: list[str]) -> Route:
     gateway = section.value("Gateway")
-    if gateway.startswith("_"):
-        raise NetworkConfigError(f"a route by the gateway {gateway} cannot be carried over")
     known = (
         "Gateway",
         "Destination",

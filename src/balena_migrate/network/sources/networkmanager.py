@@ -9,13 +9,14 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import PurePosixPath
 
 from balena_migrate.errors import NetworkConfigError
 from balena_migrate.network.addresses import DEFAULT_DESTINATIONS
 from balena_migrate.network.certificates import read_certificate
-from balena_migrate.network.collect import Collector, read_config
+from balena_migrate.network.collect import Collector, is_masked, read_config
 from balena_migrate.network.keyfile import Keyfile, parse_bytes, parse_keyfile
 from balena_migrate.network.model import (
     Certificate,
@@ -91,16 +92,32 @@ _AGENT_OWNED, _NOT_SAVED = 1, 2
 
 
 def read(system: System) -> Reading:
-    """The profiles of all keyfiles; a name in /etc hides the same name in /run, and that one in /usr/lib."""
+    """The profiles of all keyfiles; a name or UUID in /etc hides the same in /run, and that one in /usr/lib."""
     found = Collector()
-    seen: set[str] = set()
+    names: set[str] = set()
+    owners = dict.fromkeys(_deleted(system), PurePosixPath("/"))
     for path in [path for folder, pattern in FOLDERS for path in system.glob(f"{folder}/{pattern}")]:
-        if SKIPPED.fullmatch(path.name) or path.name in seen or system.is_dir(path):
+        if SKIPPED.fullmatch(path.name) or path.name in names or system.is_dir(path):
             continue
-        seen.add(path.name)
+        names.add(path.name)
         with found.guard(path):
-            found.add(*read_profile(system, path))
+            profile, lost = read_profile(system, path)
+            owner = owners.setdefault(profile.uuid, path) if profile.uuid else path
+            if owner is path:
+                found.add(profile, lost)
+            elif owner.parent == path.parent:
+                raise NetworkConfigError(
+                    f"has the UUID {profile.uuid} of {owner}, and NetworkManager reads one of them"
+                )
     return found.reading()
+
+
+def _deleted(system: System) -> Iterator[str]:
+    """The UUIDs of profiles that were deleted, and lie in a folder that cannot be written."""
+    for folder, _ in FOLDERS:
+        for path in system.glob(f"{folder}/*.nmmeta"):
+            if is_masked(system, path):
+                yield path.name.removesuffix(".nmmeta")
 
 
 def read_profile(system: System, path: PurePosixPath) -> tuple[Profile, list[str]]:
@@ -160,7 +177,8 @@ def _type(file: Keyfile) -> str:
 
 def _without_flags(file: Keyfile) -> Keyfile:
     """The file without the flags that leave a secret to an agent. Raises NetworkConfigError where it is not here."""
-    for group, keys in _SECRETS.items():
+    peers = {group: ("preshared-key",) for group in file.groups() if group.startswith("wireguard-peer.")}
+    for group, keys in (_SECRETS | peers).items():
         for key in keys:
             name = "wep-key-flags" if key == "wep-key0" else f"{key}-flags"
             flags = file.number(group, name) or 0
@@ -213,7 +231,7 @@ def _security(file: Keyfile) -> Security:
     try:
         return Security(management)
     except ValueError:
-        raise NetworkConfigError(f"key-mgmt={management} is not known") from None
+        raise NetworkConfigError("its key-mgmt is not known") from None
 
 
 def _wep(file: Keyfile) -> Wep | None:

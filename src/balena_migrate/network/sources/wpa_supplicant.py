@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import PurePosixPath
 
 from balena_migrate.errors import NetworkConfigError
+from balena_migrate.network.addresses import find_number
 from balena_migrate.network.certificates import read_certificate
-from balena_migrate.network.collect import Collector, read_config
+from balena_migrate.network.collect import Collector, not_carried, read_config
 from balena_migrate.network.model import (
     Certificate,
     Eap,
@@ -44,10 +46,11 @@ _PSK = {"WPA-PSK", "WPA-PSK-SHA256", "FT-PSK"}
 _SAE = {"SAE", "FT-SAE", "SAE-EXT-KEY", "FT-SAE-EXT-KEY"}
 _EAP = {"WPA-EAP", "WPA-EAP-SHA256", "FT-EAP", "FT-EAP-SHA384"}
 _PHASE1 = {
-    "peapver": "phase1-peapver",
-    "peaplabel": "phase1-peaplabel",
-    "fast_provisioning": "phase1-fast-provisioning",
+    "peapver": ("phase1-peapver", "01"),
+    "peaplabel": ("phase1-peaplabel", "01"),
+    "fast_provisioning": ("phase1-fast-provisioning", "0123"),
 }
+"""Word -> the key of [802-1x], and the values that NetworkManager knows for it."""
 _NOT_NEEDED = """
     id_str proto pairwise group group_mgmt scan_freq freq_list eapol_flags proactive_key_caching wpa_ptk_rekey
     fragment_size sae_pwe eap_workaround bgscan ap_max_inactivity dtim_period beacon_int disable_ht disable_ht40
@@ -89,12 +92,14 @@ def read_file(system: System, path: PurePosixPath, interface: str = "") -> Readi
 
 def make_profile(system: System, values: dict[str, str], blobs: dict[str, bytes]) -> tuple[Profile, list[str]]:
     """The profile of a network block, and what of it is not carried. Raises NetworkConfigError."""
-    lost = [f"{key} is not carried over" for key in values if key not in _KNOWN]
+    lost = not_carried(key for key in values if key not in _KNOWN)
     _refuse(values)
     wired = "ssid" not in values
     if wired and "IEEE8021X" not in values.get("key_mgmt", ""):
         raise NetworkConfigError("names no SSID: NetworkManager cannot join just any network")
     security = _security(values)
+    if security is Security.PSK:
+        lost += [f"{what} is another way to join it, and not carried over" for what in _second_ways(values)]
     eap = None
     if security in (Security.EAP, Security.EAP_192, Security.DYNAMIC_WEP):
         eap = _eap(system, values, blobs, lost)
@@ -127,7 +132,7 @@ def _refuse(values: dict[str, str]) -> None:
 
 def _security(values: dict[str, str]) -> Security:
     """One way to protect the network, of those that key_mgmt names (default: WPA-PSK WPA-EAP)."""
-    words = set(values.get("key_mgmt", "WPA-PSK WPA-EAP").strip('"').upper().split())
+    words = _management(values)
     if words & _PSK and "psk" in values:
         return Security.PSK
     if words & _SAE and ("psk" in values or "sae_password" in values):
@@ -144,22 +149,49 @@ def _security(values: dict[str, str]) -> Security:
         return Security.WEP if any(key.startswith("wep_key") for key in values) else Security.OPEN
     if words & (_PSK | _SAE | _EAP):
         raise NetworkConfigError("has neither psk nor eap, so that nothing can join it")
-    raise NetworkConfigError(f"key_mgmt={' '.join(sorted(words))} is not known to NetworkManager")
+    raise NetworkConfigError("its key_mgmt is not known to NetworkManager")
+
+
+def _second_ways(values: dict[str, str]) -> Iterator[str]:
+    """How else a network with a psk could be joined."""
+    words = _management(values)
+    if words & _EAP and "eap" in values:
+        yield "802.1X"
+    if words & _SAE and values.get("sae_password", values["psk"]) != values["psk"]:
+        yield "sae_password"
+
+
+def _management(values: dict[str, str]) -> set[str]:
+    return set(values.get("key_mgmt", "WPA-PSK WPA-EAP").strip('"').upper().split())
 
 
 def _wifi(values: dict[str, str], security: Security) -> Wifi:
     ssid = parse_string(values["ssid"])
     bssid = values.get("bssid", "").strip('"')
+    mode = Mode.ADHOC if values.get("mode") == "1" else Mode.INFRASTRUCTURE
+    band, channel = _channel(values.get("frequency", "")) if mode is Mode.ADHOC else ("", 0)
     return Wifi(
         ssid=ssid,
         security=security,
-        mode=Mode.ADHOC if values.get("mode") == "1" else Mode.INFRASTRUCTURE,
+        mode=mode,
         hidden=values.get("scan_ssid") == "1",
         bssid="" if bssid == "any" else bssid,
+        band=band,
+        channel=channel,
         pmf=_PMF.get(values.get("ieee80211w", ""), Pmf.DEFAULT),
         secret=_secret(values, security, ssid),
         wep=_wep(values) if security is Security.WEP else None,
     )
+
+
+def _channel(frequency: str) -> tuple[str, int]:
+    """NetworkManager's band and channel for a frequency in MHz (IEEE 802.11, annex E); "" and 0 for any other."""
+    mhz = find_number(frequency) or 0
+    if mhz == 2484:
+        return "bg", 14
+    if mhz in range(2412, 2473, 5):
+        return "bg", (mhz - 2407) // 5
+    return ("a", (mhz - 5000) // 5) if mhz in range(5035, 5886, 5) else ("", 0)
 
 
 def _secret(values: dict[str, str], security: Security, ssid: bytes) -> str:
@@ -206,7 +238,7 @@ def _eap(system: System, values: dict[str, str], blobs: dict[str, bytes], lost: 
             return Certificate(path=name, content=content)
         return read_certificate(system, name, key) if name else None
 
-    phase2 = dict(word.split("=", 1) for word in reversed(text("phase2").split()) if "=" in word)
+    phase2 = _phase2(text("phase2"), lost)
     password = values.get("password", "")
     hashed = password.startswith("hash:")
     quoted = password.startswith(('"', 'P"'))
@@ -222,8 +254,8 @@ def _eap(system: System, values: dict[str, str], blobs: dict[str, bytes], lost: 
         private_key=certificate("private_key"),
         private_key_password=text("private_key_passwd"),
         phase1=_phase1(text("phase1"), lost),
-        inner=phase2.get("auth", "").lower(),
-        inner_eap=phase2.get("autheap", "").lower(),
+        inner=phase2.get("auth", ""),
+        inner_eap=phase2.get("autheap", ""),
         inner_ca_cert=certificate("ca_cert2"),
         inner_client_cert=certificate("client_cert2"),
         inner_private_key=certificate("private_key2"),
@@ -242,11 +274,24 @@ def _phase1(text: str, lost: list[str]) -> tuple[tuple[str, str], ...]:
         key, _, value = word.partition("=")
         if (key, value) == ("peaplabel", "0"):
             continue  # NetworkManager's default
-        if key in _PHASE1:
-            pairs.append((_PHASE1[key], value))
+        name, known = _PHASE1.get(key, ("", ""))
+        if value in tuple(known):
+            pairs.append((name, value))
         else:
             lost.append(f"{word} in phase1 is not carried over")
     return tuple(pairs)
+
+
+def _phase2(text: str, lost: list[str]) -> dict[str, str]:
+    """The inner method under "auth" or "autheap". NetworkManager takes one, where wpa_supplicant tries all."""
+    found: dict[str, str] = {}
+    for word in text.split():
+        key, _, value = word.partition("=")
+        if key in ("auth", "autheap") and not found:
+            found[key] = value.lower()
+        else:
+            lost.append(f"{word} in phase2 is not carried over")
+    return found
 
 
 SOURCE = Source(name="wpa_supplicant", precedence=40, read=read)

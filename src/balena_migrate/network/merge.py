@@ -1,0 +1,240 @@
+"""The profiles of all sources as one list: addresses put to their networks, and each connection once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterator
+from dataclasses import replace
+from fnmatch import fnmatch
+
+from balena_migrate.facts.network import InterfaceKind, NetworkFacts
+from balena_migrate.network.model import Ip, Kind, Method, Problem, Profile
+from balena_migrate.network.rules import is_unmanaged
+
+_PATTERN = re.compile(r"[*?\[!]")
+_DEVICES = (InterfaceKind.ETHERNET, InterfaceKind.WIFI)
+_WIRELESS = re.compile(r"(wl|ra|ath|mlan)[a-z0-9]+")
+"""How Wi-Fi interfaces are called where there is no such interface to ask."""
+_BUILT = (InterfaceKind.BRIDGE, InterfaceKind.BOND, InterfaceKind.VIRTUAL)
+"""Interfaces that are there only because a profile makes them."""
+
+
+def merge(profiles: list[Profile], network: NetworkFacts) -> tuple[tuple[Profile, ...], tuple[Problem, ...]]:
+    """The profiles with their addresses and without duplicates, and those that another one displaces."""
+    profiles, unmatched = _expanded([_named(profile, network) for profile in profiles], network)
+    in_use = frozenset((address.interface, address.address) for address in network.addresses)
+    by_ssid = {p.wifi.ssid: p for p in reversed(profiles) if p.kind is Kind.LINK and p.wifi}
+    links = [p for p in profiles if p.kind is Kind.LINK and not p.wifi]
+    wired = [replace(link, kind=Kind.ETHERNET) for link in links if not _is_wireless(link, network)]
+    over_air, doubles = _without_duplicates([link for link in links if _is_wireless(link, network)], in_use)
+    wireless = {link.interface: link for link in reversed(over_air)}
+    by_interface = {link.interface: link for link in reversed(wired)}
+    others = [p for p in profiles if p.kind is not Kind.LINK]
+    chosen = [_link_of(p, by_ssid, wireless, by_interface) for p in others]
+    over_air = (*by_ssid.values(), *wireless.values())
+    unused = [_unused(link) for link in over_air if link not in chosen and _says_much(link, others)]
+    placed, twins = _unique_wifis([_with_addresses(p, q) for p, q in zip(others, chosen, strict=True)], network)
+    secured = {p.interface for p in placed if p.kind is Kind.ETHERNET and p.eap and p.interface}
+    plain = [link for link in wired if link.interface not in secured]
+    kept, conflicts = _without_duplicates([*placed, *plain], in_use)
+    return kept, (*unmatched, *doubles, *twins, *conflicts, *unused)
+
+
+def _named(profile: Profile, network: NetworkFacts) -> Profile:
+    """A profile that names its interface by hardware address, with the name that the interface has now.
+
+    An address that is not the device's own, as all ports of a bond have it, tells nothing.
+    """
+    if profile.kind not in (Kind.LINK, Kind.ETHERNET) or profile.interface or not profile.mac:
+        return profile
+    own = (i for i in network.interfaces if i.kind in _DEVICES and i.mac_permanent)
+    device = next((i for i in own if i.mac.lower() == profile.mac.lower()), None)
+    return replace(profile, interface=device.name) if device else profile
+
+
+def _expanded(profiles: list[Profile], network: NetworkFacts) -> tuple[list[Profile], list[Problem]]:
+    """A profile for every interface that a pattern such as "en*" names, since NetworkManager knows none."""
+    found: list[Profile] = []
+    problems: list[Problem] = []
+    for profile in profiles:
+        if profile.kind not in (Kind.LINK, Kind.ETHERNET) or not _PATTERN.search(profile.interface):
+            found.append(profile)
+            continue
+        names = [i.name for i in network.interfaces if fnmatch(i.name, profile.interface) and i.kind in _DEVICES]
+        found += [replace(profile, interface=name) for name in names]
+        if not names:
+            reason = "no interface has such a name"
+            problems.append(Problem(source=profile.source, subject=profile.interface, reason=reason))
+    return found, problems
+
+
+def _is_wireless(link: Profile, network: NetworkFacts) -> bool:
+    interface = network.find_interface(link.interface)
+    return interface.kind is InterfaceKind.WIFI if interface else bool(_WIRELESS.fullmatch(link.interface))
+
+
+# Addresses that are kept apart from their network --------------------------------------------------------------------
+
+
+def _link_of(
+    profile: Profile, by_ssid: dict[bytes, Profile], wireless: dict[str, Profile], wired: dict[str, Profile]
+) -> Profile | None:
+    """The link that has the addresses of a network of wpa_supplicant, which itself knows none.
+
+    `by_ssid` are links for one Wi-Fi network, `wireless` and `wired` those by interface. A Wi-Fi network for any
+    interface gets those of the first.
+    """
+    if profile.ipv4 is not None or profile.ipv6 is not None:
+        return None
+    if profile.wifi is None:
+        return wired.get(profile.interface) if profile.kind is Kind.ETHERNET else None
+    anyone = None if profile.interface else next(iter(wireless.values()), None)
+    return by_ssid.get(profile.wifi.ssid) or wireless.get(profile.interface) or anyone
+
+
+def _with_addresses(profile: Profile, link: Profile | None) -> Profile:
+    return replace(profile, ipv4=link.ipv4, ipv6=link.ipv6, mtu=link.mtu) if link else profile
+
+
+def _says_much(link: Profile, others: list[Profile]) -> bool:
+    """Whether something is lost with a link for Wi-Fi: DHCP is what a network has anyway."""
+    fixed = any(ip and ip.method is Method.MANUAL for ip in (link.ipv4, link.ipv6))
+    return fixed or not any(profile.wifi for profile in others)
+
+
+def _unused(link: Profile) -> Problem:
+    reason = "has addresses, but no Wi-Fi network that takes them"
+    return Problem(source=link.source, subject=link.name, reason=reason)
+
+
+# Each connection once -----------------------------------------------------------------------------------------------
+
+
+def _unique_wifis(profiles: list[Profile], network: NetworkFacts) -> tuple[list[Profile], list[Problem]]:
+    """Of equal Wi-Fi networks one, and those with other addresses that it displaces.
+
+    Two networks of one name but with other secrets are both kept: NetworkManager tries them one after the other.
+    """
+    names = {interface.name for interface in network.of_kind(InterfaceKind.WIFI)}
+    in_use = {address.address for address in network.addresses if address.interface in names}
+    kept: list[Profile] = []
+    problems: list[Problem] = []
+    places: dict[Hashable, list[int]] = {}
+    for profile in profiles:
+        twins = places.setdefault(_wifi_key(profile), [])
+        place = next((i for i in twins if _fit_together(profile, kept[i])), None) if profile.wifi else None
+        if place is None:
+            twins.append(len(kept))
+            kept.append(profile)
+            continue
+        best, other = _better(kept[place], profile, in_use)
+        kept[place] = _joined(best, other)
+        if not _is_same_link(kept[place], other):
+            problems.append(_displaced(other, best))
+    return kept, problems
+
+
+def _wifi_key(profile: Profile) -> Hashable:
+    wifi = profile.wifi
+    return (wifi.ssid, wifi.bssid.lower(), wifi.security, wifi.secret, wifi.wep, _identity(profile)) if wifi else None
+
+
+def _fit_together(one: Profile, other: Profile) -> bool:
+    return not (one.interface and other.interface and one.interface != other.interface)
+
+
+def _identity(profile: Profile) -> tuple[str, ...]:
+    eap = profile.eap
+    return (eap.identity, eap.password, *eap.methods) if eap else ()
+
+
+def _better(first: Profile, second: Profile, in_use: set[str]) -> tuple[Profile, Profile]:
+    """The twin that counts, and the other: one that connects by itself, or whose address is in use, else the first."""
+
+    def rank(profile: Profile) -> tuple[bool, bool]:
+        return profile.autoconnect, any(address in in_use for address in _addresses(profile))
+
+    return (second, first) if rank(second) > rank(first) else (first, second)
+
+
+def _joined(best: Profile, other: Profile) -> Profile:
+    """The twin that counts, with the addresses of the other where it has none, and hidden where one of them is."""
+    if best.ipv4 is None and best.ipv6 is None:
+        best = replace(best, ipv4=other.ipv4, ipv6=other.ipv6)
+    if best.wifi and other.wifi and other.wifi.hidden and not best.wifi.hidden:
+        file = best.keyfile.with_raw("wifi", "hidden", "true") if best.keyfile else None
+        best = replace(best, wifi=replace(best.wifi, hidden=True), keyfile=file)
+    return best
+
+
+def _without_duplicates(
+    profiles: list[Profile], in_use: frozenset[tuple[str, str]]
+) -> tuple[tuple[Profile, ...], tuple[Problem, ...]]:
+    """Of several wired profiles for one interface one, since only one can be up: the one with the address that the
+    interface has now, else the first. `in_use` are pairs of interface and address.
+    """
+    groups: dict[Hashable, list[Profile]] = {}
+    for number, profile in enumerate(profiles):
+        device = profile.kind in (Kind.ETHERNET, Kind.VLAN, Kind.LINK) and (profile.interface or profile.mac)
+        groups.setdefault((profile.kind, device) if device else number, []).append(profile)
+    kept: list[Profile] = []
+    problems: list[Problem] = []
+    for group in groups.values():
+        best = next((p for p in group if any((p.interface, a) in in_use for a in _addresses(p))), group[0])
+        for profile in group:
+            if profile.source == best.source:  # those of one file stand beside each other on purpose
+                kept.append(profile)
+            elif not _is_same_link(profile, best):
+                problems.append(_displaced(profile, best))
+    return tuple(kept), tuple(problems)
+
+
+def _displaced(profile: Profile, best: Profile) -> Problem:
+    reason = f"{best.source} has other settings for it, which count"
+    return Problem(source=profile.source, subject=profile.name, reason=reason)
+
+
+def _addresses(profile: Profile) -> Iterator[str]:
+    for ip in (profile.ipv4, profile.ipv6):
+        yield from ip.addresses if ip else ()
+
+
+def _is_same_link(one: Profile, other: Profile) -> bool:
+    """Whether two profiles give an interface the same addresses; to say nothing of them is to ask for a lease."""
+
+    def meaning(profile: Profile) -> list[tuple[Method, tuple[str, ...], str]]:
+        return [(ip.method, ip.addresses, ip.gateway) for ip in (profile.ipv4 or Ip(), profile.ipv6 or Ip())]
+
+    return meaning(one) == meaning(other) and _identity(one) == _identity(other)
+
+
+# What stands on something else --------------------------------------------------------------------------------------
+
+
+def without_orphans(
+    profiles: tuple[Profile, ...], network: NetworkFacts
+) -> tuple[tuple[Profile, ...], tuple[Problem, ...]]:
+    """The profiles without ports and VLANs of a bridge or bond that does not come along, and those as problems.
+
+    A port that waits for its bridge would keep the interface from getting a lease.
+    """
+    made = {name for p in profiles if p.kind is Kind.OTHER for name in (p.interface, p.uuid) if name}
+    kept: list[Profile] = []
+    problems: list[Problem] = []
+    for profile in profiles:
+        below = _stands_on(profile, network)
+        if below and below not in made:
+            reason = f"it belongs to {below}, which is not carried over"
+            problems.append(Problem(source=profile.source, subject=profile.name, reason=reason))
+        else:
+            kept.append(profile)
+    return tuple(kept), tuple(problems)
+
+
+def _stands_on(profile: Profile, network: NetworkFacts) -> str:
+    """The name or UUID of the bridge or bond that the profile needs; "" for none."""
+    if profile.master or profile.vlan is None:
+        return profile.master
+    parent = network.find_interface(profile.vlan.parent)
+    built = parent.kind in _BUILT if parent else is_unmanaged(profile.vlan.parent)
+    return profile.vlan.parent if built else ""

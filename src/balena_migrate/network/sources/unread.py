@@ -1,0 +1,33 @@
+"""Programs whose settings are not read: they are named, so that nobody misses them first on the new system."""
+
+from __future__ import annotations
+
+from balena_migrate.network.collect import Collector
+from balena_migrate.network.model import Problem, Reading
+from balena_migrate.network.sources import Source
+from balena_migrate.system import System
+
+PLACES = (
+    ("/etc/hostapd/*.conf", "an access point of hostapd"),
+    ("/var/lib/iwd/ap/*.ap", "an access point of iwd"),
+    ("/etc/wireguard/*.conf", "a VPN of wg-quick"),
+    ("/etc/openvpn/*.conf", "a VPN of OpenVPN"),
+    ("/etc/openvpn/client/*.conf", "a VPN of OpenVPN"),
+    ("/etc/ppp/peers/*", "a connection of pppd (modem, PPPoE)"),
+    ("/etc/wvdial.conf", "a modem connection of wvdial"),
+)
+EXAMPLE = "/etc/ppp/peers/provider"
+"""Debian's package ppp brings it, and hardly anybody uses it."""
+
+
+def read(system: System) -> Reading:
+    """No profiles, and a problem for every file that one of these programs would read."""
+    found = Collector()
+    for pattern, what in PLACES:
+        for path in system.glob(pattern):
+            if system.is_file(path) and str(path) != EXAMPLE:
+                found.problems.append(Problem(source=str(path), reason=f"{what} is not carried over"))
+    return found.reading()
+
+
+SOURCE = Source(name="others", precedence=90, read=read)
