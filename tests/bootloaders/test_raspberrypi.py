@@ -107,6 +107,24 @@ def codes(found: Facts, severity: Severity) -> set[str]:
     return {finding.code for finding in BOOT_LOADER.check(CONFIG, found) if finding.severity is severity}
 
 
+@pytest.mark.parametrize(
+    ("config", "changed", "refused"),
+    [
+        ("", "/boot/kernel7.img", True),
+        ("arm_64bit=1", "/boot/KERNEL8.IMG", True),
+        ("kernel=vmlinuz", "/boot/vmlinuz", True),
+        ("os_prefix=new/", "/boot/new/kernel7.img", True),
+        ("", "/boot/kernel8.img", False),
+        ("", "/boot/overlays/kernel7.img", False),
+        ("", "/elsewhere/kernel7.img", False),
+    ],
+)
+def test_a_kernel_that_was_replaced_since_the_start(config: str, changed: str, refused: bool) -> None:
+    found = facts({"/boot/config.txt": config, "/boot/cmdline.txt": CMDLINE})
+    found = replace(found, boot=replace(found.boot, changed=(changed,)))
+    assert codes(found, Severity.BLOCKER) == ({"pi-kernel-replaced"} if refused else set())
+
+
 def test_the_firmware_is_the_boot_loader_of_every_raspberry_pi() -> None:
     assert find_boot_loader(facts({})) is BOOT_LOADER
 

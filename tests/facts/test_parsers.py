@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from balena_migrate.facts import BlockDevice, DiskFacts, Mount
-from balena_migrate.facts.boot import knows_tryboot
+from balena_migrate.facts.boot import find_changed, knows_tryboot
 from balena_migrate.facts.disks import parse_lsblk, parse_mountinfo
 from balena_migrate.facts.hardware import parse_cpuinfo_revision, parse_device_tree_strings
 from balena_migrate.facts.memory import parse_meminfo
@@ -131,3 +133,21 @@ def test_tryboot_needs_firmware_and_a_kernel_that_know_it(tmp_path: Path, releas
     flag.parent.mkdir(parents=True)
     flag.write_bytes(bytes(4))
     assert knows_tryboot(system, release) is known
+
+
+def test_files_that_were_changed_since_the_start(tmp_path: Path) -> None:
+    now_s = time.time()
+    started_s = now_s - time.clock_gettime(time.CLOCK_BOOTTIME)
+    times = {"new.img": now_s - 0.001, "new/kernel.img": started_s + 1, "old.img": started_s - 1, "future": now_s + 60}
+    for name, time_s in times.items():
+        file = tmp_path / "boot" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        os.utime(file, (time_s, time_s))
+    (tmp_path / "boot/lost").symlink_to("nowhere")
+    mounts = (
+        Mount(source="/dev/sda1", mount_point="/boot", fstype="vfat"),
+        Mount(source="/dev/sda1", mount_point="/", fstype="ext4"),
+    )
+    found = find_changed(System(tmp_path), DiskFacts(devices=(), mounts=mounts))
+    assert found == ("/boot/new.img", "/boot/new/kernel.img")

@@ -10,6 +10,7 @@ first act, puts config.txt back; a power cut before that starts stage 2 once mor
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
@@ -20,6 +21,7 @@ from balena_migrate.bootloaders.config_txt import (
     CMDLINE,
     CONFIG,
     TRYBOOT,
+    UPSTREAM_PREFIX,
     Settings,
     UnclearError,
     add_arguments,
@@ -33,12 +35,11 @@ from balena_migrate.bootloaders.config_txt import (
 )
 from balena_migrate.checks import Finding, Severity, blocker, warning
 from balena_migrate.config import Config
-from balena_migrate.facts import DiskFacts, Facts, Firmware, Mount
+from balena_migrate.facts import FAT, DiskFacts, Facts, Firmware, Mount
 from balena_migrate.paths import INITRAMFS_NAME
 from balena_migrate.pi_board import Board, find_board, other_name
 from balena_migrate.system import System
 
-FAT = ("vfat", "msdos")
 OUR_CMDLINE = "balena-migrate-cmdline.txt"
 
 AUTOBOOT = "autoboot.txt"
@@ -295,6 +296,7 @@ def _check_config(config: Config, facts: Facts, board: Board, mount: Mount) -> I
     except UnclearError as error:
         yield blocker("pi-config-unclear", f"the firmware might not load our initramfs: {error}")
     yield from _check_kernel(path, settings, board)
+    yield from _check_replaced(facts, mount, settings, board)
     yield from _check_command_line(facts, path, files, settings)
     for statement in statements(files, board):
         if statement.key == "include" and file_name(statement.value) not in files:
@@ -324,6 +326,19 @@ def _check_kernel(path: str, settings: Settings, board: Board) -> Iterator[Findi
         yield blocker("pi-other-loader", cause, "let the firmware start the kernel itself")
     else:
         yield Finding(code="pi-kernel", severity=Severity.OK, cause=f"the firmware starts {name} itself")
+
+
+def _check_replaced(facts: Facts, mount: Mount, settings: Settings, board: Board) -> Iterator[Finding]:
+    """An upgrade puts another kernel on the boot partition at once. Our initramfs holds the running kernel's modules:
+    with the new one, stage 2 could lack the very driver that it takes to put config.txt back."""
+    with contextlib.suppress(UnclearError):
+        prefixes = {"", UPSTREAM_PREFIX, settings.get("os_prefix")}
+        names = {prefix + name for prefix in prefixes for name in kernel_names(settings, board)}
+        starts = {_path(mount, name.lstrip("/")).lower() for name in names}
+        for path in facts.boot.changed:
+            if path.lower() in starts:
+                cause = f"{path} was replaced since this system was started: the next start takes another kernel"
+                yield blocker("pi-kernel-replaced", cause, "reboot, and try again")
 
 
 BOOT_LOADER = RaspberryPi()

@@ -14,6 +14,9 @@ from balena_migrate.facts.network import NetworkFacts
 
 FACTS_FORMAT = 1
 
+FAT = ("vfat", "msdos")
+"""The kernel's names of FAT file systems."""
+
 
 class Firmware(StrEnum):
     """What starts the boot loader."""
@@ -136,6 +139,8 @@ class BootFacts:
     """Path -> text of the boot loader configuration files that there are (each boot loader names its own)."""
     unreadable: dict[str, str] = field(default_factory=dict)
     """Path -> the reason why such a file, or a folder of such files, could not be read."""
+    changed: tuple[str, ...] = ()
+    """The files on mounted FAT file systems that were written since the running kernel was started."""
 
 
 @dataclass(frozen=True, kw_only=True)

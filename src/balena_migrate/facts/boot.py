@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 
 from balena_migrate.errors import FileError
-from balena_migrate.facts import BootFacts, DiskFacts, Firmware, HardwareFacts
+from balena_migrate.facts import FAT, BootFacts, DiskFacts, Firmware, HardwareFacts
 from balena_migrate.system import System
 
 SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
@@ -50,7 +53,35 @@ def read_boot(
         initramfs_bytes=_read_initramfs_bytes(system, os.uname().release),
         files=files,
         unreadable=unreadable,
+        changed=find_changed(system, disks),
     )
+
+
+def find_changed(system: System, disks: DiskFacts) -> tuple[str, ...]:
+    """The files on mounted FAT file systems that were written since the kernel was started.
+
+    A time in the future says nothing: the clock of a device without a battery starts somewhere in the past.
+    """
+    now_s = time.time()
+    started_s = now_s - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return tuple(
+        sorted(
+            f"{mount.mount_point.rstrip('/')}/{path}"
+            for mount in disks.mounts
+            if mount.fstype in FAT and mount.root == "/"
+            for path, time_s in _file_times(system.real(mount.mount_point))
+            if started_s < time_s <= now_s
+        )
+    )
+
+
+def _file_times(folder: Path) -> Iterator[tuple[str, float]]:
+    """The files below the folder, with the time of their last change; what cannot be read is left out."""
+    for here, _, names in os.walk(folder):
+        for name in names:
+            path = Path(here, name)
+            with contextlib.suppress(OSError):
+                yield str(path.relative_to(folder)), path.stat().st_mtime
 
 
 def read_boot_files(
