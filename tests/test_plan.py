@@ -32,7 +32,9 @@ from tests.images.test_grow import DATA
 PLANS = Path(__file__).parent / "plans"
 
 
-def stage1_for(config: Config, facts: Facts | None = None, *, backup_bytes: int = 0) -> tuple[Subject, Stage1]:
+def stage1_for(
+    config: Config, facts: Facts | None = None, *, backup_bytes: int = 0, backups: int = 1
+) -> tuple[Subject, Stage1]:
     subject = Subject(
         config=config,
         facts=facts or pc_facts(),
@@ -43,7 +45,7 @@ def stage1_for(config: Config, facts: Facts | None = None, *, backup_bytes: int 
     moves = Moves(
         network=NetworkSettings(),
         selection=Selection(),
-        backup=BackupPlan(name_on_data="migration-backup.tgz", left_out={}),
+        backups=(BackupPlan(name="backup.tgz", name_on_data="migration-backup.tgz", left_out={}),) * backups,
         config_json=None,
         config_problem="",
         kept=Kept(),
@@ -98,27 +100,31 @@ def test_a_backup_that_makes_resin_data_grow_is_in_the_plan() -> None:
     assert len(plan_for(CONFIGS["pc-flash"], backup_bytes=100 * MIB).after) == 3
 
 
-@pytest.mark.parametrize(("backup_mib", "grow_mib"), [(100, 0), (300, 384)])
-def test_the_table_is_made_for_the_backup_as_it_became(
-    backup_mib: int, grow_mib: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(("backups_mib", "grow_mib"), [([100], 0), ([300], 384), ([150, 150], 384)])
+def test_the_table_is_made_for_the_backups_as_they_became(
+    backups_mib: list[int], grow_mib: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """And not for the one that was expected; stage 2 is told the same size."""
-    made = BackupResult(
-        path="/b", size_bytes=backup_mib * MIB, sha256="", file_count=1, archive_bytes=1, name_on_data="b"
-    )
+    """And not for those that were expected; stage 2 is told the same size, and of all of them."""
+    made = [
+        BackupResult(path=f"/b{mib}", size_bytes=mib * MIB, sha256="", file_count=1, archive_bytes=1, name_on_data="b")
+        for mib in backups_mib
+    ]
+    coming = iter(made)
     composed: list[object] = []
-    monkeypatch.setattr(stage1_module, "make_backup", lambda *arguments: made)
+    monkeypatch.setattr(stage1_module, "make_backup", lambda *arguments: next(coming))
     monkeypatch.setattr(stage1_module, "grown_table", lambda image, size, disk: (f"a table for {size // MIB} MiB",))
     monkeypatch.setattr(stage1_module, "compose", lambda *arguments, table: composed.append(table))
     monkeypatch.setattr(stage1_module, "write_patches", lambda patches, path: path.write_bytes(b"patches"))
-    _, stage1 = stage1_for(CONFIGS["pc-flash"], backup_bytes=900 * MIB)
+    _, stage1 = stage1_for(CONFIGS["pc-flash"], backup_bytes=900 * MIB, backups=len(made))
     system = System(tmp_path)
     (tmp_path / "etc").mkdir()
     (tmp_path / WORK_DIR.lstrip("/")).mkdir(parents=True)
-    for action in stage1.actions()[1:4]:
+    for action in stage1.actions()[1 : 3 + len(made)]:
         assert isinstance(action, Produce)
         action.make(system, action.path)
-    place = parse_handover(system.read_text(STAGE2_CONFIG)).data_partition
+    handover = parse_handover(system.read_text(STAGE2_CONFIG))
+    place = handover.data_partition
+    assert [data.file.path for data in handover.data_files] == [backup.path for backup in made]
     assert composed == [(f"a table for {grow_mib} MiB",) if grow_mib else ()]
     assert (place.grow_bytes, place.size_bytes) == (grow_mib * MIB, (grow_mib or 196) * MIB)
 

@@ -104,6 +104,6 @@ def test_a_config_json_that_cannot_be_read_is_a_blocker(device: System, tmp_path
 def test_volumes_are_judged_by_the_images_version(device: System, tmp_path: Path) -> None:
     settings = config(backup_volumes=("data=/srv/app",))
     survey = surveyed(device, an_image(tmp_path, FLEET), settings)
-    assert survey.moves.backup is not None and survey.moves.backup.name_on_data == "backup.tgz"
+    assert [plan.name_on_data for plan in survey.moves.backups] == ["migration-backup.tgz", "backup.tgz"]
     # the image is 2.15.1
     assert "backup-supervisor-old" in codes(survey, Severity.WARNING)

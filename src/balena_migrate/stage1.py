@@ -61,7 +61,7 @@ class Stage1:
         self._image = image
         self._loader = loader
         self._target = target
-        self._backup: BackupResult | None = None
+        self._backups: list[BackupResult] = []
 
     @property
     def initramfs_path(self) -> str:
@@ -73,29 +73,32 @@ class Stage1:
 
     def actions(self) -> tuple[Action, ...]:
         """All that comes before it. None of these changes what boots next."""
-        backup = self._survey.moves.backup
         return (
             MakeDir(title="make a folder for what stage 2 needs", path=WORK_DIR, mode=0o700),
-            *((self._backup_action(backup),) if backup else ()),
+            *map(self._backup_action, self._survey.moves.backups),
             Produce(title="compose the new boot partition", path=PATCHES, make=self._make_patches),
             Produce(title="write down what stage 2 has to do", path=STAGE2_CONFIG, make=self._make_handover),
             Produce(title="make the initramfs of stage 2", path=self.initramfs_path, make=self._make_initramfs),
         )
 
     def _backup_action(self, plan: BackupPlan) -> Action:
-        path = self._subject.config.in_home(self._subject.config.backup_file)
+        what = "backup of the volumes" if plan.volumes else "backup"
 
         def make(system: System, path: str) -> None:
-            with progress("backup") as report:
-                self._backup = make_backup(system, plan, path, report)
-            self._judge_backup(plan, self._backup)
+            with progress(what) as report:
+                self._backups.append(make_backup(system, plan, path, report))
+            self._judge_backup(plan, self._backups[-1])
 
-        return Produce(title="make the backup", path=path, make=make)
+        return Produce(title=f"make the {what}", path=self._subject.config.in_home(plan.name), make=make)
+
+    @property
+    def _backup_bytes(self) -> int:
+        return sum(backup.size_bytes for backup in self._backups)
 
     def _judge_backup(self, plan: BackupPlan, backup: BackupResult) -> None:
-        """Now that the backup's size is known, there has to be room for it. Raises BackupError where there is none."""
-        subject = replace(self._subject, backup_bytes=backup.size_bytes)
-        findings = (*check_result(backup, plan, find_room(subject)), *memory.check(subject))
+        """Now that its size is known, there has to be room for it and those before. Raises BackupError otherwise."""
+        subject = replace(self._subject, backup_bytes=self._backup_bytes)
+        findings = (*check_result(backup, plan, find_room(subject), self._backup_bytes), *memory.check(subject))
         for finding in findings:
             if finding.severity is Severity.BLOCKER:
                 raise BackupError(finding.cause, hint=finding.remedy)
@@ -120,9 +123,8 @@ class Stage1:
 
     @property
     def _grow_bytes(self) -> int:
-        """The size that resin-data has to get for the backup that was made; 0 where that fits as it is."""
-        size_bytes = self._backup.size_bytes if self._backup else 0
-        return grown_size_bytes(self._image, size_bytes, self._target.size_bytes) or 0
+        """The size that resin-data has to get for the backups that were made; 0 where they fit as it is."""
+        return grown_size_bytes(self._image, self._backup_bytes, self._target.size_bytes) or 0
 
     def _grown_table(self) -> tuple[Block, ...]:
         size_bytes = self._grow_bytes
@@ -184,11 +186,12 @@ class Stage1:
         return FileSystem(uuid=device.uuid, fstype=self._subject.config.log_fs_type, mount_point="")
 
     def _data_files(self) -> tuple[DataFile, ...]:
-        if self._backup is None:
-            return ()
-        made = self._backup
-        file = StoredFile(path=made.path, size_bytes=made.size_bytes, sha256=made.sha256)
-        return (DataFile(file=file, name=made.name_on_data),)
+        return tuple(
+            DataFile(
+                file=StoredFile(path=made.path, size_bytes=made.size_bytes, sha256=made.sha256), name=made.name_on_data
+            )
+            for made in self._backups
+        )
 
     def _make_initramfs(self, system: System, path: str) -> None:
         facts = self._subject.facts

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from balena_migrate.backup import BackupPlan, plan_backup
+from balena_migrate.backup import BackupPlan, plan_backups
 from balena_migrate.bootfile import BootFile
 from balena_migrate.checks import Finding, Severity, configjson, endpoints, identity, image, memory, platform, storage
 from balena_migrate.checks import backup as backup_checks
@@ -44,7 +44,7 @@ class Moves:
 
     network: NetworkSettings
     selection: Selection
-    backup: BackupPlan | None
+    backups: tuple[BackupPlan, ...]
     config_json: ConfigJson | None
     """The user's, else the image's own."""
     config_problem: str
@@ -91,7 +91,7 @@ def look(system: System, config: Config, kit: Kit | None, work_dir: Path) -> Sur
         image_problem=problem,
         image_remedy=remedy,
         kit_base_bytes=folder_bytes(kit.base) if kit else 0,
-        backup_bytes=moves.backup.expected_bytes if moves.backup else 0,
+        backup_bytes=sum(plan.expected_bytes for plan in moves.backups),
     )
     findings = (*(finding for check in CHECKS for finding in check(subject)), *check_moves(subject, moves))
     return Survey(subject=subject, kit=kit, moves=moves, findings=findings, work_dir=work_dir)
@@ -117,7 +117,7 @@ def find_moves(system: System, config: Config, name_servers: tuple[str, ...], im
     return Moves(
         network=network,
         selection=select_profiles(config, network, system),
-        backup=plan_backup(config, system),
+        backups=plan_backups(config, system),
         config_json=config_json,
         config_problem=problem,
         kept=read_kept(system, config, user=user, country=network.country, name_servers=name_servers),
@@ -148,7 +148,7 @@ def check_moves(subject: Subject, moves: Moves) -> Iterator[Finding]:
     else:
         yield from configjson.check(moves.config_json, config, image_type=slug, hardware_types=slugs)
     managed = bool(moves.config_json and moves.config_json.is_managed)
-    yield from backup_checks.check(moves.backup, config, find_room(subject), os_version=version, managed=managed)
+    yield from backup_checks.check(moves.backups, config, find_room(subject), os_version=version, managed=managed)
     image_files = identity_of_image.files if identity_of_image else None
     yield from check_network(config, facts.network, moves.network, moves.selection, image_files)
     yield from identity.check(moves.kept, config)
@@ -156,7 +156,7 @@ def check_moves(subject: Subject, moves: Moves) -> Iterator[Finding]:
 
 
 def find_room(subject: Subject) -> Room:
-    """The room for the backup: where it is made, where stage 2 puts it, and where the new system unpacks it."""
+    """The room for the backups: where they are made, where stage 2 puts them, and where the new system unpacks them."""
     home = subject.facts.disks.find_mount(subject.config.in_home("."))
     home_free = home.free_bytes if home else None
     image, target = subject.image, subject.target

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from balena_migrate.backup import BackupItem, BackupPlan, BackupResult, make_backup, plan_backup
+from balena_migrate.backup import BackupItem, BackupPlan, BackupResult, make_backup, plan_backups
 from balena_migrate.backup import archive as archive_module
 from balena_migrate.config import Config
 from balena_migrate.errors import BackupError
@@ -33,8 +33,7 @@ def config(tmp_path: Path, **values: object) -> Config:
 def back_up(tmp_path: Path, settings: Config) -> tuple[BackupPlan, BackupResult]:
     (tmp_path / "home").mkdir(exist_ok=True)
     system = System("/")
-    plan = plan_backup(settings, system)
-    assert plan is not None
+    plan = plan_backups(settings, system)[-1]
     return plan, make_backup(system, plan, settings.in_home(settings.backup_file), quiet)
 
 
@@ -176,8 +175,7 @@ def test_kernel_file_systems_are_not_entered(tmp_path: Path) -> None:
     (tmp_path / "root/etc/hosts").write_text("x")
     (tmp_path / "root/proc/1/mem").write_text("x")
     system = System(tmp_path / "root")
-    plan = plan_backup(Config(home_dir="/home", backup_directories=("/",)), system)
-    assert plan is not None
+    plan = plan_backups(Config(home_dir="/home", backup_directories=("/",)), system)[-1]
     result = make_backup(system, plan, "/home/backup.tgz", quiet)
     names = {m.name for m in members(str(tmp_path / "root/home/backup.tgz"))}
     assert names == {".", "./etc", "./etc/hosts", "./home", "./proc", "./run"}
@@ -201,8 +199,7 @@ def test_unreadable_and_vanished_files_are_told(tmp_path: Path, monkeypatch: pyt
             os.mkfifo(source / "swapped")
         return opened(path, flags, mode)
 
-    plan = plan_backup(config(tmp_path, backup_directories=(str(source),)), System("/"))
-    assert plan is not None
+    plan = plan_backups(config(tmp_path, backup_directories=(str(source),)), System("/"))[-1]
     monkeypatch.setattr(os, "open", moody)
     result = make_backup(System("/"), plan, str(tmp_path / "out.tgz"), quiet)
     told = {Path(skipped.path).name: skipped.reason for skipped in result.skipped}
@@ -303,7 +300,7 @@ def test_overlapping_items_lose_nothing_silently(tmp_path: Path) -> None:
         BackupItem(source=str(tmp_path / "two"), name="./v"),
         BackupItem(source=str(tmp_path / "extra"), name="./v/sub/extra"),
     )
-    plan = BackupPlan(items=items, volumes=("v",), name_on_data="backup.tgz", left_out={})
+    plan = BackupPlan(name="backup.tgz", items=items, volumes=("v",), name_on_data="backup.tgz", left_out={})
     result = make_backup(System("/"), plan, str(tmp_path / "out.tgz"), quiet)
     assert [(Path(s.path).parent.name, s.reason) for s in result.skipped] == [
         ("two", f"{tmp_path}/one/same has its name in the archive already")
@@ -314,7 +311,7 @@ def test_overlapping_items_lose_nothing_silently(tmp_path: Path) -> None:
 
 
 def test_a_backup_of_nothing_is_refused(tmp_path: Path) -> None:
-    plan = BackupPlan(items=(), name_on_data="x.tgz", left_out={})
+    plan = BackupPlan(name="backup.tgz", items=(), name_on_data="x.tgz", left_out={})
     with pytest.raises(BackupError, match="nothing in the backup"):
         make_backup(System("/"), plan, str(tmp_path / "x.tgz"), quiet)
 
@@ -324,8 +321,7 @@ def test_a_monster_that_shrinks_is_not_filled_up_without_end(tmp_path: Path, mon
     (tmp_path / "source").mkdir()
     (tmp_path / "home").mkdir()
     settings = config(tmp_path, backup_directories=(str(tmp_path / "source"),))
-    plan = plan_backup(settings, System("/"))
-    assert plan is not None
+    plan = plan_backups(settings, System("/"))[-1]
     monkeypatch.setattr("balena_migrate.backup.make.GROWTH_BYTES", 10 << 20)
     monster = tmp_path / "source/monster"
     monster.touch()
@@ -340,8 +336,7 @@ def test_endless_growth_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (tmp_path / "source").mkdir()
     (tmp_path / "home").mkdir()
     settings = config(tmp_path, backup_directories=(str(tmp_path / "source"),))
-    plan = plan_backup(settings, System("/"))
-    assert plan is not None
+    plan = plan_backups(settings, System("/"))[-1]
     (tmp_path / "source/log").write_bytes(bytes(10_000))
     with pytest.raises(BackupError, match="grow faster"):
         make_backup(System("/"), plan, settings.in_home("backup.tgz"), quiet)

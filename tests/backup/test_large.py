@@ -15,7 +15,7 @@ MIB = 1 << 20
 BACKUP = """
 import sys
 from pathlib import Path
-from balena_migrate.backup import make_backup, plan_backup
+from balena_migrate.backup import make_backup, plan_backups
 from balena_migrate.config import Config
 from balena_migrate.system import System
 home, source = sys.argv[1:]
@@ -30,7 +30,7 @@ told, copies = [], []
 config = Config(home_dir=home, backup_directories=(source,))
 system = System("/")
 before = peak()
-plan = plan_backup(config, system)
+(plan,) = plan_backups(config, system)
 made = make_backup(system, plan, config.in_home("backup.tgz"), report)
 assert told == sorted(told) and told[-1][0] <= told[-1][1]
 print(before, peak(), made.size_bytes, max(copies), len(told))

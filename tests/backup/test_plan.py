@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from balena_migrate.backup import BackupItem, plan_backup
+from balena_migrate.backup import BackupItem, plan_backups
 from balena_migrate.backup.plan import name_on_data, plain_items
 from balena_migrate.backup.tree import SKIPPED_LIMIT, SkipList, Skipped, parse_virtual_mounts
 from balena_migrate.backup.volumes import parse_inline, parse_volumes
@@ -32,8 +32,7 @@ def config(**values: object) -> Config:
 
 
 def test_sizes_are_counted(device: System) -> None:
-    plan = plan_backup(config(backup_directories=("/srv",)), device)
-    assert plan is not None
+    plan = plan_backups(config(backup_directories=("/srv",)), device)[-1]
     assert plan.items == (BackupItem(source="/srv", name="srv"),)
     assert plan.file_count == 5
     assert plan.archive_bytes == 5 * 512 + 5120
@@ -43,7 +42,7 @@ def test_sizes_are_counted(device: System) -> None:
 
 
 def test_no_folders_no_backup(device: System) -> None:
-    assert plan_backup(config(backup_directories=()), device) is None
+    assert plan_backups(config(backup_directories=()), device) == ()
 
 
 def test_folders_inside_of_others_are_taken_once() -> None:
@@ -53,8 +52,7 @@ def test_folders_inside_of_others_are_taken_once() -> None:
 
 
 def test_what_is_missing_is_told(device: System) -> None:
-    plan = plan_backup(config(backup_directories=("/etc", "/nothing")), device)
-    assert plan is not None
+    plan = plan_backups(config(backup_directories=("/etc", "/nothing")), device)[-1]
     assert plan.problems == ("there is no '/nothing'",)
 
 
@@ -73,18 +71,31 @@ def test_only_volumes_get_the_supervisors_name(file: str, volumes: bool, name: s
 
 def test_a_name_that_resin_data_has_is_refused(device: System) -> None:
     with pytest.raises(ConfigError, match="docker"):
-        plan_backup(config(backup_file="docker"), device)
+        plan_backups(config(backup_file="docker"), device)
+
+
+def test_volumes_and_folders_are_two_backups_and_none_is_in_the_other(device: System) -> None:
+    plain, volumes = plan_backups(config(backup_directories=("/",), backup_volumes=("data=/srv/app",)), device)
+    assert (plain.name, plain.name_on_data, plain.volumes) == ("backup.tgz", "migration-backup.tgz", ())
+    assert (volumes.name, volumes.name_on_data, volumes.volumes) == ("volumes.tgz", "backup.tgz", ("data",))
+    assert {"/home/backup.tgz", "/home/volumes.tgz"} <= plain.left_out.keys() & volumes.left_out.keys()
+
+
+def test_the_two_may_not_have_one_name(device: System) -> None:
+    settings = config(backup_file="volumes.tgz", backup_volumes=("data=/srv/app",))
+    with pytest.raises(ConfigError, match=r"volumes\.tgz"):
+        plan_backups(settings, device)
+    assert plan_backups(config(backup_file="volumes.tgz"), device)[0].name == "volumes.tgz"
 
 
 def test_a_script_is_looked_at(device: System) -> None:
     script = device.root / "home/make"
     settings = config(backup_script="make", backup_volumes=("data",))
-    plan = plan_backup(settings, device)
-    assert plan is not None
+    plan = plan_backups(settings, device)[-1]
     assert (plan.script, plan.volumes, plan.problems) == ("/home/make", ("data",), ("there is no '/home/make'",))
     script.touch(mode=0o644)
-    plan = plan_backup(settings, device)
-    assert plan is not None and plan.problems == ("'/home/make' is not executable",)
+    plan = plan_backups(settings, device)[-1]
+    assert plan.problems == ("'/home/make' is not executable",)
 
 
 def test_volumes_inline(device: System) -> None:
@@ -110,8 +121,7 @@ def test_volumes_from_a_file(device: System) -> None:
         "- volume: other-1\n"
         "  items: [{source: /etc/app.cfg, target: conf/main.cfg}]\n"
     )
-    plan = plan_backup(config(backup_volumes=("volumes.yml",)), device)
-    assert plan is not None
+    plan = plan_backups(config(backup_volumes=("volumes.yml",)), device)[-1]
     assert plan.items == (
         BackupItem(source="/srv/app", name="./data/app/x", pattern=r"\.db$"),
         BackupItem(source="/etc/app.cfg", name="./data/app.cfg"),
@@ -155,13 +165,13 @@ def test_bad_volume_files_are_refused(device: System, text: str, reason: str) ->
 @pytest.mark.parametrize("words", [("missing.yml",), ("a.yml", "b.yml"), ("=/srv",), ("a b=/srv",), ("data=srv",)])
 def test_bad_volume_settings_are_refused(device: System, words: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError):
-        plan_backup(config(backup_volumes=words), device)
+        plan_backups(config(backup_volumes=words), device)
 
 
 def test_only_matching_files_and_their_folders_are_taken(device: System) -> None:
     (device.root / "home/v.yml").write_text("- {volume: d, items: [{source: /srv, filter: 'b[.]log$'}]}")
-    plan = plan_backup(config(backup_volumes=("v.yml",)), device)
-    assert plan is not None and plan.file_count == 4  # d, app, sub, b.log
+    plan = plan_backups(config(backup_volumes=("v.yml",)), device)[-1]
+    assert plan.file_count == 4  # d, app, sub, b.log
 
 
 def test_virtual_mounts_are_known_by_type() -> None:
@@ -180,15 +190,15 @@ def test_extended_attributes_are_counted(device: System) -> None:
         os.setxattr(device.root / "etc/app.cfg", "user.note", b"x")
     except OSError:
         pytest.skip("this file system has no extended attributes")
-    plan = plan_backup(config(), device)
-    assert plan is not None and plan.attributes_count == 1
+    plan = plan_backups(config(), device)[-1]
+    assert plan.attributes_count == 1
 
 
 def test_a_monstrous_sparse_file_is_planned_at_once(device: System) -> None:
     with (device.root / "etc/monster").open("wb") as file:
         file.truncate(8 << 40)
-    plan = plan_backup(config(), device)
-    assert plan is not None and plan.archive_bytes > 8 << 40 and plan.expected_bytes < plan.archive_bytes / 50
+    plan = plan_backups(config(), device)[-1]
+    assert plan.archive_bytes > 8 << 40 and plan.expected_bytes < plan.archive_bytes / 50
 
 
 def test_many_skipped_files_are_counted_and_the_first_named() -> None:

@@ -23,7 +23,11 @@ FILES = st.dictionaries(st.tuples(NAMES, NAMES), st.binary(max_size=1500), max_s
 
 def back_up(source: Path, target: Path) -> list[tarfile.TarInfo]:
     plan = BackupPlan(
-        items=(BackupItem(source=str(source), name="./v"),), volumes=("v",), name_on_data="b", left_out={}
+        name="backup.tgz",
+        items=(BackupItem(source=str(source), name="./v"),),
+        volumes=("v",),
+        name_on_data="b",
+        left_out={},
     )
     result = make_backup(System("/"), plan, str(target), lambda done, total: None)
     with tarfile.open(target, encoding="utf-8", errors="surrogateescape") as tar:
@@ -70,7 +74,11 @@ def test_deep_folders_come_back_and_those_too_deep_are_told(tmp_path: Path) -> N
         fd = deeper
     os.close(fd)
     plan = BackupPlan(
-        items=(BackupItem(source=str(source), name="./v"),), volumes=("v",), name_on_data="b", left_out={}
+        name="backup.tgz",
+        items=(BackupItem(source=str(source), name="./v"),),
+        volumes=("v",),
+        name_on_data="b",
+        left_out={},
     )
     result = make_backup(System("/"), plan, str(tmp_path / "out"), lambda done, total: None)
     assert [skipped.reason for skipped in result.skipped] == ["File name too long"]

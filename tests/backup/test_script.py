@@ -44,7 +44,7 @@ def run(tmp_path: Path, content: bytes | None, volumes: tuple[str, ...] = ()) ->
 
     target = tmp_path / "backup.tgz"
     target.write_text("older")
-    plan = BackupPlan(script="/script", volumes=volumes, name_on_data="x.tgz", left_out={})
+    plan = BackupPlan(name="backup.tgz", script="/script", volumes=volumes, name_on_data="x.tgz", left_out={})
     try:
         result = make_backup(System("/", runner=runner), plan, str(target), lambda done, total: None)
     except MigrateError as error:
@@ -115,7 +115,7 @@ def test_a_real_script(tmp_path: Path) -> None:
     script = tmp_path / "make it"
     script.write_text(f'#!/bin/sh\nexec tar -C {tmp_path} -czf "$1" source\n')
     script.chmod(0o700)
-    plan = BackupPlan(script=str(script), name_on_data="x.tgz", left_out={})
+    plan = BackupPlan(name="backup.tgz", script=str(script), name_on_data="x.tgz", left_out={})
     result = make_backup(System("/"), plan, str(tmp_path / "out.tgz"), lambda done, total: None)
     assert result.file_count == 2
     with tarfile.open(result.path) as tar:

@@ -13,6 +13,7 @@ from balena_migrate.config import Config
 
 MIB = 1 << 20
 PLAIN = BackupPlan(
+    name="backup.tgz",
     name_on_data="migration-backup.tgz",
     left_out={},
     file_count=10,
@@ -37,7 +38,7 @@ def codes(found: list[Finding]) -> dict[str, Severity]:
 
 
 def plain(plan: BackupPlan | None = PLAIN, config: Config | None = None) -> dict[str, Severity]:
-    return codes(list(check(plan, config or Config(), Room(), os_version="2.15.1")))
+    return codes(list(check((plan,) if plan else (), config or Config(), Room(), os_version="2.15.1")))
 
 
 def test_the_default_is_said_to_be_renamed() -> None:
@@ -63,7 +64,7 @@ def test_problems_are_blockers() -> None:
     [(100, None), (99, None), (51, None), (49, Severity.WARNING), (40, Severity.WARNING), (39, Severity.BLOCKER)],
 )
 def test_room_is_needed_for_what_the_samples_tell(place: str, free_mib: int, severity: Severity | None) -> None:
-    found = codes(list(check(PLAIN, Config(), Room(**{place: free_mib * MIB}))))
+    found = codes(list(check((PLAIN,), Config(), Room(**{place: free_mib * MIB}))))
     code = "backup-no-room-home" if place == "home_free_bytes" else "backup-no-room-data"
     assert found.get(code) is severity
 
@@ -78,42 +79,42 @@ ARITHMETIC = (
 
 
 def test_a_backup_that_fits_only_once_stage_2_grew_resin_data_is_told() -> None:
-    (told,) = [f for f in check(PLAIN, Config(), GROWING) if f.code == "backup-grows-data"]
+    (told,) = [f for f in check((PLAIN,), Config(), GROWING) if f.code == "backup-grows-data"]
     assert told.severity is Severity.OK
     assert told.cause == f"the backup makes stage 2 grow resin-data: {ARITHMETIC}"
-    assert "backup-no-room-data" not in codes(list(check(PLAIN, Config(), GROWING)))
+    assert "backup-no-room-data" not in codes(list(check((PLAIN,), Config(), GROWING)))
 
 
 def test_nothing_is_told_where_it_fits_as_it_is() -> None:
     room = replace(GROWING, data_free_bytes=40 * MIB)
-    assert set(codes(list(check(PLAIN, Config(), room)))) == {"backup-renamed", "backup-size"}
+    assert set(codes(list(check((PLAIN,), Config(), room)))) == {"backup-renamed", "backup-size"}
 
 
 def test_a_backup_that_does_not_fit_on_the_disk_either_shows_the_arithmetic() -> None:
     large = replace(PLAIN, archive_bytes=5000 * MIB, expected_bytes=3301 * MIB)
-    (found,) = [f for f in check(large, Config(), GROWING) if f.severity is Severity.BLOCKER]
+    (found,) = [f for f in check((large,), Config(), GROWING) if f.severity is Severity.BLOCKER]
     assert found.code == "backup-no-room-data"
     assert ARITHMETIC in found.cause
     made = replace(RESULT, size_bytes=3301 * MIB)
-    (again,) = check_result(made, PLAIN, GROWING)
+    (again,) = check_result(made, PLAIN, GROWING, made.size_bytes)
     assert (again.code, again.cause) == ("backup-too-large", f"the backup has 3301 MiB; {ARITHMETIC}")
-    assert codes(list(check_result(replace(made, size_bytes=3300 * MIB), PLAIN, GROWING))) == {}
+    assert codes(list(check_result(made, PLAIN, GROWING, 3300 * MIB))) == {}
 
 
 def test_where_stage_2_cannot_grow_it_that_is_said() -> None:
-    (found,) = [f for f in check(PLAIN, Config(), Room(data_free_bytes=30 * MIB)) if f.severity is Severity.BLOCKER]
+    (found,) = [f for f in check((PLAIN,), Config(), Room(data_free_bytes=30 * MIB)) if f.severity is Severity.BLOCKER]
     assert found.cause.endswith("resin-data has 30 MiB for it as the image brings it, and stage 2 cannot grow it")
 
 
 def test_the_arithmetic_is_shown() -> None:
-    found = [f for f in check(VOLUMES, Config(), Room(data_grown_bytes=149 * MIB)) if f.severity is Severity.BLOCKER]
+    found = [f for f in check((VOLUMES,), Config(), Room(data_grown_bytes=149 * MIB)) if f.severity is Severity.BLOCKER]
     assert [f.cause for f in found] == [
-        "the supervisor needs 40 (archive) + 110 (unpacked) = 150 MiB on resin-data, which will have 149 MiB"
+        "the supervisor needs 40 (packed) + 110 (unpacked) = 150 MiB on resin-data, which will have 149 MiB"
     ]
 
 
 def test_a_plain_archive_is_not_unpacked() -> None:
-    assert "backup-no-room-unpacked" not in codes(list(check(PLAIN, Config(), Room(data_grown_bytes=50 * MIB))))
+    assert "backup-no-room-unpacked" not in codes(list(check((PLAIN,), Config(), Room(data_grown_bytes=50 * MIB))))
 
 
 @pytest.mark.parametrize(
@@ -127,24 +128,42 @@ def test_a_plain_archive_is_not_unpacked() -> None:
     ],
 )
 def test_what_the_supervisor_makes_of_volumes(os_version: str, code: str, severity: Severity) -> None:
-    assert codes(list(check(VOLUMES, Config(), Room(), os_version=os_version)))[code] is severity
+    assert codes(list(check((VOLUMES,), Config(), Room(), os_version=os_version)))[code] is severity
 
 
 def test_without_a_fleet_nothing_is_restored() -> None:
-    found = check(VOLUMES, Config(), Room(), os_version="5.0.0", managed=False)
+    found = check((VOLUMES,), Config(), Room(), os_version="5.0.0", managed=False)
     assert codes(list(found))["backup-unmanaged"] is Severity.WARNING
 
 
 def test_skipped_files_are_named_and_counted() -> None:
     skipped = tuple(Skipped(path=f"/run/a\n{number}", reason="a FIFO") for number in range(7))
     plan = replace(PLAIN, skipped=skipped, skipped_count=7)
-    (told,) = [f for f in check(plan, Config(), Room()) if f.code == "backup-skips"]
+    (told,) = [f for f in check((plan,), Config(), Room()) if f.code == "backup-skips"]
     assert "7" in told.cause and "'/run/a\\n4': a FIFO; and 2 more" in told.cause
 
 
 def test_settings_that_are_not_used_are_told() -> None:
-    config = Config(backup_directories=("/srv",), backup_volumes=("data=/x",))
-    assert codes(list(check(VOLUMES, config, Room())))["backup-directories-unused"] is Severity.WARNING
+    config = Config(backup_directories=("/srv",), backup_script="make", backup_volumes=("data=/x",))
+    script = replace(VOLUMES, script="/home/make")
+    assert codes(list(check((script,), config, Room())))["backup-directories-unused"] is Severity.WARNING
+    assert "backup-directories-unused" not in codes(list(check((PLAIN, VOLUMES), config, Room())))
+
+
+@pytest.mark.parametrize(
+    ("room", "code"),
+    [
+        (Room(home_free_bytes=79 * MIB), "backup-no-room-home"),
+        (Room(data_free_bytes=79 * MIB), "backup-no-room-data"),
+        (Room(data_grown_bytes=189 * MIB), "backup-no-room-unpacked"),
+    ],
+)
+def test_two_backups_need_room_beside_each_other(room: Room, code: str) -> None:
+    """40 MiB each, of which the supervisor unpacks one to 110."""
+    assert codes(list(check((PLAIN, VOLUMES), Config(), room)))[code] is Severity.BLOCKER
+    one_more = Room(**{key: value and value + MIB for key, value in vars(room).items()})
+    assert Severity.BLOCKER not in codes(list(check((PLAIN, VOLUMES), Config(), one_more))).values()
+    assert codes(list(check((PLAIN, VOLUMES), Config(), Room())))["backup-volumes"] is Severity.WARNING
 
 
 def test_attributes_are_told() -> None:
@@ -152,11 +171,16 @@ def test_attributes_are_told() -> None:
 
 
 def test_the_made_archive_is_measured_again() -> None:
-    assert codes(list(check_result(RESULT, VOLUMES, Room(data_free_bytes=50 * MIB, data_grown_bytes=160 * MIB)))) == {}
-    found = codes(list(check_result(RESULT, VOLUMES, Room(data_free_bytes=49 * MIB, data_grown_bytes=159 * MIB))))
+    assert (
+        codes(list(check_result(RESULT, VOLUMES, Room(data_free_bytes=50 * MIB, data_grown_bytes=160 * MIB), 50 * MIB)))
+        == {}
+    )
+    found = codes(
+        list(check_result(RESULT, VOLUMES, Room(data_free_bytes=49 * MIB, data_grown_bytes=159 * MIB), 50 * MIB))
+    )
     assert found == {"backup-too-large": Severity.BLOCKER, "backup-no-room-unpacked": Severity.BLOCKER}
 
 
 def test_what_was_skipped_while_making_it_is_told() -> None:
     result = replace(RESULT, skipped=(Skipped(path="/x", reason="gone"),), skipped_count=1)
-    assert codes(list(check_result(result, PLAIN, Room()))) == {"backup-skipped": Severity.WARNING}
+    assert codes(list(check_result(result, PLAIN, Room(), 0))) == {"backup-skipped": Severity.WARNING}

@@ -68,9 +68,9 @@ REPORT = Report(
         reported("grub/grub.cfg", b"grub"),
         reported("system-connections/resin-wifi-01", KEYFILE),
     ),
-    data_files=(reported("backup.tgz", b"the archive"), reported("migrate.log", b"flash: 100 %")),
+    data_files=(reported("migration-backup.tgz", b"the archive"), reported("migrate.log", b"flash: 100 %")),
 )
-ARMED = Armed(backup_sha256=digest(b"the archive"), initramfs_bytes=1, changes=())
+ARMED = Armed(backups={"backup.tgz": digest(b"the archive")}, initramfs_bytes=1, changes=())
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def backup(tmp_path: Path) -> Path:
 
 def failed(report: Report, backup: Path, *, prepared: Prepared = PREPARED, keyfile: bytes = KEYFILE) -> list[str]:
     scenario = find_scenario("pc-bios")
-    checks = list(new_system_checks(scenario, prepared, ARMED, report, lambda path: keyfile, backup))
+    checks = list(new_system_checks(scenario, prepared, ARMED, report, lambda path: keyfile, {"backup.tgz": backup}))
     assert len({check.name for check in checks}) == len(checks)
     return [check.name for check in checks if not check.passed]
 
@@ -144,7 +144,7 @@ BOOT = "the other files of resin-boot are the image's"
         ),
         (readable_backup, "the files in resin-data, their modes and owners"),
         (lambda r: replace(r, data_files=r.data_files[:1]), "the files in resin-data, their modes and owners"),
-        (lambda r: replace(r, data_files=()), "the backup is in resin-data, as stage 1 made it"),
+        (lambda r: replace(r, data_files=()), "the backup backup.tgz is in resin-data, as stage 1 made it"),
     ],
 )
 def test_tells_what_is_wrong(spoil: Callable[[Report], Report], name: str, backup: Path) -> None:
@@ -170,7 +170,7 @@ def test_what_keep_has_to_bring_into_config_json(backup: Path) -> None:
 
     def wrong(config_json: bytes) -> list[str]:
         report = replace(REPORT, config_json=config_json)
-        checks = new_system_checks(scenario, PREPARED, ARMED, report, lambda path: KEYFILE, backup)
+        checks = new_system_checks(scenario, PREPARED, ARMED, report, lambda path: KEYFILE, {"backup.tgz": backup})
         return [check.name for check in checks if not check.passed]
 
     assert wrong(json.dumps(values).encode()) == []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from balena_migrate.backup import make_backup, plan_backup
+from balena_migrate.backup import make_backup, plan_backups
 from balena_migrate.config import Config
 from balena_migrate.errors import BackupError
 from balena_migrate.stage2.transfer import copy
@@ -32,8 +32,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
 
 def back_up(home: Path, source: Path) -> None:
     config = Config(home_dir=str(home), backup_directories=(str(source),))
-    plan = plan_backup(config, System("/"))
-    assert plan is not None
+    plan = plan_backups(config, System("/"))[-1]
     make_backup(System("/"), plan, config.in_home("backup.tgz"), lambda done, total: None)
 
 

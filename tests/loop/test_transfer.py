@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from balena_migrate.handover import DataFile, StoredFile
 from balena_migrate.stage2 import transfer
 from balena_migrate.stage2.disks import find_labelled
 from balena_migrate.stage2.kernel import mounted
@@ -49,6 +50,22 @@ def test_the_machine_id_is_where_the_new_initramfs_looks(
         file = folder / "machine-id"
         assert file.read_text() == "0123456789abcdef0123456789abcdef\n"
         assert file.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_file_that_fails_costs_neither_the_others_nor_the_log(
+    disk: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "DATA", tmp_path / "data")
+    (tmp_path / "volumes").write_bytes(b"volumes")
+    stored = StoredFile(path="/root/b", size_bytes=7, sha256="")
+    files = [
+        (DataFile(file=stored, name=name), tmp_path / source) for name, source in (("a", "lost"), ("b", "volumes"))
+    ]
+    with pytest.raises(FileNotFoundError):
+        transfer.transfer(f"{disk}p2", files, "the log\n")
+    with mounted(f"{disk}p2", tmp_path / "look", "ext4", read_only=True) as folder:
+        found = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert found == {"b": b"volumes", "migrate.log": b"the log\n"}
 
 
 def test_a_label_that_is_not_there(disk: str) -> None:

@@ -1,13 +1,14 @@
-"""The backup: one archive that is made in stage 1 and put on the new system's data partition.
+"""The backups: archives that are made in stage 1 and put on the new system's data partition.
 
-Two forms. A plain archive of BACKUP_DIRECTORIES, as tar makes it, lies on resin-data for people to look into. An
-archive of BACKUP_VOLUMES is named backup.tgz there, and balena's supervisor makes volumes of its folders.
+Two forms, and a migration may have one of each. A plain archive of BACKUP_DIRECTORIES, as tar makes it, lies on
+resin-data for people to look into. An archive of BACKUP_VOLUMES is named backup.tgz there, and balena's supervisor
+makes volumes of its folders.
 """
 
 from __future__ import annotations
 
 from balena_migrate.backup.make import BackupResult, Report, make_backup
-from balena_migrate.backup.plan import BackupPlan, plan_backup
+from balena_migrate.backup.plan import BackupPlan, plan_backups
 from balena_migrate.backup.tree import BackupItem, Skipped
 
-__all__ = ["BackupItem", "BackupPlan", "BackupResult", "Report", "Skipped", "make_backup", "plan_backup"]
+__all__ = ["BackupItem", "BackupPlan", "BackupResult", "Report", "Skipped", "make_backup", "plan_backups"]

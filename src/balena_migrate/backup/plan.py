@@ -1,4 +1,4 @@
-"""What the backup will hold and where it will lie, before anything is written."""
+"""What the backups will hold and where they will lie, before anything is written."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ SUPERVISOR_NAME = "backup.tgz"
 PLAIN_NAME = "migration-backup.tgz"
 """What a plain archive is called on resin-data where its own name would be the supervisor's."""
 
+VOLUMES_FILE = "volumes.tgz"
+"""The archive of BACKUP_VOLUMES in HOME_DIR, beside the plain one."""
+
 TAKEN_NAMES = frozenset(
     ("apps.json", "docker", "lost+found", "remove_me_to_reset", "resin-data", "backup", "migrate.log")
 )
@@ -39,6 +42,8 @@ class BackupPlan:
     script: str = ""
     volumes: tuple[str, ...] = ()
     """The volumes that the supervisor is to make of it; none for a plain archive."""
+    name: str
+    """Of its file in HOME_DIR."""
     name_on_data: str
     problems: tuple[str, ...] = ()
     """Why it cannot be made: what is named in the settings and is not there."""
@@ -57,28 +62,47 @@ class BackupPlan:
     """So many files have extended attributes or access lists, which the archive cannot hold."""
 
 
-def plan_backup(config: Config, system: System) -> BackupPlan | None:
-    """The backup that the settings ask for, or None where they ask for none. Only reads; looks at every file once.
+def plan_backups(config: Config, system: System) -> tuple[BackupPlan, ...]:
+    """The backups that the settings ask for, in the order in which they are made: the plain one, and that of volumes.
+    BACKUP_SCRIPT makes the only one. Only reads; looks at every file once for each.
 
-    Raises ConfigError for a bad BACKUP_VOLUMES.
+    Raises ConfigError for a bad BACKUP_VOLUMES, or where both would have the same name.
     """
-    own = config.in_home(config.backup_file)
-    left_out = {own: "the backup itself", own + ASIDE_SUFFIX: "an earlier backup"}
-    if config.image_name:
-        left_out[config.in_home(config.image_name)] = "the image"
+    left_out = find_left_out(config)
     if config.backup_script:
-        volumes = parse_names(config.backup_volumes)
-        script = config.in_home(config.backup_script)
-        problems = _script_problems(system, script)
-        name = name_on_data(config.backup_file, bool(volumes))
-        return BackupPlan(script=script, volumes=volumes, name_on_data=name, problems=problems, left_out=left_out)
+        return (_by_script(config, system, left_out),)
+    plans = []
+    if items := plain_items(config.backup_directories):
+        plans.append(_counted(system, items, False, config.backup_file, left_out))
     if config.backup_volumes:
+        if config.backup_file == VOLUMES_FILE:
+            raise ConfigError(f"BACKUP_FILE must not be {VOLUMES_FILE!r}: that is the archive of BACKUP_VOLUMES")
         items = read_volumes(system, config.backup_volumes, config.in_home("."))
-    else:
-        items = plain_items(config.backup_directories)
-    if not items:
-        return None
-    return _counted(system, items, bool(config.backup_volumes), config.backup_file, left_out)
+        plans.append(_counted(system, items, True, VOLUMES_FILE, left_out))
+    return tuple(plans)
+
+
+def find_left_out(config: Config) -> dict[str, str]:
+    """Path -> reason: what is in no backup, though it may lie in a folder that is."""
+    reasons: dict[str, str] = {}
+    for name in (config.backup_file, *((VOLUMES_FILE,) if config.backup_volumes else ())):
+        own = config.in_home(name)
+        reasons |= {own: "the backup itself", own + ASIDE_SUFFIX: "an earlier backup"}
+    if config.image_name:
+        reasons[config.in_home(config.image_name)] = "the image"
+    return reasons
+
+
+def _by_script(config: Config, system: System, left_out: dict[str, str]) -> BackupPlan:
+    volumes, script = parse_names(config.backup_volumes), config.in_home(config.backup_script)
+    return BackupPlan(
+        script=script,
+        volumes=volumes,
+        name=config.backup_file,
+        name_on_data=name_on_data(config.backup_file, bool(volumes)),
+        problems=_script_problems(system, script),
+        left_out=left_out,
+    )
 
 
 def name_on_data(backup_file: str, for_supervisor: bool) -> str:
@@ -115,6 +139,7 @@ def _counted(
     return BackupPlan(
         items=items,
         volumes=tuple(dict.fromkeys(item.name.split("/")[1] for item in items)) if for_supervisor else (),
+        name=file,
         name_on_data=name_on_data(file, for_supervisor),
         problems=tuple(f"there is no {path!r}" for path in missing),
         left_out=reasons,

@@ -1,8 +1,8 @@
-"""Is the backup what its owner meant, is there room for it, and will the new system take it."""
+"""Are the backups what their owner meant, is there room for them, and will the new system take them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from balena_migrate.backup import BackupPlan, BackupResult
@@ -55,34 +55,35 @@ class Room:
 
 
 def check(
-    plan: BackupPlan | None, config: Config, room: Room, *, os_version: str = "", managed: bool = True
+    plans: Sequence[BackupPlan], config: Config, room: Room, *, os_version: str = "", managed: bool = True
 ) -> Iterator[Finding]:
-    """All there is to say before the backup is made.
+    """All there is to say before the backups are made.
 
     `os_version` is the image's ("2.15.1+rev2", "" for unknown); `managed` says whether the new system joins a fleet.
     """
-    if plan is None:
+    if not plans:
         yield passed("backup-none", "no backup is made: BACKUP_DIRECTORIES, BACKUP_VOLUMES and BACKUP_SCRIPT are empty")
         return
-    yield from _check_sources(plan, config)
-    yield from _check_name(plan, config)
-    if plan.volumes:
-        yield from _check_supervisor(config, os_version, managed)
-    if not plan.script:
-        yield from _check_room(plan, room)
+    for plan in plans:
+        yield from _check_sources(plan, config)
+        yield from _check_name(plan, config)
+        if plan.volumes:
+            yield from _check_supervisor(config, os_version, managed)
+    if not any(plan.script for plan in plans):
+        yield from _check_room(plans, room)
 
 
-def check_result(result: BackupResult, plan: BackupPlan, room: Room) -> Iterator[Finding]:
-    """All there is to say once the backup is made and its size known."""
+def check_result(result: BackupResult, plan: BackupPlan, room: Room, total_bytes: int) -> Iterator[Finding]:
+    """All there is to say once a backup is made; `total_bytes` is the size of all that are."""
     yield from _told(
         "backup-skipped", result.skipped, result.skipped_count, "that are not in the backup as they should be"
     )
-    size = f"the backup has {_mib(result.size_bytes)} MiB"
-    if room.data_limit_bytes is not None and result.size_bytes > room.data_limit_bytes:
+    size = f"the backup has {_mib(total_bytes)} MiB"
+    if room.data_limit_bytes is not None and total_bytes > room.data_limit_bytes:
         yield blocker("backup-too-large", f"{size}; {room.data_text}", _SMALLER)
     unpacked = plan.unpacked_bytes or result.archive_bytes
     if plan.volumes:
-        yield from _check_unpacking(result.size_bytes, unpacked, room)
+        yield from _check_unpacking(total_bytes, unpacked, room)
 
 
 _SMALLER = "leave folders out, or carry the data over another way"
@@ -93,9 +94,8 @@ def _check_sources(plan: BackupPlan, config: Config) -> Iterator[Finding]:
         yield blocker("backup-source", f"the backup cannot be made: {problem}", _SETTINGS)
     if not plan.script and not plan.problems and plan.file_count == 0:
         yield blocker("backup-empty", "there is no file in the backup", _SETTINGS)
-    if (plan.script or plan.volumes) and config.backup_directories != Config().backup_directories:
-        used = "BACKUP_SCRIPT" if plan.script else "BACKUP_VOLUMES"
-        cause = f"BACKUP_DIRECTORIES is not backed up, because {used} is set"
+    if plan.script and config.backup_directories != Config().backup_directories:
+        cause = "BACKUP_DIRECTORIES is not backed up, because BACKUP_SCRIPT is set"
         yield warning("backup-directories-unused", cause, "name the folders there, or leave one of the two out")
     yield from _told("backup-skips", plan.skipped, plan.skipped_count, "that cannot be in the backup")
     if plan.attributes_count:
@@ -155,25 +155,29 @@ def _check_supervisor(config: Config, os_version: str, managed: bool) -> Iterato
         yield passed("backup-supervisor", f"the image's supervisor ({name} or later) restores volumes")
 
 
-def _check_room(plan: BackupPlan, room: Room) -> Iterator[Finding]:
-    about = f"{plan.file_count} files, {_mib(plan.archive_bytes)} MiB, compressed about {_mib(plan.expected_bytes)} MiB"
+def _check_room(plans: Sequence[BackupPlan], room: Room) -> Iterator[Finding]:
+    """They lie beside each other, here and on resin-data."""
+    archive_bytes, expected_bytes = sum(p.archive_bytes for p in plans), sum(p.expected_bytes for p in plans)
+    files = sum(plan.file_count for plan in plans)
+    about = f"{files} files, {_mib(archive_bytes)} MiB, compressed about {_mib(expected_bytes)} MiB"
     home = f"HOME_DIR has {_mib_in(room.home_free_bytes or 0)} MiB free"
     places = (
         ("backup-no-room-home", home, room.home_free_bytes),
         ("backup-no-room-data", room.data_text, room.data_limit_bytes),
     )
     for code, text, free in places:
-        if free is None or plan.archive_bytes <= free:
+        if free is None or archive_bytes <= free:
             continue
         cause = f"the backup has {about}; {text}"
-        if plan.expected_bytes > free:
+        if expected_bytes > free:
             yield blocker(code, cause, _SMALLER)
-        elif MARGIN * plan.expected_bytes > free:
+        elif MARGIN * expected_bytes > free:
             yield warning(code, cause, _SMALLER)
-    if plan.volumes:
-        yield from _check_unpacking(plan.expected_bytes, plan.unpacked_bytes, room)
+    unpacked_bytes = sum(plan.unpacked_bytes for plan in plans if plan.volumes)
+    if unpacked_bytes:
+        yield from _check_unpacking(expected_bytes, unpacked_bytes, room)
     yield passed("backup-size", f"the backup has {about}")
-    if room.data_free_bytes is not None and room.data_free_bytes < plan.expected_bytes <= (room.data_limit_bytes or 0):
+    if room.data_free_bytes is not None and room.data_free_bytes < expected_bytes <= (room.data_limit_bytes or 0):
         yield passed("backup-grows-data", f"the backup makes stage 2 grow resin-data: {room.data_text}")
 
 
@@ -181,7 +185,7 @@ def _check_unpacking(size_bytes: int, unpacked_bytes: int, room: Room) -> Iterat
     free = room.data_grown_bytes
     if free is not None and size_bytes + unpacked_bytes > free:
         cause = (
-            f"the supervisor needs {_mib(size_bytes)} (archive) + {_mib(unpacked_bytes)} (unpacked)"
+            f"the supervisor needs {_mib(size_bytes)} (packed) + {_mib(unpacked_bytes)} (unpacked)"
             f" = {_mib(size_bytes + unpacked_bytes)} MiB on resin-data, which will have {_mib(free)} MiB"
         )
         yield blocker("backup-no-room-unpacked", cause, _SMALLER)

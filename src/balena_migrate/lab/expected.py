@@ -22,7 +22,8 @@ KEYFILES = "etc/NetworkManager/system-connections"
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What the settings ask for. `backup` is path -> SHA-256; None where another program decides what is in it."""
+    """What the settings ask for. `backup` is path -> SHA-256; None where there is no plain one, or another
+    program decides what is in it."""
 
     config: Config
     networks: frozenset[WifiNetwork] = field(repr=False)
@@ -80,7 +81,7 @@ def _read_ssid(value: str) -> str:
 
 
 def _backup_files(root: Path, config: Config) -> dict[str, str] | None:
-    if config.backup_script or config.backup_volumes:
+    if config.backup_script or not config.backup_directories:
         return None
     files: dict[str, str] = {}
     for folder in config.backup_directories:

@@ -20,11 +20,10 @@ from balena_migrate.lab.pi_cards import ROOT, ROOT_UUID, TABLE_ID, PiGuest, buil
 from balena_migrate.lab.pi_device import ACCELERATOR, LAST_CHARACTERS, LINE, PiDevice
 from balena_migrate.lab.pi_firmware import FatImage, Start
 from balena_migrate.lab.prepare import Options, Prepared, put_image, put_kit, put_overlay, put_owner_files
-from balena_migrate.lab.proofs import COMMAND_LINE, Armed, backup_on_disk, backup_path, new_system_checks
+from balena_migrate.lab.proofs import COMMAND_LINE, Armed, backups_on_disk, new_system_checks, read_backups
 from balena_migrate.lab.qemu import read_version
 from balena_migrate.lab.result import Check, DiskState, Fact, Rehearsal, same
 from balena_migrate.lab.scenarios import Scenario
-from balena_migrate.lab.snapshot import file_hash
 from balena_migrate.lab.timeline import Say, Timeline
 from balena_migrate.paths import INITRAMFS_NAME, JOURNAL
 from balena_migrate.stage2.outcome import Ending, find_outcome
@@ -221,9 +220,8 @@ def _look_at_armed_card(run: PiRun) -> Armed:
     size = len(run.device.boot_partition.read(INITRAMFS_NAME))
     with mounted(run.device.card, ROOT, read_only=True) as root:
         journal = parse_journal((root / JOURNAL.lstrip("/")).read_text())
-        backup = backup_path(root, run.prepared)
         return Armed(
-            backup_sha256=file_hash(backup) if backup.exists() else "",
+            backups=read_backups(root, run.prepared.expected.config),
             initramfs_bytes=size,
             changes=tuple(entry.title for entry in journal.entries if entry.title),
         )
@@ -257,8 +255,8 @@ def _new_system_checks(run: PiRun, armed: Armed, report: Report) -> list[Check]:
     if boot is None:
         raise LabError("the new system has no resin-boot")
     fat = FatImage(run.device.card, boot.start_bytes)
-    with backup_on_disk(run.device.card, armed, report) as backup:
-        checks = new_system_checks(about, run.prepared, armed, report, fat.read, backup)
+    with backups_on_disk(run.device.card, armed, report) as backups:
+        checks = new_system_checks(about, run.prepared, armed, report, fat.read, backups)
         kept = [check for check in checks if check.name != COMMAND_LINE]
     old = TABLE_ID.removeprefix("0x")
     return [*kept, same("the old system's disk in the new system's command line", False, old in report.command_line)]

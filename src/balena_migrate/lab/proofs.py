@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from balena_migrate.config import Config
 from balena_migrate.lab import owner
 from balena_migrate.lab.disks import Span, mounted
 from balena_migrate.lab.expected import parse_keyfile
@@ -23,12 +24,16 @@ from balena_migrate.lab.owner import WifiNetwork
 from balena_migrate.lab.prepare import Prepared
 from balena_migrate.lab.result import Check, same
 from balena_migrate.lab.scenarios import Scenario
+from balena_migrate.lab.snapshot import file_hash
 
 LABELS = ("resin-boot", "resin-rootA", "resin-rootB", "resin-state", "resin-data")
 CONNECTIONS = "system-connections/"
 CONFIG_JSON = "config.json"
 PROXY = "system-proxy/redsocks.conf"
 LOG = "migrate.log"
+VOLUMES_BACKUP = "volumes.tgz"
+SUPERVISORS_BACKUP, PLAIN_BACKUP = "backup.tgz", "migration-backup.tgz"
+"""Their names in resin-data: the first is the one that the supervisor takes for volumes."""
 COMMAND_LINE = "the new system's kernel command line"
 
 
@@ -36,16 +41,22 @@ COMMAND_LINE = "the new system's kernel command line"
 class Armed:
     """What lay on the old system's disk when stage 1 had rebooted."""
 
-    backup_sha256: str
+    backups: Mapping[str, str]
+    """Name in HOME_DIR -> SHA-256."""
     initramfs_bytes: int
     changes: tuple[str, ...]
     """What stage 1 changed, in the words of its journal."""
 
 
-def backup_path(root: Path, prepared: Prepared) -> Path:
-    """Where stage 1 puts the backup on the old system that is mounted at `root`."""
-    config = prepared.expected.config
-    return root / config.in_home(config.backup_file).lstrip("/")
+def read_backups(root: Path, config: Config) -> dict[str, str]:
+    """The backups that stage 1 made on the old system that is mounted at `root`, as Armed has them."""
+    files = {name: root / config.in_home(name).lstrip("/") for name in backup_names(config)}
+    return {name: file_hash(path) for name, path in files.items() if path.exists()}
+
+
+def backup_names(config: Config) -> tuple[str, ...]:
+    """The names that backups may have in HOME_DIR."""
+    return (config.backup_file, VOLUMES_BACKUP)
 
 
 @contextlib.contextmanager
@@ -61,20 +72,25 @@ def on_new_disk(disk: Path, report: Report, label: str) -> Iterator[Path | None]
 
 
 @contextlib.contextmanager
-def backup_on_disk(disk: Path, armed: Armed, report: Report) -> Iterator[Path | None]:
-    """The backup in resin-data of the new disk, readable while the context lasts; None where it is not there."""
-    path = find_backup(armed, report)
+def backups_on_disk(disk: Path, armed: Armed, report: Report) -> Iterator[dict[str, Path]]:
+    """Name in HOME_DIR -> the backup in resin-data of the new disk, readable while the context lasts."""
+    places = {name: find_backup(digest, report) for name, digest in armed.backups.items()}
     with on_new_disk(disk, report, "resin-data") as root:
-        yield root / path if root and path else None
+        yield {name: root / place for name, place in places.items() if root and place}
 
 
 ReadBootFile = Callable[[str], bytes]
 
 
 def new_system_checks(
-    scenario: Scenario, prepared: Prepared, armed: Armed, report: Report, read_boot: ReadBootFile, backup: Path | None
+    scenario: Scenario,
+    prepared: Prepared,
+    armed: Armed,
+    report: Report,
+    read_boot: ReadBootFile,
+    backups: Mapping[str, Path],
 ) -> Iterator[Check]:
-    """All checks of a device that is the new system's. `backup` is the file that it has as its backup."""
+    """All checks of a device that is the new system's. `backups` are the files that it has of them."""
     yield same("the partitions, by their labels", LABELS, tuple(part.label for part in by_number(report)))
     yield same("file systems with errors", "none", _list(p.label for p in report.partitions if p.check_status))
     yield _grown(report)
@@ -88,12 +104,14 @@ def new_system_checks(
     if scenario.proxy:
         yield proxy_check(scenario.proxy, _read_reported(PROXY, report, read_boot))
     yield _private(armed, report)
-    if armed.backup_sha256:
-        yield _backup(armed, report)
-    if backup is not None and scenario.volumes:
-        yield _backup_content("BACKUP_VOLUMES", volume_files(scenario), backup)
-    elif backup is not None and prepared.expected.backup is not None:
-        yield _backup_content("BACKUP_DIRECTORIES", prepared.expected.backup, backup)
+    expected = prepared.expected
+    if expected.config.backup_volumes:
+        yield from _backup(VOLUMES_BACKUP, SUPERVISORS_BACKUP, armed, report)
+        yield _backup_content("BACKUP_VOLUMES", volume_files(scenario), backups.get(VOLUMES_BACKUP))
+    if expected.backup is not None:
+        name = expected.config.backup_file
+        yield from _backup(name, PLAIN_BACKUP if name == SUPERVISORS_BACKUP else name, armed, report)
+        yield _backup_content("BACKUP_DIRECTORIES", expected.backup, backups.get(name))
 
 
 def machine_id_check(expected: str, state: Path | None) -> Check:
@@ -183,25 +201,23 @@ def _read_reported(path: str, report: Report, read_boot: ReadBootFile) -> bytes:
 
 def _private(armed: Armed, report: Report) -> Check:
     """What came along to resin-data is for root alone: backups hold secrets."""
-    paths = {LOG, find_backup(armed, report) or LOG}
+    paths = {LOG, *(find_backup(digest, report) or LOG for digest in armed.backups.values())}
     found = {f"{f.path} {f.mode:o} {f.uid}:{f.gid}" for f in report.data_files if f.path in paths}
     wanted = {f"{path} 600 0:0" for path in paths}
     return same("the files in resin-data, their modes and owners", _list(sorted(wanted)), _list(sorted(found)))
 
 
-def _backup(armed: Armed, report: Report) -> Check:
-    places = [file.path for file in report.data_files if file.sha256 == armed.backup_sha256]
-    return Check(
-        name="the backup is in resin-data, as stage 1 made it",
-        passed=bool(places),
-        expected=f"sha256 {armed.backup_sha256[:16]}...",
-        found=f"{places[0]}, sha256 {armed.backup_sha256[:16]}..." if places else "no such file",
-    )
+def _backup(name: str, name_on_data: str, armed: Armed, report: Report) -> Iterator[Check]:
+    digest = armed.backups.get(name, "not made")
+    expected = f"{name_on_data}, sha256 {digest[:16]}"
+    place = find_backup(digest, report)
+    found = f"{place}, sha256 {digest[:16]}" if place else "no such file"
+    yield same(f"the backup {name} is in resin-data, as stage 1 made it", expected, found)
 
 
-def find_backup(armed: Armed, report: Report) -> str | None:
-    """The backup's path in resin-data."""
-    return next((file.path for file in report.data_files if file.sha256 == armed.backup_sha256), None)
+def find_backup(digest: str, report: Report) -> str | None:
+    """The path in resin-data of the backup with this SHA-256."""
+    return next((file.path for file in report.data_files if file.sha256 == digest), None)
 
 
 def volume_files(scenario: Scenario) -> dict[str, str]:
@@ -215,9 +231,8 @@ def volume_files(scenario: Scenario) -> dict[str, str]:
     }
 
 
-def _backup_content(setting: str, expected: Mapping[str, str], backup: Path) -> Check:
-    with tarfile.open(backup) as archive:
-        found = {member.name: _member_hash(archive, member) for member in archive if member.isfile()}
+def _backup_content(setting: str, expected: Mapping[str, str], backup: Path | None) -> Check:
+    found = _read_archive(backup) if backup else {}
     lost = [name for name, digest in expected.items() if found.get(name) != digest]
     return Check(
         name=f"the backup holds what {setting} held",
@@ -225,6 +240,12 @@ def _backup_content(setting: str, expected: Mapping[str, str], backup: Path) -> 
         expected=f"{len(expected)} files",
         found=f"missing or different: {_list(lost[:20])}" if lost else f"{len(expected)} files",
     )
+
+
+def _read_archive(path: Path) -> dict[str, str]:
+    """Name -> SHA-256 of every file."""
+    with tarfile.open(path) as archive:
+        return {member.name: _member_hash(archive, member) for member in archive if member.isfile()}
 
 
 def _member_hash(archive: tarfile.TarFile, member: tarfile.TarInfo) -> str:

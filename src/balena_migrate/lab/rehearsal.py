@@ -23,16 +23,17 @@ from balena_migrate.lab.lookalike import Report, find_spec, parse_report
 from balena_migrate.lab.prepare import KIT_FOLDER, Options, Prepared, prepare
 from balena_migrate.lab.proofs import (
     Armed,
-    backup_on_disk,
-    backup_path,
+    backup_names,
+    backups_on_disk,
     machine_id_check,
     new_system_checks,
     on_new_disk,
+    read_backups,
 )
 from balena_migrate.lab.qemu import find_accelerator, read_version
 from balena_migrate.lab.result import Check, DiskState, Fact, Rehearsal, ran_to_its_end, same
 from balena_migrate.lab.scenarios import Ending, Scenario
-from balena_migrate.lab.snapshot import file_hash, find_changes, read_tree
+from balena_migrate.lab.snapshot import find_changes, read_tree
 from balena_migrate.lab.timeline import Say, Timeline
 from balena_migrate.paths import INITRAMFS_NAME, JOURNAL, STAGE2_CONFIG
 from balena_migrate.status import Standing
@@ -176,9 +177,9 @@ def migrate_to_new_system(run: Run) -> None:
         text = boot.console.text
     run.checks.append(same("the new system boots, reports, and switches itself off", "guest-shutdown", reason))
     report = parse_report(text)
-    with backup_on_disk(run.device.disk, armed, report) as backup:
+    with backups_on_disk(run.device.disk, armed, report) as backups:
         read_boot = _boot_reader(run.device.disk, report)
-        run.checks.extend(new_system_checks(run.scenario, run.prepared, armed, report, read_boot, backup))
+        run.checks.extend(new_system_checks(run.scenario, run.prepared, armed, report, read_boot, backups))
     if run.scenario.machine_id:
         with on_new_disk(run.device.disk, report, "resin-state") as state:
             run.checks.append(machine_id_check(run.scenario.machine_id, state))
@@ -275,10 +276,9 @@ def _wait_for_flash(boot: Boot) -> None:
 def _look_at_armed_disk(run: Run) -> Armed:
     """What stage 1 left on the disk, read while the device is off."""
     with mounted(run.device.disk, run.prepared.root, read_only=True) as root:
-        backup = backup_path(root, run.prepared)
         journal = parse_journal((root / JOURNAL.lstrip("/")).read_text())
         return Armed(
-            backup_sha256=file_hash(backup) if backup.exists() else "",
+            backups=read_backups(root, run.prepared.expected.config),
             initramfs_bytes=(root / "boot" / INITRAMFS_NAME).stat().st_size,
             changes=tuple(entry.title for entry in journal.entries if entry.title),
         )
@@ -322,7 +322,8 @@ def _snapshot(run: Run) -> dict[str, str]:
 
 def _unchanged(run: Run, before: dict[str, str], may: tuple[str, ...]) -> Check:
     same_table = run.prepared.root == read_partitions(run.device.disk)[0]
-    changes = find_changes(before, _snapshot(run), (*may, f"{owner.HOME_DIR}/{run.config.backup_file}"))
+    backups = (f"{owner.HOME_DIR}/{name}" for name in backup_names(run.config))
+    changes = find_changes(before, _snapshot(run), (*may, *backups))
     return Check(
         name="the old system is unchanged",
         passed=same_table and not changes,

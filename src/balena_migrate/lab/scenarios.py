@@ -81,7 +81,7 @@ SCENARIOS: dict[str, Scenario] = {
         ),
         Scenario(
             name="pc-network",
-            description="all kinds of network settings, for a real NetworkManager; two volumes; all that KEEP keeps",
+            description="all network settings, for a real NetworkManager; volumes and a plain backup; what KEEP keeps",
             image="intel-nuc-network",
             composed_files=("system-proxy/redsocks.conf",),
             settings={

@@ -19,12 +19,19 @@ LOG_NAME = "migrate.log"
 def transfer(device: str, files: Sequence[tuple[DataFile, Path]], log: str) -> None:
     """The files are on the data partition under their names, and the log beside them; all is on the disk.
 
-    Raises DiskError or OSError where that cannot be had; then a file is there as a whole or not at all.
+    Raises DiskError or OSError where that cannot be had; then a file is there as a whole or not at all, and where one
+    fails the others are there.
     """
     with kernel.mounted(device, DATA, "ext4"):
         write(DATA / LOG_NAME, log)
+        failed: OSError | None = None
         for item, source in files:
-            copy(source, DATA / item.name)
+            try:
+                copy(source, DATA / item.name)
+            except OSError as error:
+                failed = error
+        if failed:
+            raise failed
 
 
 def keep_machine_id(device: str, machine_id: str) -> None:
