@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 0x40000
+"""Linux, sched.h and mount.h."""
+
+
+def pytest_configure() -> None:
+    """Of several test processes, each has its mounts for itself.
+
+    Else a namespace that one makes holds a copy of what another has mounted just then, and keeps it mounted: its
+    file system is not written out, and its loop device stays busy, long after the other unmounted it.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ and os.geteuid() == 0:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.unshare(CLONE_NEWNS) or libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None):
+            raise OSError(ctypes.get_errno(), "a test process gets no mounts of its own")
+
 
 MAY_START_PROCESSES = ("processes", "loop", "kit", "vm")
 

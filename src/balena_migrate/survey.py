@@ -82,14 +82,14 @@ class Survey:
 def look(system: System, config: Config, kit: Kit | None, work_dir: Path) -> Survey:
     """The survey of this device. Changes nothing; `work_dir` is a temporary folder that outlives the survey."""
     facts = read_facts(system)
-    found, problem, remedy = find_image(system, config, work_dir)
-    moves = find_moves(system, config, facts.network.name_servers, found)
+    found = find_image(system, config, work_dir)
+    moves = find_moves(system, config, facts.network.name_servers, found.image)
     subject = Subject(
         config=config,
         facts=facts,
-        image=found,
-        image_problem=problem,
-        image_remedy=remedy,
+        image=found.image,
+        image_problem=found.problem,
+        image_remedy=found.remedy,
         kit_base_bytes=folder_bytes(kit.base) if kit else 0,
         backup_bytes=sum(plan.expected_bytes for plan in moves.backups),
     )
@@ -97,16 +97,25 @@ def look(system: System, config: Config, kit: Kit | None, work_dir: Path) -> Sur
     return Survey(subject=subject, kit=kit, moves=moves, findings=findings, work_dir=work_dir)
 
 
-def find_image(system: System, config: Config, work_dir: Path) -> tuple[Image | None, str, str]:
-    """The image, read to its last byte; or None with the reason and the remedy."""
+@dataclass(frozen=True, kw_only=True)
+class FoundImage:
+    """The image, or why there is none and what to do."""
+
+    image: Image | None = None
+    problem: str = ""
+    remedy: str = ""
+
+
+def find_image(system: System, config: Config, work_dir: Path) -> FoundImage:
+    """The image, read to its last byte."""
     if not config.image_name:
-        return None, "no image is named", "set IMAGE_NAME to the name of a file in HOME_DIR"
+        return FoundImage(problem="no image is named", remedy="set IMAGE_NAME to the name of a file in HOME_DIR")
     path = Path(system.real(config.in_home(config.image_name)))
     try:
         with progress("image") as report:
-            return read_image(path, work_dir, report), "", ""
+            return FoundImage(image=read_image(path, work_dir, report))
     except (FileError, ImageError) as error:
-        return None, error.message, error.hint
+        return FoundImage(problem=error.message, remedy=error.hint)
 
 
 def find_moves(system: System, config: Config, name_servers: tuple[str, ...], image: Image | None) -> Moves:

@@ -16,7 +16,7 @@ from balena_migrate.errors import DiskError
 from balena_migrate.images.formats import ImageFormat
 from balena_migrate.images.patches import Block, Patches
 from balena_migrate.stage2 import target
-from balena_migrate.stage2.flash import FlashResult, flash
+from balena_migrate.stage2.flash import FlashResult, write_image
 from balena_migrate.stage2.target import find_users, open_disk, reread_partitions
 from tests.images.build import mbr_image
 
@@ -55,8 +55,8 @@ def loop(backing: Path) -> Iterator[Path]:
 def do_flash(tmp_path: Path, target: Path, image: bytes = IMAGE, patches: Patches = PATCHES) -> FlashResult:
     path = tmp_path / "image.gz"
     path.write_bytes(gzip.compress(image, 1))
-    with path.open("rb") as source:
-        return flash(source, ImageFormat.GZIP, len(image), target, patches, lambda step, done, total: None)
+    with path.open("rb") as source, open_disk(target) as disk:
+        return write_image(source, ImageFormat.GZIP, len(image), disk, patches, lambda step, done, total: None)
 
 
 def test_the_disk_holds_the_image_and_is_read_back_past_the_cache(tmp_path: Path, loop: Path, backing: Path) -> None:
@@ -162,15 +162,15 @@ from pathlib import Path
 from balena_migrate.images.formats import ImageFormat
 from balena_migrate.images.patches import Patches
 from balena_migrate.stage2 import target
-from balena_migrate.stage2.flash import flash
+from balena_migrate.stage2.flash import write_image
 def peak():
     # getrusage() would tell the peak of the process that started this one, too.
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(status["VmHWM"].split()[0])
 before = peak()
 size = int(sys.argv[3])
-with open(sys.argv[1], "rb") as source:
-    flash(source, ImageFormat.GZIP, size, Path(sys.argv[2]), Patches(size_bytes=size, blocks=()), lambda *a: None)
+with open(sys.argv[1], "rb") as source, target.open_disk(Path(sys.argv[2])) as disk:
+    write_image(source, ImageFormat.GZIP, size, disk, Patches(size_bytes=size, blocks=()), lambda *a: None)
 print(peak() - before)
 """
 

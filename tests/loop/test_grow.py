@@ -27,8 +27,9 @@ from balena_migrate.images.read import read_image
 from balena_migrate.lab.lookalike.layout import plan_layout, table_sectors
 from balena_migrate.lab.lookalike.specs import find_spec
 from balena_migrate.stage2 import grow, transfer
-from balena_migrate.stage2.flash import flash
+from balena_migrate.stage2.flash import write_image
 from balena_migrate.stage2.kernel import mounted
+from balena_migrate.stage2.target import open_disk
 from balena_migrate.system import System
 from tests.images.build import make_fat
 from tests.images.test_grow import assert_sound, read_by_sfdisk
@@ -241,8 +242,8 @@ def test_image_table_flash_file_system_backup(tmp_path: Path, make_table: object
         file.write(gzip.compress(path.read_bytes(), 1))
     with disk.open("wb") as file:
         file.truncate(DISK_BYTES)
-    with packed.open("rb") as source:
-        flash(source, ImageFormat.GZIP, image.size_bytes, disk, patches, lambda step, done, total: None)
+    with packed.open("rb") as source, open_disk(disk) as opened:
+        write_image(source, ImageFormat.GZIP, image.size_bytes, opened, patches, lambda step, done, total: None)
     assert_sound(disk)
     last = read_by_sfdisk(disk)["partitions"][-1]
     assert (last["start"] * 512, last["size"] * 512) == (start, size_bytes)

@@ -25,13 +25,12 @@ import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
 from balena_migrate.errors import DiskError, FlashError, ImageError
 from balena_migrate.images.formats import ImageFormat, read_chunks
 from balena_migrate.images.patches import Patches
-from balena_migrate.stage2.target import READ_BYTES, Disk, open_disk
+from balena_migrate.stage2.target import READ_BYTES, Disk
 
 T = TypeVar("T")
 
@@ -66,7 +65,7 @@ class RewindableSource(Protocol):
 
 
 Report = Callable[[FlashStep, int, int], None]
-"""report(step, done_bytes, total_bytes), often, from the thread that called flash()."""
+"""report(step, done_bytes, total_bytes), often, from the thread that called write_image()."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,25 +79,6 @@ class FlashResult:
     reads_directly: bool
 
 
-def flash(
-    source: RewindableSource,
-    image_format: ImageFormat,
-    size_bytes: int,
-    target: Path,
-    patches: Patches,
-    report: Report,
-) -> FlashResult:
-    """The disk holds the image with its patches, flushed, and every byte was read back and compared.
-
-    It can be run again after any failure, from the start. `size_bytes` is the image's size on the disk.
-    Raises DiskError, and then nothing was written, where the disk is in use, too small or holds the running system;
-    FlashError where the image is damaged or the disk fails, and then the first MiB of the disk is zeros unless the
-    failure was in writing that very MiB.
-    """
-    with open_disk(target) as disk:
-        return write_image(source, image_format, size_bytes, disk, patches, report)
-
-
 def write_image(
     source: RewindableSource,
     image_format: ImageFormat,
@@ -107,7 +87,12 @@ def write_image(
     patches: Patches,
     report: Report,
 ) -> FlashResult:
-    """As flash(), to a disk that is open."""
+    """The disk holds the image with its patches, flushed, and every byte was read back and compared.
+
+    It can be run again after any failure, from the start. `size_bytes` is the image's size on the disk.
+    Raises DiskError, and then nothing was written, where the disk is too small; FlashError where the image is damaged
+    or the disk fails, and then the first MiB of the disk is zeros unless the failure was in writing that very MiB.
+    """
     needed = max(size_bytes, patches.end_bytes)
     if disk.size_bytes < needed:
         raise DiskError(f"{disk.path} has {disk.size_bytes} bytes, and the image needs {needed}")
