@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What holds for all tests: a unit test may start no process; only marked ones may."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The plan is a function of what was found: golden plans for recorded devices, and what it says of the line."""
 
 from __future__ import annotations
@@ -9,25 +10,25 @@ from pathlib import Path
 import pytest
 
 from balena_migrate import stage1 as stage1_module
-from balena_migrate.actions import Produce
-from balena_migrate.backup import BackupPlan, BackupResult
+from balena_migrate.carried.backup import BackupPlan, BackupResult
+from balena_migrate.carried.keep import Kept
+from balena_migrate.carried.reachability import Endpoints
 from balena_migrate.checks.subject import Subject
-from balena_migrate.config import Config
-from balena_migrate.endpoints import Endpoints
-from balena_migrate.errors import DiskError
+from balena_migrate.core.changes import Produce
+from balena_migrate.core.errors import DiskError
+from balena_migrate.core.handover import FileSystem, describe_content, parse_handover
+from balena_migrate.core.paths import PATCHES, STAGE2_CONFIG, WORK_DIR
+from balena_migrate.core.system import System
 from balena_migrate.facts import Facts
-from balena_migrate.handover import FileSystem, describe_content, parse_handover
-from balena_migrate.identity import Kept
-from balena_migrate.network.boot import Selection
 from balena_migrate.network.model import NetworkSettings
-from balena_migrate.paths import PATCHES, STAGE2_CONFIG, WORK_DIR
+from balena_migrate.network.select import Selection
 from balena_migrate.plan import Plan, describe, expected_window, make_plan, to_data
+from balena_migrate.settings import Config
 from balena_migrate.stage1 import Stage1, file_systems
 from balena_migrate.survey import Moves, Survey
-from balena_migrate.system import System
 from tests.checks.test_foundation import some_image
-from tests.devicefacts import MIB, pc_facts, pi_facts
-from tests.images.test_grow import DATA
+from tests.images.test_room import DATA
+from tests.support.facts import MIB, pc_facts, pi_facts
 
 PLANS = Path(__file__).parent / "plans"
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The contracts of the folders that are registries: a new file is found, and says all that is asked of it."""
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from balena_migrate.bootloaders import boot_loaders
 from balena_migrate.devices import DeviceType, device_types, device_types_for, find_device_type
 from balena_migrate.facts import OsFacts
 from balena_migrate.systems import OperatingSystem, find_system, systems
-from tests.devicefacts import pc_facts
+from tests.support.facts import pc_facts
 
 
 @pytest.mark.parametrize("device", device_types(), ids=lambda device: device.slug)

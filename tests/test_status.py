@@ -1,12 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
 """`status` tells where a device stands, whatever happened to it."""
 
 from __future__ import annotations
 
 import pytest
 
-from balena_migrate.actions import Undo, UndoRecord
-from balena_migrate.journal import Entry, Event, Journal
-from balena_migrate.stage2.outcome import Ending, Outcome
+from balena_migrate.core.changes import Undo, UndoRecord
+from balena_migrate.core.journal import Entry, Event, Journal
+from balena_migrate.core.outcome import Ending, Outcome
 from balena_migrate.status import Standing, Status, find_standing
 
 BEGIN = Entry(event=Event.BEGIN)

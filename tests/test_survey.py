@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What moves along, put together from a device, its settings and an image."""
 
 from __future__ import annotations
@@ -8,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from balena_migrate.checks import Finding, Severity
+from balena_migrate.carried.config_json import NAME
 from balena_migrate.checks.subject import Subject
-from balena_migrate.config import Config, Keep, Probe
-from balena_migrate.configjson import NAME
+from balena_migrate.core.system import System
+from balena_migrate.findings import Finding, Severity
 from balena_migrate.images import Image
-from balena_migrate.images.read import read_image
+from balena_migrate.images.scan import read_image
+from balena_migrate.settings import Config, Keep, Probe
 from balena_migrate.survey import Survey, check_moves, find_moves
-from balena_migrate.system import System
-from tests.devicefacts import pc_facts
-from tests.images.build import BOOT_FILES, make_image
+from tests.support.facts import pc_facts
+from tests.support.images import BOOT_FILES, make_image
 
 pytestmark = pytest.mark.processes
 

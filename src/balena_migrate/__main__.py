@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """python -m balena_migrate"""
 
 from balena_migrate.cli import main

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The plan: every change in order, what takes it back, where the line is, and what lies behind it.
 
 A pure function of what was found before. `run` applies the same objects that `plan` prints.
@@ -8,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from balena_migrate.actions import Action
 from balena_migrate.bootloaders import BootLoader
 from balena_migrate.checks.subject import Subject
-from balena_migrate.images.grow import grown_size_bytes
+from balena_migrate.core.changes import Action
+from balena_migrate.images.room import grown_size_bytes
 
 MIB = 1 << 20
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stage 1: makes all that stage 2 needs, and changes last what boots next.
 
 `Stage1` turns what the survey found into actions; the later ones use what the earlier ones made.
@@ -10,17 +11,17 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from balena_migrate import VERSION, initramfs
-from balena_migrate.actions import Action, MakeDir, Produce, WriteFile
-from balena_migrate.backup import BackupPlan, BackupResult, make_backup
 from balena_migrate.bootloaders import BootLoader, ImageBoot
-from balena_migrate.checks import Severity, memory
+from balena_migrate.carried.backup import BackupPlan, BackupResult, make_backup
+from balena_migrate.checks import memory
 from balena_migrate.checks.backup import check_result
 from balena_migrate.checks.memory import RESERVE_BYTES
 from balena_migrate.checks.storage import has_small_boot_partition
 from balena_migrate.checks.subject import Subject
-from balena_migrate.errors import BackupError, DiskError
-from balena_migrate.facts import BlockDevice, DiskFacts, Mount
-from balena_migrate.handover import (
+from balena_migrate.core.blockdev import read_serial
+from balena_migrate.core.changes import Action, MakeDir, Produce, WriteFile
+from balena_migrate.core.errors import BackupError, DiskError
+from balena_migrate.core.handover import (
     DataFile,
     DataPartition,
     DiskIdentity,
@@ -30,20 +31,21 @@ from balena_migrate.handover import (
     describe_content,
     dump_handover,
 )
-from balena_migrate.images import Image
-from balena_migrate.images.compose import compose
-from balena_migrate.images.grow import MIB, grown_size_bytes, grown_table
-from balena_migrate.images.patches import Block, write_patches
-from balena_migrate.paths import (
+from balena_migrate.core.paths import (
     INITRAMFS_NAME,
     PATCHES,
     STAGE2_CONFIG,
     STATE_DIR,
     WORK_DIR,
 )
-from balena_migrate.stage2.disks import read_serial
+from balena_migrate.core.system import System
+from balena_migrate.facts import BlockDevice, DiskFacts, Mount
+from balena_migrate.findings import Severity
+from balena_migrate.images import Image
+from balena_migrate.images.compose import compose
+from balena_migrate.images.patches import Block, write_patches
+from balena_migrate.images.room import MIB, grown_size_bytes, grown_table
 from balena_migrate.survey import Survey, find_room
-from balena_migrate.system import System
 from balena_migrate.ui import progress, say
 
 LOG_DRIVE_MODULES = ("usb_storage", "uas", "sd_mod")

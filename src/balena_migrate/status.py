@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where this device stands: what the journal says, and what stage 2 left behind."""
 
 from __future__ import annotations
@@ -5,9 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from balena_migrate.journal import Journal, State, read_boot_id, read_journal
-from balena_migrate.stage2.outcome import Ending, Outcome, find_outcome
-from balena_migrate.system import System
+from balena_migrate.core.journal import Journal, State, read_boot_id, read_journal
+from balena_migrate.core.outcome import Ending, Outcome, find_outcome
+from balena_migrate.core.system import System
 
 
 class Standing(StrEnum):

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Looks at everything before anything is done: facts, image, what moves along; and then at the findings."""
 
 from __future__ import annotations
@@ -7,29 +8,34 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from balena_migrate.backup import BackupPlan, plan_backups
-from balena_migrate.bootfile import BootFile
-from balena_migrate.checks import Finding, Severity, configjson, endpoints, identity, image, memory, platform, storage
+from balena_migrate.bootloaders import boot_loaders
+from balena_migrate.carried.backup import BackupPlan, plan_backups
+from balena_migrate.carried.config_json import NAME, ConfigJson, merged, parse_config_json, read_config_json
+from balena_migrate.carried.keep import Kept, config_edits, read_kept
+from balena_migrate.carried.reachability import Endpoints, read_endpoints
 from balena_migrate.checks import backup as backup_checks
+from balena_migrate.checks import config_json as configjson
+from balena_migrate.checks import image, memory, platform, storage
+from balena_migrate.checks import keep as identity
+from balena_migrate.checks import reachability as endpoints
 from balena_migrate.checks.backup import Room
 from balena_migrate.checks.network import check_network
 from balena_migrate.checks.subject import Subject
-from balena_migrate.config import Config
-from balena_migrate.configjson import NAME, ConfigJson, merged, parse_config_json, read_config_json
+from balena_migrate.core.errors import FileError, ImageError
+from balena_migrate.core.kit import Kit
+from balena_migrate.core.system import System
 from balena_migrate.devices import device_types_for
-from balena_migrate.endpoints import Endpoints, read_endpoints
-from balena_migrate.errors import FileError, ImageError
 from balena_migrate.facts.gather import read_facts
-from balena_migrate.identity import Kept, config_edits, read_kept
+from balena_migrate.findings import Finding, Severity
 from balena_migrate.images import Image
-from balena_migrate.images.fat import Fat
-from balena_migrate.images.grow import grown_room_bytes, room_bytes
-from balena_migrate.images.read import partition_reader, read_image
-from balena_migrate.kit.runtime import Kit
-from balena_migrate.network.boot import Selection, boot_files, select_profiles
+from balena_migrate.images.boot_file import BootFile
+from balena_migrate.images.filesystems.fat import Fat
+from balena_migrate.images.room import grown_room_bytes, room_bytes
+from balena_migrate.images.scan import partition_reader, read_image
 from balena_migrate.network.model import NetworkSettings
-from balena_migrate.network.settings import read_network
-from balena_migrate.system import System
+from balena_migrate.network.read import read_network
+from balena_migrate.network.select import Selection, boot_files, select_profiles
+from balena_migrate.settings import Config
 from balena_migrate.ui import progress
 
 EXT4_FREE_PERCENT = 85
@@ -81,7 +87,7 @@ class Survey:
 
 def look(system: System, config: Config, kit: Kit | None, work_dir: Path) -> Survey:
     """The survey of this device. Changes nothing; `work_dir` is a temporary folder that outlives the survey."""
-    facts = read_facts(system)
+    facts = read_facts(system, boot_loaders())
     found = find_image(system, config, work_dir)
     moves = find_moves(system, config, facts.network.name_servers, found.image)
     subject = Subject(

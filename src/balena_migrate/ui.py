@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a person sees: findings, the plan and progress; bars at a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 from rich.text import Text
 
-from balena_migrate.checks import Finding, Severity
+from balena_migrate.findings import Finding, Severity
 
 LOG = logging.getLogger(__name__)
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """GRUB's one-shot entry: right text, right grubenv, and a refusal wherever GRUB could not clear it."""
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from balena_migrate.bootloaders.grub import (
     entry_text,
     parse_environment,
 )
-from balena_migrate.checks import Severity
-from balena_migrate.config import Config
-from balena_migrate.errors import ImageError
+from balena_migrate.core.errors import ImageError
+from balena_migrate.core.system import System
 from balena_migrate.facts import DiskFacts, Facts, Firmware
-from balena_migrate.system import System
-from tests.corpus import corpus
-from tests.devicefacts import pc_facts
+from balena_migrate.findings import Severity
+from balena_migrate.settings import Config
+from tests.support.corpus import corpus
+from tests.support.facts import pc_facts
 
 EMPTY = dump_environment({}).decode()
 

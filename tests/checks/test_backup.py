@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The findings about a backup."""
 
 from __future__ import annotations
@@ -6,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from balena_migrate.backup import BackupPlan, BackupResult, Skipped
-from balena_migrate.checks import Finding, Severity
+from balena_migrate.carried.backup import BackupPlan, BackupResult, Skipped
 from balena_migrate.checks.backup import Room, check, check_result
-from balena_migrate.config import Config
+from balena_migrate.findings import Finding, Severity
+from balena_migrate.settings import Config
 
 MIB = 1 << 20
 PLAIN = BackupPlan(

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The checks of platform, storage, image and memory: what is well passes, what is not is refused with its reason."""
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ from typing import Any
 
 import pytest
 
-from balena_migrate.checks import Finding, Severity, image, memory, platform, storage
+from balena_migrate.checks import image, memory, platform, storage
 from balena_migrate.checks.subject import Subject
-from balena_migrate.config import Config
-from balena_migrate.facts import DiskFacts, Facts, MemoryFacts
+from balena_migrate.core.memory import MemoryFacts
+from balena_migrate.facts import DiskFacts, Facts
+from balena_migrate.findings import Finding, Severity
 from balena_migrate.images import Identity, Image, ImageKind
 from balena_migrate.images.formats import ImageFormat
-from balena_migrate.images.tables import Partition, PartitionTable, TableKind
-from tests.devicefacts import MIB, pc_facts, pi_facts
+from balena_migrate.images.partitions.table import Partition, PartitionTable, TableKind
+from balena_migrate.settings import Config
+from tests.support.facts import MIB, pc_facts, pi_facts
 
 BOOT = Partition(number=1, start_bytes=4 * MIB, size_bytes=40 * MIB, type="0e", bootable=True)
 DATA = Partition(number=6, start_bytes=712 * MIB, size_bytes=196 * MIB, type="83")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The device must come back online."""
 
 from __future__ import annotations
@@ -6,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from balena_migrate.checks import Finding, Severity
 from balena_migrate.checks.network import check_network
-from balena_migrate.config import Config
 from balena_migrate.facts.network import DefaultRoute, Interface, InterfaceAddress, InterfaceKind, NetworkFacts
-from balena_migrate.network.boot import Selection
+from balena_migrate.findings import Finding, Severity
 from balena_migrate.network.model import Ip, Kind, Method, NetworkSettings, Problem, Profile, Vlan, Wifi
+from balena_migrate.network.select import Selection
+from balena_migrate.settings import Config
 
 HOME = Profile(kind=Kind.WIFI, source="/s", wifi=Wifi(ssid=b"home"))
 OTHER = Profile(kind=Kind.WIFI, source="/s", wifi=Wifi(ssid=b"other"))

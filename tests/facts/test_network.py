@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the kernel says of the network."""
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from balena_migrate.core.system import System
 from balena_migrate.facts.network import (
     RTM_GETADDR,
     RTM_GETROUTE,
@@ -22,7 +24,6 @@ from balena_migrate.facts.network import (
     parse_iw_link,
     read_network_facts,
 )
-from balena_migrate.system import System
 
 NAMES = {2: "eth0"}
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parsers of facts, on texts as kernels and programs write them."""
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ from typing import Any
 
 import pytest
 
+from balena_migrate.core.memory import parse_meminfo
+from balena_migrate.core.system import System
 from balena_migrate.facts import BlockDevice, DiskFacts, Mount
 from balena_migrate.facts.boot import find_changed, knows_tryboot
 from balena_migrate.facts.disks import parse_lsblk, parse_mountinfo
 from balena_migrate.facts.hardware import parse_cpuinfo_revision, parse_device_tree_strings
-from balena_migrate.facts.memory import parse_meminfo
 from balena_migrate.facts.os import parse_os_release
-from balena_migrate.system import System
-from tests.corpus import corpus
+from tests.support.corpus import corpus
 
 
 def test_os_release_with_every_kind_of_quotes() -> None:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The composed boot partition, read back with mtools and checked with fsck.fat: neither shares code with our reader."""
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from balena_migrate.bootfile import BootFile
-from balena_migrate.errors import ImageError
+from balena_migrate.core.errors import ImageError
+from balena_migrate.core.system import System
 from balena_migrate.images import Image
+from balena_migrate.images.boot_file import BootFile
 from balena_migrate.images.compose import check_path, compose
 from balena_migrate.images.patches import Block, Patches
-from balena_migrate.images.read import read_image
-from balena_migrate.system import System
-from tests.images.build import BOOT_FILES, BOOT_START, boot_sectors, make_image
+from balena_migrate.images.scan import read_image
+from tests.support.images import BOOT_FILES, BOOT_START, boot_sectors, make_image
 
 pytestmark = pytest.mark.processes
 

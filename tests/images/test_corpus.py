@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images and file systems that others made, with sfdisk and blkid as the second opinion."""
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from balena_migrate.errors import ImageError
-from balena_migrate.images.fat import Fat
+from balena_migrate.core.errors import ImageError
+from balena_migrate.images.filesystems.fat import Fat
 from balena_migrate.images.formats import ImageFormat, sniff_format
-from balena_migrate.images.read import read_image
-from balena_migrate.images.tables import TableKind, read_table
-from tests.corpus import corpus
-from tests.images.test_tables import reader, rows
+from balena_migrate.images.partitions.table import TableKind, read_table
+from balena_migrate.images.scan import read_image
+from tests.images.partitions.test_table import reader, rows
+from tests.support.corpus import corpus
 
 pytestmark = pytest.mark.processes
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
 import gzip
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balena_migrate.errors import ImageError
+from balena_migrate.core.errors import ImageError
 from balena_migrate.images.formats import ImageFormat, read_chunks, sniff_format
 
 

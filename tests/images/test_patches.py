@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
 import stat
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balena_migrate.errors import FileError, ImageError
+from balena_migrate.core.errors import FileError, ImageError
 from balena_migrate.images.patches import Block, Patches, read_patches, write_patches
 
 PATCHES = Patches(

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A backup on a file system that fills up."""
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from balena_migrate.backup import make_backup, plan_backups
-from balena_migrate.config import Config
-from balena_migrate.errors import BackupError
+from balena_migrate.carried.backup import make_backup, plan_backups
+from balena_migrate.core.errors import BackupError
+from balena_migrate.core.system import System
+from balena_migrate.settings import Config
 from balena_migrate.stage2.transfer import copy
-from balena_migrate.system import System
 
 pytestmark = [pytest.mark.loop, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bench at the top of the project."""
 
 from __future__ import annotations

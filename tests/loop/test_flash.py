@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The flash engine on loop devices: real block devices with the kernel's locks, caches and partitions."""
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from balena_migrate.errors import DiskError
+from balena_migrate.core.errors import DiskError
 from balena_migrate.images.formats import ImageFormat
 from balena_migrate.images.patches import Block, Patches
 from balena_migrate.stage2 import target
 from balena_migrate.stage2.flash import FlashResult, write_image
 from balena_migrate.stage2.target import find_users, open_disk, reread_partitions
-from tests.images.build import mbr_image
+from tests.support.images import mbr_image
 
 pytestmark = [
     pytest.mark.loop,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """resin-data grown by the kernel while it is mounted, and filled to the last byte that was promised.
 
 Growing needs CAP_SYS_RESOURCE, which not every container has: there resize2fs does it without a mount, so that all the
@@ -16,23 +17,23 @@ from pathlib import Path
 
 import pytest
 
-from balena_migrate.errors import DiskError
-from balena_migrate.handover import DataFile, StoredFile
+from balena_migrate.core.errors import DiskError
+from balena_migrate.core.handover import DataFile, StoredFile
+from balena_migrate.core.system import System
 from balena_migrate.images import Image
 from balena_migrate.images.compose import compose
-from balena_migrate.images.ext import SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET, ExtFileSystem, parse_superblock
+from balena_migrate.images.filesystems.ext import SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET, ExtFileSystem, parse_superblock
 from balena_migrate.images.formats import ImageFormat
-from balena_migrate.images.grow import MARGIN_BYTES, grown_size_bytes, grown_table, room_bytes
-from balena_migrate.images.read import read_image
-from balena_migrate.lab.lookalike.layout import plan_layout, table_sectors
-from balena_migrate.lab.lookalike.specs import find_spec
+from balena_migrate.images.room import MARGIN_BYTES, grown_size_bytes, grown_table, room_bytes
+from balena_migrate.images.scan import read_image
 from balena_migrate.stage2 import grow, transfer
 from balena_migrate.stage2.flash import write_image
 from balena_migrate.stage2.kernel import mounted
 from balena_migrate.stage2.target import open_disk
-from balena_migrate.system import System
-from tests.images.build import make_fat
-from tests.images.test_grow import assert_sound, read_by_sfdisk
+from balena_migrate.workstation.lab.lookalike.layout import plan_layout, table_sectors
+from balena_migrate.workstation.lab.lookalike.specs import find_spec
+from tests.images.test_room import assert_sound, read_by_sfdisk
+from tests.support.images import make_fat
 
 pytestmark = [
     pytest.mark.loop,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stage 2 with real file systems: mount, restore, keep the reason, let go; files in memory and on resin-data."""
 
 from __future__ import annotations
@@ -11,22 +12,22 @@ from pathlib import Path
 
 import pytest
 
-from balena_migrate.actions import WriteFile
-from balena_migrate.config import TermExit
-from balena_migrate.errors import DiskError, MigrateError
-from balena_migrate.handover import (
+from balena_migrate.core.changes import WriteFile
+from balena_migrate.core.errors import DiskError, MigrateError
+from balena_migrate.core.handover import (
     DataFile,
     DataPartition,
     DiskIdentity,
     FileSystem,
     Handover,
     StoredFile,
+    TermExit,
     describe_content,
 )
+from balena_migrate.core.outcome import Ending, Outcome, find_outcome
+from balena_migrate.core.system import System
 from balena_migrate.stage2 import kernel, oldsystem, secure, transfer
 from balena_migrate.stage2.console import Console
-from balena_migrate.stage2.outcome import Ending, Outcome, find_outcome
-from balena_migrate.system import System
 
 pytestmark = [
     pytest.mark.loop,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What stage 2 puts on the new system's partitions, on real file systems."""
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from balena_migrate.handover import DataFile, StoredFile
+from balena_migrate.core.handover import DataFile, StoredFile
+from balena_migrate.core.system import System
 from balena_migrate.stage2 import transfer
 from balena_migrate.stage2.disks import find_labelled
 from balena_migrate.stage2.kernel import mounted
-from balena_migrate.system import System
 
 pytestmark = [
     pytest.mark.loop,

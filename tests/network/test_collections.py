@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Collections of real files: each is converted, or named with the reason; none fails.
 
 What is converted means to libnm what the original means: to libnm itself for keyfiles, to netplan for its pairs.
@@ -12,18 +13,18 @@ from typing import Any
 
 import pytest
 
-from balena_migrate.config import Config
+from balena_migrate.core.system import System
 from balena_migrate.facts.network import NetworkFacts
-from balena_migrate.network.boot import Selection, boot_files, named_profiles
 from balena_migrate.network.model import NetworkSettings
-from balena_migrate.network.settings import read_network
+from balena_migrate.network.read import read_network
+from balena_migrate.network.select import Selection, boot_files, named_profiles
 from balena_migrate.network.sources import networkmanager
 from balena_migrate.network.sources.networkmanager import CERTIFICATE_KEYS
-from balena_migrate.network.writer import write_keyfile
-from balena_migrate.system import System
-from tests.corpus import corpus
-from tests.network.conftest import Device
-from tests.network.oracle import Connection, Oracle
+from balena_migrate.network.write.keyfile import write_keyfile
+from balena_migrate.settings import Config
+from tests.support.corpus import corpus
+from tests.support.network import Device
+from tests.support.oracle import Connection, Oracle
 
 pytestmark = pytest.mark.processes
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """netplan's YAML: merged as netplan does it, and bounded whatever it says."""
 
 from __future__ import annotations
@@ -6,14 +7,14 @@ import time
 
 import pytest
 
-from balena_migrate.errors import NetworkConfigError
+from balena_migrate.core.errors import NetworkConfigError
+from balena_migrate.network.files.yaml import parse_yaml
 from balena_migrate.network.model import Ip, Kind, Method, Modem, Profile, Reading, Route, Security
-from balena_migrate.network.settings import read_network
+from balena_migrate.network.read import read_network
 from balena_migrate.network.sources.netplan import read
-from balena_migrate.network.writer import write_keyfile
-from balena_migrate.network.yamlfile import parse_yaml
-from tests.network.conftest import Device
-from tests.network.oracle import Oracle
+from balena_migrate.network.write.keyfile import write_keyfile
+from tests.support.network import Device
+from tests.support.oracle import Oracle
 
 
 def reading(device: Device, text: str) -> Reading:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """NetworkManager's own keyfiles: kept as they are, but for what cannot work on the new system."""
 
 from __future__ import annotations
@@ -6,8 +7,8 @@ import pytest
 
 from balena_migrate.network.model import Kind, Profile, Reading, Security
 from balena_migrate.network.sources.networkmanager import read
-from balena_migrate.network.writer import write_keyfile
-from tests.network.conftest import Device
+from balena_migrate.network.write.keyfile import write_keyfile
+from tests.support.network import Device
 
 FOLDER = "/etc/NetworkManager/system-connections"
 WIFI = "[connection]\nid=a\ntype=wifi\n\n[wifi]\nssid=Net\n"

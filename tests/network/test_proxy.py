@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The proxy for all traffic."""
 
 from __future__ import annotations
@@ -6,7 +7,7 @@ import pytest
 
 from balena_migrate.network.model import Proxy
 from balena_migrate.network.proxy import parse_environment, parse_redsocks, proxy_files, read_proxy
-from tests.network.conftest import Device
+from tests.support.network import Device
 
 REDSOCKS = """
 base { log_debug = off; /* redsocks { */ }

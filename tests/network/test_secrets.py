@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """No secret is shown: in no output, no finding, no log and no message about a damaged file, in no encoding."""
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from balena_migrate.checks.subject import Subject
-from balena_migrate.config import Config, Keep, Probe
+from balena_migrate.cli.network import show_network
 from balena_migrate.facts.network import NetworkFacts
-from balena_migrate.network.boot import Selection, boot_files
-from balena_migrate.network.command import show_network
-from balena_migrate.network.settings import read_network
+from balena_migrate.network.read import read_network
+from balena_migrate.network.select import Selection, boot_files
 from balena_migrate.plan import describe, make_plan, to_data
+from balena_migrate.settings import Config, Keep, Probe
 from balena_migrate.stage1 import Stage1
 from balena_migrate.survey import Survey, check_moves, find_moves
 from balena_migrate.ui import show_findings
 from tests.checks.test_foundation import some_image
-from tests.devicefacts import MIB, pc_facts
-from tests.network.conftest import Device
+from tests.support.facts import MIB, pc_facts
+from tests.support.network import Device
 
 SECRET = "Zx9 q&Kw7?pL2"
 """Of signs that other encodings write otherwise."""

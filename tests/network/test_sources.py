@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """systemd-networkd, dhcpcd, ifupdown, ConnMan and iwd."""
 
 from __future__ import annotations
@@ -6,7 +7,7 @@ import pytest
 
 from balena_migrate.network.model import Ip, Kind, Method, Pmf, Profile, Reading, Route, Security, Vlan, Wep, Wifi
 from balena_migrate.network.sources import all_sources, connman, dhcpcd, ifupdown, iwd, networkd
-from tests.network.conftest import Device
+from tests.support.network import Device
 
 STATIC = Ip(method=Method.MANUAL, addresses=("192.0.2.5/24",), gateway="192.0.2.1", dns=("192.0.2.53",))
 

@@ -1,17 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
 """The supported systems as they are set up by default, from their files to the files of the new system."""
 
 from __future__ import annotations
 
 import pytest
 
-from balena_migrate.checks import Severity
 from balena_migrate.checks.network import check_network
-from balena_migrate.config import Config
 from balena_migrate.facts.network import DefaultRoute, Interface, InterfaceAddress, InterfaceKind, NetworkFacts
-from balena_migrate.network.boot import boot_files, select_profiles
-from balena_migrate.network.settings import read_network
-from tests.network.conftest import Device
-from tests.network.oracle import Connection, Oracle
+from balena_migrate.findings import Severity
+from balena_migrate.network.read import read_network
+from balena_migrate.network.select import boot_files, select_profiles
+from balena_migrate.settings import Config
+from tests.support.network import Device
+from tests.support.oracle import Connection, Oracle
 
 pytestmark = pytest.mark.processes
 

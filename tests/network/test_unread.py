@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Programs whose settings are not read are named, so that nobody misses them first on the new system."""
 
 from __future__ import annotations
@@ -5,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from balena_migrate.network.sources.unread import read
-from tests.network.conftest import Device
+from tests.support.network import Device
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
 """wpa_supplicant.conf, read by hostap's own rules."""
 
 from __future__ import annotations
 
 import pytest
 
-from balena_migrate.errors import NetworkConfigError
+from balena_migrate.core.errors import NetworkConfigError
+from balena_migrate.network.files.wpa import parse_string, parse_wpa_supplicant
 from balena_migrate.network.model import Kind, Mode, Pmf, Profile, Reading, Security, Wifi
-from balena_migrate.network.settings import read_network
+from balena_migrate.network.read import read_network
 from balena_migrate.network.sources.wpa_supplicant import read
-from balena_migrate.network.wpafile import parse_string, parse_wpa_supplicant
-from balena_migrate.network.writer import write_keyfile
-from tests.network.conftest import Device
-from tests.network.oracle import Oracle
+from balena_migrate.network.write.keyfile import write_keyfile
+from tests.support.network import Device
+from tests.support.oracle import Oracle
 
 KEY = "0123456789abcdef" * 4
 

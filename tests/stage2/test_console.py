@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stage 2's lines: kept, copied to the log drive from the first on, and never a reason to stop."""
 
 from __future__ import annotations

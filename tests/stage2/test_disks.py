@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stage 2 finds the target by what it is, and resin-data by label or by place."""
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from balena_migrate.errors import DiskError
-from balena_migrate.handover import DataPartition, DiskIdentity
-from balena_migrate.stage2.disks import find_data_partition, find_target, parse_blkid, partitions, whole_disks
-from balena_migrate.system import Result, System
+from balena_migrate.core.blockdev import parse_blkid, whole_disks
+from balena_migrate.core.errors import DiskError
+from balena_migrate.core.handover import DataPartition, DiskIdentity
+from balena_migrate.core.system import Result, System
+from balena_migrate.stage2.disks import find_data_partition, find_target, partitions
 
 SECTORS = 16_777_216
 IDENTITY = DiskIdentity(name="sda", size_bytes=SECTORS * 512, table_id="0000abcd", serial="S1")

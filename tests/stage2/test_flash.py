@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The engine on files in place of disks: order of writes, failures, limits."""
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from balena_migrate.errors import DiskError, FlashError
+from balena_migrate.core.errors import DiskError, FlashError
 from balena_migrate.images.formats import ImageFormat
 from balena_migrate.images.patches import Block, Patches
 from balena_migrate.stage2.flash import CHUNK_BYTES, REWRITES, FlashResult, FlashStep, write_image

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Watchdogs: those that run are fed, those that could not be stopped again are not started."""
 
 from __future__ import annotations
@@ -7,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from balena_migrate.core.system import System
 from balena_migrate.stage2 import keeper
 from balena_migrate.stage2.keeper import Keeper, usable_watchdogs
-from balena_migrate.system import System
 
 
 def machine(root: Path, states: dict[str, tuple[str, str]]) -> System:

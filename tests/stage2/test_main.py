@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stage 2 without a hand-over that it can read gives the machine back to the old system, and reboots nothing."""
 
 from __future__ import annotations
@@ -8,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from balena_migrate.core.system import System
 from balena_migrate.stage2 import kernel, main
-from balena_migrate.system import System
 
 
 @pytest.mark.parametrize(

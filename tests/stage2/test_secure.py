@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A file goes into memory whole and unchanged, or stage 2 goes back."""
 
 from __future__ import annotations
@@ -7,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from balena_migrate.errors import FileError, MigrateError
-from balena_migrate.handover import StoredFile
+from balena_migrate.core.errors import FileError, MigrateError
+from balena_migrate.core.handover import StoredFile
+from balena_migrate.core.system import System
 from balena_migrate.stage2.secure import check_memory, copy_checked
-from balena_migrate.system import System
 
 CONTENT = b"image" * 1000
 FILE = StoredFile(path="/image", size_bytes=len(CONTENT), sha256=hashlib.sha256(CONTENT).hexdigest())

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What stage 2 does on the new system's partitions, and that one failure there holds up nothing of the rest."""
 
 from __future__ import annotations
@@ -8,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from balena_migrate.errors import DiskError
+from balena_migrate.core.errors import DiskError
+from balena_migrate.core.system import System
 from balena_migrate.stage2 import disks, grow, sequence, transfer
 from balena_migrate.stage2.console import Console
 from balena_migrate.stage2.sequence import TRIES, Stage2, settle
-from balena_migrate.system import System
-from tests.test_handover import HANDOVER
+from tests.core.test_handover import HANDOVER
 
 GROWN = replace(HANDOVER, data_partition=replace(HANDOVER.data_partition, grow_bytes=384 << 20), machine_id="5ca1e")
 

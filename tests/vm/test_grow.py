@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The old system's kernel grows file systems of all forms that stage 1 lets pass, through stage 2 in its kit."""
 
 from __future__ import annotations
@@ -7,13 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from balena_migrate.lab.cache import cache_folder
-from balena_migrate.lab.console import Shell
-from balena_migrate.lab.device import VirtualDevice, pc_board
-from balena_migrate.lab.disks import copy_disk, mounted
-from balena_migrate.lab.guests import DEBIAN_12, build_guest
-from balena_migrate.lab.prepare import KIT_FOLDER, put_kit
-from balena_migrate.lab.timeline import Timeline
+from balena_migrate.workstation.cache import cache_folder
+from balena_migrate.workstation.lab.console import Shell
+from balena_migrate.workstation.lab.device import VirtualDevice, pc_board
+from balena_migrate.workstation.lab.disks import copy_disk, mounted
+from balena_migrate.workstation.lab.guests import DEBIAN_12, build_guest
+from balena_migrate.workstation.lab.prepare import KIT_FOLDER, put_kit
+from balena_migrate.workstation.lab.timeline import Timeline
 
 pytestmark = [pytest.mark.vm, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 

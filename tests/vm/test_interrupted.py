@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A rehearsal that is ended from outside leaves nothing behind: no device, no mount, no loop device, no disk."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The card of a virtual Raspberry Pi starts its old system, through the firmware stand-in."""
 
 from __future__ import annotations
@@ -6,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from balena_migrate.lab.cache import cache_folder
-from balena_migrate.lab.disks import copy_disk, mounted
-from balena_migrate.lab.pi_cards import ROOT, build_card
-from balena_migrate.lab.pi_device import PiDevice
-from balena_migrate.lab.pi_scenarios import PI_SCENARIOS
-from balena_migrate.lab.timeline import Timeline
+from balena_migrate.workstation.cache import cache_folder
+from balena_migrate.workstation.lab.disks import copy_disk, mounted
+from balena_migrate.workstation.lab.pi_cards import ROOT, build_card
+from balena_migrate.workstation.lab.pi_device import PiDevice
+from balena_migrate.workstation.lab.pi_scenarios import PI_SCENARIOS
+from balena_migrate.workstation.lab.timeline import Timeline
 
 pytestmark = pytest.mark.vm
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """QEMU is gone when its context ends, whatever ends it."""
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from balena_migrate.errors import LabError
-from balena_migrate.lab.qemu import TCG, pc_arguments, running
+from balena_migrate.core.errors import LabError
+from balena_migrate.workstation.lab.qemu import TCG, pc_arguments, running
 
 pytestmark = pytest.mark.vm
 
@@ -22,7 +23,7 @@ BOOT_SECTOR = bytes.fromhex("b048ba f803ee b069ee b00aee ebfe".replace(" ", ""))
 KILLED = """
 import signal, sys, time
 from pathlib import Path
-from balena_migrate.lab.qemu import TCG, pc_arguments, running
+from balena_migrate.workstation.lab.qemu import TCG, pc_arguments, running
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits that it is ignored
 folder = Path(sys.argv[1])
 arguments = pc_arguments(folder / "disk", memory_mib=64, accelerator=TCG)

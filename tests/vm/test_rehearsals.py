@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whole migrations on virtual devices: each scenario comes to its end, and everything is as its owner expects."""
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from balena_migrate.lab.pi_scenarios import PI_SCENARIOS
-from balena_migrate.lab.scenarios import SCENARIOS
+from balena_migrate.workstation.lab.pi_scenarios import PI_SCENARIOS
+from balena_migrate.workstation.lab.scenarios import SCENARIOS
 
 pytestmark = [pytest.mark.vm, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 

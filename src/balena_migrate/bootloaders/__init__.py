@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Boot loaders: one file each, which holds a `BOOT_LOADER`. The folder is the registry.
 
 A boot loader knows its configuration files, whether it starts this device, and which smallest change makes it start
@@ -11,14 +12,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
 
-from balena_migrate.actions import Action
-from balena_migrate.bootfile import BootFile
-from balena_migrate.checks import Finding
-from balena_migrate.config import Config
+from balena_migrate.core.changes import Action
+from balena_migrate.core.plugins import load_all
+from balena_migrate.core.system import System
 from balena_migrate.facts import DiskFacts, Facts
+from balena_migrate.findings import Finding
+from balena_migrate.images.boot_file import BootFile
 from balena_migrate.images.patches import Block
-from balena_migrate.plugins import load_all
-from balena_migrate.system import System
+from balena_migrate.settings import Config
 
 
 @dataclass(frozen=True, kw_only=True)

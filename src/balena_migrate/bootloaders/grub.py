@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """GRUB 2, on a PC with BIOS: a one-shot menu entry, and boot code for images that carry none.
 
 The entry goes into custom.cfg, which Debian's and Ubuntu's grub.cfg reads at every start (41_custom), and is chosen
@@ -14,16 +15,16 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from balena_migrate.actions import Action, WriteFile
-from balena_migrate.bootfile import BootFile
 from balena_migrate.bootloaders import BootAssets, ImageBoot
-from balena_migrate.checks import Finding, Severity
-from balena_migrate.config import Config
-from balena_migrate.errors import ImageError
+from balena_migrate.core.changes import Action, WriteFile
+from balena_migrate.core.errors import ImageError
+from balena_migrate.core.paths import BOOT_ENTRY, INITRAMFS_NAME
+from balena_migrate.core.system import System
 from balena_migrate.facts import BlockDevice, DiskFacts, Facts, Firmware, Mount
+from balena_migrate.findings import Finding, Severity
+from balena_migrate.images.boot_file import BootFile
 from balena_migrate.images.patches import Block
-from balena_migrate.paths import BOOT_ENTRY, INITRAMFS_NAME
-from balena_migrate.system import System
+from balena_migrate.settings import Config
 
 FOLDER = "/boot/grub"
 GRUB_CFG = f"{FOLDER}/grub.cfg"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Are the backups what their owner meant, is there room for them, and will the new system take them."""
 
 from __future__ import annotations
@@ -5,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from balena_migrate.backup import BackupPlan, BackupResult
-from balena_migrate.backup.plan import SUPERVISOR_NAME
-from balena_migrate.backup.supervisor import Restore, find_supervisor, restore
-from balena_migrate.backup.tree import Skipped
-from balena_migrate.checks import Finding, blocker, passed, warning
-from balena_migrate.config import Config
+from balena_migrate.carried.backup import BackupPlan, BackupResult
+from balena_migrate.carried.backup.plan import SUPERVISOR_NAME
+from balena_migrate.carried.backup.supervisor import Restore, find_supervisor, restore
+from balena_migrate.carried.backup.tree import Skipped
+from balena_migrate.findings import Finding, blocker, passed, warning
+from balena_migrate.settings import Config
 
 MIB = 1 << 20
 NAMED = 5

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Is the image whole, and is it for this device: by its content, and not only by its name."""
 
 from __future__ import annotations
@@ -5,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from balena_migrate.checks import Finding, Severity, blocker
 from balena_migrate.checks.platform import untested
 from balena_migrate.checks.subject import Subject
 from balena_migrate.devices import DeviceType, device_types, device_types_for
 from balena_migrate.facts import Firmware
+from balena_migrate.findings import Finding, Severity, blocker
 from balena_migrate.images import Image, ImageKind
 
 

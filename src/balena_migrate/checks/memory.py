@@ -1,12 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
 """Does all that stage 2 needs fit into memory, beside the initramfs itself."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from balena_migrate.checks import Finding, Severity
 from balena_migrate.checks.storage import initramfs_estimate_bytes
 from balena_migrate.checks.subject import Subject
+from balena_migrate.findings import Finding, Severity
 
 MIB = 1 << 20
 

@@ -1,14 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
 """Will the device come back online? The connection in use now has to have a counterpart in the new system."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from balena_migrate.checks import Finding, Severity
-from balena_migrate.config import Config
 from balena_migrate.facts.network import Interface, InterfaceKind, NetworkFacts
-from balena_migrate.network.boot import CONNECTIONS, IMAGE_WIFIS, Selection, named_profiles
+from balena_migrate.findings import Finding, Severity
 from balena_migrate.network.model import Ip, Kind, Method, NetworkSettings, Profile, Wifi
+from balena_migrate.network.select import CONNECTIONS, IMAGE_WIFIS, Selection, named_profiles
+from balena_migrate.settings import Config
 
 _OF_OTHER_DEVICES = (Kind.WIFI, Kind.GSM, Kind.CDMA)
 _AUTOMATIC = {4: (Method.AUTO, Method.DHCP), 6: (Method.AUTO, Method.DHCP, Method.IGNORE)}

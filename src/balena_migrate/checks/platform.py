@@ -1,12 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
 """Is this a system that we know: root, operating system, device, boot loader, programs, kit."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from balena_migrate.checks import Finding, Severity
 from balena_migrate.checks.subject import Subject
 from balena_migrate.devices import device_types_for
+from balena_migrate.findings import Finding, Severity
 from balena_migrate.systems import find_system
 
 ALWAYS_NEEDED = ("mkinitramfs",)

@@ -1,12 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
 """Is the disk one that stage 2 can let go of and overwrite, and is there room for what stage 1 makes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from balena_migrate.checks import Finding, Severity, blocker
 from balena_migrate.checks.subject import Subject
 from balena_migrate.facts import BlockDevice
+from balena_migrate.findings import Finding, Severity, blocker
 
 MIB = 1 << 20
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the checks look at: the settings, the facts, the image, and what was found of the rest. Gathered before."""
 
 from __future__ import annotations
@@ -5,10 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from balena_migrate.bootloaders import BootLoader, find_boot_loader
-from balena_migrate.config import Config
 from balena_migrate.devices import DeviceType, find_device_type
 from balena_migrate.facts import BlockDevice, Facts, Mount
 from balena_migrate.images import Image
+from balena_migrate.settings import Config
 
 
 @dataclass(frozen=True, kw_only=True)

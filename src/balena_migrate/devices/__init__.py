@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Device types: one file each, which holds a `DEVICE_TYPE`. The folder is the registry."""
 
 from __future__ import annotations
@@ -6,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+from balena_migrate.core.plugins import load_all
 from balena_migrate.facts import Facts, Firmware
-from balena_migrate.plugins import load_all
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the PC device types have in common."""
 
 from __future__ import annotations

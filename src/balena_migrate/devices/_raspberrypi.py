@@ -1,11 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the device types of Raspberry Pis have in common."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from balena_migrate.bootloaders.raspberrypi.board import Model, find_board
 from balena_migrate.facts import Facts
-from balena_migrate.pi_board import Model, find_board
 
 
 def is_board(*models: Model) -> Callable[[Facts], bool]:

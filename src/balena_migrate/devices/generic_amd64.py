@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """64-bit PCs with a GPT image, which starts through UEFI only."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """64-bit PCs with an MBR image whose root file systems are larger."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """32-bit PCs, as the first description names them; no public image is made for them today."""
 
 from __future__ import annotations

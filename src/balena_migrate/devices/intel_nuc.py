@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Intel NUC and other 64-bit PCs: MBR images of the Yocto machine genericx86-64."""
 
 from __future__ import annotations

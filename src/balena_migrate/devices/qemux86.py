@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """QEMU's 32-bit PC; its images start through BIOS only."""
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """Raspberry Pi 2."""
 
 from __future__ import annotations
 
+from balena_migrate.bootloaders.raspberrypi.board import Model
 from balena_migrate.devices import DeviceType
 from balena_migrate.devices._raspberrypi import is_board
 from balena_migrate.facts import Firmware
-from balena_migrate.pi_board import Model
 
 DEVICE_TYPE = DeviceType(
     slug="raspberry-pi2",

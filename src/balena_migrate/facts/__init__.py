@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is true of this device. Gathering only reads; every parser is a pure function of text.
 
 `Facts` goes to JSON and back (`balena-migrate facts --json`), so that a device can be recorded and a plan for it
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePosixPath
 
+from balena_migrate.core.memory import MemoryFacts
 from balena_migrate.facts.network import NetworkFacts
 
 FACTS_FORMAT = 1
@@ -141,14 +143,6 @@ class BootFacts:
     """Path -> the reason why such a file, or a folder of such files, could not be read."""
     changed: tuple[str, ...] = ()
     """The files on mounted FAT file systems that were written since the running kernel was started."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MemoryFacts:
-    """From /proc/meminfo, in bytes. Swap does not count: it is on the disk that gets overwritten."""
-
-    total_bytes: int
-    available_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How this device was started: firmware, kernel, and the boot loaders' own configuration files."""
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from balena_migrate.errors import FileError
+from balena_migrate.core.errors import FileError
+from balena_migrate.core.system import System
 from balena_migrate.facts import FAT, BootFacts, DiskFacts, Firmware, HardwareFacts
-from balena_migrate.system import System
 
 SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 """UEFI specification, 3.3 "Globally Defined Variables"; efivarfs puts four bytes of attributes before the value."""

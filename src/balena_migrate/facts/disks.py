@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Block devices, from lsblk, and mounts, from /proc/self/mountinfo (proc(5))."""
 
 from __future__ import annotations
@@ -7,9 +8,9 @@ import os
 import re
 from typing import Any
 
-from balena_migrate.errors import FileError
+from balena_migrate.core.errors import FileError
+from balena_migrate.core.system import System
 from balena_migrate.facts import BlockDevice, DiskFacts, Mount
-from balena_migrate.system import System
 
 SECTOR_BYTES = 512
 """The unit of the kernel's "start" and "size", whatever the disk's own sectors are (sysfs-block)."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The machine, from the kernel: uname, /proc/device-tree, /proc/cpuinfo."""
 
 from __future__ import annotations
@@ -5,9 +6,9 @@ from __future__ import annotations
 import os
 import re
 
-from balena_migrate.errors import CommandError, FileError
+from balena_migrate.core.errors import CommandError, FileError
+from balena_migrate.core.system import System
 from balena_migrate.facts import HardwareFacts
-from balena_migrate.system import System
 
 DEVICE_TREE = "/proc/device-tree"
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The network as it is now: interfaces, addresses, default routes, the Wi-Fi network in use, name servers.
 
 Read from /sys/class/net and from the kernel by rtnetlink(7), since old systems have no `ip -json` and the kit has
@@ -17,8 +18,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from balena_migrate.errors import CommandError, FileError
-from balena_migrate.system import System
+from balena_migrate.core.errors import CommandError, FileError
+from balena_migrate.core.system import System
 
 
 class InterfaceKind(StrEnum):

@@ -1,11 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """The operating system, from os-release(5)."""
 
 from __future__ import annotations
 
 import shlex
 
+from balena_migrate.core.system import System
 from balena_migrate.facts import OsFacts
-from balena_migrate.system import System
 
 
 def parse_os_release(text: str) -> OsFacts:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is true of an image file: how it is packed, its partitions, and which balenaOS it holds."""
 
 from __future__ import annotations
@@ -6,10 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from balena_migrate.images.ext import ExtFileSystem
+from balena_migrate.images.filesystems.ext import ExtFileSystem
 from balena_migrate.images.formats import ImageFormat
+from balena_migrate.images.partitions.table import Partition, PartitionTable
 from balena_migrate.images.patches import Block
-from balena_migrate.images.tables import Partition, PartitionTable
 
 
 class ImageKind(StrEnum):

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Composes the goal before it is written: puts files into a copy of the image's boot partition, checks the result, and
 gives what differs from the image.
 
@@ -13,14 +14,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from balena_migrate.bootfile import BootFile
-from balena_migrate.errors import CommandError, ImageError
+from balena_migrate.core.errors import CommandError, ImageError
+from balena_migrate.core.system import System
 from balena_migrate.images import Image
-from balena_migrate.images.fat import ENTRY_BYTES, Fat
+from balena_migrate.images.boot_file import BootFile
+from balena_migrate.images.filesystems.fat import ENTRY_BYTES, Fat
+from balena_migrate.images.partitions.table import HEAD_BYTES, parse_head
 from balena_migrate.images.patches import BLOCK_BYTES, Block, Patches
-from balena_migrate.images.read import create_private, partition_reader
-from balena_migrate.images.tables import HEAD_BYTES, parse_head
-from balena_migrate.system import System
+from balena_migrate.images.scan import create_private, partition_reader
 
 NAME_LIMIT = 255
 _FORBIDDEN = set('"*/:<>?\\|')

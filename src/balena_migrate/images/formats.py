@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How an image file is packed, and its bytes as they will be on the disk.
 
 Standard library only: stage 2 imports this too.
@@ -10,7 +11,7 @@ from collections.abc import Generator, Iterator
 from enum import StrEnum
 from typing import Protocol
 
-from balena_migrate.errors import ImageError
+from balena_migrate.core.errors import ImageError
 
 INPUT_BYTES = 256 << 10
 """What is read from the file at once."""

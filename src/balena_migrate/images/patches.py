@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is written in place of parts of the image: blocks, and the file that carries them to stage 2.
 
 Standard library only: stage 2 imports this too. The file, all numbers little-endian:
@@ -16,7 +17,7 @@ import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from balena_migrate.errors import FileError, ImageError
+from balena_migrate.core.errors import FileError, ImageError
 
 MAGIC = b"BMPATCH\0"
 FORMAT = 1

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes the migration initramfs with the device's own mkinitramfs, for the kernel that runs now.
 
 Its configuration is a copy of the device's /etc/initramfs-tools, which is known to boot this device, with our hook and
@@ -13,9 +14,9 @@ from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 
-from balena_migrate.errors import CommandError, FileError
-from balena_migrate.paths import INITRAMFS_CONFIG, WORK_DIR
-from balena_migrate.system import System, sync_folder, temporary_beside
+from balena_migrate.core.errors import CommandError, FileError
+from balena_migrate.core.paths import INITRAMFS_CONFIG, WORK_DIR
+from balena_migrate.core.system import System, sync_folder, temporary_beside
 
 DEVICE_CONFIG = "/etc/initramfs-tools"
 HOOK = "hooks/balena-init"

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # hooks/balena-init: puts stage 2 into the initramfs while mkinitramfs makes it.
 # $CONFDIR is the configuration folder that stage 1 made, $DESTDIR the initramfs.
 PREREQ=""

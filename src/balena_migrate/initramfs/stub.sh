@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # scripts/local-bottom/balena-stage2-default: starts stage 2 once the old root file system is mounted, read-only.
 # Where stage 2 comes back, the boot of the old system goes on.
 PREREQ=""

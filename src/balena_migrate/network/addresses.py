@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Addresses, routes and name servers as the sources write them, brought into the form of the model."""
 
 from __future__ import annotations
@@ -7,19 +8,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 
-from balena_migrate.errors import NetworkConfigError
+from balena_migrate.core.errors import NetworkConfigError
 from balena_migrate.network.model import Ip, Method, Route
 
 DEFAULT_DESTINATIONS = {4: "0.0.0.0/0", 6: "::/0"}
 _WITH_ADDRESSES = (Method.AUTO, Method.DHCP, Method.MANUAL, Method.SHARED)
-
-
-NUMBER_DIGITS = 10
-
-
-def find_number(text: str) -> int | None:
-    """A number in decimal digits; None for anything else, and for one that no setting can have."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= NUMBER_DIGITS else None
 
 
 def parse_cidr(address: str, netmask: str = "") -> str:

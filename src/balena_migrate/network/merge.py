@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The profiles of all sources as one list: addresses put to their networks, and each connection once."""
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from fnmatch import fnmatch
 
 from balena_migrate.facts.network import InterfaceKind, NetworkFacts
 from balena_migrate.network.model import Ip, Kind, Method, Problem, Profile
-from balena_migrate.network.rules import is_unmanaged
+from balena_migrate.network.validate import is_unmanaged
 
 _PATTERN = re.compile(r"[*?\[!]")
 _DEVICES = (InterfaceKind.ETHERNET, InterfaceKind.WIFI)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The neutral model: what the old system knows of its networks, whatever program it kept it for.
 
 Every source is read into these values, and one writer (`writer`) makes NetworkManager keyfiles of them. What a
@@ -9,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from balena_migrate.network.keyfile import Keyfile
+from balena_migrate.network.files.keyfile import Keyfile
 
 
 class Kind(StrEnum):

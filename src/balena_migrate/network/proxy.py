@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The proxy for all traffic: redsocks, or the one that /etc/environment names.
 
 Source: meta-balena, balena-proxy-config, and balena's documentation of system-proxy; redsocks.conf of redsocks.
@@ -10,12 +11,12 @@ import re
 from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
-from balena_migrate.bootfile import BootFile
-from balena_migrate.errors import NetworkConfigError
-from balena_migrate.network.addresses import find_number
-from balena_migrate.network.collect import Collector, read_config
+from balena_migrate.core.errors import NetworkConfigError
+from balena_migrate.core.system import System
+from balena_migrate.images.boot_file import BootFile
+from balena_migrate.network.files.number import find_number
 from balena_migrate.network.model import Problem, Proxy
-from balena_migrate.system import System
+from balena_migrate.network.reading import Collector, read_config
 
 REDSOCKS_FILES = ("/etc/redsocks.conf", "/mnt/boot/system-proxy/redsocks.conf")
 ENVIRONMENT_FILE = "/etc/environment"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stage 2's voice: lines on the console, kept in memory, and copied to a log drive where there is one.
 
 The lines are read by the rehearsals: "balena-migrate: [12.345] step flash started".

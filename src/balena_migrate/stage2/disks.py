@@ -1,46 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finds file systems and the target disk, by what they are and never by their names alone."""
 
 from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from balena_migrate.errors import DiskError, FileError, ImageError
-from balena_migrate.handover import DataPartition, DiskIdentity
-from balena_migrate.images.tables import read_table
-from balena_migrate.system import System
+from balena_migrate.core.blockdev import read_probes, read_serial, whole_disks
+from balena_migrate.core.errors import DiskError, FileError, ImageError
+from balena_migrate.core.handover import DataPartition, DiskIdentity
+from balena_migrate.core.system import System
+from balena_migrate.images.partitions.table import read_table
 
 SECTOR_BYTES = 512
 """The unit of "size" and "start" in sysfs, whatever the disk's own sectors are."""
 
 WAIT_S = 20.0
 PAUSE_S = 0.5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Probe:
-    """What blkid says of one device."""
-
-    path: str
-    values: dict[str, str]
-
-
-def parse_blkid(text: str) -> tuple[Probe, ...]:
-    """The devices in the output of `blkid -o export`: blocks of KEY=value lines, which a blank line ends."""
-    probes = []
-    for block in text.split("\n\n"):
-        pairs = dict(line.partition("=")[::2] for line in block.splitlines() if "=" in line)
-        path = pairs.pop("DEVNAME", "")
-        if path:
-            probes.append(Probe(path=path, values=pairs))
-    return tuple(probes)
-
-
-def read_probes(system: System) -> tuple[Probe, ...]:
-    """All devices with a file system or partition table, read from the devices and not from a cache."""
-    return parse_blkid(system.run(["blkid", "-c", "/dev/null", "-o", "export"], ok=(0, 2)).text)
 
 
 def find_file_system(system: System, uuid: str) -> str:
@@ -77,29 +54,6 @@ def read_table_id(system: System, path: str) -> str:
             return read_table(lambda offset, length: os.pread(disk.fileno(), length, offset)).id
     except (OSError, ImageError):
         return ""
-
-
-def read_serial(system: System, name: str) -> str:
-    """The disk's serial as the kernel tells it without udev, in both stages; "" where it does not."""
-    for path in (f"/sys/class/block/{name}/device/serial", f"/sys/class/block/{name}/serial"):
-        try:
-            text = system.find_text(path)
-        except FileError:
-            continue
-        if text and text.strip():
-            return text.strip()
-    return ""
-
-
-def whole_disks(system: System) -> tuple[str, ...]:
-    """The kernel's names of all disks: no partitions, and nothing that is built on other devices."""
-    names = [path.name for path in system.glob("/sys/class/block/*")]
-    return tuple(
-        name
-        for name in names
-        if not system.exists(f"/sys/class/block/{name}/partition")
-        and not name.startswith(("loop", "ram", "zram", "dm-", "md", "sr", "fd"))
-    )
 
 
 def partitions(system: System, disk: str) -> tuple[str, ...]:

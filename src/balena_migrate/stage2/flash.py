@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The flash engine: writes an image with its patches to a disk, reads all of it back, and makes it bootable last.
 
 Order is the product. The first MiB, where partition table and boot loader are, is zeros before anything else is
@@ -27,7 +28,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol, TypeVar
 
-from balena_migrate.errors import DiskError, FlashError, ImageError
+from balena_migrate.core.errors import DiskError, FlashError, ImageError
 from balena_migrate.images.formats import ImageFormat, read_chunks
 from balena_migrate.images.patches import Patches
 from balena_migrate.stage2.target import READ_BYTES, Disk

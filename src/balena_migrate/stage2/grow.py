@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Grows resin-data's file system over its partition, which stage 1 made longer, so that a large backup fits.
 
 It is mounted meanwhile, and the kernel does it: EXT4_IOC_RESIZE_FS, what resize2fs(8) uses as well (Linux,
@@ -11,7 +12,7 @@ import os
 import struct
 from pathlib import Path
 
-from balena_migrate.errors import DiskError
+from balena_migrate.core.errors import DiskError
 from balena_migrate.stage2 import kernel
 
 POINT = Path("/balena-migrate/data")

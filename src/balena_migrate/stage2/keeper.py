@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A thread that feeds the watchdogs, and notes how much memory was in use at most.
 
 A watchdog that the firmware or the old system started must not reset the device in the midst of the flash. One that
@@ -13,8 +14,8 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
-from balena_migrate.facts.memory import read_memory
-from balena_migrate.system import System
+from balena_migrate.core.memory import read_memory
+from balena_migrate.core.system import System
 
 PAUSE_S = 1.0
 MAGIC_CLOSE = b"V"

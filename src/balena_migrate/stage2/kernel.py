@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the standard library has no function for: mount(2), umount(2), reboot(2)."""
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from balena_migrate.errors import DiskError
+from balena_migrate.core.errors import DiskError
 
 MS_RDONLY = 1
 MS_REMOUNT = 32

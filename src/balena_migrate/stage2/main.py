@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stage 2's main: `python -m balena_migrate.stage2.main ROOTMNT`, called from the initramfs with the old root mounted.
 
 It comes back, so that the old system boots on, or it reboots.
@@ -9,16 +10,15 @@ import signal
 import sys
 from pathlib import Path
 
-from balena_migrate.config import TermExit
-from balena_migrate.errors import MigrateError
-from balena_migrate.handover import Handover, parse_handover
-from balena_migrate.kit.runtime import find_kit
-from balena_migrate.paths import STAGE2_CONFIG
+from balena_migrate.core.errors import MigrateError
+from balena_migrate.core.handover import Handover, TermExit, parse_handover
+from balena_migrate.core.kit import find_kit
+from balena_migrate.core.paths import STAGE2_CONFIG
+from balena_migrate.core.system import System
 from balena_migrate.stage2 import kernel
 from balena_migrate.stage2.console import Console
 from balena_migrate.stage2.keeper import Keeper
 from balena_migrate.stage2.sequence import CameBackError, Stage2, describe, migrate
-from balena_migrate.system import System
 
 IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
 

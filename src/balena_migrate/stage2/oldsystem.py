@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The old system's file systems in stage 2: mount, restore the boot configuration, keep the reason, let go."""
 
 from __future__ import annotations
@@ -7,14 +8,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from balena_migrate.actions import CONTENT_LIMIT_BYTES, take_back
-from balena_migrate.errors import CommandError, DiskError, FileError
-from balena_migrate.handover import FileSystem, Handover, StoredFile, describe_content
-from balena_migrate.paths import STATE_DIR
+from balena_migrate.core.changes import CONTENT_LIMIT_BYTES, take_back
+from balena_migrate.core.errors import CommandError, DiskError, FileError
+from balena_migrate.core.handover import FileSystem, Handover, StoredFile, describe_content
+from balena_migrate.core.outcome import Outcome, write_outcome
+from balena_migrate.core.paths import STATE_DIR
+from balena_migrate.core.system import System
 from balena_migrate.stage2 import disks, kernel
 from balena_migrate.stage2.console import Console
-from balena_migrate.stage2.outcome import Outcome, write_outcome
-from balena_migrate.system import System
 
 LOG_DRIVE = Path("/balena-migrate/log")
 LOG_NAME = "migrate.log"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Takes all that stage 2 needs into memory, and proves that it is there and whole, before anything is lost."""
 
 from __future__ import annotations
@@ -8,12 +9,12 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from balena_migrate.errors import FileError, MigrateError
-from balena_migrate.facts.memory import read_memory
-from balena_migrate.handover import StoredFile
+from balena_migrate.core.errors import FileError, MigrateError
+from balena_migrate.core.handover import StoredFile
+from balena_migrate.core.memory import read_memory
+from balena_migrate.core.system import System
 from balena_migrate.stage2 import kernel
 from balena_migrate.stage2.console import Console
-from balena_migrate.system import System
 
 MEMORY = Path("/balena-migrate/files")
 CHUNK_BYTES = 1 << 20

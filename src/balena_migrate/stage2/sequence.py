@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The migration itself. The order is the product: read `migrate` from the top to the bottom.
 
 Before the line nothing of the old system is changed but its log, and every error leads back to it. After the line
@@ -12,16 +13,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from balena_migrate.errors import DiskError, MigrateError
-from balena_migrate.handover import Handover
+from balena_migrate.core.errors import DiskError, MigrateError
+from balena_migrate.core.handover import Handover
+from balena_migrate.core.outcome import Ending, Outcome
+from balena_migrate.core.system import System
 from balena_migrate.images.formats import ImageFormat
 from balena_migrate.images.patches import Patches, read_patches
 from balena_migrate.stage2 import disks, grow, oldsystem, secure, transfer
 from balena_migrate.stage2.console import Console
 from balena_migrate.stage2.flash import FlashStep, write_image
-from balena_migrate.stage2.outcome import Ending, Outcome
 from balena_migrate.stage2.target import Disk, open_disk, reread_partitions
-from balena_migrate.system import System
 
 TRIES = 5
 PAUSE_S = 5.0

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The disk that is written: opened for us alone, measured, read back past the caches.
 
 Standard library only. Sources: open(2) for O_EXCL on block devices and O_DIRECT, the kernel's block/ioctl.c for
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from balena_migrate.errors import DiskError
+from balena_migrate.core.errors import DiskError
 
 T = TypeVar("T")
 

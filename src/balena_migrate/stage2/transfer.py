@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Puts the backup and the log on resin-data once the new system is on the disk."""
 
 from __future__ import annotations
@@ -7,9 +8,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from balena_migrate.handover import DataFile
+from balena_migrate.core.handover import DataFile
+from balena_migrate.core.system import sync_folder
 from balena_migrate.stage2 import kernel
-from balena_migrate.system import sync_folder
 
 DATA = Path("/balena-migrate/data")
 STATE = Path("/balena-migrate/state")

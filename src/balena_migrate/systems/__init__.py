@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operating systems that a device may run before the migration: one file a family, each with a `SYSTEM`."""
 
 from __future__ import annotations
@@ -5,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
+from balena_migrate.core.plugins import load_all
 from balena_migrate.facts import Facts, OsFacts
-from balena_migrate.plugins import load_all
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Debian. Raspberry Pi OS of 64 bit calls itself Debian too."""
 
 from __future__ import annotations

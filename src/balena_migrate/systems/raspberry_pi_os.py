@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Raspberry Pi OS of 32 bit, once called Raspbian, which its os-release still says."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One file for each place where systems keep network settings; it holds a `SOURCE`. The folder is the registry."""
 
 from __future__ import annotations
@@ -6,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+from balena_migrate.core.plugins import load_all
+from balena_migrate.core.system import System
 from balena_migrate.network.model import Reading
-from balena_migrate.plugins import load_all
-from balena_migrate.system import System
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parts of a device in netplan's YAML: access points, 802.1X, modems."""
 
 from __future__ import annotations
@@ -5,12 +6,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from balena_migrate.errors import NetworkConfigError
-from balena_migrate.network.addresses import find_number
-from balena_migrate.network.certificates import read_certificate
+from balena_migrate.core.errors import NetworkConfigError
+from balena_migrate.core.system import System
+from balena_migrate.network.files.number import find_number
+from balena_migrate.network.files.yaml import Node, as_node, flag_of, text_of
 from balena_migrate.network.model import Eap, Mode, Modem, Profile, Security, Wifi
-from balena_migrate.network.yamlfile import Node, as_node, flag_of, text_of
-from balena_migrate.system import System
+from balena_migrate.network.write.certificates import read_certificate
 
 _SECURITY = {
     "none": Security.OPEN,

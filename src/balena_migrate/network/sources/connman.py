@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ConnMan: the services it has stored in /var/lib/connman, and provisioning files (*.config) beside them.
 
 Source: ConnMan's doc/config-format.txt and doc/service-api.txt; the stored form is that of src/storage.c.
@@ -9,12 +10,11 @@ import re
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from balena_migrate.errors import NetworkConfigError
+from balena_migrate.core.errors import NetworkConfigError
+from balena_migrate.core.system import System
 from balena_migrate.network.addresses import gateway_route, make_ip, parse_address, parse_cidr
-from balena_migrate.network.certificates import read_certificate
-from balena_migrate.network.collect import Collector, read_config
-from balena_migrate.network.inifile import Section, parse_ini
-from balena_migrate.network.keyfile import unescape
+from balena_migrate.network.files.ini import Section, parse_ini
+from balena_migrate.network.files.keyfile import unescape
 from balena_migrate.network.model import (
     Certificate,
     Eap,
@@ -28,8 +28,9 @@ from balena_migrate.network.model import (
     Wep,
     Wifi,
 )
+from balena_migrate.network.reading import Collector, read_config
 from balena_migrate.network.sources import Source
-from balena_migrate.system import System
+from balena_migrate.network.write.certificates import read_certificate
 
 FOLDER = "/var/lib/connman"
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """dhcpcd: the static addresses that /etc/dhcpcd.conf gives to interfaces (Raspberry Pi OS up to 11).
 
 Source: dhcpcd.conf(5). What stands before the first `interface` holds for all of them; it carries no addresses.
@@ -7,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from balena_migrate.errors import NetworkConfigError
+from balena_migrate.core.errors import NetworkConfigError
+from balena_migrate.core.system import System
 from balena_migrate.network.addresses import (
-    find_number,
     gateway_route,
     make_ip,
     mask_of_class,
@@ -18,10 +19,10 @@ from balena_migrate.network.addresses import (
     parse_cidr,
     parse_destination,
 )
-from balena_migrate.network.collect import Collector, read_config
+from balena_migrate.network.files.number import find_number
 from balena_migrate.network.model import Ip, Kind, Method, Profile, Reading, Route, Wifi
+from balena_migrate.network.reading import Collector, read_config
 from balena_migrate.network.sources import Source
-from balena_migrate.system import System
 
 FILE = "/etc/dhcpcd.conf"
 

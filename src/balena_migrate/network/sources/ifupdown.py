@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ifupdown: /etc/network/interfaces and the files that it sources.
 
 Source: interfaces(5), and the options that Debian's packages wpasupplicant, wireless-tools, vlan and resolvconf add.
@@ -12,27 +13,21 @@ from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import PurePosixPath
 
-from balena_migrate.errors import NetworkConfigError
-from balena_migrate.network.addresses import (
-    find_number,
-    gateway_route,
-    make_ip,
-    mask_of_class,
-    parse_address,
-    parse_cidr,
-)
-from balena_migrate.network.collect import Collector, not_carried, read_config
-from balena_migrate.network.interfacesfile import (
+from balena_migrate.core.errors import NetworkConfigError
+from balena_migrate.core.system import System
+from balena_migrate.network.addresses import gateway_route, make_ip, mask_of_class, parse_address, parse_cidr
+from balena_migrate.network.files.interfaces import (
     InterfacesFile,
     Stanza,
     logical_lines,
     parse_interfaces,
-    parse_route_command,
 )
+from balena_migrate.network.files.number import find_number
 from balena_migrate.network.model import Ip, Kind, Method, Profile, Reading, Route, Security, Vlan, Wep, Wifi
+from balena_migrate.network.reading import Collector, not_carried, read_config
+from balena_migrate.network.route_commands import parse_route_command
 from balena_migrate.network.sources import Source
 from balena_migrate.network.sources.wpa_supplicant import make_profile, read_file
-from balena_migrate.system import System
 
 FILE = "/etc/network/interfaces"
 FILES_LIMIT = 200

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """iwd: one file for each known network in /var/lib/iwd.
 
 Source: iwd.network(5), iwd.config(5). The file's name is the SSID, or "=" and its bytes in hexadecimal.
@@ -8,15 +9,15 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from balena_migrate.errors import NetworkConfigError
+from balena_migrate.core.errors import NetworkConfigError
+from balena_migrate.core.system import System
 from balena_migrate.network.addresses import gateway_route, make_ip, parse_address, parse_cidr
-from balena_migrate.network.certificates import read_certificate
-from balena_migrate.network.collect import Collector, read_config
-from balena_migrate.network.inifile import Section, find_section, parse_ini
-from balena_migrate.network.keyfile import unescape
+from balena_migrate.network.files.ini import Section, find_section, parse_ini
+from balena_migrate.network.files.keyfile import unescape
 from balena_migrate.network.model import Certificate, Eap, Ip, Kind, Method, Profile, Reading, Security, Wifi
+from balena_migrate.network.reading import Collector, read_config
 from balena_migrate.network.sources import Source
-from balena_migrate.system import System
+from balena_migrate.network.write.certificates import read_certificate
 
 FOLDER = "/var/lib/iwd"
 CONFIG = "/etc/iwd/main.conf"

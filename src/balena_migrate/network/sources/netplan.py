@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """netplan: YAML in /etc/netplan, /run/netplan and /lib/netplan.
 
 Source: netplan's YAML reference (netplan-yaml.md). Files are merged as netplan does it: by name over all folders,
@@ -12,17 +13,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from balena_migrate.errors import NetworkConfigError
-from balena_migrate.network.addresses import (
-    find_number,
-    gateway_route,
-    make_ip,
-    parse_address,
-    parse_cidr,
-    parse_destination,
-)
-from balena_migrate.network.collect import Collector, not_carried, read_config, read_layered
-from balena_migrate.network.keyfile import Keyfile, escape
+from balena_migrate.core.errors import NetworkConfigError
+from balena_migrate.core.system import System
+from balena_migrate.network.addresses import gateway_route, make_ip, parse_address, parse_cidr, parse_destination
+from balena_migrate.network.files.keyfile import Keyfile, escape
+from balena_migrate.network.files.number import find_number
+from balena_migrate.network.files.yaml import Node, as_node, flag_of, items_of, parse_yaml, text_of, texts_of
 from balena_migrate.network.model import (
     Ip,
     Kind,
@@ -33,12 +29,11 @@ from balena_migrate.network.model import (
     Route,
     Vlan,
 )
+from balena_migrate.network.reading import Collector, not_carried, read_config, read_layered
 from balena_migrate.network.sources import Source
 from balena_migrate.network.sources._netplan_parts import POINT_KEYS, access_point, is_cdma, read_modem, wired_eap
 from balena_migrate.network.sources.networkmanager import make_profile
-from balena_migrate.network.writer import write_keyfile
-from balena_migrate.network.yamlfile import Node, as_node, flag_of, items_of, parse_yaml, text_of, texts_of
-from balena_migrate.system import System
+from balena_migrate.network.write.keyfile import write_keyfile
 
 FOLDERS = ("/run/netplan", "/etc/netplan", "/lib/netplan")
 """A file in an earlier folder hides the file of that name in a later one."""

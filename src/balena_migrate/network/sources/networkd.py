@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """systemd-networkd: .network files, their drop-ins, and the .netdev files of VLANs.
 
 Source: systemd.network(5) and systemd.netdev(5). Files that netplan writes for networkd (10-netplan-*) are left to
@@ -11,13 +12,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import PurePath
 
-from balena_migrate.errors import NetworkConfigError
+from balena_migrate.core.errors import NetworkConfigError
+from balena_migrate.core.system import System
 from balena_migrate.network.addresses import gateway_route, make_ip, parse_address, parse_cidr, parse_destination
-from balena_migrate.network.collect import Collector, is_masked, read_config, read_layered
-from balena_migrate.network.inifile import Section, find_section, parse_ini
+from balena_migrate.network.files.ini import Section, find_section, parse_ini
 from balena_migrate.network.model import Ip, Kind, Method, Problem, Profile, Reading, Route, Vlan, Wifi
+from balena_migrate.network.reading import Collector, is_masked, read_config, read_layered
 from balena_migrate.network.sources import Source
-from balena_migrate.system import System
 
 FOLDERS = ("/etc/systemd/network", "/run/systemd/network", "/usr/local/lib/systemd/network")
 """A file in an earlier folder hides the file of that name in a later one."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """NetworkManager: keyfiles in /etc, /run and /usr/lib.
 
 Source: nm-settings-keyfile(5) and NetworkManager's src/libnm-core-impl/nm-keyfile.c. A keyfile is kept as it is,
@@ -13,11 +14,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from balena_migrate.errors import NetworkConfigError
+from balena_migrate.core.errors import NetworkConfigError
+from balena_migrate.core.system import System
 from balena_migrate.network.addresses import DEFAULT_DESTINATIONS
-from balena_migrate.network.certificates import read_certificate
-from balena_migrate.network.collect import Collector, is_masked, read_config
-from balena_migrate.network.keyfile import Keyfile, parse_bytes, parse_keyfile
+from balena_migrate.network.files.keyfile import Keyfile, parse_bytes, parse_keyfile
 from balena_migrate.network.model import (
     Certificate,
     Eap,
@@ -33,8 +33,9 @@ from balena_migrate.network.model import (
     Wep,
     Wifi,
 )
+from balena_migrate.network.reading import Collector, is_masked, read_config
 from balena_migrate.network.sources import Source
-from balena_migrate.system import System
+from balena_migrate.network.write.certificates import read_certificate
 
 FOLDERS = (
     ("/etc/NetworkManager/system-connections", "*"),

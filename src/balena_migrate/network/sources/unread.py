@@ -1,11 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """Programs whose settings are not read: they are named, so that nobody misses them first on the new system."""
 
 from __future__ import annotations
 
-from balena_migrate.network.collect import Collector
+from balena_migrate.core.system import System
 from balena_migrate.network.model import Problem, Reading
+from balena_migrate.network.reading import Collector
 from balena_migrate.network.sources import Source
-from balena_migrate.system import System
 
 PLACES = (
     ("/etc/hostapd/*.conf", "an access point of hostapd"),

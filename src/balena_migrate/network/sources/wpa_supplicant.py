@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """wpa_supplicant: /etc/wpa_supplicant/*.conf, one for all interfaces or one each.
 
 Source: hostap, wpa_supplicant/config.c. Limits to ciphers (proto, pairwise, group) are not taken over:
@@ -12,10 +13,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from balena_migrate.errors import NetworkConfigError
-from balena_migrate.network.addresses import find_number
-from balena_migrate.network.certificates import read_certificate
-from balena_migrate.network.collect import Collector, not_carried, read_config
+from balena_migrate.core.errors import NetworkConfigError
+from balena_migrate.core.system import System
+from balena_migrate.network.files.number import find_number
+from balena_migrate.network.files.wpa import parse_string, parse_text, parse_wpa_supplicant
 from balena_migrate.network.model import (
     Certificate,
     Eap,
@@ -28,9 +29,9 @@ from balena_migrate.network.model import (
     Wep,
     Wifi,
 )
+from balena_migrate.network.reading import Collector, not_carried, read_config
 from balena_migrate.network.sources import Source
-from balena_migrate.network.wpafile import parse_string, parse_text, parse_wpa_supplicant
-from balena_migrate.system import System
+from balena_migrate.network.write.certificates import read_certificate
 
 FILES = (
     "/etc/wpa_supplicant/*.conf",

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which Raspberry Pi a board is: its revision code decoded.
+
+The rules are those of "Raspberry Pi revision codes" in the maker's documentation. A new code has bit 23 set and
+holds type, chip and memory in fields of its own; an old one is an entry of a short list. The bits from 24 on say
+things about the board's past (overvoltage, warranty) and nothing about what it is.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from balena_migrate.facts import HardwareFacts
+
+MIB = 1 << 20
+_CODE_BITS = 0xFF_FFFF
+_NEW_STYLE = 1 << 23
+
+
+class Chip(StrEnum):
+    BCM2835 = "BCM2835"
+    BCM2836 = "BCM2836"
+    BCM2837 = "BCM2837"
+    BCM2711 = "BCM2711"
+    BCM2712 = "BCM2712"
+
+
+CHIPS = tuple(Chip)
+"""In the order of the code's chip field."""
+
+CHIPS_64 = frozenset({Chip.BCM2837, Chip.BCM2711, Chip.BCM2712})
+"""The chips that can run a 64-bit kernel."""
+
+
+class Model(StrEnum):
+    """A type of board, by the name that its maker prints."""
+
+    A = "Model A"
+    B = "Model B"
+    A_PLUS = "Model A+"
+    B_PLUS = "Model B+"
+    TWO_B = "2 Model B"
+    CM1 = "Compute Module"
+    THREE_B = "3 Model B"
+    ZERO = "Zero"
+    CM3 = "Compute Module 3"
+    ZERO_W = "Zero W"
+    THREE_B_PLUS = "3 Model B+"
+    THREE_A_PLUS = "3 Model A+"
+    CM3_PLUS = "Compute Module 3+"
+    FOUR_B = "4 Model B"
+    ZERO_2_W = "Zero 2 W"
+    FOUR_HUNDRED = "400"
+    CM4 = "Compute Module 4"
+    CM4S = "Compute Module 4S"
+    FIVE = "5"
+    CM5 = "Compute Module 5"
+    FIVE_HUNDRED = "500"
+    """The 500+ too: the code has one type for both."""
+    CM5_LITE = "Compute Module 5 Lite"
+
+
+MODEL_BY_TYPE = {
+    0x00: Model.A,
+    0x01: Model.B,
+    0x02: Model.A_PLUS,
+    0x03: Model.B_PLUS,
+    0x04: Model.TWO_B,
+    0x06: Model.CM1,
+    0x08: Model.THREE_B,
+    0x09: Model.ZERO,
+    0x0A: Model.CM3,
+    0x0C: Model.ZERO_W,
+    0x0D: Model.THREE_B_PLUS,
+    0x0E: Model.THREE_A_PLUS,
+    0x10: Model.CM3_PLUS,
+    0x11: Model.FOUR_B,
+    0x12: Model.ZERO_2_W,
+    0x13: Model.FOUR_HUNDRED,
+    0x14: Model.CM4,
+    0x15: Model.CM4S,
+    0x17: Model.FIVE,
+    0x18: Model.CM5,
+    0x19: Model.FIVE_HUNDRED,
+    0x1A: Model.CM5_LITE,
+}
+TYPE_BY_MODEL = {model: number for number, model in MODEL_BY_TYPE.items()}
+
+_OLD_CODES = {
+    **dict.fromkeys((0x2, 0x3, 0x4, 0x5, 0x6), (Model.B, 256)),
+    **dict.fromkeys((0x7, 0x8, 0x9), (Model.A, 256)),
+    **dict.fromkeys((0xD, 0xE, 0xF), (Model.B, 512)),
+    **dict.fromkeys((0x10, 0x13), (Model.B_PLUS, 512)),
+    **dict.fromkeys((0x11, 0x14), (Model.CM1, 512)),
+    **dict.fromkeys((0x12, 0x15), (Model.A_PLUS, 256)),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """A Raspberry Pi: the model, its chip, and the memory that the code names (0015 may have 512 MiB in truth)."""
+
+    model: Model
+    chip: Chip
+    memory_bytes: int
+
+    @property
+    def name(self) -> str:
+        return f"Raspberry Pi {self.model}"
+
+    @property
+    def type_number(self) -> int:
+        """The number that the filter [board-type=...] of config.txt compares."""
+        return TYPE_BY_MODEL[self.model]
+
+
+def decode_revision(text: str) -> Board | None:
+    """The board of a revision code in hexadecimal as /proc/cpuinfo shows it ("a02082", "000e", "1a01040").
+
+    None for what is no code of a Raspberry Pi: other makers fill the same line with codes of their own.
+    """
+    if not re.fullmatch(r"(0x)?[0-9a-fA-F]{1,8}", text):
+        return None
+    code = int(text, 16) & _CODE_BITS
+    return _decode_new(code) if code & _NEW_STYLE else _decode_old(code)
+
+
+def _decode_new(code: int) -> Board | None:
+    model = MODEL_BY_TYPE.get(code >> 4 & 0xFF)
+    chip = code >> 12 & 0xF
+    if model is None or chip >= len(CHIPS):
+        return None
+    return Board(model=model, chip=CHIPS[chip], memory_bytes=256 * MIB << (code >> 20 & 0x7))
+
+
+def _decode_old(code: int) -> Board | None:
+    if code not in _OLD_CODES:
+        return None
+    model, memory_mib = _OLD_CODES[code]
+    return Board(model=model, chip=Chip.BCM2835, memory_bytes=memory_mib * MIB)
+
+
+_MODEL_TEXT = re.compile(r"Raspberry Pi (?P<name>.+?)(?: IO board.*)?(?: Rev ?[0-9.]+)?", re.IGNORECASE)
+_DEVICE_TREE_NAMES = {"5 Model B": Model.FIVE, "500+": Model.FIVE_HUNDRED}
+_CHIP_BY_COMPATIBLE = {f"brcm,{chip.lower()}": chip for chip in Chip}
+
+
+def parse_model(text: str, compatible: tuple[str, ...]) -> Board | None:
+    """The board that the device tree's model and compatible name; its memory stays unknown (0).
+
+    The device tree writes "3 Model B Plus Rev 1.3" where the maker prints "3 Model B+". None for another board, or
+    where the chip is not named.
+    """
+    match = _MODEL_TEXT.fullmatch(text.strip())
+    chip = next((_CHIP_BY_COMPATIBLE[name] for name in compatible if name in _CHIP_BY_COMPATIBLE), None)
+    if match is None or chip is None:
+        return None
+    name = match["name"].replace(" Plus", "+")
+    model = _DEVICE_TREE_NAMES.get(name) or next((item for item in Model if item == name), None)
+    return Board(model=model, chip=chip, memory_bytes=0) if model else None
+
+
+def find_board(hardware: HardwareFacts) -> Board | None:
+    """The Raspberry Pi that this hardware is: by its revision code, else by the device tree; None for another machine.
+
+    The code alone proves nothing, since other makers use the same line for codes of their own.
+    """
+    if not hardware.model.startswith("Raspberry Pi"):
+        return None
+    return decode_revision(hardware.revision) or parse_model(hardware.model, hardware.compatible)
+
+
+def other_name(hardware: HardwareFacts) -> Board | None:
+    """The board that the device tree names, where that is another model than the revision code's; else None.
+
+    The code is the board's own; the device tree is what was loaded, and another model's may have been.
+    """
+    by_code, by_tree = decode_revision(hardware.revision), parse_model(hardware.model, hardware.compatible)
+    return by_tree if by_code and by_tree and by_code.model is not by_tree.model else None

@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Raspberry Pi's config.txt: what its lines mean on a board, and the change that starts our initramfs.
+
+The rules are those of the maker's documentation (raspberrypi/documentation, computers/config_txt: what_is_config_txt,
+boot, conditional). Where it says nothing, nothing is guessed: such a setting is unclear, and asking for it is an error.
+
+Files are given by name, in lower case, relative to the boot partition; line ends and bytes that are not UTF-8 survive.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from balena_migrate.bootloaders.raspberrypi.board import Board, Chip, Model
+
+CONFIG = "config.txt"
+TRYBOOT = "tryboot.txt"
+"""Read in place of config.txt at the one start after `reboot "0 tryboot"`."""
+CMDLINE = "cmdline.txt"
+LINE_LIMIT, OLD_LINE_LIMIT = 98, 78
+"""Characters of a line that the firmware reads, and that older firmware reads; our own lines stay below both."""
+
+BYTE_ORDER_MARK = "\ufeff"
+INCLUDE_DEPTH = 8
+UPSTREAM_PREFIX = "upstream/"
+WITH_BLANK = ("initramfs", "include")
+RAMFS_KEYS = ("initramfs", "ramfsfile", "ramfsaddr", "auto_initramfs")
+"""Every way to name an initramfs; ours has to be the only one."""
+
+_PI0 = (Model.ZERO, Model.ZERO_W, Model.ZERO_2_W)
+_PI4 = (Model.FOUR_B, Model.FOUR_HUNDRED, Model.CM4, Model.CM4S)
+_CM5 = (Model.CM5, Model.CM5_LITE)
+MODEL_FILTERS: Mapping[str, tuple[Model, ...]] = {
+    "pi1": (Model.A, Model.B, Model.A_PLUS, Model.B_PLUS, Model.CM1),
+    "pi2": (Model.TWO_B,),
+    "pi3": (Model.THREE_B, Model.THREE_B_PLUS, Model.THREE_A_PLUS, Model.CM3, Model.CM3_PLUS),
+    "pi3+": (Model.THREE_A_PLUS, Model.THREE_B_PLUS),
+    "pi4": _PI4,
+    "pi400": (Model.FOUR_HUNDRED,),
+    "cm4": (Model.CM4,),
+    "cm4s": (Model.CM4S,),
+    "pi0": _PI0,
+    "pi0w": (Model.ZERO_W, Model.ZERO_2_W),
+    "pi02": (Model.ZERO_2_W,),
+    "pi5": (Model.FIVE, Model.FIVE_HUNDRED, *_CM5),
+    "pi500": (Model.FIVE_HUNDRED,),
+    "cm5": _CM5,
+}
+
+
+class UnclearError(ValueError):
+    """The documentation does not say what the firmware makes of this."""
+
+
+class Line(NamedTuple):
+    """What a line says, `key` in lower case and "[" for a filter.
+
+    Not `certain` where the documentation does not say that the firmware reads it so.
+    """
+
+    key: str
+    value: str
+    certain: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """A line that sets something: where it stands, and whether its filters let it through (None: unclear)."""
+
+    file: str
+    line: int
+    key: str
+    value: str
+    holds: bool | None
+
+    @property
+    def place(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What holds on a board: of several lines with one key the last one."""
+
+    values: Mapping[str, str]
+    unclear: Mapping[str, str]
+    """Key -> the place of the line that may or may not hold."""
+
+    def get(self, key: str, default: str = "") -> str:
+        """The value of a key. Raises UnclearError where it depends on a filter that cannot be judged."""
+        if key in self.unclear:
+            raise UnclearError(f"{self.unclear[key]}: whether {key} holds there depends on a filter we cannot judge")
+        return self.values.get(key, default)
+
+
+@dataclass
+class _Filters:
+    """The filters in force while a file is read. Filters of one type replace each other; types add up."""
+
+    board: Board
+    tryboot: bool
+    state: dict[str, bool | None] = field(default_factory=dict)
+
+    def apply(self, text: str, *, certain: bool) -> None:
+        if text == "all" and certain:
+            self.state.clear()
+            return
+        if "none" in self.state:
+            self.state["none"] = None  # nothing says whether another filter ends [none]
+        kind, passes = self._judge(text)
+        self.state[kind] = passes if certain else None
+
+    def _judge(self, text: str) -> tuple[str, bool | None]:
+        if text == "none":
+            return "none", False
+        if text == "tryboot":
+            return "tryboot", self.tryboot
+        if text in MODEL_FILTERS:
+            return "model", self.board.model in MODEL_FILTERS[text]
+        if match := re.fullmatch(r"board-type=(?:0x([0-9a-fA-F]+)|(0|[1-9][0-9]*))", text):
+            return "model", self.board.type_number == (int(match[1], 16) if match[1] else int(match[2]))
+        return ("model" if re.fullmatch(r"(pi|cm)[0-9]\w*", text) else text.partition("=")[0]), None
+
+    @property
+    def holds(self) -> bool | None:
+        if False in self.state.values():
+            return False
+        return None if None in self.state.values() else True
+
+
+def split_lines(text: str) -> list[str]:
+    """The lines with their ends; only a line feed ends one, as the firmware has it."""
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
+
+
+def parse_line(line: str) -> Line | None:
+    """What a line says; None for a comment and for what has no key and value. Behind the line limit there is nothing.
+
+    `initramfs` and `include` take a blank, all others an equals sign without blanks around it. What comes close to
+    that (`kernel NAME`, `kernel = NAME`, `initramfs=NAME`, `Kernel=NAME`, a byte order mark before it) is not
+    certain: nothing says that the firmware takes it, nor that it does not. Nor is a line that older firmware cuts.
+    """
+    bare = line.rstrip("\r\n").lstrip(BYTE_ORDER_MARK + " \t")
+    text, certain = bare[:LINE_LIMIT], not line.startswith(BYTE_ORDER_MARK) and len(bare) <= OLD_LINE_LIMIT
+    if text.startswith("["):
+        return Line("[", text[1:-1] if text.endswith("]") and text.count("]") == 1 else text, certain)
+    match = re.fullmatch(r"([A-Za-z0-9_:]+)([ \t]*=[ \t]*|[ \t]+)(.*)", text)
+    if match is None:
+        return None
+    key, value = match[1].lower(), match[3]
+    form = match[2].isspace() if key in WITH_BLANK else match[2] == "="
+    return Line(key, value.strip(" \t") if key in WITH_BLANK else value, certain and form and key == match[1])
+
+
+def file_name(value: str) -> str:
+    """The name of a file that a line names, as the files are named here."""
+    return value.lstrip("/").lower()
+
+
+def statements(
+    files: Mapping[str, str], board: Board, *, tryboot: bool = False, start: str = CONFIG
+) -> Iterator[Statement]:
+    """All settings in the order in which the firmware meets them, those of included files in their includer's place."""
+    yield from _walk(files, _Filters(board, tryboot), start, 0)
+
+
+def _walk(files: Mapping[str, str], filters: _Filters, name: str, depth: int) -> Iterator[Statement]:
+    for number, line in enumerate(split_lines(files.get(file_name(name), "")), start=1):
+        parsed = parse_line(line)
+        if parsed is None:
+            continue
+        if parsed.key == "[":
+            filters.apply(parsed.value, certain=parsed.certain)
+            continue
+        holds = filters.holds if parsed.certain or filters.holds is False else None
+        statement = Statement(file=name, line=number, key=parsed.key, value=parsed.value, holds=holds)
+        yield statement
+        if parsed.key == "include" and statement.holds is not False and depth < INCLUDE_DEPTH:
+            yield from _included(files, filters, statement, depth)
+
+
+def _included(files: Mapping[str, str], filters: _Filters, include: Statement, depth: int) -> Iterator[Statement]:
+    """The included file's settings; they are as unclear as the line that includes them."""
+    for statement in _walk(files, filters, include.value, depth + 1):
+        holds = None if include.holds is None and statement.holds else statement.holds
+        yield Statement(**{**vars(statement), "holds": holds})
+
+
+def evaluate(files: Mapping[str, str], board: Board, *, tryboot: bool = False, start: str = CONFIG) -> Settings:
+    """The settings that hold on this board."""
+    values: dict[str, str] = {}
+    unclear: dict[str, str] = {}
+    for statement in statements(files, board, tryboot=tryboot, start=start):
+        if statement.holds is None:
+            unclear[statement.key] = statement.place
+        elif statement.holds:
+            unclear.pop(statement.key, None)
+            values[statement.key] = statement.value
+    return Settings(values=values, unclear=unclear)
+
+
+def kernel_names(settings: Settings, board: Board) -> tuple[str, ...]:
+    """The names under which the firmware looks for a kernel, the first that exists wins (boot: kernel, arm_64bit).
+
+    Raises UnclearError where the documentation leaves it open.
+    """
+    if kernel := settings.get("kernel"):
+        return (kernel,)
+    if board.chip is Chip.BCM2712:
+        return ("kernel_2712.img", "kernel8.img")
+    wide = settings.get("arm_64bit", "1" if board.chip is Chip.BCM2711 else "0")
+    if wide not in ("0", "1") or settings.get("arm_control", "0") not in ("0", "0x0"):
+        raise UnclearError("arm_64bit or arm_control has a value that is not documented")
+    if board.chip is Chip.BCM2711:
+        return ("kernel8.img",) if wide == "1" else ("kernel7l.img",)
+    if wide == "1" and board.chip is not Chip.BCM2837:
+        raise UnclearError(f"arm_64bit=1 on {board.name}, whose {board.chip} has no 64-bit mode")
+    if wide == "1":
+        return ("kernel8.img",)
+    return ("kernel.img",) if board.chip is Chip.BCM2835 else ("kernel7.img",)
+
+
+def _lines(files: Mapping[str, str]) -> Iterator[Line]:
+    return (parsed for text in files.values() for line in split_lines(text) if (parsed := parse_line(line)))
+
+
+def own_path(files: Mapping[str, str], name: str) -> str:
+    """How a file of ours in the boot partition's root is named: an absolute path passes by every os_prefix.
+
+    The plain name, which all firmware knows, where no line can set a prefix (upstream_kernel sets one too).
+    """
+    prefixed = any(line.key in ("os_prefix", "upstream_kernel") and line.value for line in _lines(files))
+    return f"/{name}" if prefixed else name
+
+
+def named_files(files: Mapping[str, str]) -> set[str]:
+    """The text files that these files name, whatever their filters: includes, and command lines with each prefix."""
+    lines = list(_lines(files))
+    prefixes = {"", UPSTREAM_PREFIX, *(line.value for line in lines if line.key == "os_prefix")}
+    command_lines = {CMDLINE, *(line.value for line in lines if line.key == "cmdline")}
+    included = {line.value for line in lines if line.key == "include"}
+    names = included | {prefix + name for prefix in prefixes for name in command_lines}
+    return {file_name(name) for name in names if not name.endswith("/")} - {""}
+
+
+def command_line_file(files: Mapping[str, str], settings: Settings) -> str:
+    """The name of the file with the kernel's command line, "" where there is none.
+
+    Raises UnclearError where that is not certain: a prefix is ignored where it leads to no kernel (boot: os_prefix),
+    which is not seen here, so both files have to say the same.
+    """
+    name, prefix = settings.get("cmdline", CMDLINE), settings.get("os_prefix")
+    if not prefix and settings.get("upstream_kernel", "0") != "0":
+        prefix = UPSTREAM_PREFIX
+    names = (name,) if name.startswith("/") else (prefix + name, name)
+    found = [file_name(item) for item in names if file_name(item) in files]
+    if len({files[item] for item in found}) > 1:
+        raise UnclearError(f"{found[0]} and {found[1]} differ, and either may be the command line")
+    return found[0] if found else ""
+
+
+def edit(files: Mapping[str, str], board: Board, *, initramfs: str, cmdline: str = "") -> dict[str, str]:
+    """The changed files, config.txt among them, that start the same kernel with our initramfs (and command line).
+
+    Every other line about an initramfs becomes a comment; ours stand at the end, below [all], where no section and no
+    later line can take them back. Raises UnclearError where the result would not be certain.
+    """
+    changed = {name: _without_ramfs(files[name]) for name in _read_files(files)}
+    if binary := sorted(name for name, text in changed.items() if "\0" in text):
+        raise UnclearError(f"{binary[0]} holds a NUL, and nothing says that the firmware reads on behind it")
+    changed[CONFIG] = _with_block(changed[CONFIG], files, initramfs, cmdline)
+    after = evaluate({**files, **changed}, board)
+    if after.get("initramfs") != f"{own_path(files, initramfs)} followkernel" or after.get("ramfsfile"):
+        raise UnclearError(f"{CONFIG} does not keep our initramfs")
+    return {name: text for name, text in changed.items() if text != files[name]}
+
+
+def _read_files(files: Mapping[str, str]) -> set[str]:
+    """config.txt and what it includes, whatever the filters: a filter that we misread must not cost the migration."""
+    names = {CONFIG}
+    todo = [CONFIG]
+    while todo:
+        for line in _lines({CONFIG: files[todo.pop()]}):
+            if line.key == "include" and file_name(line.value) in set(files) - names:
+                names.add(file_name(line.value))
+                todo.append(file_name(line.value))
+    return names
+
+
+def _without_ramfs(text: str) -> str:
+    return "".join(f"#{line}" if _key(line) in RAMFS_KEYS else line for line in split_lines(text))
+
+
+def _key(line: str) -> str:
+    parsed = parse_line(line)
+    return parsed.key if parsed else ""
+
+
+def _with_block(text: str, files: Mapping[str, str], initramfs: str, cmdline: str) -> str:
+    end = "\r\n" if text.count("\r\n") * 2 > text.count("\n") else "\n"
+    lines = [
+        "# balena-migrate: stage 2, which takes these lines out again as its first act",
+        "[all]",
+        f"initramfs {own_path(files, initramfs)} followkernel",
+        *([f"cmdline={own_path(files, cmdline)}"] if cmdline else []),
+    ]
+    gap = end if text and not text.endswith("\n") else ""
+    return text + gap + "".join(line + end for line in lines)
+
+
+def add_arguments(text: str, arguments: tuple[str, ...]) -> str:
+    """A command line with these arguments, where it has not got them yet; the rest stays as it is.
+
+    Of several lines the first one is the command line; the others have no effect, and are kept.
+    """
+    line, newline, rest = text.partition("\n")
+    bare = line.rstrip("\r \t")
+    missing = [argument for argument in arguments if argument not in bare.split()]
+    return " ".join([*([bare] if bare else []), *missing]) + line[len(bare) :].lstrip(" \t") + newline + rest

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes the backup that was planned."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from balena_migrate.carried.backup.archive import ATTEMPTS, Archive
+from balena_migrate.carried.backup.plan import BackupPlan
+from balena_migrate.carried.backup.script import run_script
+from balena_migrate.carried.backup.sink import GzipSink
+from balena_migrate.carried.backup.tree import Entry, LeftOut, SkipList, Skipped, identity, read_left_out, walk_all
+from balena_migrate.core.errors import BackupError
+from balena_migrate.core.system import System, sync_folder
+
+LOG = logging.getLogger(__name__)
+
+Report = Callable[[int, int], None]
+"""Told how many bytes of files are read, and how many there will be."""
+
+GROWTH_BYTES = 1 << 30
+"""So much may be read beyond what was planned before we take it that it never ends."""
+
+SETTINGS_HINT = "see BACKUP_DIRECTORIES, BACKUP_VOLUMES and BACKUP_SCRIPT"
+SPACE_HINT = "the backup needs space in HOME_DIR"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackupResult:
+    """A complete archive, on the disk, readable by root only."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+    file_count: int
+    archive_bytes: int
+    """The size before it was compressed."""
+    name_on_data: str
+    skipped: tuple[Skipped, ...] = ()
+    skipped_count: int = 0
+
+
+def make_backup(system: System, plan: BackupPlan, destination_path: str, report: Report) -> BackupResult:
+    """There is a complete backup at the path, with mode 0600, flushed to the disk; one that was there is replaced.
+
+    Until it is complete, what was at the path stays. Files that cannot be taken along are named in the result.
+    Raises BackupError, after which nothing of the new archive is left.
+    """
+    if plan.problems:
+        raise BackupError("; ".join(plan.problems), hint=SETTINGS_HINT)
+    if plan.script:
+        return _by_script(system, plan, destination_path)
+    with _new_file(system.real(destination_path), destination_path) as file:
+        return _by_hand(system, plan, destination_path, file, report)
+
+
+def _by_script(system: System, plan: BackupPlan, path: str) -> BackupResult:
+    made = run_script(system, plan, path)
+    return BackupResult(
+        path=path,
+        size_bytes=made.size_bytes,
+        sha256=made.sha256,
+        file_count=made.member_count,
+        archive_bytes=made.archive_bytes,
+        name_on_data=plan.name_on_data,
+    )
+
+
+def _by_hand(system: System, plan: BackupPlan, path: str, file: BinaryIO, report: Report) -> BackupResult:
+    known = read_left_out(system, {**plan.left_out, path: "the backup itself"})
+    files = {**known.files, identity(os.fstat(file.fileno())): "the backup itself"}
+    sink = GzipSink(file)
+    roots = [item.name for item in plan.items if plan.volumes]
+    archive = Archive(sink, roots, _Progress(plan.archive_bytes, report))
+    skipped = SkipList()
+    for found in walk_all(system, plan.items, LeftOut(files=files, folders=known.folders)):
+        trouble = archive.add(found) if isinstance(found, Entry) else found
+        if trouble is not None:
+            LOG.debug("backup: %r: %s", trouble.path, trouble.reason)
+            skipped.add(trouble)
+    if archive.member_count == 0:
+        raise BackupError("there is nothing in the backup", hint=SETTINGS_HINT)
+    archive.finish()
+    return BackupResult(
+        path=path,
+        sha256=sink.finish(),
+        size_bytes=sink.size_bytes,
+        file_count=archive.member_count,
+        archive_bytes=sink.raw_bytes,
+        skipped=skipped.named,
+        skipped_count=skipped.count,
+        name_on_data=plan.name_on_data,
+    )
+
+
+class _Progress:
+    """Tells how far we are; ends a backup that grows without end, such as one of a log that we write ourselves."""
+
+    def __init__(self, expected_bytes: int, report: Report) -> None:
+        self._done_bytes = 0
+        self._expected_bytes = expected_bytes
+        self._report = report
+
+    def __call__(self, count: int) -> None:
+        self._done_bytes += count
+        if self._done_bytes > ATTEMPTS * self._expected_bytes + GROWTH_BYTES:
+            raise BackupError("the files grow faster than they can be read", hint="stop what writes them")
+        self._report(min(self._done_bytes, self._expected_bytes), self._expected_bytes)
+
+
+@contextlib.contextmanager
+def _new_file(real: Path, path: str) -> Iterator[BinaryIO]:
+    """An open file that takes its place, flushed, when the block ends well, and else is gone.
+
+    Raises BackupError for what the disk refuses.
+    """
+    temporary = real.with_name(f".{real.name}.balena-migrate")
+    try:
+        fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            os.fchmod(fd, 0o600)
+            yield file
+            file.flush()
+            os.fsync(fd)
+        os.rename(temporary, real)
+        sync_folder(real.parent)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise BackupError(f"{path}: {os.strerror(error.errno or 0)}", hint=SPACE_HINT) from None
+        raise

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A backup that BACKUP_SCRIPT makes, and the look into it that we owe the device before it is overwritten."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import os
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from balena_migrate.carried.backup.plan import BackupPlan
+from balena_migrate.core.errors import BackupError, FileError
+from balena_migrate.core.system import System, sync_folder
+
+TIME_LIMIT_S = 4 * 3600.0
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeArchive:
+    """An archive that was read to its end."""
+
+    size_bytes: int
+    archive_bytes: int
+    member_count: int
+    sha256: str
+
+
+def run_script(system: System, plan: BackupPlan, path: str) -> MadeArchive:
+    """The script has made a complete gzip tar archive, which is at `path` with mode 0600, flushed.
+
+    The script gets as its argument a path in a folder of its own that nobody else can read. Raises CommandError with
+    its last lines where it fails or runs out of time, BackupError where what it made is no archive or, for
+    BACKUP_VOLUMES, not one that the supervisor restores. In both cases what was at `path` stays.
+    """
+    with _work_folder(system, path) as folder:
+        made = str(PurePosixPath(folder) / PurePosixPath(path).name)
+        system.run([plan.script, made], timeout_s=TIME_LIMIT_S)
+        real = system.real(made)
+        archive = _inspect(real, plan)
+        try:
+            real.chmod(0o600)
+            with real.open("rb") as file:
+                os.fsync(file.fileno())
+            target = system.real(path)
+            os.rename(real, target)
+            sync_folder(target.parent)
+        except OSError as error:
+            raise FileError(path, os.strerror(error.errno or 0)) from None
+    return archive
+
+
+@contextlib.contextmanager
+def _work_folder(system: System, path: str) -> Iterator[str]:
+    name = PurePosixPath(path)
+    folder = str(name.with_name(f".{name.name}.balena-migrate.d"))
+    system.remove_tree(folder)
+    system.make_dir(folder, mode=0o700)
+    try:
+        yield folder
+    finally:
+        system.remove_tree(folder)
+
+
+def _inspect(real: Path, plan: BackupPlan) -> MadeArchive:
+    if real.is_symlink() or not real.is_file():
+        hint = "it has to write to the path that it gets as its argument"
+        raise BackupError(f"{plan.script} did not make the backup", hint=hint)
+    try:
+        with gzip.open(real, "rb") as data:
+            count = sum(_check_member(member, plan) for member in _members(data))
+            while data.read(_CHUNK_BYTES):
+                pass
+            archive_bytes = data.tell()
+    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+        raise BackupError(f"what {plan.script} made is not a readable .tar.gz file: {error}") from None
+    if count == 0:
+        raise BackupError(f"what {plan.script} made is an empty archive")
+    return MadeArchive(
+        size_bytes=real.stat().st_size, archive_bytes=archive_bytes, member_count=count, sha256=_digest(real)
+    )
+
+
+def _members(data: gzip.GzipFile) -> Iterator[tarfile.TarInfo]:
+    """The members of a tar stream, each forgotten before the next: an archive may have millions."""
+    with tarfile.open(fileobj=data, mode="r|") as tar:
+        while (member := tar.next()) is not None:
+            tar.members.clear()  # type: ignore[attr-defined]
+            yield member
+
+
+def _check_member(member: tarfile.TarInfo, plan: BackupPlan) -> int:
+    """1, to count with. For volumes, raises BackupError for a member that the supervisor would choke on."""
+    if not plan.volumes:
+        return 1
+    parts = PurePosixPath(member.name).parts
+    hint = "each entry has to be ./volume/..., as in `tar -C folder -czf file .`"
+    if not (member.name == "." or member.name.startswith("./")) or ".." in parts:
+        raise BackupError(f"what {plan.script} made holds {member.name!r}", hint=hint)
+    if parts and parts[0] not in plan.volumes:
+        raise BackupError(f"{plan.script} packed {parts[0]!r}, which BACKUP_VOLUMES does not name", hint=hint)
+    if len(parts) == 1 and not member.isdir():
+        raise BackupError(f"{plan.script} packed {parts[0]!r}, which is not a folder", hint=hint)
+    if member.issparse():
+        raise BackupError(f"{plan.script} packed {member.name!r} as a sparse file", hint="leave out tar's --sparse")
+    return 1
+
+
+def _digest(real: Path) -> str:
+    with real.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""KEEP: what of this device's identity the new system takes over, where the owner asks for it.
+
+balenaOS takes most of it from config.json: hostname, os.sshKeys, ntpServers, dnsServers and country; the machine id
+from a file in resin-state, which stage 2 writes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any, TypeVar
+
+from balena_migrate.carried.config_json import ALIASES, HOST_NAME, ConfigJson
+from balena_migrate.core.errors import FileError
+from balena_migrate.core.system import System
+from balena_migrate.settings import Config, Keep
+
+T = TypeVar("T")
+
+CHRONY_FILES = (
+    "/etc/chrony/chrony.conf",
+    "/etc/chrony.conf",
+    "/etc/chrony/sources.d/*.sources",
+    "/etc/chrony/conf.d/*.conf",
+)
+NTP_FILES = ("/etc/ntpsec/ntp.conf", "/etc/ntp.conf")
+TIMESYNCD_FILES = ("/etc/systemd/timesyncd.conf", "/etc/systemd/timesyncd.conf.d/*.conf")
+
+VENDOR_POOLS = re.compile(
+    r"(.*\.)?(debian|ubuntu|raspbian|centos|rhel|fedora)\.pool\.ntp\.org|ntp\.ubuntu\.com|.*\.ntp\.ubuntu\.com"
+)
+"""Time servers that a distribution brings and that are for its users only (pool.ntp.org, vendor zones)."""
+
+KEY_TYPES = re.compile(r"(?:^|\s)((?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+)\s+(AAAA[A-Za-z0-9+/]+={0,2})(?:\s|$)")
+_COMMAND = re.compile(r'(?:^|,)command="', re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What was found of that which KEEP asks for; empty where it is not asked for or not there."""
+
+    hostname: str = ""
+    ssh_keys: tuple[str, ...] = ()
+    """Lines of authorized_keys: public keys."""
+    time_servers: tuple[str, ...] = ()
+    dns_servers: tuple[str, ...] = ()
+    country: str = ""
+    machine_id: str = ""
+    """Of 32 digits; empty where it is not asked for."""
+    problems: tuple[str, ...] = ()
+    """What is asked for and cannot be kept, and why."""
+
+
+def read_kept(
+    system: System, config: Config, *, user: str = "", country: str = "", name_servers: Sequence[str] = ()
+) -> Kept:
+    """What KEEP asks for, as it is on this device.
+
+    `user` is who started us through sudo ("" for root alone): with root the only one whose SSH keys are taken,
+    since a key opens the new system as root. `country` and `name_servers` come from the network settings.
+    """
+    problems: list[str] = []
+
+    def asked(what: Keep, read: Callable[[], T], empty: T) -> T:
+        if what not in config.keep:
+            return empty
+        try:
+            return read()
+        except (FileError, _NotKeptError) as error:
+            problems.append(str(error))
+            return empty
+
+    return Kept(
+        hostname=asked(Keep.HOSTNAME, lambda: _hostname(system), ""),
+        ssh_keys=asked(Keep.SSH_KEYS, lambda: _ssh_keys(system, user, problems), ()),
+        time_servers=asked(Keep.TIME_SERVERS, lambda: _time_servers(system), ()),
+        dns_servers=asked(Keep.DNS_SERVERS, lambda: _dns_servers(name_servers), ()),
+        country=asked(Keep.COUNTRY, lambda: _country(country), ""),
+        machine_id=asked(Keep.MACHINE_ID, lambda: _machine_id(system), ""),
+        problems=tuple(problems),
+    )
+
+
+class _NotKeptError(Exception):
+    """Something that is asked for is not there, or not so that balenaOS takes it."""
+
+
+def _country(country: str) -> str:
+    if not country:
+        raise _NotKeptError("no network settings name a country")
+    return country
+
+
+def config_edits(kept: Kept, config: Config, config_json: ConfigJson | None, image_type: str) -> dict[str, Any]:
+    """The keys of config.json that we set: what is kept, and the device type where CHANGE_DEVICE_TYPE asks for it."""
+    edits: dict[str, Any] = {}
+    if config.change_device_type and image_type:
+        edits["deviceType"] = ALIASES.get(image_type, image_type)
+    if kept.hostname:
+        edits["hostname"] = kept.hostname
+    if kept.time_servers:
+        edits["ntpServers"] = " ".join(kept.time_servers)
+    if kept.dns_servers:
+        edits["dnsServers"] = " ".join(kept.dns_servers)
+    if kept.country:
+        edits["country"] = kept.country
+    if kept.ssh_keys:
+        edits["os"] = {"sshKeys": list(dict.fromkeys((*_keys_of(config_json), *kept.ssh_keys)))}
+    return edits
+
+
+def _keys_of(config_json: ConfigJson | None) -> tuple[str, ...]:
+    system = config_json.values.get("os") if config_json else None
+    keys = system.get("sshKeys") if isinstance(system, dict) else None
+    return tuple(key for key in keys if isinstance(key, str)) if isinstance(keys, list) else ()
+
+
+def _machine_id(system: System) -> str:
+    text = (system.find_text("/etc/machine-id") or "").strip()
+    if not re.fullmatch("[0-9a-f]{32}", text):
+        raise _NotKeptError("/etc/machine-id holds no machine id")
+    return text
+
+
+# Host name ----------------------------------------------------------------------------------------------------------
+
+
+def _hostname(system: System) -> str:
+    name = parse_hostname(system.find_text("/etc/hostname") or "")
+    if HOST_NAME.fullmatch(name) and len(name) < 64:
+        return name
+    raise _NotKeptError(f"balenaOS does not take the host name {name[:64]!r}")
+
+
+def parse_hostname(text: str) -> str:
+    """The name in /etc/hostname: the first line that is no comment (hostname(5))."""
+    lines = (line.strip() for line in text.splitlines())
+    return next((line for line in lines if line and not line.startswith("#")), "")
+
+
+# SSH keys -----------------------------------------------------------------------------------------------------------
+
+
+def _ssh_keys(system: System, user: str, problems: list[str]) -> tuple[str, ...]:
+    homes = dict(_homes(system.find_text("/etc/passwd") or ""))
+    found: list[str] = []
+    for name in dict.fromkeys(("root", user)):
+        if name not in homes:
+            continue
+        path = f"{homes[name]}/.ssh/authorized_keys"
+        keys, refused = parse_authorized_keys(system.find_text(path) or "")
+        found += keys
+        if refused:
+            problems.append(f"{path}: {refused} lines are no plain keys (a command of the old system, or not a key)")
+    if not found:
+        raise _NotKeptError("there are no authorized SSH keys of root or of who called sudo")
+    return tuple(dict.fromkeys(found))
+
+
+def _homes(passwd: str) -> Iterator[tuple[str, str]]:
+    for line in passwd.splitlines():
+        fields = line.split(":")
+        if len(fields) == 7 and fields[5].startswith("/"):
+            yield fields[0], fields[5].rstrip("/")
+
+
+def parse_authorized_keys(text: str) -> tuple[tuple[str, ...], int]:
+    """The keys of an authorized_keys file with their options (sshd(8)), and how many lines were refused.
+
+    A line with a forced command is refused: the command is one of the old system.
+    """
+    keys: list[str] = []
+    refused = 0
+    for line in (line.strip() for line in text.splitlines()):
+        if not line or line.startswith("#"):
+            continue
+        match = KEY_TYPES.search(line)
+        if match is None or not line.isprintable() or _COMMAND.search(line[: match.start(1)]):
+            refused += 1
+        else:
+            keys.append(line)
+    return tuple(keys), refused
+
+
+# Servers ------------------------------------------------------------------------------------------------------------
+
+
+def _time_servers(system: System) -> tuple[str, ...]:
+    found: list[str] = []
+    for parse, patterns in ((parse_ntp_conf, (*CHRONY_FILES, *NTP_FILES)), (parse_timesyncd_conf, TIMESYNCD_FILES)):
+        for path in (path for pattern in patterns for path in system.glob(pattern)):
+            found += parse(system.read_text(path))
+    own = tuple(dict.fromkeys(name for name in found if not VENDOR_POOLS.fullmatch(name)))
+    if not own:
+        raise _NotKeptError("there are no time servers but the distribution's own, which are not for others")
+    return own
+
+
+def parse_ntp_conf(text: str) -> tuple[str, ...]:
+    """The hosts of the lines `server` and `pool` in a chrony.conf(5) or ntp.conf(5); clocks in the machine are none."""
+    words = (line.split() for line in text.splitlines())
+    hosts = (line[1] for line in words if len(line) > 1 and line[0].lower() in ("server", "pool"))
+    return tuple(host for host in hosts if _is_server(host))
+
+
+def parse_timesyncd_conf(text: str) -> tuple[str, ...]:
+    """The hosts of NTP= in a timesyncd.conf(5); an empty value forgets those before it."""
+    hosts: list[str] = []
+    for line in text.splitlines():
+        key, mark, value = line.strip().partition("=")
+        if mark and key.strip() == "NTP":
+            hosts = [*hosts, *value.split()] if value.strip() else []
+    return tuple(host for host in hosts if _is_server(host))
+
+
+def _dns_servers(name_servers: Sequence[str]) -> tuple[str, ...]:
+    found = tuple(dict.fromkeys(server for server in name_servers if _is_dns_server(server)))
+    if not found:
+        raise _NotKeptError("this device asks no name server that another system could ask")
+    return found
+
+
+def _is_dns_server(text: str) -> bool:
+    return _is_address(text) and not ip_address(text).is_loopback and not ip_address(text).is_link_local
+
+
+def _is_server(host: str) -> bool:
+    """Whether it is another machine; ntp.conf names clocks in this one 127.127.x.y."""
+    if _is_address(host):
+        return not ip_address(host).is_loopback
+    return HOST_NAME.fullmatch(host) is not None
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True

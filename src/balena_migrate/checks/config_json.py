@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What config.json has to be, as balenaOS and its supervisor read it.
+
+The system's scripts read it with jq and evaluate the result in a shell (meta-balena, balena-config-vars): one value of
+the wrong form there and *no* setting is read at all. The supervisor is more lenient: numbers may be text, and
+truth values text or numbers (balena-supervisor, src/config/schema-type.ts).
+"""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from balena_migrate.carried.config_json import ALIASES, HOST_NAME, ConfigJson
+from balena_migrate.findings import Finding, Severity, blocker, warning
+from balena_migrate.settings import Config
+
+_SAY_CONFIG = "download the fleet's config.json again, or make it with `balena-migrate config --fleet NAME`"
+
+
+def check(
+    config_json: ConfigJson | None, config: Config, *, image_type: str, hardware_types: tuple[str, ...] = ()
+) -> Iterator[Finding]:
+    """All there is to say about a config.json; None says that neither its owner nor the image brings one.
+
+    `image_type` is the image's device type ("" where it is not known); `hardware_types` are those that this
+    hardware can be (none: not known).
+    """
+    if config_json is None:
+        yield Finding(
+            code="config-json-missing",
+            severity=Severity.WARNING,
+            cause="there is no config.json: the new system will not join a fleet, and nobody can reach it from afar",
+            remedy="name the fleet's config.json in CONFIG_JSON",
+        )
+        return
+    findings = [*_check_forms(config_json), *_check_identity(config_json)]
+    findings += _check_device_type(config_json, config, image_type, hardware_types)
+    yield from findings
+    if not any(finding.severity is Severity.BLOCKER for finding in findings):
+        yield Finding(
+            code="config-json",
+            severity=Severity.OK,
+            cause=f"{config_json.origin} is complete, for the device type {config_json.device_type}",
+        )
+
+
+# The form of each value ---------------------------------------------------------------------------------------------
+
+Test = Callable[[Any], bool]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value.isprintable()
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, str):
+        return re.fullmatch(r"[0-9]{1,18}", value) is not None
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_port(value: Any) -> bool:
+    return _is_number(value) and 0 < int(value) < 65536
+
+
+def _is_truth(value: Any) -> bool:
+    return value in (True, False) or value in ("true", "false", "on", "off", "1", "0", "")
+
+
+def _is_endpoint(value: Any) -> bool:
+    if not _is_text(value):
+        return False
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in ("https", "http") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        return False
+
+
+def _is_host_name(value: Any) -> bool:
+    return isinstance(value, str) and HOST_NAME.fullmatch(value) is not None
+
+
+def _is_own_name(value: Any) -> bool:
+    """The kernel takes 64 bytes."""
+    return _is_host_name(value) and len(value) < 64
+
+
+def _is_uuid(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{32}|[0-9a-f]{62}", value) is not None
+
+
+def _is_root_ca(value: Any) -> bool:
+    try:
+        return b"BEGIN CERTIFICATE" in base64.b64decode(value)
+    except (TypeError, ValueError):
+        return False
+
+
+def _is_country(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[A-Z]{2}", value) is not None
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _is_key_list(value: Any) -> bool:
+    return isinstance(value, list) and all(_is_text(item) for item in value)
+
+
+_TEXT: tuple[Test, str] = (_is_text, "has to be text")
+_NUMBER: tuple[Test, str] = (_is_number, "has to be a number, or a number as text")
+_PORT: tuple[Test, str] = (_is_port, "has to be a port from 1 to 65535")
+_TRUTH: tuple[Test, str] = (_is_truth, "has to be true or false")
+_ENDPOINT: tuple[Test, str] = (_is_endpoint, "has to be an address such as https://api.balena-cloud.com")
+_OBJECT: tuple[Test, str] = (_is_object, "has to be an object")
+
+FORMS: dict[str, tuple[Test, str]] = {
+    "apiEndpoint": _ENDPOINT,
+    "apiKey": _TEXT,
+    "appUpdatePollInterval": _NUMBER,
+    "applicationId": _NUMBER,
+    "applicationName": _TEXT,
+    "balenaRootCA": (_is_root_ca, "has to be the base64 text of a PEM file"),
+    "bootstrapRetryDelay": _NUMBER,
+    "country": (_is_country, "has to be two capital letters, such as GB"),
+    "deltaEndpoint": _ENDPOINT,
+    "developmentMode": _TRUTH,
+    "deviceApiKey": _TEXT,
+    "deviceApiKeys": _OBJECT,
+    "deviceId": _NUMBER,
+    "deviceType": _TEXT,
+    "dnsServers": (_is_text, "has to be one text, with blanks between the servers"),
+    "hostname": (_is_own_name, "has to be a host name: letters, digits, '-' and '.'"),
+    "initialDeviceName": _TEXT,
+    "installer": _OBJECT,
+    "installer.migrate": _OBJECT,
+    "installer.secureboot": _TRUTH,
+    "listenPort": _PORT,
+    "logsEndpoint": _ENDPOINT,
+    "mixpanelToken": _TEXT,
+    "ntpServers": (_is_text, "has to be one text, with blanks between the servers"),
+    "os": _OBJECT,
+    "os.fan": _OBJECT,
+    "os.fan.profile": _TEXT,
+    "os.kernel": _OBJECT,
+    "os.kernel.extraFirmwareVol": _TEXT,
+    "os.network": _OBJECT,
+    "os.network.connectivity": _OBJECT,
+    "os.network.connectivity.interval": _NUMBER,
+    "os.network.connectivity.response": _TEXT,
+    "os.network.connectivity.uri": _TEXT,
+    "os.network.wifi": _OBJECT,
+    "os.network.wifi.randomMacAddressScan": _TRUTH,
+    "os.power": _OBJECT,
+    "os.power.mode": _TEXT,
+    "os.sshKeys": (_is_key_list, "has to be a list of text"),
+    "os.udevRules": _OBJECT,
+    "persistentLogging": _TRUTH,
+    "pubnubPublishKey": _TEXT,
+    "pubnubSubscribeKey": _TEXT,
+    "registered_at": _NUMBER,
+    "registryEndpoint": _TEXT,
+    "userId": _NUMBER,
+    "username": _TEXT,
+    "uuid": (_is_uuid, "has to be 32 digits and letters from a to f"),
+    "version": _TEXT,
+    "vpnEndpoint": (_is_host_name, "has to be a host name"),
+    "vpnPort": _PORT,
+}
+"""Key, with "." between the levels -> its test, and what it has to be. Other keys are passed on as they are."""
+
+IGNORED = {"wifiSsid", "wifiKey", "files"}
+"""Keys of balenaOS 1 that today's system does not read: networks are files in system-connections."""
+
+
+def _check_forms(config_json: ConfigJson) -> Iterator[Finding]:
+    for key, (test, wanted) in FORMS.items():
+        value = _find(config_json.values, key)
+        if value not in (None, "") and not test(value):
+            yield _blocker(
+                "config-json-value", f"{config_json.origin}: {key} {wanted}; else the system cannot read the file"
+            )
+    for key in config_json.values:
+        if key in IGNORED:
+            yield warning("config-json-ignored", f"{config_json.origin}: {key} is ignored by balenaOS 2 and later")
+        near = difflib.get_close_matches(key[:64], FORMS, n=1, cutoff=0.8)
+        if key not in FORMS and near:
+            cause = f"{config_json.origin}: the key {key[:64]!r} is unknown to balenaOS"
+            yield warning("config-json-key", cause, f"did you mean {near[0]}?")
+
+
+def _find(values: Any, key: str) -> Any:
+    for name in key.split("."):
+        if not isinstance(values, Mapping):
+            return None
+        values = values.get(name)
+    return values
+
+
+# Who the device is --------------------------------------------------------------------------------------------------
+
+
+def _check_identity(config_json: ConfigJson) -> Iterator[Finding]:
+    if not config_json.is_managed:
+        cause = f"{config_json.origin} has no apiEndpoint: the new system will not join a fleet"
+        yield warning("config-json-unmanaged", cause, _SAY_CONFIG)
+        return
+    if config_json.text("apiEndpoint").startswith("http:"):
+        yield warning("config-json-plain-http", f"{config_json.origin}: apiEndpoint is not encrypted")
+    has = {key for key in config_json.values if config_json.text(key)}
+    registered = {"deviceApiKey", "uuid"} <= has
+    if not registered and "apiKey" not in has:
+        cause = f"{config_json.origin} has neither apiKey nor deviceApiKey and uuid: the fleet will not take the device"
+        yield _blocker("config-json-no-key", cause, _SAY_CONFIG)
+    if not registered and "applicationId" not in has:
+        cause = f"{config_json.origin} has no applicationId: the device cannot register with its fleet"
+        yield _blocker("config-json-no-fleet", cause, _SAY_CONFIG)
+    missing = sorted({"registered_at", "deviceId"} - has)
+    if registered and "apiKey" not in has and missing:
+        cause = f"{config_json.origin} is that of a registered device, but lacks {' and '.join(missing)}"
+        yield warning("config-json-registration", cause, _SAY_CONFIG)
+
+
+def _check_device_type(
+    config_json: ConfigJson, config: Config, image_type: str, hardware_types: tuple[str, ...]
+) -> Iterator[Finding]:
+    ours = config_json.device_type
+    image = ALIASES.get(image_type, image_type)
+    if not ours:
+        if config_json.is_managed and not config.change_device_type:
+            yield _blocker("config-json-no-device-type", f"{config_json.origin} has no deviceType", _SAY_CONFIG)
+    elif image and ours != image:
+        cause = f"{config_json.origin} is for the device type {ours!r}, the image for {image!r}"
+        remedy = "take the image of the fleet's device type, or set CHANGE_DEVICE_TYPE to write the image's into it"
+        if config.change_device_type:
+            yield warning("config-json-type-changed", f"{cause}; CHANGE_DEVICE_TYPE makes it {image!r}")
+        else:
+            yield _blocker("config-json-device-type", cause, remedy)
+    final = image if config.change_device_type and image else ours
+    if final and hardware_types and final not in hardware_types:
+        cause = f"this hardware cannot be a {final!r}; it can be {', '.join(hardware_types)}"
+        yield _blocker("config-json-hardware", cause, "take image and config.json of one of these device types")
+
+
+def _blocker(code: str, cause: str, remedy: str = "correct the file that CONFIG_JSON names") -> Finding:
+    return blocker(code, cause, remedy)

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands `kit build` and `kit list`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from balena_migrate.core.architectures import PLATFORMS, Architecture
+from balena_migrate.core.errors import UsageError
+from balena_migrate.core.kit import Kit, find_kit_in
+from balena_migrate.workstation.kit.archive import packed_size_bytes, size_bytes, write_archive
+
+MIB = 1 << 20
+INSTALL = "install balena-migrate[lab] there"
+
+output_option = click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("dist"),
+    show_default=True,
+    help="the folder that holds the kits",
+)
+
+
+@click.group("kit")
+def kit_command() -> None:
+    """Build the kits: all that a device needs, in one folder and one file."""
+
+
+@kit_command.command("build")
+@click.option(
+    "--architecture",
+    "architectures",
+    multiple=True,
+    type=click.Choice([architecture.value for architecture in Architecture]),
+    help="the architecture to build for; may be given more than once; all without it",
+)
+@output_option
+def build_command(architectures: tuple[str, ...], output: Path) -> None:
+    """Build kits as folders and as .tar.gz files."""
+    try:  # a device has the kit but not what builds it
+        from balena_migrate.workstation.kit.build import build_kit, default_cache_dir
+    except ModuleNotFoundError as error:
+        raise UsageError(f"kits are built on a workstation: {error.name} is missing here", hint=INSTALL) from None
+
+    output.mkdir(parents=True, exist_ok=True)
+    for architecture in architectures or tuple(Architecture):
+        kit = build_kit(architecture, kit_folder(output, architecture), default_cache_dir(), click.echo)
+        archive = kit_archive(output, architecture)
+        with open(archive, "wb") as stream:
+            write_archive(kit.path, stream, kit.path.name)
+        click.echo(describe(kit, archive))
+
+
+@kit_command.command("list")
+@output_option
+def list_command(output: Path) -> None:
+    """Show the architectures, the machines they are for, and which kits are built."""
+    for architecture, platform in PLATFORMS.items():
+        kit = find_kit_in(kit_folder(output, architecture))
+        state = "not built" if kit is None else str(kit.path)
+        click.echo(f"{architecture:6} {', '.join(platform.machines):24} {state}")
+
+
+def kit_folder(output: Path, architecture: str) -> Path:
+    return output / f"balena-migrate-{architecture}"
+
+
+def kit_archive(output: Path, architecture: str) -> Path:
+    return output / f"balena-migrate-{architecture}.tar.gz"
+
+
+def describe(kit: Kit, archive: Path) -> str:
+    """The sizes of a kit and of the part that goes into the initramfs, plain and packed."""
+    return (
+        f"{kit.architecture:6} {_mib(size_bytes(kit.path))}, packed {_mib(archive.stat().st_size)};"
+        f" base {_mib(size_bytes(kit.base))}, packed {_mib(packed_size_bytes(kit.base))}"
+    )
+
+
+def _mib(size: int) -> str:
+    return f"{size / MIB:.1f} MiB"

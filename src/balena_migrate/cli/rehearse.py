@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`balena-migrate rehearse`, and ./rehearse: a migration on a virtual device, from start to proof."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from balena_migrate.core.errors import MigrateError, UsageError
+from balena_migrate.core.values import to_json
+from balena_migrate.settings import find_setting, parse_value
+from balena_migrate.workstation.cache import cache_folder
+from balena_migrate.workstation.lab import pi_rehearsal
+from balena_migrate.workstation.lab.pi_scenarios import PI_SCENARIOS
+from balena_migrate.workstation.lab.prepare import Options
+from balena_migrate.workstation.lab.rehearsal import rehearse
+from balena_migrate.workstation.lab.report import write_report
+from balena_migrate.workstation.lab.result import Rehearsal
+from balena_migrate.workstation.lab.scenarios import DEFAULT_SCENARIO, SCENARIOS, find_scenario
+
+FOLDER = Path("rehearsal")
+EXIT_FAILED = 1
+PLAIN_WIDTH = 160
+"""Of the table, where there is no terminal that knows its own."""
+
+existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+existing_folder = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("names", metavar="[SCENARIO]...", nargs=-1)
+@click.option("--list", "list_only", is_flag=True, help="Name all scenarios, and end.")
+@click.option("--all", "run_all", is_flag=True, help="Run every scenario.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the result there.")
+@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Any setting of the settings file.")
+@click.option("--overlay", type=existing_folder, help="Put these files over the device's, before it starts.")
+@click.option("--config-json", type=existing_file, help="The fleet's config.json, in place of an invented one.")
+@click.option("--image", type=existing_file, help="Your own image; then its serial port is all that can be judged.")
+@click.option("--keep", is_flag=True, help="Keep the device's disk in rehearsal/SCENARIO/disk.img.")
+@click.option("--memory", "memory_mib", type=click.IntRange(min=64), metavar="MIB", help="The device's memory.")
+@click.option("--disk", "disk_mib", type=click.IntRange(min=2048), metavar="MIB", help="The size of its disk.")
+def rehearse_command(
+    names: tuple[str, ...],
+    list_only: bool,
+    run_all: bool,
+    json_file: Path | None,
+    settings: tuple[str, ...],
+    overlay: Path | None,
+    config_json: Path | None,
+    image: Path | None,
+    keep: bool,
+    memory_mib: int | None,
+    disk_mib: int | None,
+) -> None:
+    """Rehearses a migration on a virtual device: without a name, of a PC with BIOS. Leaves rehearsal/SCENARIO/.
+
+    Ends with status 0 only where the scenario came to its end and everything was as expected.
+    """
+    if list_only:
+        list_scenarios()
+        return
+    # Ends us as an error would, so that every device, mount and file is put away on the way.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    options = Options(
+        settings=dict(map(parse_setting, settings)),
+        overlay=overlay,
+        config_json=config_json,
+        image=image,
+        memory_mib=memory_mib,
+        disk_mib=disk_mib,
+        keep=keep,
+    )
+    wanted = (*SCENARIOS, *PI_SCENARIOS) if run_all else names or (DEFAULT_SCENARIO,)
+    for name in wanted:
+        check_scenario(name, options)
+    results = [run_one(name, options) for name in wanted]
+    if json_file:
+        write_json(results, json_file)
+    if not all(result.passed for result in results):
+        raise SystemExit(EXIT_FAILED)
+
+
+def list_scenarios() -> None:
+    """Prints every scenario with its description."""
+    descriptions = {name: scenario.description for name, scenario in SCENARIOS.items()}
+    descriptions |= {name: scenario.description for name, scenario in PI_SCENARIOS.items()}
+    width = max(map(len, descriptions))
+    for name, description in descriptions.items():
+        click.echo(f"{name:{width}}  {description}")
+
+
+def parse_setting(text: str) -> tuple[str, str]:
+    """KEY=VALUE, with a key and a value that the settings file may have. Raises UsageError."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"--set {text}: has to be KEY=VALUE")
+    if any(mark in value for mark in '"\\\n'):
+        raise UsageError(f"--set {key}: the value may hold no quote, backslash or line break")
+    parse_value(find_setting(key), value, "--set")
+    return key, value
+
+
+def check_scenario(name: str, options: Options) -> None:
+    """Raises UsageError, before anything is run, for an unknown name or options that the scenario does not take."""
+    if name not in PI_SCENARIOS:
+        find_scenario(name)
+    elif options.image or options.memory_mib or options.disk_mib:
+        raise UsageError(f"{name} takes no other image, memory or disk", hint="those of PCs do")
+
+
+def run_one(name: str, options: Options) -> Rehearsal:
+    """One scenario was run, its table printed and its report written."""
+    folder = FOLDER / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    if name in PI_SCENARIOS:
+        result = run_pi(name, options, folder)
+    else:
+        scenario = find_scenario(name)
+        say(f"{name}: {scenario.description}")
+        result = rehearse(scenario, options, folder, cache_folder(), say)
+    show(result)
+    say(f"the report: {write_report(result, folder)}")
+    return result
+
+
+def run_pi(name: str, options: Options, folder: Path) -> Rehearsal:
+    """As run_one, on a virtual Raspberry Pi, whose image, memory and card are those of the scenario."""
+    scenario = PI_SCENARIOS[name]
+    say(f"{name}: {scenario.description}")
+    try:
+        return pi_rehearsal.rehearse(scenario, options, folder, cache_folder(), say)
+    except MigrateError as error:
+        return Rehearsal.failed(name, scenario.description, str(error))
+
+
+def say(line: str) -> None:
+    """Progress goes to standard error, a line a time."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def show(result: Rehearsal) -> None:
+    """The table of what was proven, and the figures."""
+    table = Table("", "check", "expected", "found", title=f"{result.scenario}: {result.description}")
+    for check in result.checks:
+        mark = Text("ok", "green") if check.passed else Text("FAILED", "bold red")
+        table.add_row(mark, *(Text(text) for text in (check.name, check.expected, check.found)))
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    console.print(table)
+    console.print(Text("passed", "green") if result.passed else Text("FAILED", "bold red"), figures(result))
+
+
+def figures(result: Rehearsal) -> str:
+    """What was measured, in words."""
+    parts = [
+        f"{title} {value:.1f} s"
+        for title, value in (("stage 1", result.stage1_s), ("stage 2", result.stage2_s), ("window", result.window_s))
+        if value is not None
+    ]
+    parts += [
+        f"{title} {value / (1 << 20):.1f} MiB"
+        for title, value in (("initramfs", result.initramfs_bytes), ("peak memory", result.peak_memory_bytes))
+        if value is not None
+    ]
+    return ", ".join(parts)
+
+
+def write_json(results: list[Rehearsal], file: Path) -> None:
+    """The result of one scenario as an object, of several as a list."""
+    data = to_json(results[0] if len(results) == 1 else results)
+    file.write_text(json.dumps(data, indent=2) + "\n")

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Block devices as the kernel and blkid show them, in both stages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from balena_migrate.core.errors import FileError
+from balena_migrate.core.system import System
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """What blkid says of one device."""
+
+    path: str
+    values: dict[str, str]
+
+
+def parse_blkid(text: str) -> tuple[Probe, ...]:
+    """The devices in the output of `blkid -o export`: blocks of KEY=value lines, which a blank line ends."""
+    probes = []
+    for block in text.split("\n\n"):
+        pairs = dict(line.partition("=")[::2] for line in block.splitlines() if "=" in line)
+        path = pairs.pop("DEVNAME", "")
+        if path:
+            probes.append(Probe(path=path, values=pairs))
+    return tuple(probes)
+
+
+def read_probes(system: System) -> tuple[Probe, ...]:
+    """All devices with a file system or partition table, read from the devices and not from a cache."""
+    return parse_blkid(system.run(["blkid", "-c", "/dev/null", "-o", "export"], ok=(0, 2)).text)
+
+
+def read_serial(system: System, name: str) -> str:
+    """The disk's serial as the kernel tells it without udev, in both stages; "" where it does not."""
+    for path in (f"/sys/class/block/{name}/device/serial", f"/sys/class/block/{name}/serial"):
+        try:
+            text = system.find_text(path)
+        except FileError:
+            continue
+        if text and text.strip():
+            return text.strip()
+    return ""
+
+
+def whole_disks(system: System) -> tuple[str, ...]:
+    """The kernel's names of all disks: no partitions, and nothing that is built on other devices."""
+    names = [path.name for path in system.glob("/sys/class/block/*")]
+    return tuple(
+        name
+        for name in names
+        if not system.exists(f"/sys/class/block/{name}/partition")
+        and not name.startswith(("loop", "ram", "zram", "dm-", "md", "sr", "fd"))
+    )

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Changes as values: an action describes itself, captures what is there, and applies; its undo is plain data.
+
+An `UndoRecord` is all that is needed to take a change back: from this process, from another one after a crash,
+or from stage 2, where neither the action nor the programs that applied it exist.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from balena_migrate.core.errors import FileError, JournalError
+from balena_migrate.core.system import System, sync_folder, temporary_beside
+
+CONTENT_LIMIT_BYTES = 4 << 20
+"""A file that is replaced is kept whole in its undo record; nothing that we replace is larger."""
+
+ASIDE_SUFFIX = ".before-balena-migrate"
+
+
+class Undo(StrEnum):
+    """How a change is taken back."""
+
+    REMOVE = "remove"
+    """There was nothing: remove what is there now, a folder with all that is in it."""
+    REWRITE = "rewrite"
+    """There was a file: write it again, with its mode, owner and time."""
+    MOVE_BACK = "move-back"
+    """There was a large file: it was moved aside; move it back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UndoRecord:
+    """What was at a path before it was changed. Kept in the journal (mode 0600), since content may be secret."""
+
+    undo: Undo
+    path: str
+    content: bytes = field(default=b"", repr=False)
+    mode: int = 0
+    uid: int = 0
+    gid: int = 0
+    mtime_ns: int = 0
+
+    def describe(self) -> str:
+        """What the undo does, for a person."""
+        if self.undo is Undo.REMOVE:
+            return f"remove {self.path}"
+        return f"put {self.path} back as it was"
+
+
+def take_back(system: System, record: UndoRecord) -> None:
+    """What the record describes is at its path again. Doing it twice is the same as doing it once.
+
+    Raises FileError where the path cannot be written.
+    """
+    with _named(record.path):
+        with contextlib.suppress(FileNotFoundError):
+            temporary_beside(system.real(record.path)).unlink()
+        if record.undo is Undo.REMOVE:
+            system.remove_tree(record.path)
+        elif record.undo is Undo.REWRITE:
+            _rewrite(system, record)
+        else:
+            _move_back(system, record.path)
+
+
+@contextlib.contextmanager
+def _named(path: str) -> Iterator[None]:
+    """A disk that fails does so at any call: each such error becomes a FileError that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise FileError(path, os.strerror(error.errno or 0)) from None
+
+
+def _holds(system: System, record: UndoRecord) -> bool:
+    """Whether the old content is there already; not where it cannot be read any more."""
+    try:
+        here = system.is_file(record.path)
+        return here and system.read_bytes(record.path, limit_bytes=CONTENT_LIMIT_BYTES) == record.content
+    except FileError:
+        return False
+
+
+def _rewrite(system: System, record: UndoRecord) -> None:
+    if _holds(system, record):
+        return
+    system.write_file(record.path, record.content, mode=record.mode, uid=record.uid, gid=record.gid)
+    with contextlib.suppress(PermissionError):
+        os.utime(system.real(record.path), ns=(record.mtime_ns, record.mtime_ns))
+
+
+def _move_back(system: System, path: str) -> None:
+    aside = system.real(path + ASIDE_SUFFIX, follow=False)
+    if aside.exists():
+        _rename(aside, system.real(path, follow=False), path)
+
+
+def _rename(source: Path, target: Path, path: str) -> None:
+    try:
+        os.rename(source, target)
+        sync_folder(target.parent)
+    except OSError as error:
+        raise FileError(path, os.strerror(error.errno or 0)) from None
+
+
+def capture_file(system: System, path: str) -> UndoRecord:
+    """The record that brings the present state of a file's path back: its content, or that there is nothing.
+
+    Raises JournalError where something is there that cannot be kept: a folder, a device, or too large a file.
+    """
+    real = system.real(path)
+    if not system.exists(path):
+        return UndoRecord(undo=Undo.REMOVE, path=path)
+    with _named(path):
+        status = real.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise JournalError(f"{path} is not a regular file", hint="move it away")
+    content = system.read_bytes(path, limit_bytes=CONTENT_LIMIT_BYTES)
+    return UndoRecord(
+        undo=Undo.REWRITE,
+        path=path,
+        content=content,
+        mode=stat.S_IMODE(status.st_mode),
+        uid=status.st_uid,
+        gid=status.st_gid,
+        mtime_ns=status.st_mtime_ns,
+    )
+
+
+class Action(Protocol):
+    """A change. `title` says what it does; `path` is the one path that it changes."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+
+    def capture(self, system: System) -> UndoRecord:
+        """What takes this change back; only reads."""
+
+    def apply(self, system: System) -> None:
+        """The change is made, and is on the disk."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MakeDir:
+    """There is a folder at the path; undo removes it with all in it, if it was not there before."""
+
+    title: str
+    path: str
+    mode: int = 0o755
+
+    def capture(self, system: System) -> UndoRecord:
+        if system.is_dir(self.path):
+            raise JournalError(f"{self.path} is there already", hint="balena-migrate undo takes an earlier run back")
+        return UndoRecord(undo=Undo.REMOVE, path=self.path)
+
+    def apply(self, system: System) -> None:
+        system.make_dir(self.path, mode=self.mode)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteFile:
+    """The file has this content; a file that was there keeps its mode and owner."""
+
+    title: str
+    path: str
+    content: bytes = field(repr=False)
+    mode: int = 0o644
+
+    def capture(self, system: System) -> UndoRecord:
+        return capture_file(system, self.path)
+
+    def apply(self, system: System) -> None:
+        before = capture_file(system, self.path)
+        if before.undo is Undo.REWRITE:
+            system.write_file(self.path, self.content, mode=before.mode, uid=before.uid, gid=before.gid)
+        else:
+            system.write_file(self.path, self.content, mode=self.mode)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Produce:
+    """A file that a function makes, such as an archive or an initramfs; a file that was there is moved aside.
+
+    `make(system, path)` writes the file at the path and returns when it is whole and on the disk.
+    """
+
+    title: str
+    path: str
+    make: Callable[[System, str], None]
+
+    def capture(self, system: System) -> UndoRecord:
+        present = system.exists(self.path) or system.exists(self.path + ASIDE_SUFFIX)
+        return UndoRecord(undo=Undo.MOVE_BACK if present else Undo.REMOVE, path=self.path)
+
+    def apply(self, system: System) -> None:
+        real, aside = (system.real(p, follow=False) for p in (self.path, self.path + ASIDE_SUFFIX))
+        with _named(self.path):
+            if real.exists() and not aside.exists():
+                _rename(real, aside, self.path)
+        self.make(system, self.path)

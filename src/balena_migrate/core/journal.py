@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The write-ahead journal: what was done, so that it can be taken back, also after a crash.
+
+One JSON object a line. An *intent* with its undo record is on the disk before the change is begun, a *done* after it
+is on the disk, an *undone* after it was taken back. A last line that a power cut tore is not there: the change that it
+announced was not begun. Undo takes back, newest first, each intent that has no *undone*, whether or not it is *done*:
+taking back is idempotent, so it does not matter how far the change had come.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from balena_migrate.core.changes import Action, UndoRecord, take_back
+from balena_migrate.core.errors import FileError, JournalError, MigrateError
+from balena_migrate.core.paths import JOURNAL, STATE_DIR
+from balena_migrate.core.system import System, sync_folder
+from balena_migrate.core.values import from_json, to_json
+
+LOG = logging.getLogger(__name__)
+
+JOURNAL_FORMAT = 1
+JOURNAL_LIMIT_BYTES = 256 << 20
+
+
+class Event(StrEnum):
+    BEGIN = "begin"
+    INTENT = "intent"
+    DONE = "done"
+    ARMED = "armed"
+    """All was applied: the next boot is stage 2 (or would be, without NO_SETUP)."""
+    UNDONE = "undone"
+    END = "end"
+    """All was taken back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One line of the journal; `number` counts the changes of a run from 1 and is 0 on lines about the whole run."""
+
+    event: Event
+    number: int = 0
+    title: str = ""
+    record: UndoRecord | None = None
+    boot_id: str = ""
+    """On ARMED: the kernel's id of that boot, so that it is known whether the device was started since."""
+    format: int = JOURNAL_FORMAT
+
+
+class State(StrEnum):
+    """Where a device stands, as far as the journal knows."""
+
+    NOTHING = "nothing done"
+    PARTLY = "partly applied"
+    ARMED = "armed"
+    UNDONE = "undone"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Journal:
+    """The entries of the newest run."""
+
+    entries: tuple[Entry, ...] = ()
+
+    @property
+    def pending(self) -> tuple[Entry, ...]:
+        """The intents that were not taken back, newest first."""
+        undone = {entry.number for entry in self.entries if entry.event is Event.UNDONE}
+        intents = [e for e in self.entries if e.event is Event.INTENT and e.number not in undone]
+        return tuple(reversed(intents))
+
+    @property
+    def armed_boot_id(self) -> str:
+        """The id of the boot in which the device was armed, "" where it was not."""
+        return next((entry.boot_id for entry in self.entries if entry.event is Event.ARMED), "")
+
+    @property
+    def state(self) -> State:
+        events = {entry.event for entry in self.entries}
+        if not events:
+            return State.NOTHING
+        if Event.END in events:
+            return State.UNDONE
+        return State.ARMED if Event.ARMED in events else State.PARTLY
+
+
+def parse_journal(text: str) -> Journal:
+    """The newest run in a journal's text.
+
+    Raises JournalError for a line that cannot be read, but for a torn last one, which counts as not written.
+    """
+    lines = text.split("\n")
+    whole, torn = lines[:-1], lines[-1]
+    if torn:
+        LOG.warning("the journal's last line is torn; the change that it announced was not begun")
+    entries: list[Entry] = []
+    for number, line in enumerate(whole, start=1):
+        entry = _parse_entry(line, number)
+        if entry.event is Event.BEGIN:
+            entries = []
+        entries.append(entry)
+    return Journal(entries=tuple(entries))
+
+
+def read_boot_id(system: System) -> str:
+    """The kernel's id of this boot (random(4)); "" where it has none."""
+    return (system.find_text("/proc/sys/kernel/random/boot_id") or "").strip()
+
+
+def _parse_entry(line: str, number: int) -> Entry:
+    try:
+        data: Any = json.loads(line)
+        entry = from_json(Entry, data)
+    except ValueError as error:
+        raise JournalError(
+            f"{JOURNAL}:{number}: {error}", hint="the journal is damaged; keep it and ask for help"
+        ) from None
+    if entry.format != JOURNAL_FORMAT:
+        raise JournalError(
+            f"{JOURNAL}:{number}: format {entry.format} is unknown", hint="use the release that wrote it"
+        )
+    return entry
+
+
+def read_journal(system: System) -> Journal:
+    """The device's journal; one without entries where there is none."""
+    if not system.exists(JOURNAL):
+        return Journal()
+    return parse_journal(system.read_text(JOURNAL, limit_bytes=JOURNAL_LIMIT_BYTES))
+
+
+def append(system: System, entry: Entry) -> None:
+    """The entry is on the disk, behind all that were there. A torn last line is cut off first."""
+    real = system.real(JOURNAL)
+    line = json.dumps(to_json(entry)).encode() + b"\n"
+    try:
+        fresh = not real.exists()
+        fd = os.open(real, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "r+b") as file:
+            file.seek(_end_of_whole_lines(file.read()))
+            file.truncate()
+            file.write(line)
+            file.flush()
+            os.fsync(fd)
+        if fresh:
+            sync_folder(real.parent)
+    except OSError as error:
+        raise FileError(JOURNAL, os.strerror(error.errno or 0)) from None
+
+
+def _end_of_whole_lines(data: bytes) -> int:
+    return data.rfind(b"\n") + 1
+
+
+def apply(system: System, actions: Iterable[Action], report: Callable[[str], None], *, arm: bool) -> None:
+    """All actions are applied, in order, each announced in the journal before it is begun.
+
+    Where one fails, all are taken back and its error is raised again; an error in taking back is raised as
+    JournalError, which names both. With `arm` the journal says at the end that the device is armed.
+    Raises JournalError where an earlier run was not taken back.
+    """
+    if read_journal(system).pending:
+        raise JournalError("an earlier run is still applied", hint="balena-migrate undo takes it back")
+    if not system.is_dir(STATE_DIR):
+        system.make_dir(STATE_DIR, mode=0o700)
+    append(system, Entry(event=Event.BEGIN))
+    try:
+        for number, action in enumerate(actions, start=1):
+            report(action.title)
+            record = action.capture(system)
+            append(system, Entry(event=Event.INTENT, number=number, title=action.title, record=record))
+            action.apply(system)
+            append(system, Entry(event=Event.DONE, number=number))
+        if arm:
+            append(system, Entry(event=Event.ARMED, boot_id=read_boot_id(system)))
+    except BaseException as error:
+        _undo_after(system, error, report)
+        raise
+
+
+def _undo_after(system: System, error: BaseException, report: Callable[[str], None]) -> None:
+    try:
+        undo(system, report)
+    except MigrateError as second:
+        raise JournalError(
+            f"{error}; and then taking it back failed: {second}", hint="run balena-migrate undo"
+        ) from error
+
+
+def undo(system: System, report: Callable[[str], None]) -> int:
+    """Every change of the newest run is taken back, newest first; returns how many there were.
+
+    Works from any state, in any process. All are tried, also where one fails; then JournalError names the failures.
+    """
+    pending = read_journal(system).pending
+    failures = []
+    for entry in pending:
+        assert entry.record is not None
+        report(entry.record.describe())
+        try:
+            take_back(system, entry.record)
+            append(system, Entry(event=Event.UNDONE, number=entry.number))
+        except FileError as error:
+            failures.append(str(error))
+    if failures:
+        raise JournalError("; ".join(failures), hint="remove the cause and run balena-migrate undo again")
+    if read_journal(system).state not in (State.NOTHING, State.UNDONE):
+        append(system, Entry(event=Event.END))
+    return len(pending)

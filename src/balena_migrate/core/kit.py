@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kit as the running program sees it. Both stages use this, so it imports nothing beyond the standard library."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from balena_migrate.core.architectures import Architecture
+
+PYTHON = "python3"
+ARCHITECTURE_FILE = "base/architecture"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kit:
+    """A kit in a folder; in the initramfs only its base part is there."""
+
+    path: Path
+    architecture: Architecture
+
+    @property
+    def base(self) -> Path:
+        """The part that goes into the initramfs, as it is."""
+        return self.path / "base"
+
+    @property
+    def more(self) -> Path:
+        return self.path / "more"
+
+    def programs(self) -> dict[str, tuple[str, ...]]:
+        """The start of the argv for every program that the kit has, as System(programs=...) takes it."""
+        found = {
+            program.name: self._argv(program)
+            for part in (self.more, self.base)
+            if (part / "bin").is_dir()
+            for program in sorted((part / "bin").iterdir())
+            if program.name != PYTHON
+        }
+        return found | {"busybox": (str(self.base / "busybox"),)}
+
+    def _argv(self, program: Path) -> tuple[str, ...]:
+        libraries = f"{self.base}/lib:{self.more}/lib"
+        loader = (str(self.base / "ld.so"), "--inhibit-cache", "--argv0", program.name, "--library-path", libraries)
+        return (*self._environment(program), *loader, str(program))
+
+    def _environment(self, program: Path) -> tuple[str, ...]:
+        # mtools converts names from code page 850 and would load the device's converter, made for another libc.
+        if program.resolve().name != "mtools":
+            return ()
+        return (str(self.base / "busybox"), "env", f"GCONV_PATH={self.more}/lib/gconv")
+
+
+def find_kit() -> Kit | None:
+    """The kit that we run from; None where we run from an ordinary Python."""
+    return find_kit_in(Path(sys.executable).parent.parent.parent)
+
+
+def find_kit_in(folder: Path) -> Kit | None:
+    """The kit in a folder; None where there is none."""
+    file = folder / ARCHITECTURE_FILE
+    if not file.is_file():
+        return None
+    return Kit(path=folder, architecture=Architecture(file.read_text("ascii").strip()))

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Memory, from /proc/meminfo (the kernel's Documentation/filesystems/proc.rst: "kB" there is KiB)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from balena_migrate.core.system import System
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryFacts:
+    """From /proc/meminfo, in bytes. Swap does not count: it is on the disk that gets overwritten."""
+
+    total_bytes: int
+    available_bytes: int
+
+
+def parse_meminfo(text: str) -> MemoryFacts:
+    """Total and available memory. Before Linux 3.14 there is no MemAvailable: then free plus page cache is taken."""
+    values: dict[str, int] = {}
+    for line in text.splitlines():
+        key, _, rest = line.partition(":")
+        words = rest.split()
+        if words and words[0].isdigit():
+            values[key] = int(words[0]) * 1024
+    guess = values.get("MemFree", 0) + values.get("Cached", 0)
+    return MemoryFacts(total_bytes=values.get("MemTotal", 0), available_bytes=values.get("MemAvailable", guess))
+
+
+def read_memory(system: System) -> MemoryFacts:
+    """The device's memory now."""
+    return parse_meminfo(system.read_text("/proc/meminfo"))

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How stage 2 ended, kept on the old root file system for `balena-migrate status`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+
+from balena_migrate.core.errors import FileError
+from balena_migrate.core.paths import STAGE2_LOG, STAGE2_REPORT, STATE_DIR
+from balena_migrate.core.system import System
+from balena_migrate.core.values import from_json, to_json
+
+
+class Ending(StrEnum):
+    """Why the old system is there again."""
+
+    NO_FLASH = "no-flash"
+    """All went well up to the flash, which NO_FLASH forbade."""
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What stage 2 left behind; `step` is the one in which it failed."""
+
+    ending: Ending
+    step: str = ""
+    reason: str = ""
+    peak_memory_bytes: int = 0
+
+
+def write_outcome(old: System, outcome: Outcome, log: str) -> None:
+    """The outcome and the log are on the old root file system, which has to be writable now."""
+    if not old.is_dir(STATE_DIR):
+        old.make_dir(STATE_DIR, mode=0o700)
+    old.write_file(STAGE2_REPORT, json.dumps(to_json(outcome)).encode() + b"\n", mode=0o600)
+    old.write_file(STAGE2_LOG, log.encode("utf-8", "surrogateescape"), mode=0o600)
+
+
+def find_outcome(system: System) -> Outcome | None:
+    """What the newest stage 2 left behind; None where none ran, or it went on to the new system."""
+    text = system.find_text(STAGE2_REPORT)
+    if text is None:
+        return None
+    try:
+        return from_json(Outcome, json.loads(text))
+    except ValueError as error:
+        raise FileError(STAGE2_REPORT, str(error)) from None

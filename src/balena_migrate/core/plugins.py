@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Folders that are registries: what is in a folder is found by name, so that adding a file is all there is to do."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any
+
+
+def load_all(package: str, path: Iterable[str], attribute: str) -> tuple[Any, ...]:
+    """The attribute of every module in the package that has it, by module name."""
+    names = sorted(module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_"))
+    modules: list[ModuleType] = [importlib.import_module(f"{package}.{name}") for name in names]
+    return tuple(getattr(module, attribute) for module in modules if hasattr(module, attribute))

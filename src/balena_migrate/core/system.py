@@ -1,0 +1,356 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one door to the machine: every file and every program goes through a `System`.
+
+`System("/")` is the device itself, `System("/root")` the old root file system in stage 2, `System(tmp_path)` a
+folder in a test. Paths given to it are absolute on *that* system; symbolic links are followed as that system
+would follow them, so that an absolute link cannot lead out of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import shutil
+import signal
+import stat
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath, PurePosixPath
+
+from balena_migrate.core.errors import CommandError, FileError
+
+LOG = logging.getLogger(__name__)
+
+TEXT_LIMIT_BYTES = 1 << 20
+"""No configuration file that we read as text is larger; a larger one is an error and not a full memory."""
+
+READ_BLOCK_BYTES = 1 << 20
+LAST_LINES = 12
+COMMAND_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+LINKS_LIMIT = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a program printed, and its exit status."""
+
+    stdout: bytes
+    stderr: bytes
+    returncode: int
+
+    @property
+    def text(self) -> str:
+        """Standard output as text; bytes that are not UTF-8 are kept as surrogates."""
+        return self.stdout.decode("utf-8", "surrogateescape")
+
+
+Runner = Callable[[Sequence[str], "bytes | None", "float | None"], Result]
+
+
+def command_environment() -> dict[str, str]:
+    """The environment of every program that we start: plain English, no colour, no inherited surprises."""
+    return {
+        "LC_ALL": "C",
+        "PATH": COMMAND_PATH,
+        "HOME": "/root",
+        "TERM": "dumb",
+        "DEBIAN_FRONTEND": "noninteractive",
+    }
+
+
+def run_command(argv: Sequence[str], data: bytes | None, timeout_s: float | None) -> Result:
+    """Start a program without a shell, give it `data` as standard input and wait for its end.
+
+    Raises CommandError where it cannot be started or runs out of time; the exit status is the caller's to judge.
+    """
+    LOG.debug("+ %s", " ".join(argv))
+    try:
+        process = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=command_environment(),
+            start_new_session=True,
+        )
+    except FileNotFoundError:
+        raise CommandError(list(argv), 127, "program not found") from None
+    except OSError as error:
+        raise CommandError(list(argv), 126, os.strerror(error.errno or 0)) from None
+    with process, _ended_with_its_children(process):
+        try:
+            stdout, stderr = process.communicate(data, timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise CommandError(list(argv), None, last_lines(error.stderr or b"")) from None
+    return Result(stdout=stdout, stderr=stderr, returncode=process.returncode)
+
+
+@contextlib.contextmanager
+def _ended_with_its_children(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Where we give a program up, what it has started ends with it: nothing goes on writing behind our back."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        raise
+
+
+def last_lines(output: bytes, count: int = LAST_LINES) -> str:
+    """The last lines of a program's output, joined to one line."""
+    lines = [line.strip() for line in output.decode("utf-8", "replace").splitlines() if line.strip()]
+    return " | ".join(lines[-count:])
+
+
+class LoopError(FileError):
+    """Symbolic links lead in a circle."""
+
+
+class System:
+    """A root file system and the programs that run on it.
+
+    `programs` maps the names of programs that the kit brings to their argv prefix; other names are looked up in
+    the usual folders. `runner` is the test seam: a test gives its own function in place of real processes.
+    """
+
+    def __init__(
+        self,
+        root: PurePath | str = "/",
+        *,
+        programs: dict[str, tuple[str, ...]] | None = None,
+        runner: Runner = run_command,
+    ) -> None:
+        self.root = Path(root)
+        self.programs = dict(programs or {})
+        self._runner = runner
+
+    # Paths ------------------------------------------------------------------------------------------------------
+
+    def real(self, path: PurePath | str, *, follow: bool = True) -> Path:
+        """Where `path` of this system is on the machine we run on; links are resolved inside of the root.
+
+        Raises FileError where links form a loop, or where a failing disk does not say whether there are any.
+        """
+        if self.root == Path("/") and follow:
+            return Path(path)
+        try:
+            return self._resolve(path, follow)
+        except OSError as error:
+            raise FileError(path, os.strerror(error.errno or 0)) from None
+
+    def _resolve(self, path: PurePath | str, follow: bool) -> Path:
+        done = PurePosixPath("/")
+        todo = [part for part in reversed(PurePosixPath("/", path).parts) if part != "/"]
+        links = 0
+        while todo:
+            part = todo.pop()
+            if part == "..":
+                done = done.parent
+                continue
+            here = self.root / (done / part).relative_to("/")
+            if here.is_symlink() and (todo or follow):
+                links += 1
+                if links > LINKS_LIMIT:
+                    raise LoopError(path, "too many symbolic links")
+                target = PurePosixPath(os.readlink(here))
+                if target.is_absolute():
+                    done = PurePosixPath("/")
+                todo.extend(p for p in reversed(target.parts) if p != "/")
+                continue
+            done = done / part
+        return self.root / done.relative_to("/")
+
+    def exists(self, path: PurePath | str) -> bool:
+        """Whether there is anything at the path (a link that leads nowhere, or in a circle, counts as nothing).
+
+        Raises FileError, as is_file and is_dir, where a failing disk leaves that open.
+        """
+        return self._is(Path.exists, path)
+
+    def is_file(self, path: PurePath | str) -> bool:
+        return self._is(Path.is_file, path)
+
+    def is_dir(self, path: PurePath | str) -> bool:
+        return self._is(Path.is_dir, path)
+
+    def _is(self, test: Callable[[Path], bool], path: PurePath | str) -> bool:
+        try:
+            return test(self.real(path))
+        except LoopError:
+            return False
+        except OSError as error:
+            raise FileError(path, os.strerror(error.errno or 0)) from None
+
+    def glob(self, pattern: str) -> tuple[PurePosixPath, ...]:
+        """The paths that match a pattern such as "/etc/netplan/*.yaml", sorted; links to folders are followed."""
+        folder, _, name = pattern.rpartition("/")
+        if any(mark in folder for mark in "*?["):
+            parents: tuple[PurePosixPath, ...] = self.glob(folder)
+        else:
+            parents = (PurePosixPath(folder or "/"),)
+        found = []
+        for parent in parents:
+            if self.is_dir(parent):
+                found += [parent / entry.name for entry in self.real(parent).glob(name)]
+        return tuple(sorted(found))
+
+    # Reading ----------------------------------------------------------------------------------------------------
+
+    def read_bytes(self, path: PurePath | str, *, limit_bytes: int = TEXT_LIMIT_BYTES) -> bytes:
+        """The content of a regular file or of a file in /proc or /sys.
+
+        Raises FileError where it is missing, unreadable, larger than the limit or something else than a file.
+        """
+        real = self.real(path)
+        try:
+            # O_NONBLOCK: a FIFO put there in place of a file must not hold us up.
+            fd = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            with os.fdopen(fd, "rb") as file:
+                if not stat.S_ISREG(os.fstat(fd).st_mode):
+                    raise FileError(path, "is not a regular file")
+                # Block by block: a single read() sets aside as much memory as the limit, at once.
+                data = bytearray()
+                while block := file.read(min(READ_BLOCK_BYTES, limit_bytes + 1 - len(data))):
+                    data += block
+        except OSError as error:
+            raise FileError(path, os.strerror(error.errno or 0)) from None
+        if len(data) > limit_bytes:
+            raise FileError(path, f"is larger than {limit_bytes} bytes")
+        return bytes(data)
+
+    def read_text(self, path: PurePath | str, *, limit_bytes: int = TEXT_LIMIT_BYTES) -> str:
+        """As read_bytes; bytes that are not UTF-8 are kept as surrogates."""
+        return self.read_bytes(path, limit_bytes=limit_bytes).decode("utf-8", "surrogateescape")
+
+    def find_text(self, path: PurePath | str) -> str | None:
+        """The text of a file, or None where there is no such file. Other errors are raised as FileError."""
+        return self.read_text(path) if self.exists(path) else None
+
+    # Writing ----------------------------------------------------------------------------------------------------
+
+    def write_file(
+        self, path: PurePath | str, content: bytes, *, mode: int = 0o644, uid: int = -1, gid: int = -1
+    ) -> None:
+        """The file has exactly this content and mode, on the disk, and never has half of it at any moment.
+
+        It is written beside its place, flushed, and renamed; then the folder is flushed. On FAT a rename is not
+        atomic under a power cut: there, after a cut, the name may be missing, but never names a torn file.
+        """
+        real = self.real(path)
+        temporary = temporary_beside(real)
+        try:
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                # FAT knows neither owners nor modes and answers EPERM.
+                with contextlib.suppress(PermissionError):
+                    os.fchmod(fd, mode)
+                    if (uid, gid) != (-1, -1):
+                        os.fchown(fd, uid, gid)
+                file.write(content)
+                file.flush()
+                os.fsync(fd)
+            os.rename(temporary, real)
+            sync_folder(real.parent)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise FileError(path, os.strerror(error.errno or 0), hint=_write_hint(error)) from None
+
+    def remove_file(self, path: PurePath | str) -> None:
+        """There is no file or link at the path, on the disk; nothing is done where there was none."""
+        real = self.real(path, follow=False)
+        try:
+            real.unlink(missing_ok=True)
+            if real.parent.is_dir():
+                sync_folder(real.parent)
+        except OSError as error:
+            raise FileError(path, os.strerror(error.errno or 0)) from None
+
+    def make_dir(self, path: PurePath | str, *, mode: int = 0o755) -> None:
+        """There is a folder at the path with this mode; its parent has to exist."""
+        real = self.real(path)
+        try:
+            if not real.is_dir():
+                real.mkdir()
+                sync_folder(real.parent)
+            with contextlib.suppress(PermissionError):
+                real.chmod(mode)
+        except OSError as error:
+            raise FileError(path, os.strerror(error.errno or 0)) from None
+
+    def remove_tree(self, path: PurePath | str) -> None:
+        """There is nothing at the path. Refuses to go into a mount point: what is mounted is somebody else's."""
+        real = self.real(path, follow=False)
+        try:
+            if not real.exists() and not real.is_symlink():
+                return
+            if real.is_symlink() or not real.is_dir():
+                self.remove_file(path)
+                return
+            for folder, names, _ in os.walk(real):
+                for name in names:
+                    if os.path.ismount(os.path.join(folder, name)):
+                        raise FileError(path, f"a file system is mounted in it, at {folder}/{name}")
+            shutil.rmtree(real)
+            sync_folder(real.parent)
+        except OSError as error:
+            raise FileError(path, os.strerror(error.errno or 0)) from None
+
+    # Programs ---------------------------------------------------------------------------------------------------
+
+    def find_program(self, name: str) -> tuple[str, ...] | None:
+        """The start of the argv for a program: the kit's own, else from the usual folders; None where it is missing."""
+        if name in self.programs:
+            return self.programs[name]
+        for folder in COMMAND_PATH.split(":"):
+            real = self.real(f"{folder}/{name}")
+            if real.is_file() and os.access(real, os.X_OK):
+                return (f"{folder}/{name}",)
+        return None
+
+    def run(
+        self,
+        argv: Sequence[str | PurePath],
+        *,
+        data: bytes | None = None,
+        timeout_s: float | None = 600,
+        ok: tuple[int, ...] = (0,),
+    ) -> Result:
+        """Run a program to its end. Its name is looked up as by find_program.
+
+        Raises CommandError where it is missing, runs out of time, or ends with a status that is not in `ok`.
+        """
+        words = [os.fspath(word) for word in argv]
+        prefix = self.programs.get(words[0], (words[0],))
+        result = self._runner([*prefix, *words[1:]], data, timeout_s)
+        if result.returncode not in ok:
+            raise CommandError(words, result.returncode, last_lines(result.stderr or result.stdout))
+        return result
+
+
+def temporary_beside(path: Path) -> Path:
+    """Where a file is written before it takes its place; a power cut may leave it there, and undo removes it."""
+    return path.with_name(f".{path.name}.balena-migrate")
+
+
+def sync_folder(folder: PurePath | str) -> None:
+    """The entries of a folder are on the disk."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some file systems cannot flush a folder
+            raise
+    finally:
+        os.close(fd)
+
+
+def _write_hint(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return "free some space there"
+    if error.errno == errno.EROFS:
+        return "the file system is mounted read-only"
+    return ""

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The superblock of an ext2, ext3 or ext4 file system, as far as we need it (Linux, Documentation/filesystems/ext4).
+
+What holds for growing a mounted file system comes from the kernel's fs/ext4/resize.c and super.c.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+SUPERBLOCK_OFFSET = 1024
+SUPERBLOCK_BYTES = 1024
+
+KEPT_BACK_BLOCKS = 4096
+"""The kernel keeps 2 % of the blocks for itself, this many at most; not even root gets them."""
+
+_MAGIC = 0xEF53
+_CLEAN = 1
+_RESIZE_INODE, _SPARSE_SUPER2 = 0x10, 0x200
+_EXTENTS, _RECOVER, _JOURNAL_DEVICE, _META_BG, _64BIT = 0x40, 0x4, 0x8, 0x10, 0x80
+_BIGALLOC, _READ_ONLY = 0x200, 0x1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtFileSystem:
+    """A file system as it was made. `can_grow` says whether the kernel grows it while it is mounted, to whole block
+    groups, without a change of its layout."""
+
+    block_bytes: int
+    blocks: int
+    free_blocks: int
+    """Those that are reserved for root included."""
+    first_block: int
+    """Where the first group begins: 1 with blocks of 1 KiB, else 0."""
+    group_blocks: int
+    inode_table_blocks: int
+    """Of each group."""
+    descriptors_per_block: int
+    reserved_descriptor_blocks: int
+    """Kept free for the descriptors of groups to come."""
+    can_grow: bool
+
+    @property
+    def free_bytes(self) -> int:
+        return self.free_blocks * self.block_bytes
+
+    @property
+    def usable_bytes(self) -> int:
+        """What root's files can take."""
+        return self._usable_bytes(self.blocks, self.free_blocks)
+
+    @property
+    def groups(self) -> int:
+        """The last one may be a part of a group."""
+        return -(-(self.blocks - self.first_block) // self.group_blocks)
+
+    @property
+    def most_groups(self) -> int:
+        """So many can be described without a change of the layout."""
+        return self.descriptors_per_block * self._descriptor_blocks
+
+    def size_bytes(self, groups: int) -> int:
+        """The size of the file system with this many whole groups."""
+        return (self.first_block + groups * self.group_blocks) * self.block_bytes
+
+    def usable_bytes_with(self, groups: int) -> int:
+        """What root's files can take once it was grown to this many whole groups; rather less than more.
+
+        Each new group is taken for one that holds a copy of the superblock and the descriptors; few do.
+        """
+        own = self.inode_table_blocks + 2 + 1 + self._descriptor_blocks
+        blocks = self.first_block + groups * self.group_blocks
+        free = self.free_blocks + blocks - self.blocks - (groups - self.groups) * own
+        return self._usable_bytes(blocks, free)
+
+    @property
+    def _descriptor_blocks(self) -> int:
+        return -(-self.groups // self.descriptors_per_block) + self.reserved_descriptor_blocks
+
+    def _usable_bytes(self, blocks: int, free_blocks: int) -> int:
+        return max(0, free_blocks - min(blocks // 50, KEPT_BACK_BLOCKS)) * self.block_bytes
+
+
+def parse_superblock(superblock: bytes) -> ExtFileSystem | None:
+    """The file system that begins with these SUPERBLOCK_BYTES; None where this is no such superblock."""
+    if len(superblock) < SUPERBLOCK_BYTES or _u16(superblock, 56) != _MAGIC:
+        return None
+    log_block, group_blocks = _u32(superblock, 24), _u32(superblock, 32)
+    if log_block > 6 or not group_blocks:
+        return None
+    wide = bool(_u32(superblock, 96) & _64BIT)
+    block_bytes = 1024 << log_block
+    inode_bytes = _u16(superblock, 88) if _u32(superblock, 76) else 128
+    descriptor_bytes = max(_u16(superblock, 254), 64) if wide else 32
+    return ExtFileSystem(
+        block_bytes=block_bytes,
+        blocks=_u32(superblock, 4) + (_u32(superblock, 0x150) << 32 if wide else 0),
+        free_blocks=_u32(superblock, 12) + (_u32(superblock, 0x158) << 32 if wide else 0),
+        first_block=_u32(superblock, 20),
+        group_blocks=group_blocks,
+        inode_table_blocks=-(-_u32(superblock, 40) * inode_bytes // block_bytes),
+        descriptors_per_block=max(1, block_bytes // descriptor_bytes),
+        reserved_descriptor_blocks=_u16(superblock, 206),
+        can_grow=_can_grow(superblock),
+    )
+
+
+def _can_grow(superblock: bytes) -> bool:
+    """Without resize_inode the kernel would change the layout to meta_bg; others it refuses, or older ones do."""
+    compatible, incompatible, read_only = (_u32(superblock, offset) for offset in (92, 96, 100))
+    return (
+        _u16(superblock, 58) == _CLEAN
+        and compatible & (_RESIZE_INODE | _SPARSE_SUPER2) == _RESIZE_INODE
+        and incompatible & (_EXTENTS | _RECOVER | _JOURNAL_DEVICE | _META_BG) == _EXTENTS
+        and not read_only & (_BIGALLOC | _READ_ONLY)
+    )
+
+
+def _u16(data: bytes, offset: int) -> int:
+    return int(struct.unpack_from("<H", data, offset)[0])
+
+
+def _u32(data: bytes, offset: int) -> int:
+    return int(struct.unpack_from("<I", data, offset)[0])

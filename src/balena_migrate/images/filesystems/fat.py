@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads FAT16 and FAT32: names, contents, labels, free space, and whether the file system is consistent.
+
+A reader of our own, since it has to read out of a disk image and out of what passed in a stream, on any device, and
+since it is the second opinion on what mtools wrote. Source: Microsoft's FAT specification 1.03; where that and Linux
+differ (which FAT is FAT32), as Linux has it (fs/fat/inode.c).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from balena_migrate.core.errors import ImageError
+from balena_migrate.images.partitions.table import Read
+
+ENTRY_BYTES = 32
+ENTRIES_LIMIT = 20_000
+DEPTH_LIMIT = 16
+FAT_LIMIT_BYTES = 4 << 20
+
+_ATTR_LABEL = 0x08
+_ATTR_FOLDER = 0x10
+_ATTR_LONG_NAME = 0x0F
+_FAT12_CLUSTERS = 4085
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """Where the parts of the file system are, in bytes from its start."""
+
+    cluster_bytes: int
+    fat_start: int
+    fat_bytes: int
+    fat_count: int
+    root_start: int
+    root_bytes: int
+    """Size of FAT16's fixed root folder; 0 for FAT32, whose root is a chain of clusters."""
+    root_cluster: int
+    data_start: int
+    cluster_count: int
+    label: str
+
+    @property
+    def is_fat32(self) -> bool:
+        return self.root_bytes == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A file or folder: its path without a leading "/", its size, and the clusters that hold it."""
+
+    path: str
+    is_folder: bool
+    size_bytes: int
+    chain: tuple[int, ...] = field(repr=False)
+
+
+def parse_geometry(sector: bytes) -> Geometry:
+    """The geometry out of the boot sector. Raises ImageError where this is no FAT16 or FAT32."""
+    if len(sector) < 512 or sector[510:512] != b"\x55\xaa":
+        raise ImageError("is not a FAT file system")
+    sector_bytes, per_cluster, reserved, fats, root_entries, total16 = struct.unpack_from("<HBHBHH", sector, 11)
+    fat16_sectors, total32, fat32_sectors = struct.unpack_from("<H8xII", sector, 22)
+    powers = sector_bytes in (512, 1024, 2048, 4096) and per_cluster and not per_cluster & (per_cluster - 1)
+    fat_sectors = fat16_sectors or fat32_sectors
+    if not (powers and reserved and fats in (1, 2) and fat_sectors and (root_entries or not fat16_sectors)):
+        raise ImageError("is not a FAT file system")
+    fat32 = not fat16_sectors
+    root_start = reserved + fats * fat_sectors
+    data_start = root_start + (0 if fat32 else -(-root_entries * ENTRY_BYTES // sector_bytes))
+    cluster_count = ((total16 or total32) - data_start) // per_cluster
+    if not fat32 and cluster_count < _FAT12_CLUSTERS:
+        raise ImageError("is FAT12 (or damaged), which no balenaOS image has")
+    fat_bytes = fat_sectors * sector_bytes
+    if fat_bytes > FAT_LIMIT_BYTES or (cluster_count + 2) * (4 if fat32 else 2) > fat_bytes or cluster_count < 1:
+        raise ImageError("is a damaged FAT file system: its allocation table does not fit its size")
+    return Geometry(
+        cluster_bytes=per_cluster * sector_bytes,
+        fat_start=reserved * sector_bytes,
+        fat_bytes=fat_bytes,
+        fat_count=fats,
+        root_start=root_start * sector_bytes,
+        root_bytes=(data_start - root_start) * sector_bytes,
+        root_cluster=struct.unpack_from("<I", sector, 44)[0] if fat32 else 0,
+        data_start=data_start * sector_bytes,
+        cluster_count=cluster_count,
+        label=_text(sector[71:82] if fat32 else sector[43:54]),
+    )
+
+
+class Fat:
+    """A FAT file system behind a `read(offset, length)`. Raises ImageError where it is none, or damaged.
+
+    All its names are read at once; `entries` is sorted by path. `label` is the volume's name: the entry in the root
+    folder, else the boot sector's field; "" where there is none.
+    """
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self.geometry = parse_geometry(read(0, 512))
+        self._copies = self._read_copies()
+        self._table = self._unpack(self._copies[0])
+        self._used: set[int] = set()
+        root = self._chain(self.geometry.root_cluster) if self.geometry.is_fat32 else ()
+        self._root = b"".join(self._clusters(root)) or read(self.geometry.root_start, self.geometry.root_bytes)
+        self._count = 0
+        self.entries = tuple(sorted(self._walk("", self._root, depth=0), key=lambda entry: entry.path))
+        self._by_name = {entry.path.lower(): entry for entry in self.entries}
+        self.label = _find_label(self._root) or self.geometry.label.removeprefix("NO NAME")
+
+    def _read_copies(self) -> list[bytes]:
+        size = self.geometry.fat_bytes
+        copies = [self._read(self.geometry.fat_start + i * size, size) for i in range(self.geometry.fat_count)]
+        if any(len(copy) != size for copy in copies):
+            raise ImageError("is a FAT file system that is cut short")
+        return copies
+
+    def _unpack(self, copy: bytes) -> tuple[int, ...]:
+        """What follows each cluster; the upper four bits of FAT32 mean nothing."""
+        count = self.geometry.cluster_count + 2
+        if not self.geometry.is_fat32:
+            return struct.unpack_from(f"<{count}H", copy)
+        return tuple(value & 0x0FFFFFFF for value in struct.unpack_from(f"<{count}I", copy))
+
+    # What it holds ----------------------------------------------------------------------------------------------
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The paths of all files, sorted."""
+        return tuple(entry.path for entry in self.entries if not entry.is_folder)
+
+    def find(self, path: str) -> Entry | None:
+        """FAT does not tell capital letters from small ones."""
+        return self._by_name.get(path.lower())
+
+    def read_file(self, path: str) -> bytes:
+        """The content of a file. Raises ImageError where there is none."""
+        entry = self.find(path)
+        if entry is None or entry.is_folder:
+            raise ImageError(f"there is no file {path}")
+        content = b"".join(self._clusters(entry.chain))
+        if len(content) < entry.size_bytes:
+            raise ImageError(f"is a damaged FAT file system: {path} is cut short")
+        return content[: entry.size_bytes]
+
+    @property
+    def free_clusters(self) -> int:
+        return self._table[2:].count(0)
+
+    @property
+    def free_root_slots(self) -> int:
+        """Free entries in FAT16's fixed root folder: deleted ones, and those from the end mark on."""
+        marks = self._root[::ENTRY_BYTES]
+        used = marks.index(0) if 0 in marks else len(marks)
+        return len(marks) - used + marks[:used].count(0xE5)
+
+    def check(self) -> None:
+        """Raises ImageError unless all copies of the table are equal, every chain has the length that its file's size
+        asks for, and no cluster is lost. (That none is in two chains holds for every Fat.)"""
+        if any(copy != self._copies[0] for copy in self._copies):
+            raise ImageError("is an inconsistent FAT file system: its allocation tables differ")
+        for entry in self.entries:
+            wanted = -(-entry.size_bytes // self.geometry.cluster_bytes)
+            if not entry.is_folder and len(entry.chain) != wanted:
+                raise ImageError(f"is an inconsistent FAT file system: {entry.path} does not have its size")
+        bad = self._table[2:].count(self._bad)
+        if len(self._used) + bad + self.free_clusters != self.geometry.cluster_count:
+            raise ImageError("is an inconsistent FAT file system: there are lost clusters")
+
+    # Chains -----------------------------------------------------------------------------------------------------
+
+    @property
+    def _bad(self) -> int:
+        """The mark of a bad cluster; all above it mean the end of a chain."""
+        return 0x0FFFFFF7 if self.geometry.is_fat32 else 0xFFF7
+
+    def _chain(self, cluster: int) -> tuple[int, ...]:
+        """The clusters of a file or folder. None may be met twice, in this chain or another: so all ends."""
+        chain = []
+        while cluster <= self._bad:
+            if not 2 <= cluster < len(self._table) or cluster in self._used:
+                raise ImageError(f"is a damaged FAT file system: a chain leads to cluster {cluster}")
+            self._used.add(cluster)
+            chain.append(cluster)
+            cluster = self._table[cluster]
+        return tuple(chain)
+
+    def _clusters(self, chain: tuple[int, ...]) -> Iterator[bytes]:
+        size = self.geometry.cluster_bytes
+        for cluster in chain:
+            yield self._read(self.geometry.data_start + (cluster - 2) * size, size)
+
+    # Folders ----------------------------------------------------------------------------------------------------
+
+    def _walk(self, parent: str, folder: bytes, depth: int) -> Iterator[Entry]:
+        for raw, long_name in _slots(folder):
+            self._count += 1
+            if self._count > ENTRIES_LIMIT or depth > DEPTH_LIMIT:
+                raise ImageError("is a damaged FAT file system: it holds too many files")
+            name = long_name or _short_name(raw)
+            if raw[11] & _ATTR_LABEL or name in (".", ".."):
+                continue
+            entry = self._entry(parent + name, raw)
+            yield entry
+            if entry.is_folder:
+                yield from self._walk(f"{entry.path}/", b"".join(self._clusters(entry.chain)), depth + 1)
+
+    def _entry(self, path: str, raw: bytes) -> Entry:
+        high, low, size = struct.unpack_from("<H4xHI", raw, 20)
+        cluster = (high << 16 if self.geometry.is_fat32 else 0) | low
+        return Entry(
+            path=path,
+            is_folder=bool(raw[11] & _ATTR_FOLDER),
+            size_bytes=size,
+            chain=self._chain(cluster) if cluster else (),
+        )
+
+
+def _find_label(folder: bytes) -> str:
+    for raw, _ in _slots(folder):
+        if raw[11] & (_ATTR_LABEL | _ATTR_FOLDER) == _ATTR_LABEL:
+            return _text(raw[:11])
+    return ""
+
+
+def _slots(folder: bytes) -> Iterator[tuple[bytes, str]]:
+    """The entries of a folder with their long names ("" where there is none), without deleted ones."""
+    parts: dict[int, bytes] = {}
+    checksum = -1
+    for offset in range(0, len(folder) - ENTRY_BYTES + 1, ENTRY_BYTES):
+        raw = folder[offset : offset + ENTRY_BYTES]
+        if raw[0] == 0:
+            return
+        if raw[0] != 0xE5 and raw[11] & 0x3F == _ATTR_LONG_NAME:
+            if raw[0] & 0x40:
+                parts, checksum = {}, raw[13]
+            parts[raw[0] & 0x1F] = raw[1:11] + raw[14:26] + raw[28:32]
+            continue
+        if raw[0] != 0xE5:
+            yield raw, _long_name(parts) if parts and checksum == _checksum(raw[:11]) else ""
+        parts = {}
+
+
+def _long_name(parts: dict[int, bytes]) -> str:
+    units = b"".join(parts[number] for number in sorted(parts))
+    return units.decode("utf-16-le", "replace").split("\0", 1)[0]
+
+
+def _checksum(short: bytes) -> int:
+    """The checksum that ties a long name to its short one."""
+    total = 0
+    for byte in short:
+        total = ((total & 1) << 7) + (total >> 1) + byte & 0xFF
+    return total
+
+
+def _short_name(raw: bytes) -> str:
+    """NAME.EXT; two bits that Windows NT introduced say which part is in small letters."""
+    base = _text(raw[:8])
+    extension = _text(raw[8:11])
+    base = base.lower() if raw[12] & 0x08 else base
+    extension = extension.lower() if raw[12] & 0x10 else extension
+    return f"{base}.{extension}" if extension else base
+
+
+def _text(raw: bytes) -> str:
+    """A name of fixed length; 0xE5, the mark of a deleted entry, is written as 0x05 at its start."""
+    return (b"\xe5" + raw[1:] if raw[:1] == b"\x05" else raw).decode("cp437").rstrip()

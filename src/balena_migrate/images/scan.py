@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads an image file once, from its first byte to its last, and finds out all about it on the way."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from balena_migrate.core.errors import FileError, ImageError
+from balena_migrate.images import Image
+from balena_migrate.images.balenaos import find_boot_partition, read_identity
+from balena_migrate.images.filesystems.ext import SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET, parse_superblock
+from balena_migrate.images.filesystems.fat import Fat
+from balena_migrate.images.formats import MAGIC_BYTES, read_chunks, sniff_format
+from balena_migrate.images.partitions.table import (
+    HEAD_BYTES,
+    SECTOR_BYTES,
+    Partition,
+    PartitionTable,
+    Read,
+    logical_partitions,
+    parse_head,
+    with_logical,
+)
+from balena_migrate.images.patches import Block
+
+Report = Callable[[int, int], None]
+"""report(done_bytes, total_bytes) of the file as it is."""
+
+BOOT_LIMIT_BYTES = 1 << 30
+
+
+def read_image(path: Path, work_dir: Path, report: Report) -> Image:
+    """All about the image in a file; it is read to its last byte, so that it is known to be whole.
+
+    Leaves one sparse file in `work_dir` (Image.start_file), which only its owner may read: a downloaded image holds a
+    config.json with keys. Memory is bounded.
+    Raises FileError where the file cannot be read, ImageError where it is damaged, cut short, of a format that is not
+    supported, or no disk image.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            return _read_image(path, file, work_dir / f"{path.name}.start", report)
+    except ImageError as error:
+        raise ImageError(f"{path}: {error.message}", hint=error.hint) from None
+    except OSError as error:
+        full = error.errno == errno.ENOSPC
+        raise FileError(work_dir if full else error.filename or path, os.strerror(error.errno or 0)) from None
+
+
+def _read_image(path: Path, file: BinaryIO, start_file: Path, report: Report) -> Image:
+    image_format = sniff_format(file.read(MAGIC_BYTES))
+    file.seek(0)
+    source = _HashingSource(file, report)
+    chunks = read_chunks(source, image_format, HEAD_BYTES)
+    head = next(chunks, b"")
+    scan = _Scan(head)
+    with create_private(start_file) as start:
+        scan.save(start, 0, head)
+        size_bytes = scan.take(start, 0, head)
+        for chunk in chunks:
+            size_bytes += scan.take(start, size_bytes, chunk)
+        start.truncate(scan.kept_bytes)
+    table = scan.finish(size_bytes)
+    with start_file.open("rb") as start:
+        identity = read_identity(Fat(partition_reader(start, scan.boot)), table, head)
+    return Image(
+        path=path,
+        format=image_format,
+        file_bytes=source.done_bytes,
+        sha256=source.sha256.hexdigest(),
+        size_bytes=size_bytes,
+        table=table,
+        boot=scan.boot,
+        start_file=start_file,
+        identity=identity,
+        extended_records=tuple(scan.records),
+        data_file_system=parse_superblock(bytes(scan.superblock)),
+    )
+
+
+def create_private(path: Path) -> BinaryIO:
+    """A new file that only its owner may read, open for writing, in place of one that may be there. Raises OSError."""
+    path.unlink(missing_ok=True)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
+
+
+def partition_reader(file: BinaryIO, partition: Partition) -> Read:
+    """A `read(offset, length)` of a partition in an open image file or disk."""
+
+    def read(offset: int, length: int) -> bytes:
+        inside = max(0, min(length, partition.size_bytes - offset))
+        return os.pread(file.fileno(), inside, partition.start_bytes + offset)
+
+    return read
+
+
+class _HashingSource:
+    """A file that is read in order; counts and hashes what it gives."""
+
+    def __init__(self, file: BinaryIO, report: Report) -> None:
+        self._file = file
+        self._report = report
+        self._total_bytes = os.fstat(file.fileno()).st_size
+        self.sha256 = hashlib.sha256()
+        self.done_bytes = 0
+
+    def read(self, size: int, /) -> bytes:
+        data = self._file.read(size)
+        self.sha256.update(data)
+        self.done_bytes += len(data)
+        self._report(self.done_bytes, self._total_bytes)
+        return data
+
+
+class _Scan:
+    """Picks the partition table and the boot partition out of the image as it passes."""
+
+    def __init__(self, head: bytes) -> None:
+        self._table = parse_head(head)
+        self.boot = find_boot_partition(self._table)
+        if self.boot.size_bytes > BOOT_LIMIT_BYTES:
+            raise ImageError(f"its boot partition has {self.boot.size_bytes} bytes, more than any balenaOS image has")
+        self._chain = logical_partitions(self._table)
+        self._logical: tuple[Partition, ...] | None = None
+        self._wanted = 0
+        self.records: list[Block] = []
+        """The extended boot records that have passed."""
+        self.superblock = bytearray()
+        """That of the last partition, as far as it has passed."""
+        self._advance(None)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Where Image.start_file ends."""
+        return max(HEAD_BYTES, self.boot.end_bytes)
+
+    def take(self, start: BinaryIO, offset: int, chunk: bytes) -> int:
+        """Look at the chunk of the image at `offset`, and give its length."""
+        first = max(offset, self.boot.start_bytes)
+        last = min(offset + len(chunk), self.boot.end_bytes)
+        if first < last:
+            self.save(start, first, chunk[first - offset : last - offset])
+        while self._logical is None and offset <= self._wanted < offset + len(chunk):
+            self._advance(chunk[self._wanted - offset :][:SECTOR_BYTES])
+        if self._logical is None and self._wanted < offset:
+            raise ImageError("its logical partitions are described from back to front")
+        self._take_superblock(offset, chunk)
+        return len(chunk)
+
+    def _take_superblock(self, offset: int, chunk: bytes) -> None:
+        partitions = (*self._table.partitions, *(self._logical or ()))
+        start = max(partition.start_bytes for partition in partitions) + SUPERBLOCK_OFFSET
+        first = start + len(self.superblock) - offset
+        if self._logical is not None and 0 <= first < len(chunk):
+            self.superblock += chunk[first : start + SUPERBLOCK_BYTES - offset]
+
+    def save(self, start: BinaryIO, offset: int, data: bytes) -> None:
+        """Zeros are left out: they become holes."""
+        if data.count(0) < len(data):
+            start.seek(offset)
+            start.write(data)
+
+    def finish(self, size_bytes: int) -> PartitionTable:
+        """The whole table, at the image's end."""
+        if self._logical is None:
+            raise ImageError(f"is cut short: the extended boot record at byte {self._wanted} is missing")
+        table = with_logical(self._table, self._logical)
+        for partition in table.partitions:
+            if partition.end_bytes > size_bytes:
+                raise ImageError(
+                    f"is cut short: it has {size_bytes} bytes, and partition {partition.number} ends at "
+                    f"{partition.end_bytes}"
+                )
+        return table
+
+    def _advance(self, sector: bytes | None) -> None:
+        if sector is not None:
+            self.records.append(Block(offset_bytes=self._wanted, content=sector))
+        try:
+            self._wanted = self._chain.send(sector) if sector is not None else next(self._chain)
+        except StopIteration as end:
+            self._logical = end.value

@@ -1,1 +1,0 @@
-"""Virtual devices: what a migration is rehearsed on."""

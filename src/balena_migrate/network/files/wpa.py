@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The syntax of wpa_supplicant.conf.
+
+Source: hostap, wpa_supplicant/config_file.c and src/utils/common.c. A quoted value has no escapes and ends at the last
+quote of its line; an unquoted one is hexadecimal; P"..." has escapes as printf has them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass, field
+
+from balena_migrate.core.errors import NetworkConfigError
+
+_BLOCK = re.compile(r"(network|cred|interworking|blob-base64-[^=]*)=\{")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """One network={...}: the line it starts at, and its raw values."""
+
+    line: int
+    values: dict[str, str] = field(repr=False)
+
+    @property
+    def subject(self) -> str:
+        """The network's name for a message, even where it cannot be read."""
+        return f"network in line {self.line}" + (f", ssid={self.values['ssid']}" if "ssid" in self.values else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WpaFile:
+    """A parsed file; `faults` are lines that wpa_supplicant would not read either."""
+
+    globals: dict[str, str] = field(default_factory=dict)
+    networks: tuple[Block, ...] = ()
+    blobs: dict[str, bytes] = field(default_factory=dict, repr=False)
+    faults: tuple[tuple[int, str], ...] = ()
+
+
+def parse_wpa_supplicant(text: str) -> WpaFile:
+    """The blocks and global settings of a wpa_supplicant.conf, by hostap's own rules for lines."""
+    settings: dict[str, str] = {}
+    networks: list[Block] = []
+    blobs: dict[str, bytes] = {}
+    faults: list[tuple[int, str]] = []
+    name, start, lines = "", 0, list[str]()
+    for number, raw in enumerate(text.split("\n"), start=1):
+        line = _strip_line(raw)
+        opening = _BLOCK.fullmatch(line)
+        if name and line == "}":
+            if name == "network":
+                networks.append(Block(line=start, values=_values(lines)))
+            elif name.startswith("blob-base64-"):
+                blobs[name.removeprefix("blob-base64-")] = _blob("".join(lines))
+            elif name == "cred":
+                faults.append((start, "a cred block (Hotspot 2.0) cannot be carried"))
+            name = ""
+        elif opening and not name:
+            name, start, lines = opening[1], number, []
+        elif name:
+            lines.append(line)
+        elif "=" in line:
+            key, _, value = line.partition("=")
+            settings[key] = value
+        elif line:
+            faults.append((number, "not a line of the form key=value"))
+    if name:
+        faults.append((start, f"the {name} block is not closed"))
+    return WpaFile(globals=settings, networks=tuple(networks), blobs=blobs, faults=tuple(faults))
+
+
+def _strip_line(raw: str) -> str:
+    """A line without leading and trailing blanks and without its comment, which may not start inside of quotes."""
+    line = raw.lstrip(" \t\r")
+    if line.startswith("#"):
+        return ""
+    mark = line.find("#", max(line.rfind('"'), 0) if line.count('"') > 1 else 0)
+    return (line if mark < 0 else line[:mark]).rstrip(" \t\r\n")
+
+
+def _values(lines: list[str]) -> dict[str, str]:
+    pairs = [line.partition("=") for line in lines if "=" in line]
+    return {key.strip(): value for key, _, value in pairs}
+
+
+def _blob(text: str) -> bytes:
+    try:
+        return base64.b64decode(text)
+    except binascii.Error:
+        return b""
+
+
+def parse_string(value: str) -> bytes:
+    """A value in one of the three forms, as bytes. Raises NetworkConfigError."""
+    data = value.encode("utf-8", "surrogateescape")
+    if value.startswith('P"') and value.endswith('"') and len(value) > 2:
+        return _parse_printf(data[2:-1])
+    if value.startswith('"'):
+        if len(value) < 2 or not value.endswith('"'):
+            raise NetworkConfigError("the quote is not closed")
+        return data[1:-1]
+    if re.fullmatch(r"(?:[0-9A-Fa-f]{2})*", value):
+        return bytes.fromhex(value)
+    raise NetworkConfigError("a value is neither quoted nor hexadecimal")
+
+
+def _parse_printf(data: bytes) -> bytes:
+    plain = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"e": b"\x1b", b'"': b'"', b"\\": b"\\"}
+
+    def decode(match: re.Match[bytes]) -> bytes:
+        code = match[1]
+        if code.startswith(b"x"):
+            return bytes([int(code[1:], 16)])
+        return bytes([int(code, 8) & 0xFF]) if code.isdigit() else plain.get(code, b"")
+
+    return re.sub(rb"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", decode, data, flags=re.DOTALL)
+
+
+def parse_text(value: str) -> str:
+    """As parse_string, as text. Raises NetworkConfigError where it is not UTF-8."""
+    try:
+        return parse_string(value).decode("utf-8")
+    except UnicodeDecodeError:
+        raise NetworkConfigError("a value is not UTF-8, which is all that a keyfile can hold") from None

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All sources together: `read_network`."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+
+from balena_migrate.core.errors import FileError
+from balena_migrate.core.system import System
+from balena_migrate.facts.network import read_network_facts
+from balena_migrate.network.merge import merge, without_orphans
+from balena_migrate.network.model import NetworkSettings, Problem, Profile
+from balena_migrate.network.proxy import read_proxy
+from balena_migrate.network.sources import all_sources
+from balena_migrate.network.validate import completed, find_fault
+
+_COUNTRY_PLACES = (
+    ("/proc/cmdline", r"\bcfg80211\.ieee80211_regdom=([A-Za-z]{2})\b"),
+    ("/etc/modprobe.d/*.conf", r"^options\s+cfg80211\s.*\bieee80211_regdom=([A-Za-z]{2})\b"),
+    ("/etc/default/crda", r"^REGDOMAIN=[\"']?([A-Za-z]{2})\b"),
+)
+
+
+def read_network(system: System) -> NetworkSettings:
+    """What the old system knows of its networks, from every place where it may keep them. Raises nothing.
+
+    Duplicates are merged; addresses that are kept apart from their Wi-Fi network are put to it; a profile that
+    could not work on the new system is a Problem.
+    """
+    readings = [source.read(system) for source in all_sources()]
+    profiles = [profile for reading in readings for profile in reading.profiles]
+    problems = [problem for reading in readings for problem in reading.problems]
+    countries = [country for country in (*(r.country for r in readings), _system_country(system)) if country]
+    facts = read_network_facts(system)
+    merged, conflicts = merge(profiles, facts)
+    usable, faults = _checked(merged)
+    usable, orphans = without_orphans(usable, facts)
+    proxy, lost = read_proxy(system)
+    return NetworkSettings(
+        profiles=usable,
+        problems=(*problems, *conflicts, *faults, *orphans, *lost),
+        country=next((country for country in countries if re.fullmatch("[A-Z]{2}", country)), ""),
+        proxy=proxy,
+    )
+
+
+def _system_country(system: System) -> str:
+    """The country for Wi-Fi that is set for the whole system: on the kernel's command line (Raspberry Pi OS from 12
+    on), for its module, or for crda (Debian and Ubuntu before).
+    """
+    for path, pattern in ((path, pattern) for place, pattern in _COUNTRY_PLACES for path in system.glob(place)):
+        with contextlib.suppress(FileError):
+            match = re.search(pattern, system.read_text(path), re.MULTILINE)
+            if match:
+                return match[1].upper()
+    return ""
+
+
+def _checked(profiles: tuple[Profile, ...]) -> tuple[tuple[Profile, ...], tuple[Problem, ...]]:
+    """The profiles that can work, and the others as problems."""
+    usable, problems = [], []
+    for profile in profiles:
+        fault = find_fault(profile)
+        if fault:
+            problems.append(Problem(source=profile.source, subject=profile.name, reason=fault))
+            continue
+        complete, changes = completed(profile)
+        problems += [Problem(source=profile.source, subject=profile.name, reason=c, lost=False) for c in changes]
+        usable.append(complete)
+    return tuple(usable), tuple(problems)

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every source does alike: read a text file, and turn what goes wrong into a Problem that names the file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+from balena_migrate.core.errors import FileError, NetworkConfigError
+from balena_migrate.core.system import System
+from balena_migrate.network.model import Problem, Profile, Reading
+
+LIMIT_BYTES = 1 << 18
+"""No network settings are larger: the longest example of wpa_supplicant.conf, all comments, has 90 KiB."""
+
+
+_NAME = re.compile(r"[a-z0-9_-]+")
+
+
+@dataclass(kw_only=True)
+class Collector:
+    """Gathers the profiles and problems of one source."""
+
+    profiles: list[Profile] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    country: str = ""
+
+    @contextlib.contextmanager
+    def guard(self, source: PurePath | str, subject: str = "") -> Iterator[None]:
+        """An error inside becomes a Problem of this file, and the rest of the source is still read."""
+        try:
+            yield
+        except FileError as error:
+            self.problems.append(Problem(source=str(source), subject=subject, reason=error.reason))
+        except NetworkConfigError as error:
+            self.problems.append(Problem(source=str(source), subject=subject, reason=error.message))
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            self.problems.append(Problem(source=str(source), subject=subject, reason=reason))
+
+    def add(self, profile: Profile, lost: Iterable[str] = ()) -> None:
+        """A profile, and what of it is not carried."""
+        self.profiles.append(profile)
+        self.lose(profile.source, profile.name, lost)
+
+    def lose(self, source: PurePath | str, subject: str, reasons: Iterable[str]) -> None:
+        """Details that are not carried, each told once."""
+        for reason in dict.fromkeys(reasons):
+            self.problems.append(Problem(source=str(source), subject=subject, reason=reason, lost=False))
+
+    def include(self, reading: Reading) -> None:
+        """All of another reading."""
+        self.profiles += reading.profiles
+        self.problems += reading.problems
+        self.country = self.country or reading.country
+
+    def reading(self) -> Reading:
+        return Reading(profiles=tuple(self.profiles), problems=tuple(self.problems), country=self.country)
+
+
+def not_carried(names: Iterable[str]) -> list[str]:
+    """Settings of unknown names, as reasons. What does not look like a name may be a piece of a secret, where a line is
+    damaged, and is not repeated.
+    """
+    names = list(names)
+    plain = [name for name in names if _NAME.fullmatch(name)]
+    told = [f"{name} is not carried over" for name in plain]
+    return told if len(plain) == len(names) else [*told, "a line of it is no setting, and is left out"]
+
+
+def read_config(system: System, path: PurePath | str, *, limit_bytes: int = LIMIT_BYTES) -> str:
+    """The text of a configuration file; bytes that are not UTF-8 are kept as surrogates.
+
+    Raises FileError where it cannot be read or is larger than the limit, NetworkConfigError where it is not text.
+    """
+    text = system.read_text(path, limit_bytes=limit_bytes)
+    if "\0" in text:
+        raise NetworkConfigError("holds a NUL byte, and is no text")
+    return text
+
+
+def read_layered(system: System, folders: Iterable[str], pattern: str) -> dict[str, PurePath]:
+    """Name -> path of the files that count, by name: one in an earlier folder hides its name in a later one."""
+    found: dict[str, PurePath] = {}
+    for folder in folders:
+        for path in system.glob(f"{folder}/{pattern}"):
+            found.setdefault(path.name, path)
+    return dict(sorted(found.items()))
+
+
+def is_masked(system: System, path: PurePath) -> bool:
+    """Whether a link to /dev/null stands in place of the file, which hides files of its name in other folders."""
+    real = system.real(path, follow=False)
+    return real.is_symlink() and os.readlink(real) == "/dev/null"

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What NetworkManager would refuse or never bring up: one place for all sources.
+
+Source: NetworkManager's verify functions of each setting (libnm-core-impl), IEEE 802.11 for the SSID's length.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface
+
+from balena_migrate.network.files.keyfile import join_list
+from balena_migrate.network.model import Eap, Ip, Kind, Method, Profile, Security, Wep, Wifi
+
+EAP_METHODS = frozenset({"leap", "md5", "tls", "peap", "ttls", "fast", "pwd"})
+"""Those that need nothing but what a profile holds (SIM and AKA need a card reader)."""
+
+INNER_METHODS = frozenset({"pap", "chap", "mschap", "mschapv2", "gtc", "otp", "md5", "tls"})
+INNER_EAP_METHODS = frozenset({"md5", "mschapv2", "otp", "gtc", "tls"})
+"""What phase2-auth and phase2-autheap can be (nm-settings(5))."""
+
+SYSTEM_CERTIFICATES = "/etc/ssl/certs"
+"""The only folder of certificates that the new system has, too."""
+
+TUNNELS = frozenset({"peap", "ttls", "fast"})
+INNER_DEFAULT = "mschapv2"
+"""The usual inner method of PEAP and TTLS."""
+
+SSID_BYTES = 32
+PSK_LENGTHS = range(8, 64)
+_INTERFACE = re.compile(r"(?!(?:\.\.?|all|default|bonding_masters)\Z)[^\s/:%\x00-\x1f\x7f-\uffff]{1,15}")
+_UNMANAGED = re.compile(r"(balena|resin|br|veth).*")
+"""Interfaces that balenaOS tells NetworkManager to leave alone (meta-balena, NetworkManager.conf)."""
+
+
+def is_unmanaged(interface: str) -> bool:
+    """Whether balenaOS keeps NetworkManager away from an interface of this name."""
+    return _UNMANAGED.fullmatch(interface) is not None
+
+
+def find_fault(profile: Profile) -> str:
+    """Why the profile cannot work on the new system; "" where nothing is wrong with it."""
+    return next(_faults(profile), "")
+
+
+def _faults(profile: Profile) -> Iterator[str]:
+    if profile.kind in (Kind.OTHER, Kind.VLAN) and is_unmanaged(profile.interface):
+        yield f"balenaOS keeps NetworkManager away from interfaces with a name such as {profile.interface}"
+    if profile.wifi:
+        yield from _wifi(profile.wifi, profile.eap)
+    if profile.eap:
+        yield from _eap(profile.eap)
+    if profile.keyfile is None:
+        yield from _own(profile)
+    for ip in (profile.ipv4, profile.ipv6):
+        if ip and ip.method is Method.MANUAL and not any(map(_is_address, ip.addresses)):
+            yield "it has a fixed address, and names none"
+        if ip and ip.gateway and not _is_address(ip.gateway):
+            yield f"its gateway {ip.gateway!r} is not an address"
+
+
+def _own(profile: Profile) -> Iterator[str]:
+    """Faults that a keyfile, which NetworkManager itself has read before, is not asked for."""
+    for mac in (profile.mac, profile.wifi.bssid if profile.wifi else ""):
+        if mac and not re.fullmatch(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}", mac):
+            yield f"{mac!r} is not a hardware address"
+    if profile.interface and not _INTERFACE.fullmatch(profile.interface):
+        yield f"{profile.interface!r} is not the name of an interface"
+    texts = {"passphrase": profile.wifi.secret if profile.wifi else ""}
+    if profile.eap:
+        eap = profile.eap
+        texts |= {"identity": eap.identity, "anonymous identity": eap.anonymous_identity, "password": eap.password}
+    for what, text in texts.items():
+        if text.startswith("\f"):  # GLib skips it before a value, and knows no escape for it
+            yield f"its {what} starts with a form feed, which a keyfile cannot hold"
+    if profile.vlan and not 0 <= profile.vlan.id <= 4094:
+        yield f"{profile.vlan.id} is not a VLAN id"
+    if profile.vlan and not (profile.mac or _INTERFACE.fullmatch(profile.vlan.parent)):
+        yield "the VLAN's interface is not named"
+    for ip, version in ((profile.ipv4, 4), (profile.ipv6, 6)):
+        if ip is not None:
+            yield from _ip(ip, version)
+
+
+def _wifi(wifi: Wifi, eap: Eap | None) -> Iterator[str]:
+    if not 1 <= len(wifi.ssid) <= SSID_BYTES:
+        yield f"an SSID has 1 to {SSID_BYTES} bytes, and this has {len(wifi.ssid)}"
+    if wifi.security is Security.PSK and not is_psk(wifi.secret):
+        yield "the passphrase has neither 8 to 63 characters nor is it 64 hexadecimal digits"
+    if wifi.security is Security.SAE and not wifi.secret:
+        yield "there is no passphrase"
+    if wifi.security in (Security.EAP, Security.EAP_192, Security.DYNAMIC_WEP) and eap is None:
+        yield "there are no settings for 802.1X"
+    if wifi.security is Security.WEP:
+        yield from _wep(wifi.wep)
+    if "\0" in wifi.secret:
+        yield "the passphrase holds a NUL byte"
+
+
+def is_psk(secret: str) -> bool:
+    """Whether WPA takes it: 8 to 63 bytes, or a key of 64 hexadecimal digits."""
+    if re.fullmatch(r"[0-9A-Fa-f]{64}", secret):
+        return True
+    return len(secret.encode("utf-8", "surrogateescape")) in PSK_LENGTHS
+
+
+def _wep(wep: Wep | None) -> Iterator[str]:
+    if wep is None or not wep.keys[wep.index]:
+        yield "the WEP key that is to be used is missing"
+        return
+    for key in wep.keys:
+        if key and not re.fullmatch(r"[ -~]{5}|[ -~]{13}|[0-9A-Fa-f]{10}|[0-9A-Fa-f]{26}", key):
+            yield "a WEP key has 5 or 13 characters, or 10 or 26 hexadecimal digits"
+
+
+def _eap(eap: Eap) -> Iterator[str]:
+    usable = _usable_methods(eap)
+    if not usable:
+        yield f"802.1X with {', '.join(eap.methods) or 'no method'} cannot be carried over"
+        return
+    for inner, known in ((eap.inner, INNER_METHODS), (eap.inner_eap, INNER_EAP_METHODS)):
+        if inner and inner not in known:
+            yield f"the inner method {inner} of 802.1X is not known to NetworkManager"
+    if eap.ca_path and eap.ca_path.rstrip("/") != SYSTEM_CERTIFICATES:
+        yield f"its certificates are a whole folder ({eap.ca_path}), which cannot be carried over"
+    if "tls" in usable and len(usable) == 1:
+        if not eap.identity:
+            yield "EAP-TLS needs an identity"
+        if eap.private_key is None:
+            yield "EAP-TLS needs a private key"
+    elif not eap.identity:
+        yield "802.1X needs an identity"
+    elif not (eap.password or eap.password_raw or eap.private_key or eap.inner_private_key):
+        yield "802.1X needs a password, and the source has none"
+
+
+def _usable_methods(eap: Eap) -> tuple[str, ...]:
+    return tuple(method for method in eap.methods if method in EAP_METHODS)
+
+
+def completed(profile: Profile) -> tuple[Profile, tuple[str, ...]]:
+    """The profile with 802.1X as NetworkManager takes it, and what that changes.
+
+    It refuses a profile with one unknown method, and has to know the inner method, which other programs try out.
+    """
+    eap = profile.eap
+    if eap is None:
+        return profile, ()
+    changes: list[str] = []
+    file = profile.keyfile
+    methods = _usable_methods(eap)
+    if methods != eap.methods:
+        unknown = ", ".join(method for method in eap.methods if method not in methods)
+        changes.append(f"NetworkManager does not know {unknown} for 802.1X, and uses {', '.join(methods)} alone")
+        file = file and file.with_raw("802-1x", "eap", join_list(methods))
+    inner = eap.inner
+    if not inner and not eap.inner_eap and TUNNELS & set(methods):
+        inner = INNER_DEFAULT
+        changes.append(f"names no inner method of 802.1X, which NetworkManager needs; {inner} is taken")
+        file = file and file.with_text("802-1x", "phase2-auth", inner)
+    return replace(profile, eap=replace(eap, methods=methods, inner=inner), keyfile=file), tuple(changes)
+
+
+def _ip(ip: Ip, version: int) -> Iterator[str]:
+    try:
+        addresses = [ip_interface(address) for address in ip.addresses]
+        hosts = [ip_address(text) for text in (*ip.dns, *([ip.gateway] if ip.gateway else []))]
+    except ValueError as error:
+        yield str(error)
+        return
+    for value in (*addresses, *hosts[len(ip.dns) :]):
+        if value.version != version:
+            yield f"{value} is not an IPv{version} address"
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_interface(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What takes minutes is built once: folders named after their recipe's hash, which appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """$XDG_CACHE_HOME/balena-migrate, or ~/.cache/balena-migrate; it exists."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(base) / "balena-migrate"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def cached(cache: Path, name: str, recipe: object, make: Callable[[Path], None]) -> Path:
+    """The folder that `make` filled for this recipe, now or earlier.
+
+    A recipe is told from others by its repr. Two programs that want the same folder build it one after the other; one
+    that is killed leaves nothing that counts as built.
+    """
+    key = hashlib.sha256(repr(recipe).encode()).hexdigest()[:16]
+    done = cache / f"{name}-{key}"
+    with _locked(cache / f".{name}-{key}.lock"):
+        if not done.is_dir():
+            unfinished = cache / f".{name}-{key}.unfinished"
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            make(unfinished)
+            unfinished.rename(done)
+    return done
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Disks of virtual devices: sparse files. Nothing here touches anything but a regular file.
+
+Partitions are attached by offset and size, since loop devices without a partition scan have no partition nodes; `mount`
+makes them vanish with the mount (autoclear), so that none is left whatever happens to us.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from balena_migrate.core.errors import LabError
+from balena_migrate.core.system import System
+
+MIB = 1 << 20
+SECTOR_BYTES = 512
+FIRST_PARTITION_BYTES = MIB
+LINUX = "83"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """Where a partition lies on its disk."""
+
+    start_bytes: int
+    size_bytes: int
+
+
+def require_file(path: Path) -> Path:
+    """The path, which is that of a regular file. Raises LabError for a device node or anything else."""
+    if path.is_symlink() or not path.is_file():
+        raise LabError(f"{path} is not a regular file", hint="the lab writes to files only, never to a device")
+    return path
+
+
+def make_disk(disk: Path, size_bytes: int, *, table_id: str) -> Span:
+    """A new sparse disk with an MBR and one bootable Linux partition, which is returned; it holds no file system."""
+    with disk.open("xb") as file:
+        file.truncate(size_bytes)
+    span = Span(start_bytes=FIRST_PARTITION_BYTES, size_bytes=size_bytes - FIRST_PARTITION_BYTES)
+    start = span.start_bytes // SECTOR_BYTES
+    script = f"label: dos\nlabel-id: {table_id}\nstart={start}, type={LINUX}, bootable\n"
+    System().run(["sfdisk", "--quiet", "--no-reread", require_file(disk)], data=script.encode())
+    return span
+
+
+def make_ext4(disk: Path, span: Span, *, label: str, uuid: str) -> None:
+    """There is an empty ext4 file system in the partition, which GRUB 2.06 and every kernel since 2015 can read."""
+    options = ["-E", f"offset={span.start_bytes},lazy_itable_init=1,nodiscard", "-O", "^metadata_csum_seed"]
+    argv = ["mke2fs", "-q", "-F", "-t", "ext4", "-L", label, "-U", uuid, *options]
+    System().run([*argv, require_file(disk), f"{span.size_bytes // 1024}k"])
+
+
+def read_partitions(disk: Path) -> tuple[Span, ...]:
+    """The partitions of a disk file, in the table's order."""
+    table = json.loads(System().run(["sfdisk", "--json", require_file(disk)]).stdout)["partitiontable"]
+    return tuple(
+        Span(start_bytes=part["start"] * SECTOR_BYTES, size_bytes=part["size"] * SECTOR_BYTES)
+        for part in table.get("partitions", ())
+    )
+
+
+def copy_disk(source: Path, target: Path) -> None:
+    """The target is an equal file, as sparse as the source."""
+    System().run(["cp", "--sparse=always", "--reflink=auto", require_file(source), target])
+
+
+@contextlib.contextmanager
+def mounted(disk: Path, span: Span, *, read_only: bool = False) -> Iterator[Path]:
+    """The partition's file system, mounted while the context lasts. Needs root."""
+    options = f"loop,offset={span.start_bytes},sizelimit={span.size_bytes}," + ("ro,noload" if read_only else "rw")
+    folder = Path(tempfile.mkdtemp(prefix="balena-migrate-lab-"))
+    try:
+        System().run(["mount", "-t", "ext4", "-o", options, require_file(disk), folder])
+        try:
+            yield folder
+        finally:
+            System().run(["umount", folder])
+    finally:
+        folder.rmdir()  # fails on a folder that is still a mount point, and never deletes what is in it

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What partitions and file systems a disk file holds, read from outside, while nothing else has it open."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from balena_migrate.core.errors import CommandError
+from balena_migrate.core.system import System
+from balena_migrate.workstation.lab.disks import SECTOR_BYTES, require_file
+from balena_migrate.workstation.lab.result import DiskPart, DiskState
+
+_EXTENDED_TYPES = ("5", "f", "85")
+_BLOCKS = re.compile(r"^(Block count|Free blocks|Block size):\s+(\d+)$", re.MULTILINE)
+_FREE = re.compile(r"([\d ]+) bytes free")
+
+
+def find_disk_state(disk: Path) -> DiskState | None:
+    """As read_disk_state, or None where it cannot be read: a flash that was cut leaves no partition table."""
+    try:
+        return read_disk_state(disk)
+    except CommandError:
+        return None
+
+
+def read_disk_state(disk: Path) -> DiskState:
+    """The partitions of a disk file, but for the extended one, with label, type and fill of their file systems.
+
+    Raises LabError where it is no regular file, CommandError where it has no partition table.
+    """
+    table = json.loads(System().run(["sfdisk", "--json", require_file(disk)]).stdout)["partitiontable"]
+    parts = [part for part in table.get("partitions", ()) if part["type"] not in _EXTENDED_TYPES]
+    return DiskState(
+        size_bytes=disk.stat().st_size,
+        parts=tuple(_read_part(disk, part["start"] * SECTOR_BYTES, part["size"] * SECTOR_BYTES) for part in parts),
+    )
+
+
+def _read_part(disk: Path, start_bytes: int, size_bytes: int) -> DiskPart:
+    place = ["--offset", str(start_bytes), "--size", str(size_bytes)]
+    # Status 2: blkid knows nothing there.
+    told = System().run(["blkid", "--probe", "--output", "export", *place, disk], ok=(0, 2)).text
+    values = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
+    fstype = values.get("TYPE", "")
+    return DiskPart(
+        start_bytes=start_bytes,
+        size_bytes=size_bytes,
+        label=values.get("LABEL", ""),
+        fstype=fstype,
+        used_bytes=_read_used(disk, start_bytes, size_bytes, fstype),
+    )
+
+
+def _read_used(disk: Path, start_bytes: int, size_bytes: int, fstype: str) -> int | None:
+    if fstype.startswith("ext"):
+        told = System().run(["dumpe2fs", "-h", f"{disk}?offset={start_bytes}"]).text
+        values = {name: int(number) for name, number in _BLOCKS.findall(told)}
+        return (values["Block count"] - values["Free blocks"]) * values["Block size"]
+    if fstype == "vfat":
+        free = _FREE.search(System().run(["mdir", "-i", f"{disk}@@{start_bytes}", "::/"]).text)
+        return size_bytes - int(free[1].replace(" ", "")) if free else None
+    return None

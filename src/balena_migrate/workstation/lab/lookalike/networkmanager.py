@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Debian's NetworkManager, as a folder in resin-rootA: it says what a device's profiles mean to it.
+
+Only its programs, D-Bus and their libraries are there. What else a system would have for it is below: settings, a bus
+on which everybody may do everything, and the one user.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from balena_migrate.workstation.cache import cached
+from balena_migrate.workstation.debian import SUITE
+from balena_migrate.workstation.lab.lookalike.sources import copy_program, unpack_packages
+
+FOLDER = "network-manager"
+"""Where it lies in resin-rootA."""
+
+_ARCHITECTURE = "amd64"
+_PACKAGES = ("network-manager", "dbus-daemon", "libc-bin")
+_PROGRAMS = ("usr/bin/dbus-daemon", "usr/sbin/NetworkManager", "usr/bin/nmcli")
+_LOCALE = "usr/lib/locale/C.utf8"
+"""In any other one nmcli would not show the names of networks as they are."""
+_MOUNT_POINTS = ("dev", "etc/NetworkManager/system-connections", "proc", "run", "sys", "tmp", "var")
+_BUS = """\
+<busconfig>
+  <type>system</type>
+  <listen>unix:path=/var/run/dbus/system_bus_socket</listen>
+  <auth>EXTERNAL</auth>
+  <policy context="default">
+    <allow send_destination="*" eavesdrop="true"/>
+    <allow eavesdrop="true"/>
+    <allow own="*"/>
+  </policy>
+</busconfig>
+"""
+_FILES = {
+    "etc/NetworkManager/NetworkManager.conf": "[main]\nplugins=keyfile\ndhcp=internal\nauth-polkit=false\n",
+    "etc/dbus.conf": _BUS,
+    "etc/group": "root:x:0:\n",
+    "etc/machine-id": "6d1e0f5a9b3c4e7f8a2b1c0d9e8f7a6b\n",
+    "etc/passwd": "root:x:0:0:root:/:/bin/sh\n",
+}
+
+
+def fetch_network_manager(cache_dir: Path) -> Path:
+    """The root folder in which NetworkManager runs; it is fetched once and kept in the cache."""
+    recipe = (SUITE, _ARCHITECTURE, _PACKAGES, _PROGRAMS, _LOCALE, _MOUNT_POINTS, _FILES)
+    return cached(cache_dir, f"lookalike-{FOLDER}", recipe, _make) / "root"
+
+
+def _make(folder: Path) -> None:
+    root = folder / "root"
+    with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+        unpack_packages(_ARCHITECTURE, _PACKAGES, Path(work))
+        for name in _PROGRAMS:
+            copy_program(Path(work, "all"), Path(work, "all", name), root)
+        shutil.copytree(Path(work, "all", _LOCALE), root / _LOCALE)
+    for name in _MOUNT_POINTS:
+        (root / name).mkdir(parents=True, exist_ok=True)
+    for name, text in _FILES.items():
+        (root / name).write_text(text)
+
+
+def add_network_manager(root_a: Path, cache_dir: Path) -> None:
+    """The folder `root_a` holds NetworkManager, where the look-alike's /init looks for it."""
+    shutil.copytree(fetch_network_manager(cache_dir), root_a / FOLDER)

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What look-alikes are made of: a kernel, its modules and a few programs, out of Debian's packages.
+
+Nothing of it is run here: the packages are only unpacked, so that those of a foreign processor cost no emulation.
+"""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from elftools.elf.dynamic import DynamicSegment
+from elftools.elf.elffile import ELFFile
+from elftools.elf.segments import InterpSegment
+
+from balena_migrate.core.errors import LabError
+from balena_migrate.core.system import System
+from balena_migrate.workstation.cache import cached
+from balena_migrate.workstation.debian import SUITE, fetch_packages
+from balena_migrate.workstation.lab.lookalike.specs import Board
+
+PROGRAMS = ("bin/busybox", "sbin/sfdisk", "sbin/e2fsck", "sbin/resize2fs")
+_FILE_SYSTEM_MODULES = ("ext4", "crc32c_generic", "vfat", "nls_cp437", "nls_ascii", "nls_utf8")
+_PC_MODULES = (
+    *("ahci", "ata_piix", "sd_mod", "nvme", "virtio_pci", "virtio_blk", "virtio_scsi"),
+    *("sdhci_pci", "mmc_block", "xhci_pci", "ehci_pci", "usb_storage", "uas"),
+)
+# Without the watchdog's driver a Pi can neither restart nor halt.
+_PI_MODULES = ("bcm2835_dma", "gpio_regulator", "fixed", "sdhci_iproc", "bcm2835", "mmc_block", "bcm2835_wdt")
+_UNWANTED = ("dev", "etc", "usr/share", "var")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Platform:
+    """The packages of one kind of board. Modules that a kernel has built in are no error."""
+
+    debian_arch: str
+    packages: tuple[str, ...]
+    modules: tuple[str, ...]
+
+
+PLATFORMS = {
+    Board.PC: Platform(
+        debian_arch="amd64",
+        packages=("linux-image-amd64", "grub-pc-bin"),
+        modules=_PC_MODULES + _FILE_SYSTEM_MODULES,
+    ),
+    Board.PI_ARMV6: Platform(
+        debian_arch="armel", packages=("linux-image-rpi",), modules=_PI_MODULES + _FILE_SYSTEM_MODULES
+    ),
+    Board.PI_ARMV7: Platform(
+        debian_arch="armhf", packages=("linux-image-armmp",), modules=_PI_MODULES + _FILE_SYSTEM_MODULES
+    ),
+    Board.PI_ARM64: Platform(
+        debian_arch="arm64", packages=("linux-image-arm64",), modules=_PI_MODULES + _FILE_SYSTEM_MODULES
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """A folder that holds `vmlinuz`, `root/` (programs, libraries, modules), `dtbs/` and `grub/`."""
+
+    folder: Path
+
+    @property
+    def kernel(self) -> Path:
+        return self.folder / "vmlinuz"
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "root"
+
+    @property
+    def grub_modules(self) -> Path:
+        return self.folder / "grub"
+
+    def device_tree(self, upstream_name: str) -> Path:
+        """The device tree under the name that the kernel's own sources give it."""
+        return self.folder / "dtbs" / f"{upstream_name}.dtb"
+
+
+def fetch_sources(board: Board, cache_dir: Path) -> Sources:
+    """The sources for a kind of board; they are fetched once and kept in the cache."""
+    platform = PLATFORMS[board]
+    recipe = (SUITE, platform, PROGRAMS)
+    return Sources(folder=cached(cache_dir, f"lookalike-{board}", recipe, lambda folder: _make(platform, folder)))
+
+
+def _make(platform: Platform, folder: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+        packages = ("busybox-static", "fdisk", "e2fsprogs", *platform.packages)
+        unpack_packages(platform.debian_arch, packages, Path(work))
+        _collect(platform, Path(work, "all"), folder)
+
+
+def unpack_packages(debian_arch: str, packages: Iterable[str], work: Path) -> None:
+    """The packages' programs and libraries, and those of all that they depend on, are in the folder `work`/all."""
+    options = ("--variant=extract", "--format=tar")
+    fetch_packages(debian_arch, tuple(packages), work / "all.tar", options=options)
+    (work / "all").mkdir()
+    excludes = [f"--exclude=./{name}" for name in _UNWANTED]
+    System().run(["tar", "-xf", work / "all.tar", "-C", work / "all", "--no-same-owner", *excludes])
+    (work / "all.tar").unlink()
+
+
+def _collect(platform: Platform, everything: Path, wanted: Path) -> None:
+    """What look-alikes need is in `wanted`."""
+    (wanted / "root").mkdir()
+    (kernel,) = everything.glob("boot/vmlinuz-*")
+    shutil.copy(kernel, wanted / "vmlinuz")
+    for name in PROGRAMS:
+        copy_program(everything, everything / name, wanted / "root")
+    _copy_modules(platform, everything, wanted / "root")
+    (wanted / "dtbs").mkdir()
+    for tree in everything.glob("usr/lib/linux-image-*/**/bcm*.dtb"):
+        shutil.copy(tree, wanted / "dtbs")
+    grub = everything / "usr/lib/grub/i386-pc"
+    if grub.is_dir():
+        shutil.copytree(grub, wanted / "grub")
+
+
+def copy_program(everything: Path, program: Path, root: Path) -> None:
+    """A program, its loader and all libraries it needs are below `root`, where the loader looks for them."""
+    target = root / "bin" / program.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(program, target)
+    loader, todo = _read_needs(program)
+    if loader:
+        _copy_file(_find_library(everything, Path(loader).name), root / loader.lstrip("/"))
+    seen = set(todo)
+    while todo:
+        library = _find_library(everything, todo.pop())
+        _copy_file(library, root / "lib" / library.name)
+        new = set(_read_needs(library)[1]) - seen
+        seen |= new
+        todo += sorted(new)
+
+
+def _read_needs(program: Path) -> tuple[str, list[str]]:
+    """The loader of an ELF file ("" where it has none) and the names of the libraries it is linked with."""
+    with program.open("rb") as file:
+        elf = ELFFile(file)
+        loader, libraries = "", []
+        for segment in elf.iter_segments():
+            if isinstance(segment, InterpSegment):
+                loader = segment.get_interp_name()
+            elif isinstance(segment, DynamicSegment):
+                # pyelftools gives the tag this attribute at run time.
+                libraries = [tag.needed for tag in segment.iter_tags("DT_NEEDED")]  # type: ignore[attr-defined]
+    return loader, libraries
+
+
+def _find_library(everything: Path, name: str) -> Path:
+    for folder in ("lib/*-linux-*", "usr/lib/*-linux-*", "lib", "lib64"):
+        for found in everything.glob(f"{folder}/{name}"):
+            return found
+    raise LabError(f"the packages do not hold the library {name}")
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists():
+        shutil.copy(source, target)
+        target.chmod(target.stat().st_mode | stat.S_IXUSR)
+
+
+def _copy_modules(platform: Platform, everything: Path, root: Path) -> None:
+    """The modules and those they need are below `root`; `modules.list` names them in the order to load them."""
+    paths = {path.stem.replace("-", "_"): path for path in everything.glob("lib/modules/*/kernel/**/*.ko")}
+    (root / "modules").mkdir()
+    order = order_modules((name for name in platform.modules if name in paths), paths)
+    for name in order:
+        shutil.copy(paths[name], root / "modules" / f"{name}.ko")
+    (root / "modules.list").write_text("".join(f"/modules/{name}.ko\n" for name in order))
+
+
+def order_modules(names: Iterable[str], paths: dict[str, Path]) -> list[str]:
+    """The names and all that they depend on, each behind those it depends on."""
+    order: list[str] = []
+    for name in names:
+        if name not in order:
+            order += [item for item in order_modules(_read_depends(paths[name]), paths) if item not in order]
+            order.append(name)
+    return order
+
+
+def _read_depends(module: Path) -> list[str]:
+    """The modules that a module names in its `depends=` note."""
+    with module.open("rb") as file:
+        (section,) = (item for item in ELFFile(file).iter_sections() if item.name == ".modinfo")
+        notes = section.data().split(b"\0")
+    (depends,) = (note.removeprefix(b"depends=") for note in notes if note.startswith(b"depends="))
+    return [name.replace("-", "_") for name in depends.decode().split(",") if name]

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A device with all kinds of network settings, and what has to come of each: for NetworkManager itself, not for us.
+
+Every name, key and number here is invented. Addresses are those of the virtual network and of RFC 5737.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from balena_migrate.workstation.lab import owner
+from balena_migrate.workstation.lab.lookalike import Report
+from balena_migrate.workstation.lab.result import Check
+
+VOLUMES_NAME = "volumes.yml"
+VOLUMES = {"srv/depot": "./data", "var/lib/scale": "./weights"}
+"""Folder of the device -> folder of the archive: each volume of the new system is a folder at its top."""
+
+NETPLAN_NETWORKS = (owner.WifiNetwork(ssid="Büro; 2. Stock", passphrase="paper = clip #9"),)
+
+_NETPLAN = """\
+network:
+  version: 2
+  wifis:
+    wlan0:
+      addresses: [192.0.2.20/24]
+      routes:
+        - to: default
+          via: 192.0.2.1
+      nameservers:
+        addresses: [192.0.2.1, 198.51.100.53]
+        search: [depot.example]
+      access-points:
+        "Büro; 2. Stock":
+          password: "paper = clip #9"
+"""
+_WIRED = """\
+[Match]
+Name=en*
+
+[Network]
+Address=10.0.2.15/24
+Address=10.0.2.77/24
+Gateway=10.0.2.2
+DNS=10.0.2.3
+Domains=depot.example
+
+[Route]
+Destination=203.0.113.0/24
+Gateway=10.0.2.9
+Metric=50
+"""
+_MODEM = """\
+[connection]
+id=Truck scale's modem
+uuid=0b7f9f4e-3d8a-4f1e-9d52-6e1c7a90b3d4
+type=gsm
+
+[gsm]
+apn=m2m.depot.example
+username=depot
+password=weigh;bridge
+pin=0042
+
+[ipv4]
+method=auto
+
+[ipv6]
+method=ignore
+"""
+_PROXY = """\
+base {
+    log_debug = off;
+    daemon = on;
+    redirector = iptables;
+}
+redsocks {
+    local_ip = 127.0.0.1;
+    local_port = 31338;
+    ip = 198.51.100.8;
+    port = 1080;
+    type = socks5;
+    login = "depot";
+    password = "side!gate";
+}
+"""
+_VOLUMES_FILE = """\
+- volume: data
+  items:
+    - source: /srv/depot
+- volume: weights
+  items:
+    - source: /var/lib/scale
+      filter: '[.]db$'
+"""
+
+_SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDepotDepotDepotDepotDepotDepotDepotDepotDep owner@depot"
+MACHINE_ID = "5ca1e0fde907de907de907de907de901"
+
+KEPT: Mapping[str, object] = {
+    "hostname": "depot-gateway",
+    "country": "DE",
+    "ntpServers": "time.depot.example 192.0.2.123",
+    "dnsServers": "198.51.100.53",
+    "os": {"sshKeys": [_SSH_KEY]},
+}
+"""What KEEP takes from this device to config.json, if it is asked for all that there is."""
+
+FILES: Mapping[str, str] = {
+    "etc/machine-id": f"{MACHINE_ID}\n",
+    "etc/resolv.conf": "nameserver 198.51.100.53\n",
+    "etc/systemd/timesyncd.conf.d/depot.conf": "[Time]\nNTP=time.depot.example 192.0.2.123\n",
+    "root/.ssh/authorized_keys": f"{_SSH_KEY}\n",
+    "etc/netplan/60-office.yaml": _NETPLAN,
+    "etc/systemd/network/20-wired.network": _WIRED,
+    "etc/NetworkManager/system-connections/scale.nmconnection": _MODEM,
+    "etc/redsocks.conf": _PROXY,
+    f"{owner.HOME_DIR}/{VOLUMES_NAME}": _VOLUMES_FILE,
+    "var/lib/scale/2026.db": "brutto,tara\n17480,7420\n",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedProfile:
+    """What a profile has to mean to NetworkManager, as nmcli's properties; all that is not named is left open."""
+
+    name: str
+    properties: Mapping[str, str] = field(repr=False)
+
+    def fits(self, profile: Mapping[str, str]) -> bool:
+        """Whether a loaded profile means this. An empty value says that the property has none."""
+        return all(profile.get(key, "") == value for key, value in self.properties.items())
+
+
+def _wifi(network: owner.WifiNetwork, **more: str) -> ExpectedProfile:
+    """Addresses are asked for, if nothing else is said."""
+    properties = {
+        "connection.type": "802-11-wireless",
+        "connection.autoconnect": "yes",
+        "802-11-wireless.ssid": network.ssid,
+        "802-11-wireless.mode": "infrastructure",
+        "802-11-wireless-security.key-mgmt": "wpa-psk" if network.passphrase else "",
+        "802-11-wireless-security.psk": network.passphrase,
+        "ipv4.method": "auto",
+        "ipv4.addresses": "",
+    }
+    return ExpectedProfile(name=network.ssid, properties=properties | more)
+
+
+PROFILES = (
+    *map(_wifi, owner.NETWORKS),
+    *(
+        _wifi(
+            network,
+            **{
+                "ipv4.method": "manual",
+                "ipv4.addresses": "192.0.2.20/24",
+                "ipv4.gateway": "192.0.2.1",
+                "ipv4.dns": "192.0.2.1,198.51.100.53",
+                "ipv4.dns-search": "depot.example",
+                "ipv4.routes": "",
+            },
+        )
+        for network in NETPLAN_NETWORKS
+    ),
+    ExpectedProfile(
+        name="the wired network",
+        properties={
+            "connection.type": "802-3-ethernet",
+            "connection.autoconnect": "yes",
+            "ipv4.method": "manual",
+            "ipv4.addresses": "10.0.2.15/24, 10.0.2.77/24",
+            "ipv4.gateway": "10.0.2.2",
+            "ipv4.dns": "10.0.2.3",
+            "ipv4.dns-search": "depot.example",
+            "ipv4.routes": "203.0.113.0/24 10.0.2.9 50",
+        },
+    ),
+    ExpectedProfile(
+        name="the modem",
+        properties={
+            "connection.type": "gsm",
+            "connection.autoconnect": "yes",
+            "gsm.apn": "m2m.depot.example",
+            "gsm.username": "depot",
+            "gsm.password": "weigh;bridge",
+            "gsm.pin": "0042",
+            "ipv4.method": "auto",
+        },
+    ),
+)
+"""All that NetworkManager has to have, and nothing else."""
+
+PROXY_SETTINGS = {
+    "type": "socks5",
+    "ip": "198.51.100.8",
+    "port": "1080",
+    "login": '"depot"',
+    "password": '"side!gate"',
+    "local_port": "12345",
+}
+"""What redsocks.conf has to say; the port is the one to which balenaOS sends its traffic."""
+
+
+def profiles_check(expected: tuple[ExpectedProfile, ...], report: Report) -> Check:
+    """NetworkManager loaded a profile for each that is expected, with its meaning, and no other one."""
+    lost = [item.name for item in expected if not any(map(item.fits, report.profiles))]
+    strange = [
+        profile.get("connection.id", "") for profile in report.profiles if not any(e.fits(profile) for e in expected)
+    ]
+    found = [f"{len(report.profiles)} profiles", *(f"missing or different: {name}" for name in lost)]
+    return Check(
+        name="NetworkManager loads every profile, with its meaning and its secrets",
+        passed=not lost and not strange and len(report.profiles) == len(expected),
+        expected=f"{len(expected)} profiles: " + ", ".join(item.name for item in expected),
+        found="; ".join((*found, *(f"not expected: {name}" for name in strange))),
+    )
+
+
+def proxy_check(settings: Mapping[str, str], redsocks_conf: bytes) -> Check:
+    """The proxy's settings are in resin-boot. Its password is compared, and not shown."""
+    found = dict(_assignments(redsocks_conf.decode("utf-8", "replace")))
+    wrong = [key for key, value in settings.items() if found.get(key) != value]
+    return Check(
+        name="the proxy, with its login and password",
+        passed=not wrong,
+        expected=f"{settings['type']} {settings['ip']}:{settings['port']}",
+        found=f"wrong or missing: {', '.join(wrong)}" if wrong else "the same",
+    )
+
+
+def _assignments(text: str) -> Iterator[tuple[str, str]]:
+    """The settings "key = value;" of a redsocks.conf, a line each."""
+    for line in text.splitlines():
+        key, equals, value = line.strip().rstrip(";").partition(" = ")
+        if equals:
+            yield key, value

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What has to be true in the end, each as a check with what was expected and what was found.
+
+The expectations come from what was put on the device, never from what the migration said that it did.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import tarfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from balena_migrate.settings import Config
+from balena_migrate.workstation.lab import owner
+from balena_migrate.workstation.lab.disks import Span, mounted
+from balena_migrate.workstation.lab.expected import parse_keyfile
+from balena_migrate.workstation.lab.lookalike import Report, ReportedFile
+from balena_migrate.workstation.lab.networked import profiles_check, proxy_check
+from balena_migrate.workstation.lab.owner import WifiNetwork
+from balena_migrate.workstation.lab.prepare import Prepared
+from balena_migrate.workstation.lab.result import Check, same
+from balena_migrate.workstation.lab.scenarios import Scenario
+from balena_migrate.workstation.lab.snapshot import file_hash
+
+LABELS = ("resin-boot", "resin-rootA", "resin-rootB", "resin-state", "resin-data")
+CONNECTIONS = "system-connections/"
+CONFIG_JSON = "config.json"
+PROXY = "system-proxy/redsocks.conf"
+LOG = "migrate.log"
+VOLUMES_BACKUP = "volumes.tgz"
+SUPERVISORS_BACKUP, PLAIN_BACKUP = "backup.tgz", "migration-backup.tgz"
+"""Their names in resin-data: the first is the one that the supervisor takes for volumes."""
+COMMAND_LINE = "the new system's kernel command line"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Armed:
+    """What lay on the old system's disk when stage 1 had rebooted."""
+
+    backups: Mapping[str, str]
+    """Name in HOME_DIR -> SHA-256."""
+    initramfs_bytes: int
+    changes: tuple[str, ...]
+    """What stage 1 changed, in the words of its journal."""
+
+
+def read_backups(root: Path, config: Config) -> dict[str, str]:
+    """The backups that stage 1 made on the old system that is mounted at `root`, as Armed has them."""
+    files = {name: root / config.in_home(name).lstrip("/") for name in backup_names(config)}
+    return {name: file_hash(path) for name, path in files.items() if path.exists()}
+
+
+def backup_names(config: Config) -> tuple[str, ...]:
+    """The names that backups may have in HOME_DIR."""
+    return (config.backup_file, VOLUMES_BACKUP)
+
+
+@contextlib.contextmanager
+def on_new_disk(disk: Path, report: Report, label: str) -> Iterator[Path | None]:
+    """The new system's file system with this label, mounted read-only; None where it reported none."""
+    part = report.find_partition(label)
+    if part is None:
+        yield None
+        return
+    span = Span(start_bytes=part.start_bytes, size_bytes=part.size_bytes)
+    with mounted(disk, span, read_only=True) as root:
+        yield root
+
+
+@contextlib.contextmanager
+def backups_on_disk(disk: Path, armed: Armed, report: Report) -> Iterator[dict[str, Path]]:
+    """Name in HOME_DIR -> the backup in resin-data of the new disk, readable while the context lasts."""
+    places = {name: find_backup(digest, report) for name, digest in armed.backups.items()}
+    with on_new_disk(disk, report, "resin-data") as root:
+        yield {name: root / place for name, place in places.items() if root and place}
+
+
+ReadBootFile = Callable[[str], bytes]
+
+
+def new_system_checks(
+    scenario: Scenario,
+    prepared: Prepared,
+    armed: Armed,
+    report: Report,
+    read_boot: ReadBootFile,
+    backups: Mapping[str, Path],
+) -> Iterator[Check]:
+    """All checks of a device that is the new system's. `backups` are the files that it has of them."""
+    yield same("the partitions, by their labels", LABELS, tuple(part.label for part in by_number(report)))
+    yield same("file systems with errors", "none", _list(p.label for p in report.partitions if p.check_status))
+    yield _grown(report)
+    yield _command_line(report, scenario)
+    yield _config_json(prepared, scenario, report.config_json)
+    if prepared.boot_files is not None:
+        yield _boot_files(prepared.boot_files, scenario, report)
+    yield _networks(prepared.expected.networks | scenario.netplan_networks, report, read_boot)
+    if scenario.profiles:
+        yield profiles_check(scenario.profiles, report)
+    if scenario.proxy:
+        yield proxy_check(scenario.proxy, _read_reported(PROXY, report, read_boot))
+    yield _private(armed, report)
+    expected = prepared.expected
+    if expected.config.backup_volumes:
+        yield from _backup(VOLUMES_BACKUP, SUPERVISORS_BACKUP, armed, report)
+        yield _backup_content("BACKUP_VOLUMES", volume_files(scenario), backups.get(VOLUMES_BACKUP))
+    if expected.backup is not None:
+        name = expected.config.backup_file
+        yield from _backup(name, PLAIN_BACKUP if name == SUPERVISORS_BACKUP else name, armed, report)
+        yield _backup_content("BACKUP_DIRECTORIES", expected.backup, backups.get(name))
+
+
+def machine_id_check(expected: str, state: Path | None) -> Check:
+    """The old system's machine id lies in resin-state, which is mounted at `state`."""
+    file = state / "machine-id" if state else None
+    found = file.read_text().strip() if file and file.is_file() else "none"
+    return same("the machine id in resin-state", expected, found)
+
+
+def by_number(report: Report) -> list[Any]:
+    return sorted(report.partitions, key=lambda part: part.number)
+
+
+def _grown(report: Report) -> Check:
+    data = report.find_partition("resin-data")
+    return Check(
+        name="the data partition fills the disk",
+        passed=data is not None and report.data_bytes_before < data.size_bytes,
+        expected=f"more than {report.data_bytes_before >> 20} MiB",
+        found=f"{data.size_bytes >> 20} MiB" if data else "no data partition",
+    )
+
+
+def _command_line(report: Report, scenario: Scenario) -> Check:
+    old_root = scenario.guest.root_uuid
+    return Check(
+        name=COMMAND_LINE,
+        passed="root=" in report.command_line and old_root not in report.command_line,
+        expected="root= of the new system, and nothing of the old one",
+        found=report.command_line,
+    )
+
+
+def _config_json(prepared: Prepared, scenario: Scenario, found: bytes) -> Check:
+    """Every key that the owner gave, or that KEEP takes along, has its value; the image's own may stand beside them."""
+    expected: dict[str, Any] = {**json.loads(prepared.config_json), **scenario.kept}
+    if prepared.expected.config.change_device_type:
+        expected.pop("deviceType", None)
+    values: dict[str, Any] = json.loads(found) if found.strip() else {}
+    wrong = [key for key, value in expected.items() if values.get(key) != value]
+    return Check(
+        name="config.json in resin-boot",
+        passed=not wrong,
+        expected=f"all {len(expected)} keys that have to be there, with their values",
+        found=f"wrong or missing: {_list(wrong)}" if wrong else f"all {len(expected)} keys",
+    )
+
+
+def _boot_files(image: Mapping[str, str], scenario: Scenario, report: Report) -> Check:
+    found = {file.path: file.sha256 for file in report.boot_files}
+    ours = {CONFIG_JSON, *scenario.composed_files}
+    wrong = [path for path, digest in image.items() if path not in ours and found.get(path) != digest]
+    wrong += [f"+{p}" for p in found if p not in image and p not in ours and not p.startswith(CONNECTIONS)]
+    wrong += [f"-{path}" for path in scenario.composed_files if path not in found]
+    return Check(
+        name="the other files of resin-boot are the image's",
+        passed=not wrong,
+        expected=f"{len(image)} files, unchanged",
+        found=_list(wrong) if wrong else f"{len(image)} files, unchanged",
+    )
+
+
+def _networks(expected: Set[WifiNetwork], report: Report, read_boot: ReadBootFile) -> Check:
+    """The keyfiles that the new system found mean the owner's networks. Passphrases are compared, and not shown."""
+    files = [file for file in report.boot_files if file.path.startswith(CONNECTIONS + "resin-wifi")]
+    found = {network for file in files if (network := _network(file, read_boot))}
+    return Check(
+        name="Wi-Fi networks, with their passphrases",
+        passed=found == expected and len(files) == len(found),
+        expected=_list(sorted(network.ssid for network in expected)),
+        found=_list(sorted(f"{n.ssid}{'' if n in expected else ' (differs)'}" for n in found)),
+    )
+
+
+def _network(file: ReportedFile, read_boot: ReadBootFile) -> WifiNetwork | None:
+    """The meaning of a keyfile, whose content has to be the one that the new system saw."""
+    content = read_boot(file.path)
+    return parse_keyfile(content.decode()) if hashlib.sha256(content).hexdigest() == file.sha256 else None
+
+
+def _read_reported(path: str, report: Report, read_boot: ReadBootFile) -> bytes:
+    """The content that the new system saw; nothing where it is not there or is another one now."""
+    file = report.find_boot_file(path)
+    content = read_boot(path) if file else b""
+    return content if file and hashlib.sha256(content).hexdigest() == file.sha256 else b""
+
+
+def _private(armed: Armed, report: Report) -> Check:
+    """What came along to resin-data is for root alone: backups hold secrets."""
+    paths = {LOG, *(find_backup(digest, report) or LOG for digest in armed.backups.values())}
+    found = {f"{f.path} {f.mode:o} {f.uid}:{f.gid}" for f in report.data_files if f.path in paths}
+    wanted = {f"{path} 600 0:0" for path in paths}
+    return same("the files in resin-data, their modes and owners", _list(sorted(wanted)), _list(sorted(found)))
+
+
+def _backup(name: str, name_on_data: str, armed: Armed, report: Report) -> Iterator[Check]:
+    digest = armed.backups.get(name, "not made")
+    expected = f"{name_on_data}, sha256 {digest[:16]}"
+    place = find_backup(digest, report)
+    found = f"{place}, sha256 {digest[:16]}" if place else "no such file"
+    yield same(f"the backup {name} is in resin-data, as stage 1 made it", expected, found)
+
+
+def find_backup(digest: str, report: Report) -> str | None:
+    """The path in resin-data of the backup with this SHA-256."""
+    return next((file.path for file in report.data_files if file.sha256 == digest), None)
+
+
+def volume_files(scenario: Scenario) -> dict[str, str]:
+    """Name in the archive -> SHA-256, of every file that the volumes have to hold."""
+    files = owner.data_files() | {name: text.encode() for name, text in scenario.files.items()}
+    return {
+        place + name.removeprefix(folder): hashlib.sha256(content).hexdigest()
+        for folder, place in scenario.volumes.items()
+        for name, content in files.items()
+        if name.startswith(f"{folder}/")
+    }
+
+
+def _backup_content(setting: str, expected: Mapping[str, str], backup: Path | None) -> Check:
+    found = _read_archive(backup) if backup else {}
+    lost = [name for name, digest in expected.items() if found.get(name) != digest]
+    return Check(
+        name=f"the backup holds what {setting} held",
+        passed=not lost,
+        expected=f"{len(expected)} files",
+        found=f"missing or different: {_list(lost[:20])}" if lost else f"{len(expected)} files",
+    )
+
+
+def _read_archive(path: Path) -> dict[str, str]:
+    """Name -> SHA-256 of every file."""
+    with tarfile.open(path) as archive:
+        return {member.name: _member_hash(archive, member) for member in archive if member.isfile()}
+
+
+def _member_hash(archive: tarfile.TarFile, member: tarfile.TarInfo) -> str:
+    file = archive.extractfile(member)
+    return hashlib.sha256(file.read() if file else b"").hexdigest()
+
+
+def _list(items: Iterable[str]) -> str:
+    return ", ".join(items) or "none"

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""QEMU as a context: a device that is switched on, seen through its serial lines, and gone at the end in every case."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from qemu.qmp.error import QMPError
+from qemu.qmp.legacy import QEMUMonitorProtocol
+
+from balena_migrate.core.errors import LabError
+from balena_migrate.core.system import System, command_environment
+from balena_migrate.workstation.lab.console import Console, LineHook
+
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 10.0
+PROBE_TIMEOUT_S = 6.0
+EVENT_TIMEOUT_S = 2.0
+POLL_S = 0.02
+LAST_CHARACTERS = 1500
+
+TCG = "tcg,thread=multi"
+KVM = "kvm"
+
+# QEMU is killed by the kernel when the thread that started it dies, so that not even `kill -9` leaves one behind.
+TIED_TO_US = ("setpriv", "--pdeathsig", "KILL")
+
+
+class Emulator:
+    """A running QEMU: `consoles` are its serial lines by name."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], qmp: QEMUMonitorProtocol, consoles: dict[str, Console]
+    ) -> None:
+        self.process = process
+        self.consoles = consoles
+        self._qmp = qmp
+
+    def wait_off(self, timeout_s: float) -> str:
+        """The device is off; says who did it, in QMP's words: "guest-shutdown", or "guest-reset" with -no-reboot.
+
+        Raises LabError where it stays on.
+        """
+        try:
+            self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            tail = next(iter(self.consoles.values())).text[-LAST_CHARACTERS:]
+            raise LabError(f"the device did not go off within {timeout_s:.0f} s", hint=tail) from None
+        return self._shutdown_reason()
+
+    def _shutdown_reason(self) -> str:
+        with contextlib.suppress(QMPError, OSError, EOFError, asyncio.TimeoutError):
+            while events := self._qmp.get_events(wait=EVENT_TIMEOUT_S):
+                for event in events:
+                    if event["event"] == "SHUTDOWN":
+                        return str(event["data"]["reason"])
+        return ""
+
+    def cut_power(self) -> None:
+        """The device is off, at once, as if its plug were pulled: what it had not written yet is lost."""
+        with contextlib.suppress(QMPError, OSError, EOFError):
+            self._qmp.cmd("quit")
+        self.wait_off(STOP_TIMEOUT_S)
+
+
+@contextlib.contextmanager
+def running(
+    program: str,
+    arguments: Sequence[str],
+    *,
+    serial_logs: dict[str, Path],
+    clock: Callable[[], float] = time.monotonic,
+    on_line: LineHook | None = None,
+) -> Iterator[Emulator]:
+    """A device that is switched on while the context lasts. `serial_logs` names its serial lines, in their order.
+
+    The device waits until every line is being read; `on_line` gets the lines of the first one. Raises LabError where
+    QEMU does not start.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="balena-migrate-qemu-")))
+        argv = [*TIED_TO_US, program, *arguments, "-S", *_serial_arguments(folder, serial_logs)]
+        process = stack.enter_context(_process(argv, folder / "errors"))
+        qmp = stack.enter_context(_monitor(process, folder))
+        consoles = {
+            name: stack.enter_context(Console(folder / name, log, clock, None if index else on_line))
+            for index, (name, log) in enumerate(serial_logs.items())
+        }
+        qmp.cmd("cont")
+        yield Emulator(process, qmp, consoles)
+
+
+def _serial_arguments(folder: Path, names: dict[str, Path]) -> list[str]:
+    arguments = ["-qmp", f"unix:{folder}/qmp,server=on,wait=off"]
+    for name in names:
+        arguments += ["-chardev", f"socket,id={name},path={folder}/{name},server=on,wait=off"]
+        arguments += ["-serial", f"chardev:{name}"]
+    return arguments
+
+
+@contextlib.contextmanager
+def _process(argv: Sequence[str], errors: Path) -> Iterator[subprocess.Popen[bytes]]:
+    null = subprocess.DEVNULL
+    with errors.open("wb") as file:
+        process = subprocess.Popen(argv, stdin=null, stdout=null, stderr=file, env=command_environment())
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def _monitor(process: subprocess.Popen[bytes], folder: Path) -> Iterator[QEMUMonitorProtocol]:
+    qmp = _connect(process, folder)
+    try:
+        yield qmp
+    finally:
+        with contextlib.suppress(QMPError, OSError, EOFError):
+            qmp.close()
+
+
+def _connect(process: subprocess.Popen[bytes], folder: Path) -> QEMUMonitorProtocol:
+    """A connection to QEMU's monitor. Raises LabError, with QEMU's own words, where it does not come up."""
+    # The library would tell of each try that came too early as an error.
+    logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
+    until = time.monotonic() + START_TIMEOUT_S
+    while process.poll() is None and time.monotonic() < until:
+        if (folder / "qmp").exists():
+            qmp = QEMUMonitorProtocol(str(folder / "qmp"))
+            with contextlib.suppress(QMPError):
+                qmp.connect()
+                return qmp
+        time.sleep(POLL_S)
+    said = (folder / "errors").read_text(errors="replace").strip()
+    raise LabError(f"QEMU does not start: {said or 'it does not answer'}")
+
+
+@functools.cache
+def find_accelerator(kernel: Path) -> str:
+    """KVM where it really runs a kernel, else QEMU's own translation.
+
+    A /dev/kvm that opens proves nothing: nested in some virtual machines a guest hangs as soon as its kernel starts. So
+    this kernel is started with nothing to mount: where KVM works, it panics and ends within the time limit.
+    """
+    if not Path("/dev/kvm").exists():
+        return TCG
+    arguments = ["-machine", "q35", "-accel", KVM, "-cpu", "max", "-m", "256", "-nodefaults", "-display", "none"]
+    arguments += ["-no-reboot", "-kernel", str(kernel), "-append", "quiet panic=-1"]
+    try:
+        argv = [*TIED_TO_US, "qemu-system-x86_64", *arguments]
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return TCG
+    return KVM if done.returncode == 0 else TCG
+
+
+@functools.cache
+def read_version(program: str) -> str:
+    """The first line of what a QEMU says about itself."""
+    return System().run([program, "--version"]).text.partition("\n")[0]
+
+
+def pc_arguments(disk: Path, *, memory_mib: int, accelerator: str) -> list[str]:
+    """A PC with SeaBIOS, an AHCI disk (sda), a network card without a way out, and whatever boots from the disk.
+
+    The disk's writes are not flushed to ours: when QEMU is killed they are still in our page cache, so nothing that the
+    device wrote is lost by that, and a rehearsal does not wait for our disk.
+    """
+    return [
+        *("-machine", "q35", "-accel", accelerator, "-cpu", "max", "-smp", "2", "-m", f"{memory_mib}M"),
+        *("-nodefaults", "-no-user-config", "-display", "none"),
+        *("-drive", f"if=none,id=disk,file={disk},format=raw,cache=unsafe,discard=unmap"),
+        *("-device", "ide-hd,bus=ide.0,drive=disk,serial=LAB0001"),
+        *("-netdev", "user,id=lan,restrict=on", "-device", "e1000e,netdev=lan,romfile="),
+        *("-device", "virtio-rng-pci"),
+    ]

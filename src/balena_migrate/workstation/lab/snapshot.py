@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The old system's files, to see that nothing changed that had no right to."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+MAY_CHANGE = (
+    # Ours: the journal, the logs, what stage 1 made for stage 2.
+    "var/lib/balena-migrate*",
+    # What any boot of Debian writes.
+    "var/log/*",
+    "var/lib/systemd/*",
+    "var/lib/dbus/*",
+    "var/tmp*",
+    "tmp*",
+    "run*",
+    "etc/machine-id",
+    "etc/resolv.conf",
+    "etc/.updated",
+    "var/.updated",
+    "root/.bash_history",
+)
+"""Paths of files that may differ after a rehearsal, as shell patterns."""
+
+
+def read_tree(root: Path) -> dict[str, str]:
+    """Path -> mode, owner and content (as a hash) of every file and link below the folder."""
+    return {str(path.relative_to(root)): _describe(path) for path in _files(root)}
+
+
+def find_changes(before: Mapping[str, str], after: Mapping[str, str], may: Iterable[str] = ()) -> tuple[str, ...]:
+    """The paths that came, went or changed, except for those in MAY_CHANGE and `may`; "+", "-" or "~" before each."""
+    marks = {path: _mark(path, before, after) for path in sorted({*before, *after})}
+    return tuple(f"{mark}{path}" for path, mark in marks.items() if mark and not is_noise(path, may))
+
+
+def is_noise(path: str, may: Iterable[str] = ()) -> bool:
+    """Whether a file may differ between two looks: it matches MAY_CHANGE or `may`."""
+    return any(fnmatch.fnmatchcase(path, pattern) for pattern in (*MAY_CHANGE, *may))
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _mark(path: str, before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    if path not in before:
+        return "+"
+    if path not in after:
+        return "-"
+    return "~" if before[path] != after[path] else ""
+
+
+def _files(root: Path) -> Iterable[Path]:
+    for folder, _, names in os.walk(root):
+        yield from (Path(folder, name) for name in names)
+
+
+def _describe(path: Path) -> str:
+    info = path.lstat()
+    content = ""
+    if stat.S_ISREG(info.st_mode):
+        content = file_hash(path)
+    elif stat.S_ISLNK(info.st_mode):
+        content = os.readlink(path)
+    return f"{info.st_mode:o} {info.st_uid}:{info.st_gid} {content}"

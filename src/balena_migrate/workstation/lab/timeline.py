@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When what happened: spans that the rehearsal measures itself, and those that stage 2 says on its console."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from balena_migrate.workstation.lab.result import Step
+
+STAGE2_STEP = re.compile(r"balena-migrate: \[([0-9.]+)\] step (\S+) (started|done)")
+STAGE2_LINE = re.compile(r"balena-migrate: \[[0-9.]+\] .*")
+PEAK_MEMORY = re.compile(r"balena-migrate: .*peak-memory-bytes (\d+)")
+FIRST_DESTRUCTIVE, LAST = "flash", "reboot"
+AFTER_THE_LINE = ("flash", "reread", "grow", "transfer", "machine-id", "reboot")
+
+Say = Callable[[str], None]
+
+
+class Timeline:
+    """Steps in the order of their start. Times are seconds since the device was switched on for the first time."""
+
+    def __init__(self, say: Say) -> None:
+        self._zero = time.monotonic()
+        self._say = say
+        self._lock = threading.Lock()
+        self._steps: list[Step] = []
+        self._started: dict[str, tuple[float, float]] = {}
+        self.peak_memory_bytes: int | None = None
+
+    def now(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._zero
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All steps that are done, by their start."""
+        with self._lock:
+            return tuple(sorted(self._steps, key=lambda step: step.start_s))
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """A span that is measured here; it is said when it begins."""
+        start_s = self.now()
+        self._say(f"[{start_s:6.1f} s] {name}")
+        try:
+            yield
+        finally:
+            self._add(Step(step=name, start_s=start_s, seconds=self.now() - start_s))
+
+    def read_line(self, now_s: float, line: str) -> None:
+        """A line of the console: stage 2's steps are noted, with their length by the device's own clock."""
+        if found := PEAK_MEMORY.search(line):
+            self.peak_memory_bytes = int(found[1])
+        if found := STAGE2_LINE.search(line):
+            self._say(f"[{now_s:6.1f} s]   {found[0].removeprefix('balena-migrate: ')}")
+        if found := STAGE2_STEP.search(line):
+            stamp_s, name = float(found[1]), found[2]
+            if found[3] == "started":
+                self._started[name] = (now_s, stamp_s)
+            elif name in self._started:
+                start_s, start_stamp_s = self._started[name]
+                self._add(_stage2_step(name, start_s, stamp_s - start_stamp_s))
+            if name == LAST:
+                self._add(_stage2_step(name, now_s, 0.0))
+
+    @property
+    def window_s(self) -> float | None:
+        """From the first destructive write to the reboot, by the device's clock; None where it was not reached."""
+        return self._between(FIRST_DESTRUCTIVE)
+
+    @property
+    def stage2_s(self) -> float | None:
+        """From stage 2's first step to the reboot, by the device's clock; None where it did not reboot."""
+        return self._between(next(iter(self._started), LAST))
+
+    def _between(self, first: str) -> float | None:
+        if first not in self._started or LAST not in self._started:
+            return None
+        return round(self._started[LAST][1] - self._started[first][1], 3)
+
+    def _add(self, step: Step) -> None:
+        with self._lock:
+            self._steps.append(step)
+
+
+def _stage2_step(name: str, start_s: float, seconds: float) -> Step:
+    return Step(
+        step=f"stage 2: {name}", start_s=round(start_s, 3), seconds=round(seconds, 3), after_line=name in AFTER_THE_LINE
+    )

@@ -1,0 +1,483 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The boot change on a Raspberry Pi: found wherever the boot partition is, certain, and taken back byte for byte."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from dataclasses import replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from balena_migrate.bootloaders import BootAssets, ImageBoot, find_boot_loader
+from balena_migrate.bootloaders.raspberrypi.firmware import BOOT_LOADER, FILES, OUR_CMDLINE, boot_mount
+from balena_migrate.core.changes import take_back
+from balena_migrate.core.memory import MemoryFacts
+from balena_migrate.core.paths import INITRAMFS_NAME
+from balena_migrate.core.system import System
+from balena_migrate.devices import device_types, device_types_for
+from balena_migrate.facts import BlockDevice, BootFacts, DiskFacts, Facts, Firmware, HardwareFacts, Mount, OsFacts
+from balena_migrate.facts.boot import read_boot_files
+from balena_migrate.findings import Severity
+from balena_migrate.settings import Config
+from tests.support.corpus import corpus
+
+CONFIG = Config(image_name="balena.img")
+CMDLINE = "console=tty1 root=PARTUUID=1-02 rootwait\n"
+
+
+def device(name: str, kind: str = "part", fstype: str = "", uuid: str = "") -> BlockDevice:
+    parents = () if kind == "disk" else (name.rstrip("0123456789").removesuffix("p") or name,)
+    parents = ("mmcblk0",) if name.startswith("mmcblk0p") else parents
+    start = 0 if kind == "disk" else int(name[-1]) << 20
+    return BlockDevice(
+        name=name,
+        path=f"/dev/{name}",
+        kind=kind,
+        size_bytes=1 << 30,
+        parents=parents,
+        start_bytes=start,
+        fstype=fstype,
+        uuid=uuid,
+    )
+
+
+DISKS = (
+    device("mmcblk0", "disk"),
+    device("mmcblk0p1", fstype="vfat", uuid="AAAA-0001"),
+    device("mmcblk0p2", fstype="ext4", uuid="root"),
+    device("mmcblk0p6", fstype="vfat", uuid="AAAA-0006"),
+    device("mmcblk0p7", fstype="ext4", uuid="root7"),
+    device("sda", "disk"),
+    device("sda1", fstype="vfat", uuid="AAAA-5DA1"),
+)
+
+
+def facts(
+    files: dict[str, str],
+    mounts: dict[str, str] | None = None,
+    options: tuple[str, ...] = ("rw",),
+    revision: str = "a02082",
+    tryboot: bool = False,
+    unreadable: dict[str, str] | None = None,
+) -> Facts:
+    """A Raspberry Pi 3; `mounts` is mount point -> partition, all but the root are FAT."""
+    places = {"/": "mmcblk0p2", "/boot": "mmcblk0p1"} if mounts is None else mounts
+    return Facts(
+        os=OsFacts(id="raspbian", version_id="9"),
+        hardware=HardwareFacts(machine="aarch64", userland="armhf", model="Raspberry Pi x", revision=revision),
+        disks=DiskFacts(
+            devices=DISKS,
+            mounts=tuple(
+                Mount(
+                    source=f"/dev/{name}",
+                    mount_point=point,
+                    fstype="ext4" if point == "/" else "vfat",
+                    options=options if point != "/" else ("rw",),
+                )
+                for point, name in places.items()
+            ),
+        ),
+        boot=BootFacts(
+            firmware=Firmware.RASPBERRY_PI,
+            kernel_release="6.1",
+            kernel_command_line=f"coherent_pool=1M {CMDLINE.strip()}",
+            files=files,
+            tryboot=tryboot,
+            unreadable=unreadable or {},
+        ),
+        memory=MemoryFacts(total_bytes=1 << 30, available_bytes=1 << 29),
+        programs={},
+        uid=0,
+    )
+
+
+def codes(found: Facts, severity: Severity) -> set[str]:
+    return {finding.code for finding in BOOT_LOADER.check(CONFIG, found) if finding.severity is severity}
+
+
+@pytest.mark.parametrize(
+    ("config", "changed", "refused"),
+    [
+        ("", "/boot/kernel7.img", True),
+        ("arm_64bit=1", "/boot/KERNEL8.IMG", True),
+        ("kernel=vmlinuz", "/boot/vmlinuz", True),
+        ("os_prefix=new/", "/boot/new/kernel7.img", True),
+        ("", "/boot/kernel8.img", False),
+        ("", "/boot/overlays/kernel7.img", False),
+        ("", "/elsewhere/kernel7.img", False),
+    ],
+)
+def test_a_kernel_that_was_replaced_since_the_start(config: str, changed: str, refused: bool) -> None:
+    found = facts({"/boot/config.txt": config, "/boot/cmdline.txt": CMDLINE})
+    found = replace(found, boot=replace(found.boot, changed=(changed,)))
+    assert codes(found, Severity.BLOCKER) == ({"pi-kernel-replaced"} if refused else set())
+
+
+def test_the_firmware_is_the_boot_loader_of_every_raspberry_pi() -> None:
+    assert find_boot_loader(facts({})) is BOOT_LOADER
+
+
+@pytest.mark.parametrize(
+    ("mounts", "files", "folder"),
+    [
+        ({"/": "mmcblk0p2", "/boot": "mmcblk0p1"}, ["/boot/config.txt"], "/boot"),
+        ({"/": "mmcblk0p2", "/boot/firmware": "mmcblk0p1"}, ["/boot/firmware/config.txt"], "/boot/firmware"),
+        ({"/": "mmcblk0p7", "/mnt/r": "mmcblk0p1", "/boot": "mmcblk0p6"}, ["/boot/config.txt"], "/boot"),
+        (
+            {"/": "mmcblk0p2", "/media/usb": "sda1", "/flash": "mmcblk0p1"},
+            ["/media/usb/config.txt", "/flash/config.txt"],
+            "/flash",
+        ),
+    ],
+    ids=["old layout", "new layout", "NOOBS", "another disk has one too"],
+)
+def test_the_boot_partition_is_found_by_its_config_txt(mounts: dict[str, str], files: list[str], folder: str) -> None:
+    found = facts(dict.fromkeys(files, ""), mounts)
+    assert BOOT_LOADER.boot_folder(found) == folder
+    assert codes(found, Severity.BLOCKER) == set()
+
+
+def test_its_text_files_are_asked_for_and_no_file_with_a_password() -> None:
+    patterns = BOOT_LOADER.files(facts({}).disks)
+    assert "/boot/config.txt" in patterns
+    assert not any(Path(name).match(pattern) for name in ("userconf.txt", "wpa_supplicant.conf") for pattern in FILES)
+
+
+@pytest.mark.parametrize(
+    ("found", "code"),
+    [
+        (facts({"/boot/config.txt": ""}, revision="0100"), "pi-unknown"),
+        (facts({}), "pi-no-boot-partition"),
+        (facts({"/boot/config.txt": ""}, {"/": "mmcblk0p2"}), "pi-no-boot-partition"),
+        (facts({"/boot/config.txt": ""}, options=("ro",)), "pi-boot-read-only"),
+        (facts({"/boot/config.txt": "boot_ramdisk=1\n"}), "pi-boot-ramdisk"),
+        (facts({"/boot/config.txt": "[gpio4=1]\nboot_ramdisk=1\n"}), "pi-boot-ramdisk"),
+        (facts({"/boot/config.txt": "kernel=uboot_rpi_3.bin\n"}), "pi-other-loader"),
+        (facts({"/boot/config.txt": "[pi3]\nkernel=u-boot.bin\n"}), "pi-other-loader"),
+        (facts({"/boot/config.txt": "kernel=RPI_UEFI.fd\n"}), "pi-other-loader"),
+        (facts({"/boot/config.txt": "initramfs balena-migrate-initramfs\n"}), "pi-config-ours"),
+        (facts({"/boot/config.txt": "a=1\n\0"}), "pi-config-unclear"),
+        (facts({"/boot/config.txt": "", "/boot/cmdline.txt": "initrd=0x01f00000 quiet"}), "pi-other-ramdisk"),
+        (facts({"/boot/config.txt": "", "/boot/cmdline.txt": "rdinit=/x quiet"}), "pi-other-ramdisk"),
+        (facts({}, unreadable={"/boot/config.txt": "Input/output error"}), "pi-boot-unreadable"),
+        (facts({"/boot/config.txt": ""}, unreadable={"/boot/more.txt": "Input/output error"}), "pi-boot-unreadable"),
+        (
+            facts(
+                {"/boot/config.txt": "", "/boot/firmware/config.txt": ""},
+                {"/": "mmcblk0p2", "/boot": "mmcblk0p6", "/boot/firmware": "mmcblk0p1"},
+            ),
+            "pi-boot-ambiguous",
+        ),
+    ],
+)
+def test_what_stands_in_the_way_is_said(found: Facts, code: str) -> None:
+    assert codes(found, Severity.BLOCKER) == {code}
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("[gpio4=1]\nkernel=a\n", "pi-kernel-unclear"),
+        ("[gpio4=1]\ncmdline=a\n", "pi-cmdline-unclear"),
+        ("cmdline other.txt\n", "pi-cmdline-unclear"),
+        ("cmdline=other-root.txt\n", "pi-cmdline-unclear"),
+        ("os_prefix=slot-A/\n", "pi-cmdline-unclear"),
+        ("cmdline=a\n", "pi-cmdline-unclear"),
+        ("include gone.txt\n", "pi-include-missing"),
+    ],
+)
+def test_what_is_not_certain_but_does_not_matter_is_a_warning(text: str, code: str) -> None:
+    files = {"cmdline.txt": CMDLINE, "other-root.txt": "root=/dev/sda9\n", "slot-a/cmdline.txt": "root=/dev/sda9\n"}
+    found = facts({"/boot/config.txt": text, **{f"/boot/{name}": content for name, content in files.items()}})
+    assert codes(found, Severity.BLOCKER) == set()
+    assert codes(found, Severity.WARNING) == {code}
+
+
+@pytest.mark.parametrize(
+    ("autoboot", "number", "refused"),
+    [
+        ("[all]\nboot_partition=6\n", 6, False),
+        ("[all]\ntryboot_a_b=1\nboot_partition=6\n[tryboot]\nboot_partition=1\n", 6, False),
+        ("[all]\nboot_partition=5\n", 6, True),
+        ("boot_partition = 6\n", 6, True),
+        ("boot_partition=0\n", 1, False),
+        ("boot_partition=0\n", 6, True),
+        ("[all]\n", 6, False),
+    ],
+)
+def test_autoboot_txt_has_to_choose_the_partition_that_is_changed(autoboot: str, number: int, refused: bool) -> None:
+    """Else the firmware reads another config.txt than the one that we change, and stage 2 never starts."""
+    mounts = {"/": "mmcblk0p7", "/boot": f"mmcblk0p{number}", "/mnt": f"mmcblk0p{7 - number}"}
+    folder = "/boot" if number == 1 else "/mnt"
+    found = facts({"/boot/config.txt": "", f"{folder}/autoboot.txt": autoboot}, mounts)
+    assert codes(found, Severity.BLOCKER) == ({"pi-autoboot"} if refused else set())
+
+
+def test_autoboot_txt_of_another_disk_says_nothing() -> None:
+    mounts = {"/": "mmcblk0p2", "/boot": "mmcblk0p1", "/media/usb": "sda1"}
+    files = {"/boot/config.txt": "", "/media/usb/autoboot.txt": "boot_partition=3\n"}
+    assert codes(facts(files, mounts), Severity.BLOCKER) == set()
+
+
+def test_nothing_is_installed_after_the_flash() -> None:
+    """The image's own boot partition boots the board: no files, no boot code, and no program that would make them."""
+    image = ImageBoot(boot_start_bytes=4 << 20, boot_files=("config.txt",), has_boot_code=False)
+    assert BOOT_LOADER.assets(System("/none"), image) == BootAssets()
+    assert BOOT_LOADER.programs == ()
+
+
+def test_two_names_of_the_board_are_a_warning() -> None:
+    found = facts({"/boot/config.txt": "", "/boot/cmdline.txt": CMDLINE})
+    hardware = replace(found.hardware, model="Raspberry Pi 4 Model B Rev 1.1", compatible=("brcm,bcm2711",))
+    found = replace(found, hardware=hardware)
+    assert codes(found, Severity.WARNING) == {"pi-two-names"}
+    assert {device.slug for device in device_types_for(found)} == {"raspberrypi3", "raspberrypi3-64"}
+
+
+@pytest.mark.parametrize("text", ["root=/dev/sda9 rootwait\n", CMDLINE.replace(" rootwait", "\0"), "a\0root=x"])
+def test_a_command_line_of_another_system_is_not_given_to_stage_2(text: str) -> None:
+    """Without the old root file system it could neither migrate nor put config.txt back."""
+    found = facts({"/boot/config.txt": "", "/boot/cmdline.txt": text})
+    assert [action.path for action in BOOT_LOADER.boot_actions(CONFIG, found)] == ["/boot/config.txt"]
+
+
+def test_a_boot_partition_that_is_not_mounted_is_named() -> None:
+    found = next(iter(BOOT_LOADER.check(CONFIG, facts({}, {"/": "mmcblk0p2"}))))
+    assert "not mounted are /dev/mmcblk0p1, /dev/mmcblk0p6" in found.cause
+    assert "/etc/fstab" in found.remedy
+
+
+def test_a_folder_of_a_fat_file_system_that_is_bound_elsewhere_is_not_the_boot_partition() -> None:
+    found = facts({"/boot/config.txt": "", "/srv/config.txt": ""}, {"/": "mmcblk0p2", "/srv": "mmcblk0p6"})
+    mounts = tuple(replace(mount, root="/sub" if mount.mount_point == "/srv" else "/") for mount in found.disks.mounts)
+    assert boot_mount(replace(found, disks=replace(found.disks, mounts=mounts))) is None
+
+
+def test_the_files_that_config_txt_names_are_read_from_its_own_partition(tmp_path: Path) -> None:
+    """Whatever their names; a circle ends, and nothing outside is read."""
+    text = "include a.txt\ninclude ../etc/secret\nos_prefix=new/\ninclude gone.txt\n"
+    files = {"config.txt": text, "a.txt": "include b.txt\n", "b.txt": "include a.txt\n", "new/cmdline.txt": CMDLINE}
+    write(tmp_path, {f"/boot/{name}": content for name, content in files.items()})
+    write(tmp_path, {"/etc/secret": "x", "/boot/userconf.txt": "pi:hash"})
+    disks = facts({}).disks
+    named = partial(BOOT_LOADER.named_files, disks)
+    found, unreadable = read_boot_files(System(tmp_path), BOOT_LOADER.files(disks), named)
+    assert found == {f"/boot/{name}": content for name, content in files.items()}
+    assert unreadable == {}
+
+
+def test_a_file_that_cannot_be_read_is_kept_with_its_reason(tmp_path: Path) -> None:
+    write(tmp_path, {"/boot/config.txt": "include folder\n"})
+    (tmp_path / "boot/folder").mkdir()
+    disks = facts({}).disks
+    found = read_boot_files(System(tmp_path), BOOT_LOADER.files(disks), partial(BOOT_LOADER.named_files, disks))
+    assert found == ({"/boot/config.txt": "include folder\n"}, {"/boot/folder": "Is a directory"})
+
+
+def test_a_folder_that_cannot_be_listed_is_a_finding_and_no_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a FAT whose folder is damaged: what it holds is not known, so nothing is changed."""
+    write(tmp_path, {"/boot/config.txt": ""})
+
+    def glob(pattern: str) -> tuple[PurePosixPath, ...]:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    system, disks = System(tmp_path), facts({}).disks
+    monkeypatch.setattr(system, "glob", glob)
+    files, unreadable = read_boot_files(system, BOOT_LOADER.files(disks), partial(BOOT_LOADER.named_files, disks))
+    assert files == {}
+    findings = list(BOOT_LOADER.check(CONFIG, facts(files, unreadable=unreadable)))
+    assert {finding.code for finding in findings} == {"pi-boot-unreadable"}
+    assert "/boot/config.txt on /dev/mmcblk0p1 cannot be read: Input/output error" in {f.cause for f in findings}
+    assert all("fsck /dev/mmcblk0p1" in finding.remedy for finding in findings)
+
+
+REVISIONS = ("000e", "9000c1", "a01041", "a22042", "a02082", "902120", "c03111", "b03140", "d04170")
+REASONS = {"pi-other-loader", "pi-boot-ramdisk"}
+"""Why files of the collection are refused."""
+
+
+def test_every_config_and_command_line_of_the_collection_is_changed_and_brought_back_or_refused(tmp_path: Path) -> None:
+    """On a real folder, by the actions that stage 1 takes; each config.txt with the command lines in turn."""
+    paths = sorted(path for path in corpus("rpi-boot").rglob("*") if path.is_file() and path.name != "SOURCES.txt")
+    configs = [path for path in paths if "cmdline" not in path.name]
+    lines = [path for path in paths if "cmdline" in path.name]
+    refused, changed = set(), 0
+    for number, path in enumerate(configs):
+        content = {"config.txt": path.read_bytes(), "cmdline.txt": lines[number % len(lines)].read_bytes()}
+        files = {f"/boot/{name}": data.decode("utf-8", "surrogateescape") for name, data in content.items()}
+        for place, revision in enumerate(REVISIONS):
+            found = facts(files, revision=revision)
+            found = replace(found, boot=replace(found.boot, kernel_command_line=files["/boot/cmdline.txt"]))
+            if blockers := codes(found, Severity.BLOCKER):
+                refused |= blockers
+            elif place == number % len(REVISIONS):
+                write(tmp_path, files)
+                apply_and_take_back(tmp_path, found, content)
+                changed += 1
+    assert refused <= REASONS
+    assert len(lines) > 60
+    assert changed > 100
+
+
+def apply_and_take_back(root: Path, found: Facts, content: dict[str, bytes]) -> None:
+    system, folder = System(root), root / "boot"
+    actions = BOOT_LOADER.boot_actions(CONFIG, found)
+    records = [action.capture(system) for action in actions]
+    for action in actions:
+        action.apply(system)
+    if "pi-cmdline-unclear" not in codes(found, Severity.WARNING):
+        written = (folder / OUR_CMDLINE).read_bytes()
+        assert written.split(b"\n")[0].split()[:-1] == content["cmdline.txt"].split(b"\n")[0].split()
+    assert f"initramfs {INITRAMFS_NAME} followkernel".encode() in (folder / "config.txt").read_bytes().replace(
+        b" /", b" "
+    )
+    for record in reversed(records):
+        take_back(system, record)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == content
+
+
+def write(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = root / name.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode("utf-8", "surrogateescape"))
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"config.txt": "kernel=a", "cmdline.txt": CMDLINE},
+        {"config.txt": "include usercfg.txt\r\n[pi4]\r\n", "usercfg.txt": "initramfs a\r\n", "cmdline.txt": CMDLINE},
+        {"config.txt": "\udcff\n\n", "cmdline.txt": "one\ntwo\n", OUR_CMDLINE: "left over"},
+    ],
+)
+def test_the_change_is_taken_back_byte_for_byte(tmp_path: Path, files: dict[str, str]) -> None:
+    """config.txt is written last and taken back first; all bytes and names are as before."""
+    named = {f"/boot/{name}": text for name, text in files.items()}
+    write(tmp_path, named)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "boot").iterdir()}
+    system = System(tmp_path)
+    actions = BOOT_LOADER.boot_actions(CONFIG, facts(named))
+    assert [action.path for action in actions][-1] == "/boot/config.txt"
+    records = [action.capture(system) for action in actions]
+    for action in actions:
+        action.apply(system)
+    assert (tmp_path / "boot/cmdline.txt").read_bytes() == before["cmdline.txt"]
+    assert (tmp_path / "boot/config.txt").read_bytes() != before["config.txt"]
+    for record in reversed(records):
+        take_back(system, record)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "boot").iterdir()} == before
+
+
+@pytest.mark.parametrize(("debug", "end"), [(False, "panic=30\n"), (True, "panic=30 debug\n")])
+def test_stage_2_gets_a_command_line_of_its_own(debug: bool, end: str) -> None:
+    found = facts({"/boot/config.txt": "cmdline=mine-cmd.txt\n", "/boot/mine-cmd.txt": CMDLINE})
+    actions = BOOT_LOADER.boot_actions(Config(image_name="x", debug=debug), found)
+    written = {action.path: action.content for action in actions}  # type: ignore[attr-defined]
+    assert written[f"/boot/{OUR_CMDLINE}"].decode() == CMDLINE.rstrip("\n") + " " + end
+    assert written["/boot/config.txt"].endswith(f"cmdline={OUR_CMDLINE}\n".encode())
+
+
+def test_firmware_with_a_one_shot_start_gets_a_file_of_its_own() -> None:
+    """config.txt stays as it is, and only the reboot with the argument starts stage 2."""
+    found = facts({"/boot/config.txt": "kernel=a\n", "/boot/cmdline.txt": CMDLINE}, tryboot=True)
+    actions = BOOT_LOADER.boot_actions(CONFIG, found)
+    assert [action.path for action in actions] == [f"/boot/{OUR_CMDLINE}", "/boot/tryboot.txt"]
+    assert BOOT_LOADER.one_shot(found)
+    assert BOOT_LOADER.reboot_argument(found) == "0 tryboot"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"/boot/config.txt": "", "/boot/autoboot.txt": "[all]\ntryboot_a_b=1\nboot_partition=1\n"},
+        {"/boot/config.txt": "include more-config.txt\n", "/boot/more-config.txt": "auto_initramfs=1\n"},
+        {"/boot/config.txt": "os_prefix=current/\n[tryboot]\nos_prefix=new/\n"},
+    ],
+)
+def test_where_the_one_shot_start_would_not_do_config_txt_is_changed(files: dict[str, str]) -> None:
+    """autoboot.txt gives tryboot another meaning, an included file is changed for every start, and a section for
+    tryboot starts another system."""
+    found = facts({**files, "/boot/cmdline.txt": CMDLINE}, tryboot=True)
+    assert BOOT_LOADER.boot_actions(CONFIG, found)[-1].path == "/boot/config.txt"
+    assert not BOOT_LOADER.one_shot(found)
+    assert BOOT_LOADER.reboot_argument(found) == ""
+
+
+def test_behind_noobs_there_is_no_one_shot_start() -> None:
+    """Partition 0 is the first one, where NOOBS is: it knows nothing of a tryboot.txt on the sixth."""
+    noobs = facts({"/boot/config.txt": ""}, {"/": "mmcblk0p7", "/boot": "mmcblk0p6"}, tryboot=True)
+    assert not BOOT_LOADER.one_shot(noobs)
+    assert BOOT_LOADER.boot_actions(CONFIG, noobs)[-1].path == "/boot/config.txt"
+
+
+def test_without_a_one_shot_start_any_reboot_starts_stage_2() -> None:
+    found = facts({"/boot/config.txt": ""})
+    assert not BOOT_LOADER.one_shot(found)
+    assert BOOT_LOADER.reboot_argument(found) == ""
+
+
+def test_a_second_fat_file_system_is_not_taken_for_the_boot_partition() -> None:
+    found = facts({"/boot/config.txt": ""}, {"/": "mmcblk0p2", "/media/usb": "sda1", "/boot": "mmcblk0p1"})
+    mount = boot_mount(found)
+    assert mount is not None
+    assert mount.source == "/dev/mmcblk0p1"
+
+
+TYPES = {
+    "0002 0008 000e 0010 0011 0015 900021 900032 900061 920093 9000c1": {"raspberry-pi"},
+    "a01040 a21041 a02042 a22042 2a22042": {"raspberry-pi2"},
+    "a02082 a020d3 9020e0 a020a0 a02100 2a02082 1a020d3": {"raspberrypi3", "raspberrypi3-64"},
+    "902120": {"raspberrypi0-2w-64"},
+    "a03111 d03115": {"raspberrypi4-64"},
+    "c03130": {"raspberrypi4-64", "raspberrypi400-64"},
+    "b03140": {"raspberrypi4-64", "raspberrypicm4-ioboard"},
+    "b03150": {"raspberrypi4-64"},
+    "d04170 e04171 d04180 d04190 b041a0": {"raspberrypi5"},
+    "0100 0 a020b2": set(),
+}
+
+
+@pytest.mark.parametrize(("revisions", "slugs"), TYPES.items(), ids=TYPES.keys())
+@pytest.mark.parametrize(("machine", "userland"), [("aarch64", "armhf"), ("aarch64", "arm64"), ("armv7l", "armhf")])
+def test_each_board_has_its_device_types(revisions: str, slugs: set[str], machine: str, userland: str) -> None:
+    """Whatever the kernel and the user land: a 64-bit kernel under 32-bit programs is normal."""
+    for revision in revisions.split():
+        found = facts({}, revision=revision)
+        found = replace(found, hardware=replace(found.hardware, machine=machine, userland=userland))
+        assert {device.slug for device in device_types_for(found)} == slugs, revision
+
+
+TAGS = {
+    "raspberry-pi1": "raspberry-pi",
+    "raspberrypi1": "raspberry-pi",
+    "raspberrypi": "raspberry-pi",
+    "raspberry-pi": "raspberry-pi",
+    "raspberry-pi2": "raspberry-pi2",
+    "raspberrypi2": "raspberry-pi2",
+    **{name: name for name in ("raspberrypi3", "raspberrypi3-64", "raspberrypi0-2w-64", "raspberrypi4-64")},
+    **{name: name for name in ("raspberrypi400-64", "raspberrypicm4-ioboard", "raspberrypi5")},
+}
+
+
+@pytest.mark.parametrize(("tag", "slug"), TAGS.items())
+def test_the_names_of_images_are_known(tag: str, slug: str) -> None:
+    """Those of the first description, and today's."""
+    found = [device.slug for device in device_types() if tag in (*device.names, *device.image_tags)]
+    assert found == [slug]
+
+
+def test_slugs_and_aliases_are_those_of_the_collection() -> None:
+    """The contracts are balena's own list; each Raspberry Pi type here is one of them, and every plain one is here."""
+    folder = corpus("balena") / "balena-io+contracts/contracts/hw.device-type"
+    contracts = [json.loads(path.read_text()) for path in sorted(folder.glob("raspberry*/contract.json"))]
+    theirs = {contract["slug"]: tuple(contract.get("aliases", ())) for contract in contracts}
+    other_makers = {"raspberrypi4-unipi-neuron", "raspberrypi4-edatec-sensing"}
+    ours = {device.slug: device.aliases for device in device_types() if device.slug.startswith("raspberry")}
+    assert ours == {slug: aliases for slug, aliases in theirs.items() if slug not in other_makers}

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of a device's identity is found, and put into config.json."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from balena_migrate.carried.config_json import merged, parse_config_json
+from balena_migrate.carried.keep import (
+    Kept,
+    config_edits,
+    parse_authorized_keys,
+    parse_hostname,
+    parse_ntp_conf,
+    parse_timesyncd_conf,
+    read_kept,
+)
+from balena_migrate.checks.keep import check
+from balena_migrate.core.errors import ConfigError
+from balena_migrate.core.system import System
+from balena_migrate.findings import Severity
+from balena_migrate.settings import Config, Keep, parse_settings
+
+RSA = "ssh-rsa AAAAB3NzaC1yc2E= me@work"
+ED = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5"
+ALL = Config(keep=tuple(Keep))
+
+
+def device(tmp_path: Path, files: dict[str, str]) -> System:
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return System(tmp_path)
+
+
+def test_a_device_with_everything(tmp_path: Path) -> None:
+    system = device(
+        tmp_path,
+        {
+            "etc/hostname": "# comment\ngate-7\n",
+            "etc/machine-id": "0123456789abcdef0123456789abcdef\n",
+            "etc/passwd": "root:x:0:0:root:/root:/bin/sh\npi:x:1000:1000:,,,:/home/pi:/bin/bash\n"
+            "eve:x:1001:1001::/home/eve:/bin/bash\nbroken\n",
+            "root/.ssh/authorized_keys": f"{RSA}\n",
+            "home/pi/.ssh/authorized_keys": f"{ED}\n{RSA}\n",
+            "home/eve/.ssh/authorized_keys": "ssh-rsa AAAAeve\n",
+            "etc/chrony/chrony.conf": "pool 2.debian.pool.ntp.org iburst\nserver time.example.com iburst\n",
+            "etc/systemd/timesyncd.conf": "[Time]\nNTP=10.0.0.1 time.example.com\n",
+        },
+    )
+    kept = read_kept(
+        system, ALL, user="pi", country="GB", name_servers=("127.0.0.53", "10.0.0.2", "fe80::1", "2001:db8::1")
+    )
+    assert kept == Kept(
+        hostname="gate-7",
+        ssh_keys=(RSA, ED),
+        time_servers=("time.example.com", "10.0.0.1"),
+        dns_servers=("10.0.0.2", "2001:db8::1"),
+        country="GB",
+        machine_id="0123456789abcdef0123456789abcdef",
+    )
+
+
+def test_nothing_is_read_unless_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    os.mkfifo(tmp_path / "etc/hostname")
+    assert read_kept(System(tmp_path), Config(), country="GB", name_servers=("10.0.0.1",)) == Kept()
+
+
+def test_what_is_not_there_is_told(tmp_path: Path) -> None:
+    kept = read_kept(System(tmp_path), ALL)
+    assert len(kept.problems) == 6
+    codes = [(f.code, f.severity) for f in check(kept, ALL)]
+    assert codes.count(("keep-missing", Severity.WARNING)) == 6
+    assert ("keep-ssh-host-keys", Severity.WARNING) in codes
+
+
+def test_hostile_files_are_told(tmp_path: Path) -> None:
+    system = device(tmp_path, {"etc/passwd": "root:x:0:0::/root:/bin/sh", "etc/machine-id": "uninitialized\n"})
+    os.mkfifo(tmp_path / "etc/hostname")
+    (tmp_path / "etc/ntp.conf").symlink_to("ntp.conf")
+    (tmp_path / "root/.ssh/authorized_keys").mkdir(parents=True)
+    kept = read_kept(system, ALL)
+    assert len(kept.problems) == 6 and not kept.hostname
+
+
+@pytest.mark.parametrize("name", ["my_host", "-x", "a" * 64, "a b", "a;reboot", "\u00fcber"])
+def test_host_names_that_balena_os_cannot_take_are_told(tmp_path: Path, name: str) -> None:
+    kept = read_kept(device(tmp_path, {"etc/hostname": name}), Config(keep=(Keep.HOSTNAME,)))
+    assert kept.hostname == "" and len(kept.problems) == 1
+
+
+def test_hostname_comments() -> None:
+    assert parse_hostname("\n# x\n  box  \nother\n") == "box"
+    assert parse_hostname("") == ""
+
+
+def test_keys_with_options_stay_and_forced_commands_go() -> None:
+    text = (
+        f"# comment\n\n{RSA}\n"
+        f'from="10.0.0.0/8,::1" {ED} x\n'
+        f"no-port-forwarding,command=\"echo 'Please login as ubuntu';sleep 10\" {RSA}\n"
+        "not a key\n"
+        "ssh-rsa AAAA\x07 x\n"
+        "sk-ssh-ed25519@openssh.com AAAAGnNr x\n"
+        "ecdsa-sha2-nistp256 AAAAE2Vj x\n"
+    )
+    keys, refused = parse_authorized_keys(text)
+    assert keys == (
+        RSA,
+        f'from="10.0.0.0/8,::1" {ED} x',
+        "sk-ssh-ed25519@openssh.com AAAAGnNr x",
+        "ecdsa-sha2-nistp256 AAAAE2Vj x",
+    )
+    assert refused == 3
+
+
+def test_time_servers() -> None:
+    lines = (
+        "server 127.127.1.0",
+        "Server a.example.com",
+        "pool",
+        "#server x",
+        "pool c.example.com iburst",
+        "server a_b",
+    )
+    assert parse_ntp_conf("\n".join(lines)) == ("a.example.com", "c.example.com")
+    assert parse_timesyncd_conf("NTP=a b\n#NTP=c\nFallbackNTP=d\n") == ("a", "b")
+    assert parse_timesyncd_conf("NTP=a\nNTP=\nNTP=b\n") == ("b",)
+
+
+def test_edits_lie_over_the_owners_file() -> None:
+    owner = parse_config_json(json.dumps({"hostname": "x", "os": {"sshKeys": [RSA], "fan": {}}}).encode(), "f")
+    kept = Kept(hostname="gate", ssh_keys=(ED, RSA), time_servers=("a", "b"), dns_servers=("10.0.0.1",), country="GB")
+    edits = config_edits(kept, Config(change_device_type=True), owner, "nuc")
+    assert json.loads(merged(owner, edits)) == {
+        "deviceType": "intel-nuc",
+        "hostname": "gate",
+        "ntpServers": "a b",
+        "dnsServers": "10.0.0.1",
+        "country": "GB",
+        "os": {"sshKeys": [RSA, ED], "fan": {}},
+    }
+
+
+def test_nothing_kept_nothing_edited() -> None:
+    assert config_edits(Kept(), Config(), None, "intel-nuc") == {}
+
+
+def test_the_setting_knows_its_words() -> None:
+    assert parse_settings('KEEP="hostname ssh-keys hostname"', "f") == {"keep": (Keep.HOSTNAME, Keep.SSH_KEYS)}
+    with pytest.raises(ConfigError, match="has to be words of: hostname"):
+        parse_settings("KEEP=name", "f")

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever moment the power fails at, undo brings back the tree as it was."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path, PurePath
+from typing import Any
+
+import pytest
+
+from balena_migrate.core import journal
+from balena_migrate.core.changes import ASIDE_SUFFIX, Action, MakeDir, Produce, WriteFile
+from balena_migrate.core.errors import FileError, JournalError
+from balena_migrate.core.journal import State
+from balena_migrate.core.paths import JOURNAL, STATE_DIR
+from balena_migrate.core.system import System
+
+Tree = dict[str, tuple[int, bytes]]
+
+
+class PowerCutError(BaseException):
+    """The machine is off: nothing runs any more, no handler either."""
+
+
+class Power:
+    """Fails before or after the n-th call into the kernel that changes a file or a folder."""
+
+    CALLS = ("open", "rename", "fsync", "fchmod", "utime", "mkdir", "unlink", "rmdir")
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count, self.before, self.after = 0, 0, 0
+        for name in self.CALLS:
+            monkeypatch.setattr(os, name, self._wrapped(getattr(os, name)))
+
+    def _wrapped(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            self.count += 1
+            if self.count == self.before:
+                raise PowerCutError
+            here = self.count
+            try:
+                return call(*args, **kwargs)
+            finally:
+                if here == self.after:
+                    raise PowerCutError
+
+        return wrapper
+
+    def cut(self, *, before: int = 0, after: int = 0) -> None:
+        """Fails from now on at that call; 0 never fails."""
+        self.count, self.before, self.after = 0, before, after
+
+
+def make_big(system: System, path: str) -> None:
+    system.write_file(path, b"half")
+    system.write_file(path, b"a new archive")
+
+
+ACTIONS: tuple[Action, ...] = (
+    MakeDir(title="a folder", path="/made"),
+    WriteFile(title="a new file", path="/made/new", content=b"new"),
+    Produce(title="a large file over another", path="/home/backup.tgz", make=make_big),
+    Produce(title="a large file where none was", path="/boot/initramfs", make=make_big),
+    WriteFile(title="a changed file", path="/boot/config.txt", content=b"changed"),
+)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A system before stage 1."""
+    for folder in ("var/lib", "home", "boot"):
+        (tmp_path / "root" / folder).mkdir(parents=True)
+    (tmp_path / "root/home/backup.tgz").write_bytes(b"an old backup")
+    (tmp_path / "root/boot/config.txt").write_bytes(b"\xff as it was\r\n")
+    (tmp_path / "root/boot/config.txt").chmod(0o640)
+    return tmp_path / "root"
+
+
+def tree(root: Path) -> Tree:
+    """Every path with mode and content, but for the journal's own folder."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        name = str(path.relative_to(root))
+        if not f"/{name}".startswith(STATE_DIR):
+            found[name] = (path.stat().st_mode, path.read_bytes() if path.is_file() else b"")
+    return found
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+def apply_all(system: System) -> None:
+    journal.apply(system, ACTIONS, quiet, arm=True)
+
+
+def test_apply_changes_the_tree_and_undo_brings_it_back(root: Path) -> None:
+    before = tree(root)
+    apply_all(System(root))
+    changed = tree(root)
+    assert changed["boot/config.txt"] == (before["boot/config.txt"][0], b"changed")
+    assert changed["home/backup.tgz"][1] == b"a new archive"
+    assert journal.read_journal(System(root)).state is State.ARMED
+    assert journal.undo(System(root), quiet) == len(ACTIONS)
+    assert tree(root) == before
+    assert journal.read_journal(System(root)).state is State.UNDONE
+
+
+def test_the_time_of_a_restored_file_is_as_it_was(root: Path) -> None:
+    os.utime(root / "boot/config.txt", (1_000_000, 1_000_000))
+    apply_all(System(root))
+    journal.undo(System(root), quiet)
+    assert (root / "boot/config.txt").stat().st_mtime == 1_000_000
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_a_cut_anywhere_in_apply_is_undone(
+    tmp_path: Path, root: Path, side: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tree(root)
+    monkeypatch.setattr(journal, "_undo_after", lambda *_: None)  # the power is off: nobody undoes
+    for number in itertools.count(1):
+        copy = tmp_path / f"{side}{number}"
+        shutil.copytree(root, copy)
+        with monkeypatch.context() as patch:
+            power = Power(patch)
+            power.cut(**{side: number})
+            finished = ends(partial(apply_all, System(copy)))
+        if finished:
+            break
+        journal.undo(System(copy), quiet)
+        assert tree(copy) == before, f"cut {side} call {number}"
+    assert number > 5 * len(ACTIONS)
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_a_cut_anywhere_in_undo_is_finished_by_the_next_undo(
+    tmp_path: Path, root: Path, side: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tree(root)
+    for number in itertools.count(1):
+        copy = tmp_path / f"{side}{number}"
+        shutil.copytree(root, copy)
+        apply_all(System(copy))
+        with monkeypatch.context() as patch:
+            power = Power(patch)
+            power.cut(**{side: number})
+            finished = ends(partial(journal.undo, System(copy), quiet))
+        journal.undo(System(copy), quiet)
+        assert tree(copy) == before, f"cut {side} call {number}"
+        if finished:
+            break
+    assert number > 2 * len(ACTIONS)
+
+
+def ends(work: Callable[[], object]) -> bool:
+    """Whether the work came to its end before the power failed."""
+    try:
+        work()
+    except PowerCutError:
+        return False
+    return True
+
+
+def test_a_torn_last_line_is_a_change_that_was_not_begun(root: Path) -> None:
+    before = tree(root)
+    apply_all(System(root))
+    path = root / JOURNAL.lstrip("/")
+    path.write_bytes(path.read_bytes() + b'{"event": "int')
+    assert journal.read_journal(System(root)).state is State.ARMED
+    journal.undo(System(root), quiet)
+    assert tree(root) == before
+    apply_all(System(root))  # and the torn line is gone, so that the next run can be read
+    assert journal.read_journal(System(root)).state is State.ARMED
+
+
+def test_a_damaged_line_is_named(root: Path) -> None:
+    apply_all(System(root))
+    path = root / JOURNAL.lstrip("/")
+    path.write_bytes(b"rubbish\n" + path.read_bytes())
+    with pytest.raises(JournalError, match=r"journal\.jsonl:1"):
+        journal.undo(System(root), quiet)
+
+
+def test_a_failing_action_takes_all_back(root: Path) -> None:
+    before = tree(root)
+    failing = (*ACTIONS, WriteFile(title="fails", path="/no/such/folder", content=b""))
+    with pytest.raises(FileError):
+        journal.apply(System(root), failing, quiet, arm=True)
+    assert tree(root) == before
+    assert journal.read_journal(System(root)).state is State.UNDONE
+
+
+def test_a_second_run_is_refused_until_the_first_is_undone(root: Path) -> None:
+    apply_all(System(root))
+    with pytest.raises(JournalError, match="undo"):
+        apply_all(System(root))
+    journal.undo(System(root), quiet)
+    apply_all(System(root))
+
+
+def test_undo_names_what_cannot_be_taken_back_and_does_the_rest(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    apply_all(System(root))
+    broken = System(root)
+    original = broken.remove_tree
+
+    def remove_tree(path: PurePath | str) -> None:
+        if str(path) == "/boot/initramfs":
+            raise FileError(path, "Read-only file system")
+        original(path)
+
+    monkeypatch.setattr(broken, "remove_tree", remove_tree)
+    with pytest.raises(JournalError, match=r"/boot/initramfs.*Read-only"):
+        journal.undo(broken, quiet)
+    assert (root / "boot/config.txt").read_bytes() == b"\xff as it was\r\n"
+    assert (root / "boot/initramfs").exists()
+    assert journal.undo(System(root), quiet) == 1
+    assert not (root / "boot/initramfs").exists()
+
+
+def test_what_was_moved_aside_is_there_again(root: Path) -> None:
+    apply_all(System(root))
+    assert (root / f"home/backup.tgz{ASIDE_SUFFIX}").read_bytes() == b"an old backup"
+    journal.undo(System(root), quiet)
+    assert (root / "home/backup.tgz").read_bytes() == b"an old backup"
+    assert not (root / f"home/backup.tgz{ASIDE_SUFFIX}").exists()
+
+
+def test_the_journal_is_for_root_only(root: Path) -> None:
+    apply_all(System(root))
+    assert (root / JOURNAL.lstrip("/")).stat().st_mode & 0o777 == 0o600
+    assert (root / STATE_DIR.lstrip("/")).stat().st_mode & 0o777 == 0o700

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one door to the machine: paths stay inside of the root, files are whole, programs say why they failed."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from balena_migrate.core.errors import CommandError, FileError
+from balena_migrate.core.system import System
+
+
+def test_links_are_followed_inside_of_the_root(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/resolv.conf").write_text("here")
+    (tmp_path / "etc/resolv.conf").symlink_to("/run/resolv.conf")
+    (tmp_path / "etc/up.conf").symlink_to("../../../../run/resolv.conf")
+    system = System(tmp_path)
+    assert system.read_text("/etc/resolv.conf") == "here"
+    assert system.read_text("/etc/up.conf") == "here"
+
+
+def test_a_loop_of_links_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(FileError, match="symbolic links"):
+        System(tmp_path).read_text("/a/x")
+
+
+def test_a_fifo_and_a_folder_are_no_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path in ("/fifo", "/"):
+        with pytest.raises(FileError):
+            System(tmp_path).read_bytes(path)
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    with open(tmp_path / "big", "wb") as file:
+        file.truncate(10 << 30)
+    with pytest.raises(FileError, match="larger than"):
+        System(tmp_path).read_bytes("/big")
+
+
+def test_write_file_leaves_content_and_mode_and_nothing_else(tmp_path: Path) -> None:
+    system = System(tmp_path)
+    system.write_file("/secret", b"one", mode=0o600)
+    system.write_file("/secret", b"two", mode=0o640)
+    assert (tmp_path / "secret").read_bytes() == b"two"
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o640
+    assert os.listdir(tmp_path) == ["secret"]
+
+
+def test_write_file_says_why_it_failed(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="No such file"):
+        System(tmp_path).write_file("/missing/file", b"")
+
+
+def test_remove_tree_takes_a_folder_but_not_what_a_link_points_to(tmp_path: Path) -> None:
+    (tmp_path / "keep").mkdir()
+    (tmp_path / "keep/file").touch()
+    (tmp_path / "link").symlink_to("keep")
+    (tmp_path / "folder/deep").mkdir(parents=True)
+    system = System(tmp_path)
+    for path in ("/link", "/folder", "/absent"):
+        system.remove_tree(path)
+    assert sorted(os.listdir(tmp_path)) == ["keep"]
+    assert (tmp_path / "keep/file").exists()
+
+
+def test_glob_looks_into_every_matching_folder(tmp_path: Path) -> None:
+    for name in ("a1/x.conf", "a2/y.conf", "b/z.conf"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [str(p) for p in System(tmp_path).glob("/a*/*.conf")] == ["/a1/x.conf", "/a2/y.conf"]
+    assert System(tmp_path).glob("/none/*.conf") == ()
+
+
+@pytest.mark.processes
+def test_a_failed_program_is_named_with_its_last_words() -> None:
+    with pytest.raises(CommandError, match=r"ls ended with status 2.*No such file") as caught:
+        System("/").run(["ls", "/does/not/exist"])
+    assert caught.value.returncode == 2
+
+
+@pytest.mark.processes
+def test_a_missing_program_and_one_that_hangs_are_errors() -> None:
+    with pytest.raises(CommandError, match="not found"):
+        System("/").run(["balena-migrate-no-such-program"])
+    with pytest.raises(CommandError, match="out of time"):
+        System("/").run(["sleep", "60"], timeout_s=0.2)
+
+
+@pytest.mark.processes
+def test_the_kits_program_comes_before_the_devices() -> None:
+    system = System("/", programs={"ls": ("/bin/echo", "from the kit")})
+    assert system.run(["ls", "-l"]).text == "from the kit -l\n"
+
+
+@pytest.mark.processes
+def test_a_program_that_runs_out_of_time_ends_with_its_children(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    script = f"sleep 60 & echo $! >{pid}; echo started >&2; wait"
+    start = time.monotonic()
+    with pytest.raises(CommandError, match="ran out of time: started"):
+        System("/").run(["sh", "-c", script], timeout_s=1)
+    assert time.monotonic() - start < 30
+    with pytest.raises(ProcessLookupError):
+        for _ in range(100):
+            os.kill(int(pid.read_text()), 0)
+            time.sleep(0.1)
+
+
+def test_a_high_limit_takes_no_memory_for_a_small_file(tmp_path: Path) -> None:
+    (tmp_path / "small").write_bytes(b"content")
+    assert System(tmp_path).read_bytes("/small", limit_bytes=1 << 50) == b"content"

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our reader against what mkfs.fat and mtools wrote."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from pathlib import Path
+
+import pytest
+
+from balena_migrate.core.errors import ImageError
+from balena_migrate.images.filesystems.fat import Fat
+from tests.images.partitions.test_table import reader
+from tests.support.images import BOOT_FILES, make_fat
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.mark.parametrize("bits", [16, 32])
+def test_names_contents_label_and_free_space(tmp_path: Path, bits: int) -> None:
+    files = {**BOOT_FILES, "UPPER.TXT": b"u", "Mixed Name.x": b"", "big": bytes(range(256)) * 1000}
+    files["overlays/" + "long" * 40] = b"l"
+    fat = Fat(reader(make_fat(tmp_path / "fat", files, bits=bits)))
+    fat.check()
+    assert fat.geometry.is_fat32 == (bits == 32)
+    assert fat.label == "resin-boot"
+    assert {path: fat.read_file(path) for path in fat.files} == files
+    assert fat.find("OVERLAYS/SOME-LONG-NAME.DTBO") is not None
+    assert fat.find("nothing") is None
+
+
+def test_many_files_in_one_folder(tmp_path: Path) -> None:
+    files = {f"folder/a-rather-long-name-{i:03}": str(i).encode() for i in range(150)}
+    fat = Fat(reader(make_fat(tmp_path / "fat", files)))
+    assert {path: fat.read_file(path) for path in fat.files} == files
+
+
+def test_fat12_and_other_things_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="FAT12"):
+        Fat(reader(make_fat(tmp_path / "fat", {}, bits=12, cluster_sectors=8)))
+    with pytest.raises(ImageError, match="not a FAT"):
+        Fat(reader(bytes(4096)))
+    with pytest.raises(ImageError, match="cut short"):
+        Fat(reader(make_fat(tmp_path / "fat")[:2048]))
+
+
+def test_a_loop_in_a_chain_ends(tmp_path: Path) -> None:
+    raw = bytearray(make_fat(tmp_path / "fat", {"file": bytes(2000)}))
+    geometry = Fat(reader(raw)).geometry
+    for copy in range(2):  # the file's clusters are 2, 3, 4, 5
+        place = geometry.fat_start + copy * geometry.fat_bytes + 5 * 2
+        raw[place : place + 2] = (3).to_bytes(2, "little")
+    with pytest.raises(ImageError, match="leads to cluster 3"):
+        Fat(reader(raw))
+
+
+def test_check_finds_lost_clusters_and_differing_tables(tmp_path: Path) -> None:
+    raw = bytearray(make_fat(tmp_path / "fat", {"file": bytes(2000)}))
+    geometry = Fat(reader(raw)).geometry
+    place = geometry.fat_start + 100 * 2
+    raw[place : place + 2] = b"\xff\xff"
+    with pytest.raises(ImageError, match="differ"):
+        Fat(reader(raw)).check()
+    raw[place + geometry.fat_bytes : place + geometry.fat_bytes + 2] = b"\xff\xff"
+    with pytest.raises(ImageError, match="lost clusters"):
+        Fat(reader(raw)).check()
+
+
+def test_check_finds_a_file_that_is_longer_than_its_chain(tmp_path: Path) -> None:
+    raw = make_fat(tmp_path / "fat", {"file": bytes(2000)})
+    longer = raw.replace((2000).to_bytes(4, "little"), (9000).to_bytes(4, "little"), 1)
+    fat = Fat(reader(longer))
+    with pytest.raises(ImageError, match="does not have its size"):
+        fat.check()
+    with pytest.raises(ImageError, match="cut short"):
+        fat.read_file("file")
+
+
+def test_any_flipped_bytes_end_in_a_file_system_or_an_image_error(tmp_path: Path) -> None:
+    """In the boot sector, the tables and the root folder."""
+    whole = make_fat(tmp_path / "fat")
+    end = Fat(reader(whole)).geometry.data_start
+    chance = random.Random(1)
+    for _ in range(150):
+        raw = bytearray(whole)
+        for _ in range(chance.randrange(1, 9)):
+            raw[chance.randrange(chance.choice((64, 600, end)))] = chance.randrange(256)
+        with contextlib.suppress(ImageError):
+            fat = Fat(reader(raw))
+            fat.check()
+            for path in fat.files:
+                fat.read_file(path)

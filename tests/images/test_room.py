@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A longer resin-data: how long it has to be, and the table that says so, as sfdisk reads it."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from balena_migrate.core.errors import ImageError
+from balena_migrate.images import Image
+from balena_migrate.images.filesystems.ext import ExtFileSystem
+from balena_migrate.images.partitions.resize import lengthened
+from balena_migrate.images.partitions.table import TableKind, read_table
+from balena_migrate.images.patches import Block
+from balena_migrate.images.room import LEFT_FREE_BYTES, MARGIN_BYTES, grown_room_bytes, grown_size_bytes, grown_table
+from balena_migrate.images.room import room_bytes as room_of
+from balena_migrate.workstation.lab.lookalike.layout import plan_layout, table_sectors
+from balena_migrate.workstation.lab.lookalike.specs import find_spec
+from tests.checks.test_foundation import some_image
+from tests.support.images import gpt_image, mbr_image, put, table_sector
+
+MIB = 1 << 20
+DISK_BYTES = 8192 * MIB
+GPT_SCRIPT = """\
+label: gpt
+start=8192, size=81920, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B, name="resin-boot"
+start=90112, size=2048000, name="resin-rootA"
+start=2138112, size=2048000, name="resin-rootB"
+start=4186112, size=40960, name="resin-state"
+start=4227072, size=415744, name="resin-data"
+"""
+"""The layout of generic-amd64."""
+GPT_IMAGE_BYTES = 2378170368
+DATA = ExtFileSystem(
+    block_bytes=4096,
+    blocks=49152,
+    free_blocks=43000,
+    first_block=0,
+    group_blocks=32768,
+    inode_table_blocks=1024,
+    descriptors_per_block=64,
+    reserved_descriptor_blocks=23,
+    can_grow=True,
+)
+"""About as balenaOS's own."""
+
+
+def make_mbr(path: Path, name: str) -> None:
+    layout = plan_layout(find_spec(name))
+    with path.open("wb") as file:
+        file.truncate(layout.size_bytes)
+        for offset, sector in table_sectors(layout).items():
+            file.seek(offset)
+            file.write(sector)
+
+
+def make_gpt(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(GPT_IMAGE_BYTES)
+    subprocess.run(["sfdisk", "-q", path], input=GPT_SCRIPT.encode(), check=True)
+
+
+def image_of(path: Path, system: ExtFileSystem | None = DATA) -> Image:
+    """What read_image() finds, but for the boot partition: there is none in these."""
+    records = []
+
+    def read(offset: int, length: int) -> bytes:
+        with path.open("rb") as file:
+            file.seek(offset)
+            content = file.read(length)
+        if offset:
+            records.append(Block(offset_bytes=offset, content=content))
+        return content
+
+    return replace(
+        some_image(),
+        size_bytes=path.stat().st_size,
+        table=read_table(read),
+        start_file=path,
+        extended_records=tuple(records),
+        data_file_system=system,
+    )
+
+
+def put_blocks(path: Path, blocks: Sequence[Block], disk_bytes: int) -> None:
+    """As the flash does it: the image's file becomes the disk."""
+    with path.open("r+b") as file:
+        file.truncate(disk_bytes)
+        for block in blocks:
+            file.seek(block.offset_bytes)
+            file.write(block.content)
+
+
+def read_by_sfdisk(disk: Path) -> dict[str, Any]:
+    done = subprocess.run(["sfdisk", "--json", disk], check=True, capture_output=True, text=True)
+    assert done.stderr == "", "a table that sfdisk would repair"
+    table: dict[str, Any] = json.loads(done.stdout)["partitiontable"]
+    return table
+
+
+def assert_sound(disk: Path) -> None:
+    done = subprocess.run(["sfdisk", "--verify", disk], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert "No errors detected" in done.stdout
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("size_bytes", [384 * MIB, 1408 * MIB, DISK_BYTES - LEFT_FREE_BYTES - 712 * MIB])
+@pytest.mark.parametrize("name", ["intel-nuc", "intel-nuc-2.15", "raspberrypi5"])
+def test_an_mbr_with_its_chain_of_records(tmp_path: Path, name: str, size_bytes: int) -> None:
+    """Of all entries only those that end with resin-data are changed."""
+    disk = tmp_path / "disk"
+    make_mbr(disk, name)
+    size_bytes = max(size_bytes, plan_layout(find_spec(name)).labelled("resin-data").size_bytes + 4 * MIB)
+    size_bytes = min(size_bytes, DISK_BYTES - plan_layout(find_spec(name)).labelled("resin-data").start_bytes)
+    before = read_by_sfdisk(disk)["partitions"]
+    image = image_of(disk)
+    put_blocks(disk, grown_table(image, size_bytes, DISK_BYTES), DISK_BYTES)
+    assert_sound(disk)
+    after = read_by_sfdisk(disk)["partitions"]
+    end = image.data.start_bytes + size_bytes
+    before[3]["size"] = end // 512 - before[3]["start"]
+    before[5]["size"] = size_bytes // 512
+    assert after == before
+    start, count = struct.unpack("<II", read_at(disk, before[3]["start"] * 512 + 446 + 16 + 8, 8))
+    assert start + count == before[3]["size"], "the link to the last record ends with its partition"
+    assert read_table(lambda offset, length: read_at(disk, offset, length)).partitions[-1].end_bytes == end
+
+
+def read_at(path: Path, offset: int, length: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(length)
+
+
+@pytest.mark.processes
+def test_the_entries_in_sector_0_are_those_that_parted_makes(tmp_path: Path) -> None:
+    """Byte for byte, cylinders included."""
+    ours, parteds = tmp_path / "ours", tmp_path / "parteds"
+    for path in (ours, parteds):
+        make_mbr(path, "intel-nuc")
+    put_blocks(ours, grown_table(image_of(ours), 384 * MIB, DISK_BYTES), DISK_BYTES)
+    put_blocks(parteds, [], DISK_BYTES)
+    parted(parteds, "resizepart", "4", f"{(712 + 384) * MIB - 1}B")
+    assert read_at(ours, 446, 66).hex() == read_at(parteds, 446, 66).hex()
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("make", [lambda path: make_mbr(path, "intel-nuc"), lambda path: make_gpt(path)])
+def test_balenaos_grows_it_further(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """With the commands of its resindataexpander, which begins where parted shows more than 10 MiB that are free."""
+    disk = tmp_path / "disk"
+    make(disk)
+    image = image_of(disk)
+    largest = DISK_BYTES - LEFT_FREE_BYTES - image.data.start_bytes
+    put_blocks(disk, grown_table(image, largest - largest % (128 * MIB), DISK_BYTES), DISK_BYTES)
+    sizes = re.findall(r"([\d.]+)MiB +Free Space$", parted(disk, "unit", "MiB", "print", "free"), re.M)
+    assert max(map(float, sizes)) > 10
+    if image.table.kind is TableKind.DOS:
+        parted(disk, "resizepart", "4", "-1s")
+    parted(disk, "resizepart", str(image.data.number), "100%")
+    assert_sound(disk)
+    last = read_by_sfdisk(disk)["partitions"][-1]
+    assert DISK_BYTES - (last["start"] + last["size"]) * 512 <= MIB
+
+
+def parted(disk: Path, *words: str) -> str:
+    """Its output; it must not have anything to ask or to repair."""
+    done = subprocess.run(["parted", "-s", disk, "--", *words], check=True, capture_output=True, text=True)
+    assert not [line for line in done.stderr.splitlines() if "udevadm" not in line], done.stderr
+    return done.stdout
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("disk_bytes", [DISK_BYTES, GPT_IMAGE_BYTES + 700 * MIB, (3 << 40) + 512])
+def test_a_gpt_with_its_copy_at_the_end_of_the_disk(tmp_path: Path, disk_bytes: int) -> None:
+    disk = tmp_path / "disk"
+    make_gpt(disk)
+    before = read_by_sfdisk(disk)
+    image = image_of(disk)
+    put_blocks(disk, grown_table(image, 768 * MIB, disk_bytes), disk_bytes)
+    assert_sound(disk)
+    after = read_by_sfdisk(disk)
+    before["partitions"][4]["size"] = 768 * MIB // 512
+    before["lastlba"] = disk_bytes // 512 - 34
+    assert after == before
+
+
+@pytest.mark.processes
+def test_the_copy_of_a_gpt_is_one_that_repairs_the_table(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    make_gpt(disk)
+    put_blocks(disk, grown_table(image_of(disk), 768 * MIB, DISK_BYTES), DISK_BYTES)
+    before = read_by_sfdisk(disk)
+    put_blocks(disk, [Block(offset_bytes=512, content=bytes(512 * 33))], DISK_BYTES)
+    done = subprocess.run(["sfdisk", "--json", disk], check=True, capture_output=True, text=True)
+    assert "primary GPT table is corrupt" in done.stderr
+    assert json.loads(done.stdout)["partitiontable"] == before
+
+
+@pytest.mark.processes
+def test_a_last_partition_that_is_a_primary_one(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    with disk.open("wb") as file:
+        file.truncate(64 * MIB)
+    script = b"label: dos\nstart=2048, size=4096, type=e\nstart=8192, size=65536\n"
+    subprocess.run(["sfdisk", "-q", disk], input=script, check=True)
+    put_blocks(disk, grown_table(image_of(disk), 512 * MIB, DISK_BYTES), DISK_BYTES)
+    assert_sound(disk)
+    assert [part["size"] for part in read_by_sfdisk(disk)["partitions"]] == [4096, 512 * MIB // 512]
+
+
+def test_a_table_that_would_not_be_read_as_it_is_meant() -> None:
+    """The second record's link leads back: whatever such a table says, we do not write another one."""
+    raw = mbr_image()
+    image = replace(some_image(), table=read_table(lambda offset, length: bytes(raw[offset : offset + length])))
+    put(raw, 26624 + 6144, table_sector([(0x83, 127, 4096)]))
+    records = tuple(Block(offset_bytes=at * 512, content=bytes(raw[at * 512 :][:512])) for at in (26624, 32768))
+    with pytest.raises(ImageError, match="cannot be changed"):
+        lengthened(bytes(raw[: 1 << 20]), records, image.table, image.data, 8 * MIB, DISK_BYTES)
+
+
+@pytest.mark.parametrize("make", [mbr_image, gpt_image])
+def test_a_partition_behind_the_disks_end(make: Any, tmp_path: Path) -> None:
+    raw = bytes(make())
+    (tmp_path / "image").write_bytes(raw)
+    with pytest.raises(ImageError):
+        grown_table(image_of(tmp_path / "image"), 64 * MIB, 64 * MIB)
+
+
+# How long -----------------------------------------------------------------------------------------------------------
+
+
+def with_data(**changes: Any) -> Image:
+    return replace(some_image(), data_file_system=replace(DATA, **changes))
+
+
+USABLE = DATA.usable_bytes - MARGIN_BYTES
+
+
+def test_what_fits_needs_no_growth() -> None:
+    assert room_of(with_data()) == USABLE
+    assert grown_size_bytes(with_data(), USABLE, DISK_BYTES) is None
+    assert grown_size_bytes(with_data(), USABLE + 1, DISK_BYTES) == 384 * MIB
+    assert grown_size_bytes(with_data(free_blocks=0), 0, DISK_BYTES) is None, "without files there is nothing to fit"
+
+
+def test_the_partition_is_as_small_as_it_can_be_and_holds_whole_groups() -> None:
+    assert grown_size_bytes(with_data(), 300 * MIB, DISK_BYTES) == 384 * MIB
+    assert grown_size_bytes(with_data(), 1024 * MIB, DISK_BYTES) == 1152 * MIB
+
+
+@given(st.integers(1, 7000 * MIB), st.integers(900 * MIB, 7000 * MIB))
+def test_what_is_promised_is_there_and_the_disks_end_stays_free(files_bytes: int, disk_bytes: int) -> None:
+    image = with_data()
+    size = grown_size_bytes(image, files_bytes, disk_bytes)
+    room = grown_room_bytes(image, disk_bytes)
+    if size is not None:
+        groups = size // (128 * MIB)
+        assert DATA.usable_bytes_with(groups) >= files_bytes + MARGIN_BYTES > DATA.usable_bytes
+        assert groups == DATA.groups + 1 or DATA.usable_bytes_with(groups - 1) < files_bytes + MARGIN_BYTES
+        assert image.data.start_bytes + size + LEFT_FREE_BYTES <= disk_bytes
+        assert room is not None and files_bytes <= room
+    elif files_bytes > USABLE:
+        assert room is None or files_bytes > room
+
+
+@pytest.mark.parametrize(
+    ("image", "disk_bytes"),
+    [
+        (with_data(can_grow=False), DISK_BYTES),
+        (replace(some_image(), data_file_system=None), DISK_BYTES),
+        (with_data(), 908 * MIB),
+        (with_data(), 1096 * MIB + LEFT_FREE_BYTES - 1),
+        (with_data(reserved_descriptor_blocks=0, descriptors_per_block=2), DISK_BYTES),
+    ],
+)
+def test_where_it_cannot_grow(image: Image, disk_bytes: int) -> None:
+    assert grown_room_bytes(image, disk_bytes) is None
+    assert grown_size_bytes(image, 300 * MIB, disk_bytes) is None
+
+
+def test_long_sectors_are_not_written() -> None:
+    image = with_data()
+    assert grown_room_bytes(replace(image, table=replace(image.table, sector_bytes=4096)), DISK_BYTES) is None

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import gzip
+import hashlib
+import stat
+from pathlib import Path
+
+import pytest
+
+from balena_migrate.core.errors import FileError, ImageError
+from balena_migrate.images import Image, ImageKind
+from balena_migrate.images.formats import ImageFormat
+from balena_migrate.images.scan import read_image
+from tests.support.images import BOOT_FILES, make_image, mbr_image, put
+
+pytestmark = pytest.mark.processes
+
+
+def read(folder: Path, raw: bytes | bytearray) -> Image:
+    path = folder / "image"
+    path.write_bytes(raw)
+    return read_image(path, folder, lambda done, total: None)
+
+
+@pytest.mark.parametrize("gpt", [False, True])
+@pytest.mark.parametrize("bits", [16, 32])
+def test_all_about_an_image(tmp_path: Path, gpt: bool, bits: int) -> None:
+    raw = make_image(tmp_path, gpt=gpt, bits=bits)
+    packed = gzip.compress(raw[:7_000_000], 1) + gzip.compress(raw[7_000_000:], 1)
+    image = read(tmp_path, packed)
+    assert image.format == ImageFormat.GZIP
+    assert image.file_bytes == len(packed)
+    assert image.sha256 == hashlib.sha256(packed).hexdigest()
+    assert image.size_bytes == len(raw)
+    assert image.boot.number == 1
+    assert len(image.table.partitions) == (2 if gpt else 6)
+    identity = image.identity
+    assert identity.kind == ImageKind.RAW
+    assert (identity.label, identity.slug, identity.aliases) == ("resin-boot", "raspberrypi3", ("raspberry-pi3",))
+    assert (identity.arch, identity.machine) == ("armv7hf", "raspberrypi3")
+    assert identity.os_version == "2.15.1+rev2"
+    assert set(identity.files) == set(BOOT_FILES)
+    assert not identity.has_grub_cfg
+    assert not identity.has_bios_boot_code
+    assert read(tmp_path, raw).identity == identity
+
+
+def test_the_start_file_holds_the_first_mib_and_the_boot_partition(tmp_path: Path) -> None:
+    raw = make_image(tmp_path)
+    image = read(tmp_path, raw)
+    start = image.start_file.read_bytes()
+    assert start[: 1 << 20] == raw[: 1 << 20]
+    assert stat.S_IMODE(image.start_file.stat().st_mode) == 0o600, "a downloaded image has keys in its config.json"
+    assert start[image.boot.start_bytes :] == raw[image.boot.start_bytes : image.boot.end_bytes]
+
+
+def test_the_report_ends_with_all_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "image"
+    path.write_bytes(make_image(tmp_path))
+    reports: list[tuple[int, int]] = []
+    read_image(path, tmp_path, lambda done, total: reports.append((done, total)))
+    assert reports[-1] == (path.stat().st_size, path.stat().st_size)
+    assert [done for done, _ in reports] == sorted(done for done, _ in reports)
+
+
+def test_a_flasher_image_is_known_by_its_marker_and_by_its_label(tmp_path: Path) -> None:
+    files = {**BOOT_FILES, "resin-image-flasher": b""}
+    assert read(tmp_path, make_image(tmp_path, files)).identity.kind == ImageKind.FLASHER
+    raw = make_image(tmp_path, {}, label="flash-boot")
+    assert read(tmp_path, raw).identity.kind == ImageKind.FLASHER
+
+
+def test_an_image_of_something_else(tmp_path: Path) -> None:
+    identity = read(tmp_path, make_image(tmp_path, {"cmdline.txt": b""}, label="bootfs")).identity
+    assert identity.kind == ImageKind.UNKNOWN
+    assert identity.slug == identity.os_version == ""
+
+
+def test_grub_for_bios(tmp_path: Path) -> None:
+    raw = make_image(tmp_path, {**BOOT_FILES, "grub/grub.cfg": b""})
+    raw[0x180:0x185] = b"GRUB "
+    assert not read(tmp_path, raw).identity.has_bios_boot_code, "without core.img it does not boot"
+    put(raw, 1, b"core")
+    assert read(tmp_path, raw).identity.has_bios_boot_code
+    assert read(tmp_path, raw).identity.has_grub_cfg
+
+
+def test_a_raw_image_that_is_cut_short(tmp_path: Path) -> None:
+    raw = make_image(tmp_path)
+    with pytest.raises(ImageError, match="partition 4 ends at 20971520"):
+        read(tmp_path, raw[: 34000 * 512])
+    with pytest.raises(ImageError, match="extended boot record at byte 13631488 is missing"):
+        read(tmp_path, raw[: 20000 * 512])
+
+
+def test_a_gzip_image_that_is_cut_short_names_the_file_and_a_remedy(tmp_path: Path) -> None:
+    packed = gzip.compress(make_image(tmp_path), 1)
+    with pytest.raises(ImageError, match=r"/image: is cut short.*download it again"):
+        read(tmp_path, packed[:-1])
+
+
+def test_a_boot_partition_that_is_no_fat(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="not a FAT"):
+        read(tmp_path, mbr_image())
+
+
+def test_a_damaged_device_type(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"device-type\.json"):
+        read(tmp_path, make_image(tmp_path, {"device-type.json": b"{"}))
+
+
+def test_no_image_and_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="no partition table"):
+        read(tmp_path, b"")
+    with pytest.raises(FileError, match="No such file"):
+        read_image(tmp_path / "missing", tmp_path, lambda done, total: None)

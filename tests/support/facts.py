@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Facts of devices that do not exist, for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from balena_migrate.bootloaders.grub import GRUB_CFG, GRUBENV, dump_environment
+from balena_migrate.core.memory import MemoryFacts
+from balena_migrate.facts import BlockDevice, BootFacts, DiskFacts, Facts, Firmware, HardwareFacts, Mount, OsFacts
+
+MIB = 1 << 20
+GRUB_CFG_TEXT = (
+    'if [ "${next_entry}" ] ; then\n  set default="${next_entry}"\nfi\nsource ${config_directory}/custom.cfg\n'
+)
+PROGRAMS = ("mkinitramfs", "update-grub", "grub-mkimage", "grub-install", "systemctl")
+
+
+def pc_facts(*, separate_boot: bool = False, files: Mapping[str, str] | None = None) -> Facts:
+    """A PC with BIOS, Debian 12, 8 GiB disk, 2 GiB memory, ext4, GRUB 2; all is well with it."""
+    disk = BlockDevice(
+        name="sda",
+        path="/dev/sda",
+        kind="disk",
+        size_bytes=8192 * MIB,
+        table_id="12345678",
+        table_type="dos",
+        serial="S1",
+    )
+    root = _partition("sda1", "1111-root")
+    boot = _partition("sda2", "2222-boot")
+    mounts = [Mount(source="/dev/sda1", mount_point="/", fstype="ext4", size_bytes=8000 * MIB, free_bytes=6000 * MIB)]
+    if separate_boot:
+        mounts.append(Mount(source="/dev/sda2", mount_point="/boot", fstype="ext4", free_bytes=500 * MIB))
+    return Facts(
+        os=OsFacts(id="debian", version_id="12", pretty_name="Debian GNU/Linux 12 (bookworm)"),
+        hardware=HardwareFacts(machine="x86_64", userland="amd64"),
+        disks=DiskFacts(devices=(disk, root, boot) if separate_boot else (disk, root), mounts=tuple(mounts)),
+        boot=BootFacts(
+            firmware=Firmware.BIOS,
+            kernel_release="6.1.0-test",
+            kernel_command_line="BOOT_IMAGE=/boot/vmlinuz-6.1.0-test root=UUID=1111-root ro quiet",
+            initramfs_bytes=30 * MIB,
+            files={GRUB_CFG: GRUB_CFG_TEXT, GRUBENV: dump_environment({}).decode(), **(files or {})},
+        ),
+        memory=MemoryFacts(total_bytes=2048 * MIB, available_bytes=1800 * MIB),
+        programs={name: f"/usr/sbin/{name}" for name in PROGRAMS},
+        uid=0,
+    )
+
+
+PI_CMDLINE = "console=serial0,115200 root=PARTUUID=12345678-02 rootfstype=ext4 rootwait\n"
+PI_FILES = {"config.txt": "arm_64bit=1\nauto_initramfs=1\n[cm4]\notg_mode=1", "cmdline.txt": PI_CMDLINE}
+
+
+def pi_facts(
+    *,
+    disk: str = "mmcblk0",
+    boot: str = "/boot/firmware",
+    numbers: tuple[int, int] = (1, 2),
+    revision: str = "a02082",
+    tryboot: bool = False,
+    files: Mapping[str, str] | None = None,
+) -> Facts:
+    """A Raspberry Pi (3 B) with Debian 12 on one disk; `numbers` are those of boot and root; all is well with it."""
+    table = BlockDevice(
+        name=disk, path=f"/dev/{disk}", kind="disk", size_bytes=8192 * MIB, table_id="12345678", table_type="dos"
+    )
+    names = [f"{disk}p{number}" if disk[-1].isdigit() else f"{disk}{number}" for number in numbers]
+    fat, root = _partition(names[0], "AAAA-0001", disk, "vfat"), _partition(names[1], "1111-root", disk)
+    mounts = (
+        Mount(source=root.path, mount_point="/", fstype="ext4", size_bytes=8000 * MIB, free_bytes=6000 * MIB),
+        Mount(source=fat.path, mount_point=boot, fstype="vfat", free_bytes=180 * MIB, block_bytes=2048),
+    )
+    texts = {f"{boot}/{name}": text for name, text in (PI_FILES if files is None else files).items()}
+    return Facts(
+        os=OsFacts(id="debian", version_id="12", pretty_name="Debian GNU/Linux 12 (bookworm)"),
+        hardware=HardwareFacts(machine="aarch64", userland="armhf", model="Raspberry Pi", revision=revision),
+        disks=DiskFacts(devices=(table, fat, root), mounts=mounts),
+        boot=BootFacts(
+            firmware=Firmware.RASPBERRY_PI,
+            kernel_release="6.1.0-test",
+            kernel_command_line=f"coherent_pool=1M {PI_CMDLINE.strip()}",
+            tryboot=tryboot,
+            files=texts,
+        ),
+        memory=MemoryFacts(total_bytes=1024 * MIB, available_bytes=900 * MIB),
+        programs={name: f"/usr/sbin/{name}" for name in PROGRAMS},
+        uid=0,
+    )
+
+
+def _partition(name: str, uuid: str, disk: str = "sda", fstype: str = "ext4") -> BlockDevice:
+    return BlockDevice(
+        name=name, path=f"/dev/{name}", kind="part", size_bytes=4000 * MIB, parents=(disk,), fstype=fstype, uuid=uuid
+    )

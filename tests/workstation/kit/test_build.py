@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from balena_migrate.core.architectures import PLATFORMS, Architecture
+from balena_migrate.core.errors import FileError
+from balena_migrate.workstation.kit.assemble import copy_loader
+from balena_migrate.workstation.kit.build import build_kit, default_cache_dir
+from balena_migrate.workstation.kit.packages import packages_key
+from balena_migrate.workstation.kit.programs import Tree, copy_program, library_closure, needed_libraries
+
+
+def test_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert default_cache_dir() == Path("/cache/balena-migrate")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert default_cache_dir() == Path.home() / ".cache/balena-migrate"
+
+
+def test_another_mirror_is_another_place_in_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BALENA_MIGRATE_MIRROR", raising=False)
+    key = packages_key(Architecture.ARMEL)
+    monkeypatch.setenv("BALENA_MIGRATE_MIRROR", "http://mirror.example/debian")
+    assert packages_key(Architecture.ARMEL) != key
+
+
+def test_destination_that_is_no_kit_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "precious").touch()
+    with pytest.raises(FileError, match="is not a kit"):
+        build_kit("amd64", tmp_path, tmp_path / "cache")
+    assert (tmp_path / "precious").exists()
+
+
+def tree_of(folder: Path) -> Tree:
+    return Tree(path=folder, platform=PLATFORMS[Architecture.AMD64])
+
+
+def test_libraries_are_read_from_the_binary() -> None:
+    """This Python's own binary needs at least the C library."""
+    assert "libc.so.6" in needed_libraries(Path("/proc/self/exe"))
+
+
+def test_missing_library_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"lib.*\.so.*none of the recipe's packages"):
+        library_closure(tree_of(tmp_path), [Path("/proc/self/exe")])
+
+
+def test_linked_program_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "mtools").write_text("binary")
+    (tmp_path / "mcopy").symlink_to("mtools")
+    copy_program(tmp_path / "mcopy", tmp_path / "bin")
+    assert (tmp_path / "bin/mcopy").readlink() == Path("mtools")
+    assert (tmp_path / "bin/mtools").read_text() == "binary"
+
+
+def test_loader_without_preload_file(tmp_path: Path) -> None:
+    """The name of /etc/ld.so.preload is replaced by one of the same length that no device has."""
+    folder = tmp_path / "usr/lib/x86_64-linux-gnu"
+    folder.mkdir(parents=True)
+    (folder / "ld-linux-x86-64.so.2").write_bytes(b"\x7fELF\0/etc/ld.so.preload\0more")
+    copy_loader(tree_of(tmp_path), tmp_path / "ld.so")
+    assert (tmp_path / "ld.so").read_bytes() == b"\x7fELF\0/no/ld.so.preload/\0more"
+    (folder / "ld-linux-x86-64.so.2").write_bytes(b"another loader")
+    with pytest.raises(FileError, match="does not name"):
+        copy_loader(tree_of(tmp_path), tmp_path / "ld.so")

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kits themselves, each started in a root that holds nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from balena_migrate import VERSION
+from balena_migrate.core.architectures import PLATFORMS, Architecture
+from balena_migrate.workstation.kit.archive import packed_size_bytes
+from balena_migrate.workstation.kit.assemble import assemble
+from balena_migrate.workstation.kit.build import default_cache_dir
+from balena_migrate.workstation.kit.packages import unpack_packages
+from balena_migrate.workstation.kit.programs import Tree
+from tests.workstation.kit.conftest import Root, enter
+
+pytestmark = pytest.mark.kit
+
+BASE_LIMIT_BYTES = 15 << 20
+
+IMPORTS = """
+import bz2, ctypes, decimal, fcntl, hashlib, json, lzma, mmap, ssl, tarfile, urllib.request, uuid, zipfile, zlib
+import click, rich.console, rich.logging, rich.progress, rich.table, yaml
+"""
+
+START_PROGRAMS = """
+import json, subprocess
+from balena_migrate.core.kit import find_kit
+for name, argv in find_kit().programs().items():
+    done = subprocess.run([*argv, "true" if name == "busybox" else "--version"], capture_output=True, text=True)
+    print(json.dumps([name, done.returncode, done.stderr]))
+"""
+
+FIND_KIT = """
+import json
+from balena_migrate.core.kit import find_kit
+kit = find_kit()
+print(json.dumps([kit.architecture, str(kit.base), kit.programs()]))
+"""
+
+
+def programs_of(root: Root) -> dict[str, list[str]]:
+    done = root.run_python(FIND_KIT)
+    assert done.stderr == ""
+    architecture, base, programs = json.loads(done.stdout)
+    assert (architecture, base) == (root.kit.architecture, "/kit/base")
+    return dict(programs)
+
+
+def test_commands_start(root: Root) -> None:
+    for name, option, answer in (
+        ("balena-migrate", "--version", VERSION),
+        ("balena-stage1", "--help", "Usage: balena-stage1 "),
+    ):
+        done = root.run("/kit/base/busybox", "sh", f"/kit/{name}", option)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert answer in done.stdout
+
+
+def test_check_looks_at_the_device(root: Root) -> None:
+    """All facts are gathered with what the kit has; a device without a single file is refused."""
+    done = root.run("/kit/base/busybox", "sh", "/kit/balena-migrate", "check", "--json")
+    assert (done.returncode, done.stderr) == (1, "")
+    findings = json.loads(done.stdout)["findings"]
+    assert "blocker" in {finding["severity"] for finding in findings}
+    assert {"image", "programs-missing"} <= {finding["code"] for finding in findings}
+
+
+def test_everything_can_be_imported(root: Root) -> None:
+    done = root.run_python(IMPORTS)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_public_authorities_are_known(root: Root) -> None:
+    source = (
+        "import ssl; print(len(ssl.create_default_context(cafile='/kit/more/ssl/ca-certificates.crt').get_ca_certs()))"
+    )
+    assert int(root.run_python(source).stdout) > 100
+
+
+def test_every_program_starts(root: Root) -> None:
+    """All libraries of every program are there: each prints its version and no complaint."""
+    done = root.run_python(START_PROGRAMS)
+    assert (done.returncode, done.stderr) == (0, "")
+    ends = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(ends) > 10
+    assert [end for end in ends if end[1:] != [0, ""]] == []
+
+
+def test_names_that_the_code_calls_are_there(root: Root) -> None:
+    names = {"blkid", "cpio", "lsblk", "mattrib", "mcopy", "mdir", "mmd", "mtype", "sfdisk", "tar", "zstd"}
+    assert names <= set(programs_of(root))
+
+
+def test_mtools_convert_names(root: Root, tmp_path: Path) -> None:
+    """A file with a long name goes into a FAT file system and comes back, which needs the code page."""
+    subprocess.run(["mkfs.vfat", "-C", root.path / "fat.img", "4096"], check=True, capture_output=True)
+    (root.path / "text").write_text("hello\n")
+    programs = programs_of(root)
+    copied = root.run(*programs["mcopy"], "-i", "/fat.img", "/text", "::/a-long-name.text")
+    assert (copied.returncode, copied.stderr) == (0, "")
+    assert root.run(*programs["mtype"], "-i", "/fat.img", "::/a-long-name.text").stdout == "hello\n"
+    (root.path / "fat.img").unlink()
+
+
+def test_stage2_starts_from_the_base_part_alone(root: Root, tmp_path: Path) -> None:
+    """Without a hand-over stage 2 says so and leads back to the old system."""
+    shutil.copytree(root.kit.base, tmp_path / "balena-migrate/base", symlinks=True)
+    argv = ("/balena-migrate/base/busybox", "sh", "/balena-migrate/base/stage2", "/root")
+    done = enter(tmp_path, root.kit.architecture, *argv)
+    assert done.returncode == 0
+    assert "/etc/balena-migrate-stage2.conf" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_base_part_is_small(root: Root) -> None:
+    assert packed_size_bytes(root.kit.base) < BASE_LIMIT_BYTES
+
+
+def test_kit_names_no_place_of_the_build(root: Root) -> None:
+    """Nothing in a kit depends on where it was built."""
+    home = os.fsencode(Path(__file__).parents[3])
+    for path in root.kit.path.rglob("*"):
+        assert path.is_dir() or home not in path.read_bytes(), path
+
+
+def test_same_source_gives_the_same_kit(tmp_path: Path) -> None:
+    tree = unpack_packages(Architecture.AMD64, default_cache_dir(), print)
+    for name in ("one", "two"):
+        assemble(Tree(path=tree, platform=PLATFORMS[Architecture.AMD64]), Architecture.AMD64, tmp_path / name)
+    subprocess.run(["diff", "-r", tmp_path / "one", tmp_path / "two"], check=True)

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The launchers, with a loader that only says how it was called."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from balena_migrate.workstation.kit.assemble import PACKAGE
+from balena_migrate.workstation.kit.programs import copy_file
+
+pytestmark = pytest.mark.processes
+
+LOADER = '#!/bin/sh\nprintf "%s\\n" "$@" "env $LC_ALL ${LD_PRELOAD-unset} $OPENSSL_CONF $SSL_CERT_FILE"\n'
+SHELLS = [("dash",), ("busybox", "sh"), ("bash", "--posix")]
+
+
+@pytest.fixture(params=SHELLS, ids=lambda shell: shell[0])
+def shell(request: pytest.FixtureRequest) -> list[str]:
+    if shutil.which(request.param[0]) is None:
+        pytest.skip(f"no {request.param[0]} here")
+    return list(request.param)
+
+
+@pytest.fixture
+def kit(tmp_path: Path) -> Path:
+    kit = tmp_path / "a kit"
+    (kit / "base").mkdir(parents=True)
+    (kit / "base/ld.so").write_text(LOADER)
+    (kit / "base/ld.so").chmod(0o755)
+    for name in ("balena-migrate", "balena-stage1"):
+        copy_file(PACKAGE / "workstation/kit/launcher.sh", kit / name, mode=0o755)
+    copy_file(PACKAGE / "workstation/kit/stage2.sh", kit / "base/stage2", mode=0o755)
+    return kit
+
+
+def start(shell: list[str], program: Path | str, *arguments: str, folder: Path | None = None) -> list[str]:
+    environment = {"PATH": os.environ["PATH"], "LD_PRELOAD": "", "LC_ALL": "de_DE.ISO-8859-1"}
+    argv = [*shell, str(program), *arguments]
+    done = subprocess.run(argv, check=True, capture_output=True, text=True, cwd=folder, env=environment)
+    return done.stdout.splitlines()
+
+
+def expected(kit: Path, name: str, *arguments: str) -> list[str]:
+    python = f"{kit}/base/bin/python3"
+    return [
+        *("--inhibit-cache", "--argv0", python, "--library-path", f"{kit}/base/lib:{kit}/more/lib"),
+        *(python, "-I", "-S", "-X", "utf8", f"{kit}/more/start.py", name, *arguments),
+        f"env C.UTF-8 unset {kit}/more/ssl/openssl.cnf {kit}/more/ssl/ca-certificates.crt",
+    ]
+
+
+def test_started_by_its_path(shell: list[str], kit: Path) -> None:
+    """Arguments arrive as they are, and the kit is named by absolute paths."""
+    assert start(shell, kit / "balena-migrate", "a b", "", "$x") == expected(kit, "balena-migrate", "a b", "", "$x")
+
+
+def test_started_by_relative_paths(shell: list[str], kit: Path) -> None:
+    for program, folder in (
+        ("balena-stage1", kit),
+        ("../balena-stage1", kit / "base"),
+        ("a kit/balena-stage1", kit.parent),
+    ):
+        assert start(shell, program, folder=folder) == expected(kit, "balena-stage1")
+
+
+def test_started_through_links(shell: list[str], kit: Path, tmp_path: Path) -> None:
+    """A chain of an absolute and a relative link leads to the kit, whatever the links are called."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/absolute").symlink_to(kit / "balena-migrate")
+    (tmp_path / "relative").symlink_to("bin/absolute")
+    (tmp_path / "folder").symlink_to(kit)
+    for program in (tmp_path / "relative", tmp_path / "bin/absolute", tmp_path / "folder/balena-migrate"):
+        assert start(shell, program) == expected(kit, "balena-migrate")
+    assert start(shell, "relative", folder=tmp_path) == expected(kit, "balena-migrate")
+
+
+def test_stage2_uses_the_base_part_alone(shell: list[str], kit: Path) -> None:
+    lines = start(shell, kit / "base/stage2", "/root")
+    assert lines[:-1] == [
+        *("--inhibit-cache", "--argv0", f"{kit}/base/bin/python3", "--library-path", f"{kit}/base/lib"),
+        *(f"{kit}/base/bin/python3", "-I", "-S", "-X", "utf8", "-m", "balena_migrate.stage2.main", "/root"),
+    ]
+    assert lines[-1].startswith("env C.UTF-8 unset ")

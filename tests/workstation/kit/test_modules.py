@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The walk along import statements, and what it finds in our own stage 2."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from balena_migrate.workstation.kit.assemble import PACKAGE, choose_more
+from balena_migrate.workstation.kit.modules import Module, find_closure, parse_imports, submodules
+from balena_migrate.workstation.kit.recipe import LEFT_OUT
+
+STAGE2 = "balena_migrate.stage2.main"
+
+
+def make_tree(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def test_imports_are_found_wherever_they_stand() -> None:
+    source = b"""
+import a.b, c as d
+try:
+    import e
+except ImportError:
+    import f
+def function():
+    match 1:
+        case 1:
+            from g import h
+"""
+    assert parse_imports(source, "x", is_package=False) == {"a.b", "c", "e", "f", "g", "g.h"}
+
+
+def test_imports_for_type_checkers_are_not() -> None:
+    source = b"""
+import typing
+if typing.TYPE_CHECKING:
+    import never
+else:
+    import always
+"""
+    assert parse_imports(source, "x", is_package=False) == {"typing", "always"}
+
+
+@pytest.mark.parametrize(
+    ("name", "is_package", "source", "found"),
+    [
+        ("a.b.c", False, b"from . import d", {"a.b", "a.b.d"}),
+        ("a.b.c", True, b"from . import d", {"a.b.c", "a.b.c.d"}),
+        ("a.b.c", False, b"from ..e import f", {"a.e", "a.e.f"}),
+        ("a.b.c", True, b"from ...e import f", {"a.e", "a.e.f"}),
+    ],
+)
+def test_relative_imports(name: str, is_package: bool, source: bytes, found: set[str]) -> None:
+    assert parse_imports(source, name, is_package=is_package) == found
+
+
+def test_closure_follows_imports_and_brings_parents(tmp_path: Path) -> None:
+    """Attributes, built-in modules and what is left out are not followed; extensions are taken."""
+    tree = make_tree(
+        tmp_path,
+        {
+            "start.py": "import sys, pack.inner, left.out\nfrom other import attribute",
+            "pack/__init__.py": "",
+            "pack/inner.py": "import _fast",
+            "pack/unused.py": "",
+            "other.py": "",
+            "left/__init__.py": "",
+            "left/out.py": "",
+            "_fast.cpython-311-x86_64-linux-gnu.so": "",
+        },
+    )
+    found = find_closure(["start"], [tree], frozenset({"left"}))
+    assert list(found) == ["_fast", "other", "pack", "pack.inner", "start"]
+    assert found["_fast"].is_extension
+
+
+def test_first_folder_wins(tmp_path: Path) -> None:
+    make_tree(tmp_path, {"one/a.py": "", "two/a.py": ""})
+    assert find_closure(["a"], [tmp_path / "one", tmp_path / "two"], frozenset())["a"].path == tmp_path / "one/a.py"
+
+
+def test_package_of_plugins_brings_them_all(tmp_path: Path) -> None:
+    source = "from balena_migrate.core.plugins import load_all\n"
+    tree = make_tree(tmp_path, {"plug/__init__.py": source, "plug/one.py": "", "plug/two.py": ""})
+    assert list(find_closure(["plug"], [tree], frozenset())) == ["plug", "plug.one", "plug.two"]
+
+
+def test_no_package_is_split_between_the_parts() -> None:
+    """A package that the base part has only a piece of is whole in the other one; `encodings` is loaded too early."""
+    names = ("whole", "piece", "piece.one", "piece.two", "single", "encodings", "encodings.cp1252")
+    everything = {name: Module(name=name, path=Path(f"{name}.py")) for name in names}
+    base = {name: everything[name] for name in ("whole", "piece", "piece.one", "encodings")}
+    assert list(choose_more(base, everything)) == ["piece", "piece.one", "piece.two", "single"]
+
+
+def test_stage2_imports_nothing_but_the_standard_library() -> None:
+    ours = find_closure([STAGE2], [PACKAGE.parent], LEFT_OUT)
+    assert STAGE2 in ours
+    for name, module in ours.items():
+        imports = parse_imports(module.path.read_bytes(), name, is_package=module.is_package)
+        tops = {imported.partition(".")[0] for imported in imports}
+        assert tops <= sys.stdlib_module_names | {"balena_migrate"}, name
+
+
+def test_nothing_of_ours_imports_what_the_kit_leaves_out() -> None:
+    """A device would miss it: LEFT_OUT is only for modules that the standard library names without need."""
+    libraries = {"balena_migrate", "elftools", "click", "rich", "yaml"}
+    for name in submodules(Module(name="balena_migrate", path=PACKAGE / "__init__.py")):
+        path = PACKAGE.parent / name.replace(".", "/")
+        if name.startswith("balena_migrate.workstation.lab"):
+            continue
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        imports = parse_imports(file.read_bytes(), name, is_package=path.is_dir())
+        tops = {imported.partition(".")[0] for imported in imports}
+        # balena-sdk is for a workstation; a device is told that it is not installed.
+        sdk = {"balena"} if name == "balena_migrate.workstation.fleet.cloud" else set()
+        assert tops <= sys.stdlib_module_names - LEFT_OUT | libraries | sdk, name

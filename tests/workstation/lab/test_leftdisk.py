@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stage 2 left on a disk is judged before the new system can repair it."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from balena_migrate.images.room import grown_table
+from balena_migrate.workstation.lab.leftdisk import CLEAN, SIZE, TABLE, left_disk_checks
+from balena_migrate.workstation.lab.lookalike.layout import plan_layout, table_sectors
+from balena_migrate.workstation.lab.lookalike.specs import find_spec
+from tests.images.test_room import image_of, put_blocks
+
+pytestmark = pytest.mark.processes
+
+MIB = 1 << 20
+SPEC = replace(find_spec("intel-nuc"), boot_bytes=8 * MIB, root_bytes=8 * MIB, data_bytes=60 * MIB)
+DATA = plan_layout(SPEC).labelled("resin-data")
+GROWN_BYTES = 128 * MIB
+DISK_BYTES = 512 * MIB
+
+
+def make_disk(path: Path, *, grown: bool, file_system_bytes: int) -> Path:
+    layout = plan_layout(SPEC)
+    with path.open("wb") as file:
+        file.truncate(layout.size_bytes)
+        for offset, sector in table_sectors(layout).items():
+            file.seek(offset)
+            file.write(sector)
+    put_blocks(path, grown_table(image_of(path), GROWN_BYTES, DISK_BYTES) if grown else (), DISK_BYTES)
+    options = f"offset={DATA.start_bytes},nodiscard"
+    size = f"{file_system_bytes // 1024}k"
+    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-E", options, path, size], check=True, capture_output=True)
+    return path
+
+
+def failed(disk: Path, *, grown: bool) -> list[str]:
+    checks = list(left_disk_checks(disk, SPEC, grown=grown))
+    assert [check.name for check in checks] == [TABLE, SIZE, CLEAN]
+    return [check.name for check in checks if not check.passed]
+
+
+def test_as_the_image_has_it(tmp_path: Path) -> None:
+    disk = make_disk(tmp_path / "disk", grown=False, file_system_bytes=60 * MIB)
+    assert failed(disk, grown=False) == []
+    assert failed(disk, grown=True) == [SIZE]
+
+
+def test_grown_with_its_file_system(tmp_path: Path) -> None:
+    disk = make_disk(tmp_path / "disk", grown=True, file_system_bytes=GROWN_BYTES)
+    assert failed(disk, grown=True) == []
+    assert failed(disk, grown=False) == [SIZE]
+
+
+def test_a_file_system_that_stayed_small(tmp_path: Path) -> None:
+    disk = make_disk(tmp_path / "disk", grown=True, file_system_bytes=60 * MIB)
+    assert failed(disk, grown=True) == [SIZE]
+
+
+def test_a_file_system_with_errors(tmp_path: Path) -> None:
+    disk = make_disk(tmp_path / "disk", grown=True, file_system_bytes=GROWN_BYTES)
+    place = f"{disk}?offset={DATA.start_bytes}"
+    subprocess.run(["debugfs", "-w", "-R", "clri <11>", place], check=True, capture_output=True)
+    assert failed(disk, grown=True) == [CLEAN]
+
+
+@pytest.mark.parametrize("sectors", [b"\xff\xff\xff\x0f", b"\x00\x00\x02\x00"])
+def test_a_table_with_an_extended_partition_that_is_too_long_or_too_short(tmp_path: Path, sectors: bytes) -> None:
+    disk = make_disk(tmp_path / "disk", grown=True, file_system_bytes=GROWN_BYTES)
+    with disk.open("r+b") as file:
+        file.seek(446 + 3 * 16 + 12)
+        file.write(sectors)
+    assert TABLE in [check.name for check in left_disk_checks(disk, SPEC, grown=True) if not check.passed]

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The proofs pass for a device that has everything, and each fails for the one thing that is missing."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from balena_migrate.settings import Config
+from balena_migrate.workstation.lab import owner
+from balena_migrate.workstation.lab.disks import MIB, Span
+from balena_migrate.workstation.lab.expected import Expected
+from balena_migrate.workstation.lab.lookalike import Report, ReportedFile, ReportedPartition
+from balena_migrate.workstation.lab.prepare import Prepared
+from balena_migrate.workstation.lab.proofs import LABELS, Armed, machine_id_check, new_system_checks
+from balena_migrate.workstation.lab.scenarios import find_scenario
+
+NETWORK = owner.WifiNetwork(ssid="Yard", passphrase="seven;gates")
+KEYFILE = (
+    b"[connection]\nid=Yard\ntype=wifi\n\n[wifi]\nssid=Yard\n\n[wifi-security]\nkey-mgmt=wpa-psk\npsk=seven\\;gates\n"
+)
+DATA = {"srv/depot/readings.csv": b"1,2\n", "etc/hostname": b"depot\n"}
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def reported(path: str, content: bytes) -> ReportedFile:
+    return ReportedFile(path=path, size_bytes=len(content), mode=0o600, uid=0, gid=0, sha256=digest(content))
+
+
+PREPARED = Prepared(
+    disk=Path("disk.img"),
+    root=Span(start_bytes=MIB, size_bytes=MIB),
+    kernel=Path("vmlinuz"),
+    config_json=owner.config_json("intel-nuc"),
+    boot_files={"config.json": digest(b"{}"), "grub/grub.cfg": digest(b"grub"), "EFI/x": digest(b"x")},
+    expected=Expected(
+        config=Config(),
+        networks=frozenset({NETWORK}),
+        backup={path: digest(content) for path, content in DATA.items()},
+    ),
+)
+
+REPORT = Report(
+    kernel="6.1.0",
+    command_line="root=LABEL=resin-rootA rootwait",
+    memory_bytes=1 << 30,
+    uptime_s=10.0,
+    disk_bytes=4096 * MIB,
+    data_bytes_before=192 * MIB,
+    partition_table="dos",
+    partitions=tuple(
+        ReportedPartition(label=label, number=number, start_bytes=number * MIB, size_bytes=3000 * MIB, check_status=0)
+        for number, label in enumerate(LABELS, start=1)
+    ),
+    config_json=owner.config_json("intel-nuc"),
+    boot_files=(
+        reported("EFI/x", b"x"),
+        reported("config.json", owner.config_json("intel-nuc")),
+        reported("grub/grub.cfg", b"grub"),
+        reported("system-connections/resin-wifi-01", KEYFILE),
+    ),
+    data_files=(reported("migration-backup.tgz", b"the archive"), reported("migrate.log", b"flash: 100 %")),
+)
+ARMED = Armed(backups={"backup.tgz": digest(b"the archive")}, initramfs_bytes=1, changes=())
+
+
+@pytest.fixture
+def backup(tmp_path: Path) -> Path:
+    path = tmp_path / "backup.tgz"
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in DATA.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def failed(report: Report, backup: Path, *, prepared: Prepared = PREPARED, keyfile: bytes = KEYFILE) -> list[str]:
+    scenario = find_scenario("pc-bios")
+    checks = list(new_system_checks(scenario, prepared, ARMED, report, lambda path: keyfile, {"backup.tgz": backup}))
+    assert len({check.name for check in checks}) == len(checks)
+    return [check.name for check in checks if not check.passed]
+
+
+def test_passes_where_all_is_there(backup: Path) -> None:
+    assert failed(REPORT, backup) == []
+
+
+def without_boot_file(report: Report, path: str) -> Report:
+    return replace(report, boot_files=tuple(file for file in report.boot_files if file.path != path))
+
+
+def with_boot_file(report: Report, path: str, content: bytes) -> Report:
+    files = (*without_boot_file(report, path).boot_files, reported(path, content))
+    return replace(report, boot_files=files)
+
+
+def changed_config(report: Report) -> Report:
+    values = {**json.loads(report.config_json), "apiKey": "another"}
+    return replace(report, config_json=json.dumps(values).encode())
+
+
+def damaged_data(report: Report) -> Report:
+    *others, data = report.partitions
+    return replace(report, partitions=(*others, replace(data, check_status=4)))
+
+
+def readable_backup(report: Report) -> Report:
+    archive, log = report.data_files
+    return replace(report, data_files=(replace(archive, mode=0o644), log))
+
+
+BOOT = "the other files of resin-boot are the image's"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name"),
+    [
+        (lambda r: replace(r, partitions=r.partitions[:-1]), "the partitions, by their labels"),
+        (damaged_data, "file systems with errors"),
+        (lambda r: replace(r, data_bytes_before=3000 * MIB), "the data partition fills the disk"),
+        (lambda r: replace(r, command_line="quiet"), "the new system's kernel command line"),
+        (changed_config, "config.json in resin-boot"),
+        (lambda r: replace(r, config_json=b""), "config.json in resin-boot"),
+        (lambda r: without_boot_file(r, "EFI/x"), BOOT),
+        (lambda r: with_boot_file(r, "EFI/x", b"y"), BOOT),
+        (lambda r: with_boot_file(r, "left-behind", b""), BOOT),
+        (
+            lambda r: without_boot_file(r, "system-connections/resin-wifi-01"),
+            "Wi-Fi networks, with their passphrases",
+        ),
+        (
+            lambda r: with_boot_file(r, "system-connections/resin-wifi-02", KEYFILE),
+            "Wi-Fi networks, with their passphrases",
+        ),
+        (readable_backup, "the files in resin-data, their modes and owners"),
+        (lambda r: replace(r, data_files=r.data_files[:1]), "the files in resin-data, their modes and owners"),
+        (lambda r: replace(r, data_files=()), "the backup backup.tgz is in resin-data, as stage 1 made it"),
+    ],
+)
+def test_tells_what_is_wrong(spoil: Callable[[Report], Report], name: str, backup: Path) -> None:
+    assert name in failed(spoil(REPORT), backup)
+
+
+def test_another_passphrase_is_another_network(backup: Path) -> None:
+    other = KEYFILE.replace(b"seven", b"eight")
+    report = with_boot_file(REPORT, "system-connections/resin-wifi-01", other)
+    assert failed(report, backup, keyfile=other) == ["Wi-Fi networks, with their passphrases"]
+
+
+def test_a_file_that_is_not_in_the_backup_is_missed(backup: Path) -> None:
+    assert PREPARED.expected.backup is not None
+    more = {**PREPARED.expected.backup, str(PurePosixPath("srv/lost")): digest(b"lost")}
+    prepared = replace(PREPARED, expected=replace(PREPARED.expected, backup=more))
+    assert failed(REPORT, backup, prepared=prepared) == ["the backup holds what BACKUP_DIRECTORIES held"]
+
+
+def test_what_keep_has_to_bring_into_config_json(backup: Path) -> None:
+    scenario = replace(find_scenario("pc-bios"), kept={"hostname": "depot-gateway"})
+    values = {**json.loads(REPORT.config_json), "hostname": "depot-gateway"}
+
+    def wrong(config_json: bytes) -> list[str]:
+        report = replace(REPORT, config_json=config_json)
+        checks = new_system_checks(scenario, PREPARED, ARMED, report, lambda path: KEYFILE, {"backup.tgz": backup})
+        return [check.name for check in checks if not check.passed]
+
+    assert wrong(json.dumps(values).encode()) == []
+    assert wrong(REPORT.config_json) == ["config.json in resin-boot"]
+    assert wrong(json.dumps({**values, "hostname": "balena"}).encode()) == ["config.json in resin-boot"]
+
+
+def test_the_machine_id_is_looked_for_in_resin_state(tmp_path: Path) -> None:
+    assert not machine_id_check("5ca1e", None).passed
+    assert not machine_id_check("5ca1e", tmp_path).passed
+    (tmp_path / "machine-id").write_text("5ca1f\n")
+    assert not machine_id_check("5ca1e", tmp_path).passed
+    (tmp_path / "machine-id").write_text("5ca1e\n")
+    assert machine_id_check("5ca1e", tmp_path).passed
