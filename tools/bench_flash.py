@@ -1,0 +1,27 @@
+"""Writes an image once with the flash engine, in a process of its own whose time and memory tools/bench.py measures.
+
+Arguments: the image packed by gzip, the disk, the image's unpacked size in bytes. Prints JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from balena_migrate.images.formats import ImageFormat
+from balena_migrate.images.patches import Patches
+from balena_migrate.stage2.flash import write_image
+from balena_migrate.stage2.target import open_disk
+
+
+def main() -> None:
+    packed, disk_path, size_bytes = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    with packed.open("rb") as source, open_disk(disk_path) as disk:
+        patches = Patches(size_bytes=size_bytes, blocks=())
+        result = write_image(source, ImageFormat.GZIP, size_bytes, disk, patches, lambda step, done, total: None)
+    print(json.dumps({"write_s": result.write_s, "reads_directly": result.reads_directly}))
+
+
+if __name__ == "__main__":
+    main()
