@@ -8,9 +8,11 @@ if [ "$1" = prereqs ]; then
     exit 0
 fi
 set -e
+# shellcheck source=/dev/null  # the device has it
 . /usr/share/initramfs-tools/hook-functions
 
 # The old system's file systems, those of the new one, and what FAT needs to show file names.
+# shellcheck disable=SC2046  # a list of words
 manual_add_modules ext4 vfat nls_cp437 nls_ascii nls_iso8859_1 $(cat "$CONFDIR/balena-migrate/modules")
 
 mkdir -p "$DESTDIR/balena-migrate" "$DESTDIR/etc"

@@ -13,6 +13,7 @@ if [ -n "$action" ]; then
     sync
     umount -a -r 2>/dev/null
     sync
+    # shellcheck disable=SC2086  # a program and its option
     exec busybox $action
 fi
 mount -t proc proc /proc

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # SPDX-License-Identifier: Apache-2.0
 # What a virtual Pi's old system does: at its first start it migrates itself, at any later one it switches itself off.
 if [ -e /root/started ]; then
