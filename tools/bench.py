@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compare the flash engine with `gzip -dc | dd` and bmaptool: same image, same loop device, side by side.
 
 Needs root for the loop device, and disk space for two copies of the image and a compressed one. Writes only to a

@@ -1,6 +1,7 @@
-"""Writes an image once with the flash engine, in a process of its own whose time and memory tools/bench.py measures.
+# SPDX-License-Identifier: Apache-2.0
+"""Write an image once with the flash engine, in a process of its own whose time and memory tools/bench.py measures.
 
-Arguments: the image packed by gzip, the disk, the image's unpacked size in bytes. Prints JSON.
+Arguments: the image compressed by gzip, the disk, the uncompressed size in bytes. Prints JSON.
 """
 
 from __future__ import annotations
