@@ -15,7 +15,7 @@ import pytest
 
 from balena_migrate.core import journal
 from balena_migrate.core.changes import ASIDE_SUFFIX, Action, MakeDir, Produce, WriteFile
-from balena_migrate.core.errors import FileError, JournalError
+from balena_migrate.core.errors import AlreadyAppliedError, FileError, InterruptedRunError, JournalError, UndoError
 from balena_migrate.core.journal import State
 from balena_migrate.core.paths import JOURNAL, STATE_DIR
 from balena_migrate.core.system import System
@@ -184,6 +184,8 @@ def test_a_damaged_line_is_named(root: Path) -> None:
     path = root / JOURNAL.lstrip("/")
     path.write_bytes(b"rubbish\n" + path.read_bytes())
     with pytest.raises(JournalError, match=r"journal\.jsonl:1"):
+        journal.read_journal(System(root))
+    with pytest.raises(UndoError, match=r"journal\.jsonl:1"):
         journal.undo(System(root), quiet)
 
 
@@ -198,7 +200,7 @@ def test_a_failing_action_takes_all_back(root: Path) -> None:
 
 def test_a_second_run_is_refused_until_the_first_is_undone(root: Path) -> None:
     apply_all(System(root))
-    with pytest.raises(JournalError, match="undo"):
+    with pytest.raises(AlreadyAppliedError, match="undo"):
         apply_all(System(root))
     journal.undo(System(root), quiet)
     apply_all(System(root))
@@ -215,12 +217,47 @@ def test_undo_names_what_cannot_be_taken_back_and_does_the_rest(root: Path, monk
         original(path)
 
     monkeypatch.setattr(broken, "remove_tree", remove_tree)
-    with pytest.raises(JournalError, match=r"/boot/initramfs.*Read-only"):
+    with pytest.raises(UndoError, match=r"/boot/initramfs.*Read-only"):
         journal.undo(broken, quiet)
     assert (root / "boot/config.txt").read_bytes() == b"\xff as it was\r\n"
     assert (root / "boot/initramfs").exists()
     assert journal.undo(System(root), quiet) == 1
     assert not (root / "boot/initramfs").exists()
+
+
+def test_an_error_that_nobody_foresaw_does_not_keep_undo_from_the_rest(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply_all(System(root))
+    broken = System(root)
+    monkeypatch.setattr(broken, "remove_tree", lambda _: 1 // 0)
+    with pytest.raises(UndoError, match=r"/made: ZeroDivisionError"):
+        journal.undo(broken, quiet)
+    assert (root / "boot/config.txt").read_bytes() == b"\xff as it was\r\n"
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupted_run_is_rolled_back_and_says_so(root: Path) -> None:
+    before = tree(root)
+    actions = (*ACTIONS, Produce(title="is interrupted", path="/home/big", make=interrupt))
+    with pytest.raises(InterruptedRunError, match="interrupted; every change was rolled back"):
+        journal.apply(System(root), actions, quiet, arm=True)
+    assert tree(root) == before
+
+
+def test_a_run_interrupted_before_its_first_change_calls_nothing_undone(root: Path) -> None:
+    with pytest.raises(InterruptedRunError, match="interrupted; nothing was changed"):
+        journal.apply(System(root), ACTIONS, interrupt, arm=True)
+
+
+def test_an_interrupted_undo_is_no_finished_one(root: Path) -> None:
+    apply_all(System(root))
+    with pytest.raises(UndoError, match="interrupted before every change was rolled back"):
+        journal.undo(System(root), interrupt)
+    assert journal.undo(System(root), quiet) == len(ACTIONS)
 
 
 def test_what_was_moved_aside_is_there_again(root: Path) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line: one verb a function. Errors end here, each with its exit status.
 
-0 done, 1 refused by a finding, 2 wrong use, 3 failed and undone, 4 failed and not undone.
+The statuses are those of `core.errors.ExitStatus`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ from balena_migrate import VERSION
 from balena_migrate.bootloaders import boot_loaders
 from balena_migrate.cli.network import network_command
 from balena_migrate.core import journal
-from balena_migrate.core.errors import JournalError, MigrateError, RefusedError, UsageError
+from balena_migrate.core.errors import CommandError, ExitStatus, MigrateError, RefusedError
 from balena_migrate.core.kit import find_kit
 from balena_migrate.core.paths import STAGE1_LOG, STAGE2_REPORT, STATE_DIR
 from balena_migrate.core.system import System
@@ -41,8 +42,6 @@ from balena_migrate.survey import Survey, look
 from balena_migrate.ui import out, progress, say, show_findings
 
 REBOOT_DELAY_S = 5
-
-EXIT_REFUSED, EXIT_USAGE, EXIT_UNDONE, EXIT_NOT_UNDONE = 1, 2, 3, 4
 
 Function = Callable[..., Any]
 
@@ -108,7 +107,7 @@ def check(config_file: str | None, as_json: bool, **flags: str | None) -> None:
         else:
             show_findings(survey.findings)
     if survey.refused:
-        raise SystemExit(EXIT_REFUSED)
+        raise SystemExit(ExitStatus.REFUSED)
 
 
 @cli.command()
@@ -133,6 +132,7 @@ def run(config_file: str | None, **flags: str | None) -> None:
 
 def run_stage1(config_file: str | None, flags: dict[str, str | None]) -> None:
     """Stage 1 from its checks to the reboot, if that is wanted."""
+    journal.refuse_second_run(device_system())
     with surveyed(config_file, flags) as (system, survey):
         made = prepare(survey)
         start_s = time.monotonic()
@@ -182,13 +182,22 @@ def prepare(survey: Survey) -> Plan:
 
 
 def reboot(system: System, argument: str) -> None:
-    """Warns, waits five seconds, and reboots in the orderly way; the argument is for the firmware."""
+    """Warns, waits five seconds, and reboots in the orderly way; the argument is for the firmware.
+
+    Where the reboot is refused, every change is rolled back: status 3 says that nothing is left changed.
+    """
     say(f"rebooting into stage 2 in {REBOOT_DELAY_S} s; Ctrl-C keeps the device running")
-    time.sleep(REBOOT_DELAY_S)
-    if argument:
-        system.run(["reboot", argument])
-    else:
-        system.run(["systemctl", "reboot"] if system.find_program("systemctl") else ["reboot"])
+    try:
+        time.sleep(REBOOT_DELAY_S)
+    except KeyboardInterrupt:
+        say("not rebooted; the next reboot starts stage 2; balena-migrate undo rolls everything back")
+        return
+    plain = ["systemctl", "reboot"] if system.find_program("systemctl") else ["reboot"]
+    try:
+        system.run(["reboot", argument] if argument else plain)
+    except CommandError:
+        journal.undo(system, say)
+        raise
 
 
 @cli.command()
@@ -267,15 +276,6 @@ def stage1_main() -> None:
     sys.exit(guarded(run))
 
 
-def exit_status(error: MigrateError) -> int:
-    """The exit status for an error; all but a failed undo leave the device as it was."""
-    if isinstance(error, RefusedError):
-        return EXIT_REFUSED
-    if isinstance(error, UsageError):
-        return EXIT_USAGE
-    return EXIT_NOT_UNDONE if isinstance(error, JournalError) else EXIT_UNDONE
-
-
 def guarded(command: click.Command) -> int:
     """Runs a command and turns errors into one line and an exit status; with BALENA_MIGRATE_DEBUG into a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
@@ -284,15 +284,19 @@ def guarded(command: click.Command) -> int:
         command.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        return EXIT_USAGE
+        return ExitStatus.USAGE
     except click.Abort:
         say("interrupted")
-        return EXIT_UNDONE
+        return ExitStatus.FAILED
     except MigrateError as error:
         if os.environ.get("BALENA_MIGRATE_DEBUG"):
             raise
         say(f"error: {error}")
-        return exit_status(error)
+        return error.exit_status
     except SystemExit as error:
         return int(error.code or 0)
-    return 0
+    except Exception:
+        # Python's own status for it is 1, which says "refused" here.
+        traceback.print_exc()
+        return ExitStatus.FAILED
+    return ExitStatus.DONE

@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from balena_migrate.core.errors import FileError, JournalError
+from balena_migrate.core.errors import FileError
 from balena_migrate.core.system import System, sync_folder, temporary_beside
 
 CONTENT_LIMIT_BYTES = 4 << 20
@@ -114,7 +114,7 @@ def _rename(source: Path, target: Path, path: str) -> None:
 def capture_file(system: System, path: str) -> UndoRecord:
     """The record that brings the present state of a file's path back: its content, or that there is nothing.
 
-    Raises JournalError where something is there that cannot be kept: a folder, a device, or too large a file.
+    Raises FileError where something is there that cannot be kept: a folder, a device, or too large a file.
     """
     real = system.real(path)
     if not system.exists(path):
@@ -122,7 +122,7 @@ def capture_file(system: System, path: str) -> UndoRecord:
     with _named(path):
         status = real.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise JournalError(f"{path} is not a regular file", hint="move it away")
+        raise FileError(path, "is not a regular file", hint="move it away")
     content = system.read_bytes(path, limit_bytes=CONTENT_LIMIT_BYTES)
     return UndoRecord(
         undo=Undo.REWRITE,
@@ -160,7 +160,7 @@ class MakeDir:
 
     def capture(self, system: System) -> UndoRecord:
         if system.is_dir(self.path):
-            raise JournalError(f"{self.path} is there already", hint="balena-migrate undo takes an earlier run back")
+            raise FileError(self.path, "already exists", hint="move it away")
         return UndoRecord(undo=Undo.REMOVE, path=self.path)
 
     def apply(self, system: System) -> None:

@@ -1,29 +1,60 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one tree of exceptions. They are caught in the two mains only (cli.main and stage2.main).
+"""The one tree of exceptions, and the exit status of each.
 
-MigrateError                  anything that this tool has to say to its user
-|- UsageError                 wrong use: exit status 2
-|  `- ConfigError             a settings file or flag, with file and line
-|- RefusedError               a finding forbids to go on: exit status 1
-|- CommandError               a program failed, with its last lines
-|- FileError                  a file could not be read, written or trusted
-|- ImageError                 an image file is damaged or is not what it has to be
-|- NetworkConfigError         network settings that cannot be read
-|- BackupError                the backup cannot be made
-|- FleetError                 a fleet's config.json cannot be had
-|- DiskError                  a disk is not there, not the right one, busy, or too small
-|- FlashError                 writing or verifying failed
-|- JournalError               the journal is damaged or an undo is not possible
-`- LabError                   a virtual device did not do what it should
+An error is caught where something better can be done than to give up: try again, look elsewhere, make a finding of it,
+roll back. All others end in one of the two mains (`cli.guarded` and `stage2.main`). A class without a status of its own
+has its parent's. tests/cli/test_exit_status.py compares this tree and these numbers with the classes.
+
+MigrateError                3  anything that this tool has to say to its user; nothing is left changed
+|- UsageError               2  wrong use
+|  `- ConfigError           2  a setting is unknown or has a bad value, with file and line
+|- RefusedError             1  a finding forbids the migration
+|  `- AlreadyAppliedError   1  the changes of an earlier run are still in place
+|- InterruptedRunError      3  a run was stopped, and rolled back
+|- CommandError             3  a program failed, with its last lines
+|- FileError                3  a file could not be read, written or trusted
+|  `- LoopError             3  symbolic links lead in a circle (core.system)
+|- ImageError               3  an image file is damaged or is not what it has to be
+|- NetworkConfigError       3  network settings cannot be read
+|- BackupError              3  the backup cannot be made
+|- FleetError               3  a fleet's config.json cannot be had
+|- DiskError                3  a disk is missing, not the right one, busy, or too small
+|- FlashError               3  writing or verifying failed
+|- JournalError             3  the journal is damaged
+|  `- UndoError             4  a change could not be rolled back and is still in place
+|- LabError                 3  a virtual device did not do what it should
+|- CameBackError            3  stage 2 ended before the line (stage2.sequence; it ends there, and has no exit status)
+`- NoFlashError             3  stage 2 may not flash (stage2.sequence; likewise)
+
+Four more never leave the module that raises them: `_DoubleKeyError` (carried.config_json), `_NotKeptError`
+(carried.keep), `_SourceError` (carried.backup.archive) and `UnclearError` (bootloaders.raspberrypi.config_txt).
 """
 
 from __future__ import annotations
 
+from enum import IntEnum
 from pathlib import PurePath
+from typing import ClassVar
+
+
+class ExitStatus(IntEnum):
+    """How a command ended, for whoever called it. These numbers are a promise."""
+
+    DONE = 0
+    REFUSED = 1
+    """A finding, or an earlier run, forbids it; nothing was changed."""
+    USAGE = 2
+    """Wrong use; nothing was changed."""
+    FAILED = 3
+    """It failed or was interrupted; nothing is left changed."""
+    NOT_ROLLED_BACK = 4
+    """It failed, and a change could not be rolled back: somebody has to look at the device."""
 
 
 class MigrateError(Exception):
     """Names the thing and the reason; `hint` says what to do next."""
+
+    exit_status: ClassVar[ExitStatus] = ExitStatus.FAILED
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -37,6 +68,8 @@ class MigrateError(Exception):
 class UsageError(MigrateError):
     """The tool was called wrongly."""
 
+    exit_status = ExitStatus.USAGE
+
 
 class ConfigError(UsageError):
     """A setting is unknown or has a bad value; says in which file and line."""
@@ -49,7 +82,17 @@ class ConfigError(UsageError):
 
 
 class RefusedError(MigrateError):
-    """A blocking finding forbids to go on; nothing was changed."""
+    """A blocking finding forbids the migration; nothing was changed."""
+
+    exit_status = ExitStatus.REFUSED
+
+
+class AlreadyAppliedError(RefusedError):
+    """The changes of an earlier run are still in place; nothing was changed."""
+
+
+class InterruptedRunError(MigrateError):
+    """A run was stopped by a signal; every change that it had made was rolled back."""
 
 
 class CommandError(MigrateError):
@@ -100,7 +143,13 @@ class FlashError(MigrateError):
 
 
 class JournalError(MigrateError):
-    """The journal is damaged, or a change cannot be taken back."""
+    """The journal is damaged, or of an unknown format."""
+
+
+class UndoError(JournalError):
+    """At least one change could not be rolled back and is still in place."""
+
+    exit_status = ExitStatus.NOT_ROLLED_BACK
 
 
 class LabError(MigrateError):

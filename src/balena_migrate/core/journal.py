@@ -18,7 +18,13 @@ from enum import StrEnum
 from typing import Any
 
 from balena_migrate.core.changes import Action, UndoRecord, take_back
-from balena_migrate.core.errors import FileError, JournalError, MigrateError
+from balena_migrate.core.errors import (
+    AlreadyAppliedError,
+    FileError,
+    InterruptedRunError,
+    JournalError,
+    UndoError,
+)
 from balena_migrate.core.paths import JOURNAL, STATE_DIR
 from balena_migrate.core.system import System, sync_folder
 from balena_migrate.core.values import from_json, to_json
@@ -27,6 +33,8 @@ LOG = logging.getLogger(__name__)
 
 JOURNAL_FORMAT = 1
 JOURNAL_LIMIT_BYTES = 256 << 20
+
+UNDO_HINT = "run balena-migrate undo"
 
 
 class Event(StrEnum):
@@ -158,15 +166,22 @@ def _end_of_whole_lines(data: bytes) -> int:
     return data.rfind(b"\n") + 1
 
 
+def refuse_second_run(system: System) -> None:
+    """Raises AlreadyAppliedError where changes of an earlier run are still in place."""
+    if read_journal(system).pending:
+        raise AlreadyAppliedError(
+            "changes of an earlier run are still in place", hint="balena-migrate undo rolls them back"
+        )
+
+
 def apply(system: System, actions: Iterable[Action], report: Callable[[str], None], *, arm: bool) -> None:
     """All actions are applied, in order, each announced in the journal before it is begun.
 
-    Where one fails, all are taken back and its error is raised again; an error in taking back is raised as
-    JournalError, which names both. With `arm` the journal says at the end that the device is armed.
-    Raises JournalError where an earlier run was not taken back.
+    With `arm` the journal says at the end that the device is armed. Where an action fails, all are rolled back and its
+    error is raised again; where the run is interrupted, InterruptedRunError is. Raises UndoError, which names both
+    reasons, where rolling back fails, and AlreadyAppliedError where an earlier run was not undone.
     """
-    if read_journal(system).pending:
-        raise JournalError("an earlier run is still applied", hint="balena-migrate undo takes it back")
+    refuse_second_run(system)
     if not system.is_dir(STATE_DIR):
         system.make_dir(STATE_DIR, mode=0o700)
     append(system, Entry(event=Event.BEGIN))
@@ -180,36 +195,54 @@ def apply(system: System, actions: Iterable[Action], report: Callable[[str], Non
         if arm:
             append(system, Entry(event=Event.ARMED, boot_id=read_boot_id(system)))
     except BaseException as error:
-        _undo_after(system, error, report)
+        rolled_back = _undo_after(system, error, report)
+        if isinstance(error, KeyboardInterrupt):
+            raise InterruptedRunError(f"interrupted; {rolled_back}") from None
+        report(rolled_back)
         raise
 
 
-def _undo_after(system: System, error: BaseException, report: Callable[[str], None]) -> None:
+def _undo_after(system: System, error: BaseException, report: Callable[[str], None]) -> str:
+    """Rolls back, and says what that was. Raises UndoError, which names the error too."""
     try:
-        undo(system, report)
-    except MigrateError as second:
-        raise JournalError(
-            f"{error}; and then taking it back failed: {second}", hint="run balena-migrate undo"
-        ) from error
+        count = undo(system, report)
+    except UndoError as second:
+        first = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+        raise UndoError(f"{first}; and then rolling back failed: {second.message}", hint=UNDO_HINT) from error
+    return "every change was rolled back" if count else "nothing was changed"
 
 
 def undo(system: System, report: Callable[[str], None]) -> int:
-    """Every change of the newest run is taken back, newest first; returns how many there were.
+    """Every change of the newest run is rolled back, newest first; returns how many there were.
 
-    Works from any state, in any process. All are tried, also where one fails; then JournalError names the failures.
+    Works from any state, in any process. All are tried, also where one fails. Raises UndoError, which names the
+    failures, where a change is left in place: also where a damaged journal does not say which, or on an interrupt.
     """
-    pending = read_journal(system).pending
-    failures = []
-    for entry in pending:
-        assert entry.record is not None
-        report(entry.record.describe())
-        try:
-            take_back(system, entry.record)
-            append(system, Entry(event=Event.UNDONE, number=entry.number))
-        except FileError as error:
-            failures.append(str(error))
+    try:
+        pending = read_journal(system).pending
+    except (JournalError, FileError) as error:
+        raise UndoError(error.message, hint=error.hint) from None
+    try:
+        failures = [failure for entry in pending if (failure := _undo_one(system, entry, report))]
+    except KeyboardInterrupt:
+        raise UndoError("interrupted before every change was rolled back", hint=UNDO_HINT) from None
     if failures:
-        raise JournalError("; ".join(failures), hint="remove the cause and run balena-migrate undo again")
+        raise UndoError("; ".join(failures), hint=f"remove the cause and {UNDO_HINT}")
     if read_journal(system).state not in (State.NOTHING, State.UNDONE):
         append(system, Entry(event=Event.END))
     return len(pending)
+
+
+def _undo_one(system: System, entry: Entry, report: Callable[[str], None]) -> str:
+    """Rolls one change back; the reason where that fails, whatever it is, so that the others have their turn."""
+    assert entry.record is not None
+    report(entry.record.describe())
+    try:
+        take_back(system, entry.record)
+        append(system, Entry(event=Event.UNDONE, number=entry.number))
+    except FileError as error:
+        return str(error)
+    except Exception as error:
+        LOG.exception("%s", entry.record.describe())
+        return f"{entry.record.path}: {type(error).__name__}: {error}"
+    return ""
