@@ -38,7 +38,6 @@ def some_image(
         "machine": "genericx86-64",
         "os_version": "2.82.11+rev1",
         "files": ("config.json",),
-        "has_grub_cfg": True,
         "has_bios_boot_code": True,
     }
     return Image(

@@ -19,7 +19,6 @@ from balena_migrate.network.model import NetworkSettings
 from balena_migrate.network.read import read_network
 from balena_migrate.network.select import Selection, boot_files, named_profiles
 from balena_migrate.network.sources import networkmanager
-from balena_migrate.network.sources.networkmanager import CERTIFICATE_KEYS
 from balena_migrate.network.write.keyfile import write_keyfile
 from balena_migrate.settings import Config
 from tests.support.corpus import corpus
@@ -30,6 +29,16 @@ pytestmark = pytest.mark.processes
 
 KEYFILES = "/etc/NetworkManager/system-connections"
 CERTIFICATES = ("cust-cacrt.pem", "cust-crt.pem", "cust-key.pem", "work2-cacrt.pem")
+
+CERTIFICATE_KEYS = (
+    "ca-cert",
+    "client-cert",
+    "private-key",
+    "phase2-ca-cert",
+    "phase2-client-cert",
+    "phase2-private-key",
+    "pac-file",
+)
 
 
 def files(name: str, *patterns: str) -> list[Path]:

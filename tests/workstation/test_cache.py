@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from balena_migrate.workstation.cache import cache_folder, cached
+from balena_migrate.workstation.cache import cache_folder, cached, remove_others
 
 
 def fill(folder: Path) -> None:
@@ -58,7 +58,23 @@ def test_two_at_once_build_one_after_the_other(tmp_path: Path) -> None:
     assert len(set(results)) == 1 and len(results) == 4
 
 
+def test_others_of_the_same_name_are_removed(tmp_path: Path) -> None:
+    for recipe in (1, 2):
+        cached(tmp_path, "thing", recipe, fill)
+    others = cached(tmp_path, "another", 1, fill), cached(tmp_path, "thingy", 1, fill)
+    newest = cached(tmp_path, "thing", 3, fill)
+    remove_others(newest)
+    assert {path for path in tmp_path.iterdir() if path.is_dir()} == {newest, *others}
+    assert len(list(tmp_path.glob(".*.lock"))) == 3
+
+
 def test_follows_xdg_cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder() == tmp_path / "balena-migrate"
     assert cache_folder().is_dir()
+
+
+def test_is_below_the_home_folder_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache/balena-migrate"

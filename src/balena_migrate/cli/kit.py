@@ -41,13 +41,14 @@ def kit_command() -> None:
 def build_command(architectures: tuple[str, ...], output: Path) -> None:
     """Build kits as folders and as .tar.gz files."""
     try:  # a device has the kit but not what builds it
-        from balena_migrate.workstation.kit.build import build_kit, default_cache_dir
+        from balena_migrate.workstation.cache import cache_folder
+        from balena_migrate.workstation.kit.build import build_kit
     except ModuleNotFoundError as error:
         raise UsageError(f"kits are built on a workstation: {error.name} is missing here", hint=INSTALL) from None
 
     output.mkdir(parents=True, exist_ok=True)
     for architecture in architectures or tuple(Architecture):
-        kit = build_kit(architecture, kit_folder(output, architecture), default_cache_dir(), click.echo)
+        kit = build_kit(architecture, kit_folder(output, architecture), cache_folder(), click.echo)
         archive = kit_archive(output, architecture)
         with open(archive, "wb") as stream:
             write_archive(kit.path, stream, kit.path.name)

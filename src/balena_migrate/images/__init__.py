@@ -39,8 +39,6 @@ class Identity:
     """VERSION of os-release ("2.15.1+rev2"); flasher images have no os-release in their boot partition."""
     files: tuple[str, ...]
     """All files of the boot partition."""
-    has_grub_cfg: bool
-    """/grub/grub.cfg, what GRUB for BIOS reads."""
     has_bios_boot_code: bool
     """GRUB's boot.img in sector 0 and, where the table is an MBR, a core.img behind it."""
 

@@ -53,7 +53,6 @@ def read_identity(fat: Fat, table: PartitionTable, head: bytes) -> Identity:
         machine=_text(yocto, "machine") if isinstance(yocto, dict) else "",
         os_version=parse_os_version((_find_file(fat, "os-release") or b"").decode("utf-8", "replace")),
         files=fat.files,
-        has_grub_cfg=fat.find("grub/grub.cfg") is not None,
         has_bios_boot_code=has_grub_boot_code(head, table.kind),
     )
 

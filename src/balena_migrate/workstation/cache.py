@@ -28,7 +28,7 @@ def cached(cache: Path, name: str, recipe: object, make: Callable[[Path], None])
     """
     key = hashlib.sha256(repr(recipe).encode()).hexdigest()[:16]
     done = cache / f"{name}-{key}"
-    with _locked(cache / f".{name}-{key}.lock"):
+    with locked(cache / f".{name}-{key}.lock"):
         if not done.is_dir():
             unfinished = cache / f".{name}-{key}.unfinished"
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -38,8 +38,18 @@ def cached(cache: Path, name: str, recipe: object, make: Callable[[Path], None])
     return done
 
 
+def remove_others(folder: Path) -> None:
+    """What was built under the same name for other recipes is gone. The caller holds a lock that all users hold."""
+    name = folder.name.rpartition("-")[0]
+    for other in folder.parent.glob(f"{name}-*"):
+        if other != folder:
+            shutil.rmtree(other)
+            (folder.parent / f".{other.name}.lock").unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Wait for the lock on this file, which is made, and hold it."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

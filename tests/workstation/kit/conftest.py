@@ -13,7 +13,8 @@ import pytest
 
 from balena_migrate.core.architectures import Architecture
 from balena_migrate.core.kit import Kit
-from balena_migrate.workstation.kit.build import build_kit, default_cache_dir
+from balena_migrate.workstation.cache import cache_folder
+from balena_migrate.workstation.kit.build import build_kit
 
 # The mounts are gone with the last process of the namespace. That of binfmt_misc, in a user namespace of its own,
 # changes nothing for the rest of the machine (Linux 6.7).
@@ -78,7 +79,7 @@ def root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     if probe.returncode:
         pytest.skip(f"programs for {architecture} do not run here: {probe.stderr}")
     path = tmp_path_factory.mktemp(f"root-{architecture}")
-    kit = build_kit(architecture, path / "kit", default_cache_dir())
+    kit = build_kit(architecture, path / "kit", cache_folder())
     for name in ("dev", "etc", "proc", "sys", "var/tmp"):
         (path / name).mkdir(parents=True)
     (path / "etc/ld.so.preload").write_text("/usr/lib/libarmmem.so\n")

@@ -13,9 +13,9 @@ import pytest
 
 from balena_migrate import VERSION
 from balena_migrate.core.architectures import PLATFORMS, Architecture
+from balena_migrate.workstation.cache import cache_folder
 from balena_migrate.workstation.kit.archive import packed_size_bytes
 from balena_migrate.workstation.kit.assemble import assemble
-from balena_migrate.workstation.kit.build import default_cache_dir
 from balena_migrate.workstation.kit.packages import unpack_packages
 from balena_migrate.workstation.kit.programs import Tree
 from tests.workstation.kit.conftest import Root, enter
@@ -131,7 +131,7 @@ def test_kit_names_no_place_of_the_build(root: Root) -> None:
 
 
 def test_same_source_gives_the_same_kit(tmp_path: Path) -> None:
-    tree = unpack_packages(Architecture.AMD64, default_cache_dir(), print)
+    tree = unpack_packages(Architecture.AMD64, cache_folder(), print)
     for name in ("one", "two"):
         assemble(Tree(path=tree, platform=PLATFORMS[Architecture.AMD64]), Architecture.AMD64, tmp_path / name)
     subprocess.run(["diff", "-r", tmp_path / "one", tmp_path / "two"], check=True)

@@ -30,9 +30,6 @@ class Chip(StrEnum):
 CHIPS = tuple(Chip)
 """In the order of the code's chip field."""
 
-CHIPS_64 = frozenset({Chip.BCM2837, Chip.BCM2711, Chip.BCM2712})
-"""The chips that can run a 64-bit kernel."""
-
 
 class Model(StrEnum):
     """A type of board, by the name that its maker prints."""

@@ -80,15 +80,6 @@ _SECRETS = {
     "cdma": ("password",),
     "wireguard": ("private-key",),
 }
-CERTIFICATE_KEYS = (
-    "ca-cert",
-    "client-cert",
-    "private-key",
-    "phase2-ca-cert",
-    "phase2-client-cert",
-    "phase2-private-key",
-    "pac-file",
-)
 _AGENT_OWNED, _NOT_SAVED = 1, 2
 
 

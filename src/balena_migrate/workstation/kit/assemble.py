@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import py_compile
-import shutil
 import sys
 import tempfile
 import zipfile
@@ -42,8 +41,7 @@ class Choice:
 
 
 def assemble(tree: Tree, architecture: Architecture, folder: Path) -> None:
-    """The kit is in the folder, in place of what was there. Raises FileError where the packages lack something."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """The folder, which was empty or not there, is a kit. Raises FileError if the packages lack something."""
     kit = Kit(path=folder, architecture=architecture)
     with tempfile.TemporaryDirectory(prefix="balena-migrate-") as work:
         libraries = Path(work)

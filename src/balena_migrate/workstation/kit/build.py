@@ -3,28 +3,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
-import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
 from balena_migrate.core.architectures import PLATFORMS, Architecture
 from balena_migrate.core.errors import FileError, MigrateError
 from balena_migrate.core.kit import Kit, find_kit_in
+from balena_migrate.workstation.cache import cached, locked, remove_others
 from balena_migrate.workstation.kit import recipe
 from balena_migrate.workstation.kit.assemble import PACKAGE, assemble, package_files
-from balena_migrate.workstation.kit.packages import packages_key, unpack_packages
+from balena_migrate.workstation.kit.packages import packages_recipe, unpack_packages
 from balena_migrate.workstation.kit.programs import Tree
-
-
-def default_cache_dir() -> Path:
-    """Where builds are kept: $XDG_CACHE_HOME/balena-migrate."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "balena-migrate"
 
 
 def build_kit(
@@ -40,35 +33,30 @@ def build_kit(
     _check_python()
     _check_destination(destination)
     cache_dir.mkdir(parents=True, exist_ok=True)
-    with _locked(cache_dir / f"{wanted}.lock"):
-        made = _build(wanted, cache_dir, progress or (lambda line: None))
+    with locked(cache_dir / f".kit-{wanted}.lock"):
+        made = _find_or_build(wanted, cache_dir, progress or (lambda line: None))
+        remove_others(made)
         shutil.rmtree(destination, ignore_errors=True)
         shutil.copytree(made, destination, symlinks=True)
     return Kit(path=destination, architecture=wanted)
 
 
-def _build(architecture: Architecture, cache_dir: Path, say: Callable[[str], None]) -> Path:
-    made = cache_dir / f"kit-{architecture}-{kit_key(architecture)}"
-    if made.is_dir():
-        return made
-    tree = unpack_packages(architecture, cache_dir, say)
-    say(f"{architecture}: assembling the kit")
-    for older in cache_dir.glob(f"kit-{architecture}-*"):
-        shutil.rmtree(older)
-    unfinished = made.with_suffix(".new")
-    assemble(Tree(path=tree, platform=PLATFORMS[architecture]), architecture, unfinished)
-    unfinished.rename(made)
-    return made
+def _find_or_build(architecture: Architecture, cache_dir: Path, say: Callable[[str], None]) -> Path:
+    def make(folder: Path) -> None:
+        tree = unpack_packages(architecture, cache_dir, say)
+        say(f"{architecture}: assembling the kit")
+        assemble(Tree(path=tree, platform=PLATFORMS[architecture]), architecture, folder)
+
+    return cached(cache_dir, f"kit-{architecture}", kit_recipe(architecture), make)
 
 
-def kit_key(architecture: Architecture) -> str:
-    """What names a built kit in the cache: the same for the same packages, libraries and source of ours."""
-    digest = hashlib.sha256(packages_key(architecture).encode())
-    for name in recipe.DISTRIBUTIONS:
-        digest.update(f"{name} {metadata.version(name)}\n".encode())
-    for path in package_files():
-        digest.update(f"{path.relative_to(PACKAGE)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return digest.hexdigest()[:16]
+def kit_recipe(architecture: Architecture) -> tuple[object, ...]:
+    """What a kit depends on: packages, libraries, and our own source."""
+    libraries = [(name, metadata.version(name)) for name in recipe.DISTRIBUTIONS]
+    source = [
+        (str(path.relative_to(PACKAGE)), hashlib.sha256(path.read_bytes()).hexdigest()) for path in package_files()
+    ]
+    return (packages_recipe(architecture), libraries, source)
 
 
 def _check_python() -> None:
@@ -80,11 +68,3 @@ def _check_python() -> None:
 def _check_destination(destination: Path) -> None:
     if destination.exists() and find_kit_in(destination) is None:
         raise FileError(destination, "is there and is not a kit", hint="name a new folder")
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Two builds of one architecture wait for each other."""
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

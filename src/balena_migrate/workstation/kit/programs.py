@@ -8,11 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from elftools.elf.dynamic import DynamicSection
-from elftools.elf.elffile import ELFFile
-
 from balena_migrate.core.architectures import Platform
 from balena_migrate.core.errors import FileError
+from balena_migrate.workstation.elf import find_libraries
 
 PROGRAM_FOLDERS = ("usr/bin", "usr/sbin", "bin", "sbin")
 
@@ -39,29 +37,12 @@ class Tree:
         raise FileError(name, "is in none of the recipe's packages")
 
 
-def needed_libraries(file: Path) -> tuple[str, ...]:
-    """The libraries that a program or library names (DT_NEEDED)."""
-    with open(file, "rb") as stream:
-        sections = ELFFile(stream).iter_sections()
-        dynamic = [section for section in sections if isinstance(section, DynamicSection)]
-        tags = [tag for section in dynamic for tag in section.iter_tags("DT_NEEDED")]
-        return tuple(tag.needed for tag in tags)  # type: ignore[attr-defined]
-
-
 def library_closure(tree: Tree, files: Iterable[Path], loaded: Iterable[str] = ()) -> dict[str, Path]:
     """All libraries that the files need, directly or through others, and the `loaded` ones, by name.
 
-    The loader is none of them: it is there before everything else. Raises FileError where one is missing.
+    Without the loader, which is in memory before any library. Raises FileError if one is missing.
     """
-    found: dict[str, Path] = {}
-    todo = [*loaded, *(name for file in files for name in needed_libraries(file))]
-    while todo:
-        name = todo.pop()
-        if name in found or name == tree.platform.loader:
-            continue
-        found[name] = tree.library(name)
-        todo.extend(needed_libraries(found[name]))
-    return dict(sorted(found.items()))
+    return find_libraries(files, tree.library, loaded=loaded, without=[tree.platform.loader])
 
 
 def copy_program(program: Path, folder: Path) -> None:

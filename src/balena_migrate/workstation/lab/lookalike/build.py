@@ -24,6 +24,7 @@ from balena_migrate.workstation.lab.lookalike.layout import SECTOR_BYTES, Layout
 from balena_migrate.workstation.lab.lookalike.networkmanager import add_network_manager
 from balena_migrate.workstation.lab.lookalike.sources import Sources, fetch_sources
 from balena_migrate.workstation.lab.lookalike.specs import MIB, BootCode, ImageSpec, find_spec
+from balena_migrate.workstation.mtools import FatDrive
 
 Progress = Callable[[str], None]
 
@@ -167,7 +168,7 @@ def _make_boot(spec: ImageSpec, part: Partition, files: dict[str, bytes], raw: P
     argv += ["-s", "1"] if spec.fat_bits == 32 else []
     argv += ["-n", part.label, "--offset", sector, raw, str(part.size_bytes // 1024)]
     System().run(argv)
-    System().run(["mcopy", "-s", "-m", "-i", f"{raw}@@{part.start_bytes}", *sorted(folder.iterdir()), "::/"])
+    FatDrive(image=raw, offset_bytes=part.start_bytes).copy_in(sorted(folder.iterdir()), keep_times=True)
     shutil.rmtree(folder)
 
 

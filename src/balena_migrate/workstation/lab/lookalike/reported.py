@@ -75,10 +75,6 @@ class Report:
         """The file of resin-boot at this path, if there is one."""
         return next((file for file in self.boot_files if file.path == path), None)
 
-    def find_data_file(self, path: str) -> ReportedFile | None:
-        """The file of resin-data at this path, if there is one."""
-        return next((file for file in self.data_files if file.path == path), None)
-
 
 def parse_report(serial_log: str) -> Report:
     """The last complete report in a serial log, whatever else stands there and in between.

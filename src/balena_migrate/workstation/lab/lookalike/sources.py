@@ -11,16 +11,16 @@ import stat
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
-from elftools.elf.segments import InterpSegment
 
 from balena_migrate.core.errors import LabError
 from balena_migrate.core.system import System
 from balena_migrate.workstation.cache import cached
 from balena_migrate.workstation.debian import SUITE, fetch_packages
+from balena_migrate.workstation.elf import find_libraries, read_needs
 from balena_migrate.workstation.lab.lookalike.specs import Board
 
 PROGRAMS = ("bin/busybox", "sbin/sfdisk", "sbin/e2fsck", "sbin/resize2fs")
@@ -125,34 +125,16 @@ def _collect(platform: Platform, everything: Path, wanted: Path) -> None:
 
 
 def copy_program(everything: Path, program: Path, root: Path) -> None:
-    """A program, its loader and all libraries it needs are below `root`, where the loader looks for them."""
+    """The program, its loader and all libraries it needs are below `root`, where the loader looks for them."""
+    find = partial(_find_library, everything)
     target = root / "bin" / program.name
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(program, target)
-    loader, todo = _read_needs(program)
-    if loader:
-        _copy_file(_find_library(everything, Path(loader).name), root / loader.lstrip("/"))
-    seen = set(todo)
-    while todo:
-        library = _find_library(everything, todo.pop())
-        _copy_file(library, root / "lib" / library.name)
-        new = set(_read_needs(library)[1]) - seen
-        seen |= new
-        todo += sorted(new)
-
-
-def _read_needs(program: Path) -> tuple[str, list[str]]:
-    """The loader of an ELF file ("" where it has none) and the names of the libraries it is linked with."""
-    with program.open("rb") as file:
-        elf = ELFFile(file)
-        loader, libraries = "", []
-        for segment in elf.iter_segments():
-            if isinstance(segment, InterpSegment):
-                loader = segment.get_interp_name()
-            elif isinstance(segment, DynamicSegment):
-                # pyelftools gives the tag this attribute at run time.
-                libraries = [tag.needed for tag in segment.iter_tags("DT_NEEDED")]  # type: ignore[attr-defined]
-    return loader, libraries
+    loader = read_needs(program).loader
+    if loader is not None:
+        _copy_file(find(Path(loader).name), root / loader.lstrip("/"))
+    for name, library in find_libraries([program], find).items():
+        _copy_file(library, root / "lib" / name)
 
 
 def _find_library(everything: Path, name: str) -> Path:
