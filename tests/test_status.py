@@ -8,13 +8,14 @@ import pytest
 from balena_migrate.core.changes import Undo, UndoRecord
 from balena_migrate.core.journal import Entry, Event, Journal
 from balena_migrate.core.outcome import Ending, Outcome
+from balena_migrate.core.steps import Step
 from balena_migrate.status import Standing, Status, find_standing
 
 BEGIN = Entry(event=Event.BEGIN)
 INTENT = Entry(event=Event.INTENT, number=1, record=UndoRecord(undo=Undo.REMOVE, path="/x"))
 ARMED = Entry(event=Event.ARMED, boot_id="first")
 END = Entry(event=Event.END)
-FAILED = Outcome(ending=Ending.FAILED, step="secure", reason="memory is too small")
+FAILED = Outcome(ending=Ending.FAILED, step=Step.SECURE, reason="memory is too small")
 NO_FLASH = Outcome(ending=Ending.NO_FLASH)
 
 

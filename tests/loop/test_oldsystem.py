@@ -25,6 +25,7 @@ from balena_migrate.core.handover import (
     describe_content,
 )
 from balena_migrate.core.outcome import Ending, Outcome, find_outcome
+from balena_migrate.core.steps import Step
 from balena_migrate.core.system import System
 from balena_migrate.stage2 import kernel, oldsystem, secure, transfer
 from balena_migrate.stage2.console import Console
@@ -134,7 +135,7 @@ def test_a_boot_partition_that_is_gone_is_said_and_the_reason_is_kept_all_the_sa
     voice = console()
     with oldsystem.mounted_beside(System("/"), old, handover, voice):
         assert any("no-such-uuid" in line for line in voice.lines)
-        outcome = Outcome(ending=Ending.FAILED, step="secure", reason="memory is too small")
+        outcome = Outcome(ending=Ending.FAILED, step=Step.SECURE, reason="memory is too small")
         oldsystem.keep_outcome(System("/"), old, handover, outcome, voice)
     assert find_outcome(old) == outcome
     assert is_read_only(old.root)
@@ -223,7 +224,7 @@ def test_unmount_lets_go_of_all_and_keep_outcome_mounts_the_root_again(old: Syst
     with oldsystem.mounted_beside(System("/"), old, handover, voice):
         oldsystem.unmount(old, handover)
         assert not old.root.is_mount()
-        outcome = Outcome(ending=Ending.FAILED, step="unmount", reason="x")
+        outcome = Outcome(ending=Ending.FAILED, step=Step.UNMOUNT, reason="x")
         oldsystem.keep_outcome(System("/"), old, handover, outcome, voice)
     assert old.root.is_mount()
     assert find_outcome(old) == outcome

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from balena_migrate.core.errors import FileError
 from balena_migrate.core.paths import STAGE2_LOG, STAGE2_REPORT, STATE_DIR
+from balena_migrate.core.steps import Step
 from balena_migrate.core.system import System
 from balena_migrate.core.values import from_json, to_json
 
@@ -23,10 +24,10 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What stage 2 left behind; `step` is the one in which it failed."""
+    """What stage 2 left behind; `step` is the one in which it failed, None where nothing failed."""
 
     ending: Ending
-    step: str = ""
+    step: Step | None = None
     reason: str = ""
     peak_memory_bytes: int = 0
 

@@ -12,15 +12,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TextIO
 
+from balena_migrate.core.steps import Step, done, started
+
 PREFIX = "balena-migrate:"
 PROGRESS_PAUSE_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
-    """A step that was done, in seconds since the machine's start."""
+class TimedStep:
+    """A step that has succeeded; `start_s` is in seconds since the machine's start."""
 
-    name: str
+    name: Step
     start_s: float
     seconds: float
 
@@ -38,9 +40,9 @@ class Console:
         self._external: TextIO | None = None
         self._last_progress_s = 0.0
         self.lines: list[str] = []
-        self.steps: list[Step] = []
-        self.current = ""
-        """The name of the newest step."""
+        self.steps: list[TimedStep] = []
+        self.current: Step | None = None
+        """The newest step; None before the first."""
 
     def say(self, text: str) -> None:
         """One line. No failure to print it may stop a migration."""
@@ -67,10 +69,10 @@ class Console:
             self.say(f"{what}: {percent} % ({done_bytes >> 20} of {total_bytes >> 20} MiB)")
 
     @contextlib.contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """A named step of the sequence: its begin, its end and its time are said. Names are stable."""
-        self.current, start_s = name, uptime_s()
-        self.say(f"step {name} started")
+    def step(self, step: Step) -> Iterator[None]:
+        """A step of the sequence: the console says when it begins, when it has succeeded, and how long it took."""
+        self.current, start_s = step, uptime_s()
+        self.say(started(step))
         yield
-        self.steps.append(Step(name=name, start_s=start_s, seconds=uptime_s() - start_s))
-        self.say(f"step {name} done in {uptime_s() - start_s:.1f} s")
+        self.steps.append(TimedStep(name=step, start_s=start_s, seconds=uptime_s() - start_s))
+        self.say(f"{done(step)} in {uptime_s() - start_s:.1f} s")

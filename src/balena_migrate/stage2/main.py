@@ -14,6 +14,7 @@ from balena_migrate.core.errors import MigrateError
 from balena_migrate.core.handover import Handover, TermExit, parse_handover
 from balena_migrate.core.kit import find_kit
 from balena_migrate.core.paths import STAGE2_CONFIG
+from balena_migrate.core.steps import Step
 from balena_migrate.core.system import System
 from balena_migrate.stage2 import kernel
 from balena_migrate.stage2.console import Console
@@ -51,8 +52,8 @@ def run(console: Console, machine: System, handover: Handover, rootmnt: Path) ->
             console.say(f"unforeseen: {describe(error)}")
         console.say(f"peak-memory-bytes {keeper.peak_memory_bytes}")
     if not stays:
-        console.say("step reboot started")
-        kernel.reboot()
+        with console.step(Step.REBOOT):
+            kernel.reboot()
 
 
 if __name__ == "__main__":

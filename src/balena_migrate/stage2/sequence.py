@@ -16,6 +16,7 @@ from pathlib import Path
 from balena_migrate.core.errors import DiskError, MigrateError
 from balena_migrate.core.handover import Handover
 from balena_migrate.core.outcome import Ending, Outcome
+from balena_migrate.core.steps import Step
 from balena_migrate.core.system import System
 from balena_migrate.images.formats import ImageFormat
 from balena_migrate.images.patches import Patches, read_patches
@@ -52,32 +53,32 @@ def migrate(stage2: Stage2) -> None:
     files, step = handover.stored_files, console.step
     with contextlib.ExitStack() as held:
         with before_the_line(stage2):
-            with step("mount"):
+            with step(Step.MOUNT):
                 held.enter_context(oldsystem.mounted_beside(machine, old, handover, console))
-            with step("restore-boot"):
+            with step(Step.RESTORE_BOOT):
                 oldsystem.restore_boot(old, handover, console)
-            with step("log"):
+            with step(Step.LOG):
                 held.enter_context(oldsystem.logging_to_drive(machine, handover, console))
-            with step("secure"):
+            with step(Step.SECURE):
                 held.enter_context(secure.secured(old, files, handover.memory_reserve_bytes, console))
-            with step("find-target"):
+            with step(Step.FIND_TARGET):
                 target = disks.find_target(machine, handover.target)
                 patches = read_patches(secure.memory_name(1))
             if handover.no_flash:
                 raise NoFlashError("NO_FLASH is set")
-            with step("unmount"):
+            with step(Step.UNMOUNT):
                 oldsystem.unmount(old, handover)
-            with step("claim"):
+            with step(Step.CLAIM):
                 claim = held.enter_context(contextlib.ExitStack())
                 disk = claim.enter_context(open_disk(Path(target)))
 
         # ============================================ the line ============================================
 
         with after_the_line(console):
-            with step("flash"):
+            with step(Step.FLASH):
                 again(console, lambda: flash_image(stage2, disk, patches))
             claim.close()
-            with step("reread"):
+            with step(Step.REREAD):
                 again(console, lambda: reread_partitions(Path(target)))
             settle(stage2, target)
 
@@ -87,12 +88,12 @@ def settle(stage2: Stage2, target: str) -> None:
     where resin-data stayed too small for the backup, the log that says why is put there."""
     handover, console, step = stage2.handover, stage2.console, stage2.console.step
     if handover.data_partition.grow_bytes:
-        with after_the_line(console), step("grow"):
+        with after_the_line(console), step(Step.GROW):
             again(console, lambda: grow_data(stage2, target))
-    with after_the_line(console), step("transfer"):
+    with after_the_line(console), step(Step.TRANSFER):
         again(console, lambda: transfer_data(stage2, target))
     if handover.machine_id:
-        with after_the_line(console), step("machine-id"):
+        with after_the_line(console), step(Step.MACHINE_ID):
             again(console, lambda: keep_machine_id(stage2, target))
 
 

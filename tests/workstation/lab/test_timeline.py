@@ -3,11 +3,7 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
-from balena_migrate.stage2 import sequence
-from balena_migrate.workstation.lab.timeline import AFTER_THE_LINE, Timeline
+from balena_migrate.workstation.lab.timeline import Timeline
 
 LINES = """\
 [    3.2] EXT4-fs (sda1): mounted
@@ -56,10 +52,3 @@ def test_there_is_no_window_without_a_flash() -> None:
     timeline, _ = read("balena-migrate: [10.000] step mount started\nbalena-migrate: [12.0] step reboot started\n")
     assert timeline.window_s is None
     assert timeline.stage2_s == 2.0
-
-
-def test_every_step_behind_the_line_is_known_as_one() -> None:
-    """As stage 2's own text has them, from its mark on; `reboot` comes last of all."""
-    _, mark, behind = Path(sequence.__file__).read_text().partition("= the line =")
-    assert mark
-    assert (*re.findall(r'step\("([^"]+)"\)', behind), "reboot") == AFTER_THE_LINE

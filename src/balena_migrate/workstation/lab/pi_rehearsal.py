@@ -13,6 +13,7 @@ from balena_migrate.core.errors import LabError, MigrateError
 from balena_migrate.core.journal import parse_journal
 from balena_migrate.core.outcome import Ending, find_outcome
 from balena_migrate.core.paths import INITRAMFS_NAME, JOURNAL
+from balena_migrate.core.steps import Step, done
 from balena_migrate.core.system import System
 from balena_migrate.workstation.lab import owner
 from balena_migrate.workstation.lab.disks import copy_disk, mounted
@@ -168,7 +169,7 @@ def migrate_to_new_system(run: PiRun) -> None:
     run.armed = armed = _stage1(run)
     with run.device.timeline.step("stage 2, from the firmware to its reboot"):
         said = run.device.run_to_end(START_TIMEOUT_S)
-    if "step flash done" not in said:
+    if done(Step.FLASH) not in said:
         raise LabError("stage 2 did not flash", hint=said[-LAST_CHARACTERS:])
     with run.device.timeline.step("new system"):
         report = parse_report(run.device.run_to_end(START_TIMEOUT_S))

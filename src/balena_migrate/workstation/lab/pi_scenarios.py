@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from balena_migrate.core.steps import Step, started
 from balena_migrate.workstation.lab.lookalike import ImageSpec, find_spec
 from balena_migrate.workstation.lab.pi_cards import RASPBERRYPI2, RASPBERRYPI3_64, RASPBERRYPI_ZERO
 from balena_migrate.workstation.lab.pi_rehearsal import PiScenario
@@ -18,7 +19,7 @@ def _small(name: str) -> ImageSpec:
 
 
 CUT_STAGE1 = ("make the initramfs of stage 2", 1)
-CUT_STAGE2 = ("step secure started", 2)
+CUT_STAGE2 = (started(Step.SECURE), 2)
 
 _BOARDS = (
     PiScenario(

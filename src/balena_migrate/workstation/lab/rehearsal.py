@@ -15,6 +15,7 @@ from balena_migrate.core.errors import LabError, MigrateError
 from balena_migrate.core.handover import TermExit
 from balena_migrate.core.journal import parse_journal
 from balena_migrate.core.paths import INITRAMFS_NAME, JOURNAL, STAGE2_CONFIG
+from balena_migrate.core.steps import Step, started
 from balena_migrate.core.system import System
 from balena_migrate.settings import Config
 from balena_migrate.status import Standing
@@ -51,7 +52,7 @@ COMMAND_TIMEOUT_S = 1800.0
 PROGRAM = f"/{KIT_FOLDER}/balena-migrate"
 REBOOTING = r"rebooting into stage 2 in \d+ s"
 STAGE1_ENDED = r"stage 1 ended with status (\d+)"
-STAGE2_REBOOTS = r"balena-migrate: \[[0-9.]+\] step reboot started"
+STAGE2_REBOOTS = rf"balena-migrate: \[[0-9.]+\] {started(Step.REBOOT)}"
 STAGE2_COMES_BACK = r"balena-migrate: \[[0-9.]+\] going back to the old system: ([^\n]*)"
 SIGN_OF_A_SYSTEM = r"(?m)^(?!.*(?:GRUB|error:|Booting|Loading|SeaBIOS|iPXE|rescue)).*\w.*\n"
 """A line that neither the firmware nor a boot loader wrote."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from balena_migrate.core.errors import UsageError
+from balena_migrate.core.steps import Step
 from balena_migrate.workstation.lab import networked
 from balena_migrate.workstation.lab.guests import DEBIAN_12, Guest
 from balena_migrate.workstation.lab.networked import ExpectedProfile
@@ -63,7 +64,7 @@ class Scenario:
     """The one that KEEP has to bring into resin-state; "" where it is not asked for."""
     grows_data: bool = False
     """Whether the backup does not fit into resin-data as the image brings it."""
-    outcome_step: str = ""
+    outcome_step: Step | None = None
     """The step of stage 2 that has to fail."""
 
 
@@ -131,7 +132,7 @@ SCENARIOS: dict[str, Scenario] = {
             ending=Ending.OLD_SYSTEM,
             memory_mib=1024,
             stage2_memory_mib=192,
-            outcome_step="secure",
+            outcome_step=Step.SECURE,
         ),
         Scenario(
             name="pc-wrong-image",

@@ -9,13 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from balena_migrate.workstation.lab.result import Step
+from balena_migrate.core.steps import THE_LINE, Step, is_after_the_line
+from balena_migrate.workstation.lab.result import Step as Span
 
-STAGE2_STEP = re.compile(r"balena-migrate: \[([0-9.]+)\] step (\S+) (started|done)")
+STAGE2_STEP = re.compile(rf"balena-migrate: \[([0-9.]+)\] step ({'|'.join(Step)}) (started|done)")
 STAGE2_LINE = re.compile(r"balena-migrate: \[[0-9.]+\] .*")
 PEAK_MEMORY = re.compile(r"balena-migrate: .*peak-memory-bytes (\d+)")
-FIRST_DESTRUCTIVE, LAST = "flash", "reboot"
-AFTER_THE_LINE = ("flash", "reread", "grow", "transfer", "machine-id", "reboot")
 
 Say = Callable[[str], None]
 
@@ -27,8 +26,8 @@ class Timeline:
         self._zero = time.monotonic()
         self._say = say
         self._lock = threading.Lock()
-        self._steps: list[Step] = []
-        self._started: dict[str, tuple[float, float]] = {}
+        self._steps: list[Span] = []
+        self._started: dict[Step, tuple[float, float]] = {}
         self.peak_memory_bytes: int | None = None
 
     def now(self) -> float:
@@ -36,7 +35,7 @@ class Timeline:
         return time.monotonic() - self._zero
 
     @property
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[Span, ...]:
         """All steps that are done, by their start."""
         with self._lock:
             return tuple(sorted(self._steps, key=lambda step: step.start_s))
@@ -49,7 +48,7 @@ class Timeline:
         try:
             yield
         finally:
-            self._add(Step(step=name, start_s=start_s, seconds=self.now() - start_s))
+            self._add(Span(step=name, start_s=start_s, seconds=self.now() - start_s))
 
     def read_line(self, now_s: float, line: str) -> None:
         """A line of the console: stage 2's steps are noted, with their length by the device's own clock."""
@@ -58,36 +57,39 @@ class Timeline:
         if found := STAGE2_LINE.search(line):
             self._say(f"[{now_s:6.1f} s]   {found[0].removeprefix('balena-migrate: ')}")
         if found := STAGE2_STEP.search(line):
-            stamp_s, name = float(found[1]), found[2]
+            stamp_s, step = float(found[1]), Step(found[2])
             if found[3] == "started":
-                self._started[name] = (now_s, stamp_s)
-            elif name in self._started:
-                start_s, start_stamp_s = self._started[name]
-                self._add(_stage2_step(name, start_s, stamp_s - start_stamp_s))
-            if name == LAST:
-                self._add(_stage2_step(name, now_s, 0.0))
+                self._started[step] = (now_s, stamp_s)
+            elif step in self._started:
+                start_s, start_stamp_s = self._started[step]
+                self._add(_stage2_step(step, start_s, stamp_s - start_stamp_s))
+            if step is Step.REBOOT:
+                self._add(_stage2_step(step, now_s, 0.0))
 
     @property
     def window_s(self) -> float | None:
         """From the first destructive write to the reboot, by the device's clock; None where it was not reached."""
-        return self._between(FIRST_DESTRUCTIVE)
+        return self._between(THE_LINE)
 
     @property
     def stage2_s(self) -> float | None:
         """From stage 2's first step to the reboot, by the device's clock; None where it did not reboot."""
-        return self._between(next(iter(self._started), LAST))
+        return self._between(next(iter(self._started), Step.REBOOT))
 
-    def _between(self, first: str) -> float | None:
-        if first not in self._started or LAST not in self._started:
+    def _between(self, first: Step) -> float | None:
+        if first not in self._started or Step.REBOOT not in self._started:
             return None
-        return round(self._started[LAST][1] - self._started[first][1], 3)
+        return round(self._started[Step.REBOOT][1] - self._started[first][1], 3)
 
-    def _add(self, step: Step) -> None:
+    def _add(self, step: Span) -> None:
         with self._lock:
             self._steps.append(step)
 
 
-def _stage2_step(name: str, start_s: float, seconds: float) -> Step:
-    return Step(
-        step=f"stage 2: {name}", start_s=round(start_s, 3), seconds=round(seconds, 3), after_line=name in AFTER_THE_LINE
+def _stage2_step(step: Step, start_s: float, seconds: float) -> Span:
+    return Span(
+        step=f"stage 2: {step}",
+        start_s=round(start_s, 3),
+        seconds=round(seconds, 3),
+        after_line=is_after_the_line(step),
     )

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The steps of stage 2: their names, and which of them come after the line.
+
+The names are stable: the console, the outcome file, `status` and the rehearsals all use these, and spell none
+themselves.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Step(StrEnum):
+    """The steps of stage 2, in the order in which they run; GROW and MACHINE_ID only where they are needed."""
+
+    MOUNT = "mount"
+    RESTORE_BOOT = "restore-boot"
+    LOG = "log"
+    SECURE = "secure"
+    FIND_TARGET = "find-target"
+    UNMOUNT = "unmount"
+    CLAIM = "claim"
+    FLASH = "flash"
+    REREAD = "reread"
+    GROW = "grow"
+    TRANSFER = "transfer"
+    MACHINE_ID = "machine-id"
+    REBOOT = "reboot"
+
+
+THE_LINE = Step.FLASH
+"""The first step that overwrites the old system."""
+
+
+def is_after_the_line(step: Step) -> bool:
+    """Whether the old system is lost, wholly or in part, once this step has begun.
+
+    REBOOT counts as such; stage 2 also takes it to go back to the old system, before the line.
+    """
+    order = tuple(Step)
+    return order.index(step) >= order.index(THE_LINE)
+
+
+def started(step: Step) -> str:
+    """What the console says when the step begins."""
+    return f"step {step} started"
+
+
+def done(step: Step) -> str:
+    """What the console says when the step has succeeded, before its duration."""
+    return f"step {step} done"
