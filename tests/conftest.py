@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 
 CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 0x40000
@@ -26,6 +27,10 @@ def pytest_configure() -> None:
         if libc.unshare(CLONE_NEWNS) or libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None):
             raise OSError(ctypes.get_errno(), "a test process gets no mounts of its own")
 
+
+# How long an example takes says more about what else this machine does than about the code.
+hypothesis.settings.register_profile("balena-migrate", deadline=None)
+hypothesis.settings.load_profile("balena-migrate")
 
 MAY_START_PROCESSES = ("processes", "loop", "kit", "vm")
 
