@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where this device stands: what the journal says, and what stage 2 left behind."""
+"""The state of this device: what the journal says, and what stage 2 left behind."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from balena_migrate.core.system import System
 
 
 class Standing(StrEnum):
-    """Where a device stands."""
+    """The state of a device."""
 
     NOTHING = "nothing-done"
     PARTLY = "partly-applied"
+    PREPARED = "prepared"
     ARMED = "armed"
     NOT_STARTED = "stage2-not-started"
     NO_FLASH = "back-without-flash"
@@ -25,30 +26,34 @@ class Standing(StrEnum):
 
 WORDS = {
     Standing.NOTHING: "Nothing was done on this device.",
-    Standing.PARTLY: "Stage 1 was interrupted; balena-migrate undo takes back what it had done.",
-    Standing.ARMED: "Stage 1 is done: the next reboot starts stage 2. balena-migrate undo takes it back.",
-    Standing.NOT_STARTED: "The device was rebooted since stage 1, but stage 2 did not start.",
-    Standing.NO_FLASH: "Stage 2 ran up to the flash, which NO_FLASH forbade, and came back. All was well.",
-    Standing.FAILED: "Stage 2 failed before the line and came back to the old system.",
-    Standing.UNDONE: "Everything was taken back.",
+    Standing.PARTLY: "Stage 1 was interrupted; balena-migrate undo rolls back what it had changed.",
+    Standing.PREPARED: (
+        "Everything is prepared, but nothing is armed: NO_SETUP kept the boot configuration as it is, and the next "
+        "reboot starts the old system. balena-migrate undo rolls the preparations back."
+    ),
+    Standing.ARMED: "Stage 1 is done: the next reboot starts stage 2. balena-migrate undo rolls it back.",
+    Standing.NOT_STARTED: "The device was rebooted after stage 1, but stage 2 did not start.",
+    Standing.NO_FLASH: "Stage 2 succeeded up to the flash, which NO_FLASH forbids, and returned to the old system.",
+    Standing.FAILED: "Stage 2 failed before the line and returned to the old system.",
+    Standing.UNDONE: "Every change was rolled back.",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """`outcome` is what the newest stage 2 left behind, also after an undo."""
+    """`outcome` is what the last stage 2 left behind, also after an undo."""
 
     standing: Standing
     changes: int
-    """How many changes are applied now."""
+    """The number of changes that are in place."""
     outcome: Outcome | None
 
     @property
     def text(self) -> str:
-        """For a person."""
+        """The status in prose."""
         lines = [WORDS[self.standing]]
         if self.outcome and self.outcome.ending is Ending.FAILED:
-            lines.append(f"The newest stage 2 failed in step {self.outcome.step}: {self.outcome.reason}")
+            lines.append(f"The last stage 2 failed in step {self.outcome.step}: {self.outcome.reason}")
         return "\n".join(lines)
 
 
@@ -60,15 +65,21 @@ def read_status(system: System) -> Status:
 
 
 def find_standing(journal: Journal, outcome: Outcome | None, boot_id: str) -> Standing:
-    """Where a device stands, by its journal, by what stage 2 left, and by whether it was started since."""
-    if journal.state is State.NOTHING:
-        return Standing.NOTHING
-    if journal.state is State.UNDONE:
-        return Standing.UNDONE
-    if journal.state is State.PARTLY:
-        return Standing.PARTLY
-    if journal.armed_boot_id == boot_id:
-        return Standing.ARMED
+    """The state of a device, by its journal, by what stage 2 left, and by whether it was rebooted since.
+
+    A stage 2 that somebody started after NO_SETUP, by means of their own, counts like any other.
+    """
+    match journal.state:
+        case State.NOTHING:
+            return Standing.NOTHING
+        case State.UNDONE:
+            return Standing.UNDONE
+        case State.PARTLY:
+            return Standing.PARTLY
+        case State.PREPARED if outcome is None:
+            return Standing.PREPARED
+        case State.ARMED if journal.armed_boot_id == boot_id:
+            return Standing.ARMED
     if outcome is None:
         return Standing.NOT_STARTED
     return Standing.NO_FLASH if outcome.ending is Ending.NO_FLASH else Standing.FAILED

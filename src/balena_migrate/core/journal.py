@@ -42,7 +42,9 @@ class Event(StrEnum):
     INTENT = "intent"
     DONE = "done"
     ARMED = "armed"
-    """All was applied: the next boot is stage 2 (or would be, without NO_SETUP)."""
+    """All was applied: the next boot is stage 2."""
+    PREPARED = "prepared"
+    """All was applied but the boot change, which NO_SETUP forbids."""
     UNDONE = "undone"
     END = "end"
     """All was taken back."""
@@ -66,6 +68,7 @@ class State(StrEnum):
 
     NOTHING = "nothing done"
     PARTLY = "partly applied"
+    PREPARED = "prepared"
     ARMED = "armed"
     UNDONE = "undone"
 
@@ -95,7 +98,9 @@ class Journal:
             return State.NOTHING
         if Event.END in events:
             return State.UNDONE
-        return State.ARMED if Event.ARMED in events else State.PARTLY
+        if Event.ARMED in events:
+            return State.ARMED
+        return State.PREPARED if Event.PREPARED in events else State.PARTLY
 
 
 def parse_journal(text: str) -> Journal:
@@ -194,6 +199,8 @@ def apply(system: System, actions: Iterable[Action], report: Callable[[str], Non
             append(system, Entry(event=Event.DONE, number=number))
         if arm:
             append(system, Entry(event=Event.ARMED, boot_id=read_boot_id(system)))
+        else:
+            append(system, Entry(event=Event.PREPARED))
     except BaseException as error:
         rolled_back = _undo_after(system, error, report)
         if isinstance(error, KeyboardInterrupt):

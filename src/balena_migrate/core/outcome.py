@@ -41,7 +41,7 @@ def write_outcome(old: System, outcome: Outcome, log: str) -> None:
 
 
 def find_outcome(system: System) -> Outcome | None:
-    """What the newest stage 2 left behind; None where none ran, or it went on to the new system."""
+    """What the last stage 2 left behind; None where none ran. Raises FileError where it is damaged."""
     text = system.find_text(STAGE2_REPORT)
     if text is None:
         return None

@@ -338,7 +338,7 @@ def _unchanged(run: Run, before: dict[str, str], may: tuple[str, ...]) -> Check:
 def _status_checks(run: Run, status: dict[str, Any]) -> list[Check]:
     outcome = status["outcome"] or {}
     if not run.scenario.outcome_step:
-        standing = Standing.NOT_STARTED if run.config.no_setup else Standing.NO_FLASH
+        standing = Standing.PREPARED if run.config.no_setup else Standing.NO_FLASH
         return [same("balena-migrate status", standing, status["standing"])]
     reason = outcome.get("reason", "")
     return [
