@@ -10,8 +10,10 @@ import json
 import sys
 from pathlib import Path
 
-from balena_migrate.images.formats import ImageFormat
+from balena_migrate.images.formats import format_named
+from balena_migrate.images.goal import Goal
 from balena_migrate.images.patches import Patches
+from balena_migrate.stage2.commit import FirstMibLast
 from balena_migrate.stage2.flash import write_image
 from balena_migrate.stage2.target import open_disk
 
@@ -19,8 +21,8 @@ from balena_migrate.stage2.target import open_disk
 def main() -> None:
     packed, disk_path, size_bytes = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     with packed.open("rb") as source, open_disk(disk_path) as disk:
-        patches = Patches(size_bytes=size_bytes, blocks=())
-        result = write_image(source, ImageFormat.GZIP, size_bytes, disk, patches, lambda step, done, total: None)
+        goal = Goal(source, format_named("gzip"), size_bytes, Patches(size_bytes=size_bytes, blocks=()))
+        result = write_image(goal, disk, FirstMibLast(), lambda step, done, total: None)
     print(json.dumps({"write_s": result.write_s, "reads_directly": result.reads_directly}))
 
 

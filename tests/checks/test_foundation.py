@@ -16,7 +16,6 @@ from balena_migrate.core.memory import MemoryFacts
 from balena_migrate.facts import DiskFacts, Facts
 from balena_migrate.findings import Finding, Severity
 from balena_migrate.images import Identity, Image, ImageKind
-from balena_migrate.images.formats import ImageFormat
 from balena_migrate.images.partitions.table import Partition, PartitionTable, TableKind
 from balena_migrate.settings import Config
 from tests.support.facts import MIB, pc_facts, pi_facts
@@ -42,7 +41,7 @@ def some_image(
     }
     return Image(
         path=Path("/root") / name,
-        format=ImageFormat.GZIP,
+        format="gzip",
         file_bytes=100 * MIB,
         sha256="00",
         size_bytes=908 * MIB,

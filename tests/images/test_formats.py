@@ -1,27 +1,110 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Every format is read, or refused with what to do; what is cut short or damaged is noticed."""
+
 from __future__ import annotations
 
 import gzip
+import importlib
 import io
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balena_migrate.core.errors import ImageError
-from balena_migrate.images.formats import ImageFormat, read_chunks, sniff_format
+from balena_migrate.core.errors import DiskError, ImageError
+from balena_migrate.images import formats as registry
+from balena_migrate.images.formats import Format, format_named, formats, magic_bytes, read_chunks, sniff_format
+from balena_migrate.images.goal import Goal
+from balena_migrate.images.patches import Patches
+from balena_migrate.images.scan import read_image
+from tests.images.formats import Sample
+from tests.support.images import make_image
+
+FILES = sorted(path.stem for path in Path(registry.__file__).parent.glob("*.py") if path.stem != "__init__")
 
 
 def unpack(raw: bytes, chunk_bytes: int = 1000) -> bytes:
-    chunks = list(read_chunks(io.BytesIO(raw), ImageFormat.GZIP, chunk_bytes))
-    assert all(len(chunk) == chunk_bytes for chunk in chunks[:-1])
-    return b"".join(chunks)
+    pieces = list(read_chunks(io.BytesIO(raw), format_named("gzip"), chunk_bytes))
+    assert all(piece.size_bytes == chunk_bytes for piece in pieces[:-1])
+    assert [piece.offset_bytes for piece in pieces] == list(range(0, len(pieces) * chunk_bytes, chunk_bytes))
+    return b"".join(piece.data for piece in pieces)
+
+
+def of_file(name: str) -> tuple[Format, Sample]:
+    """The format in this file, and its sample, which has to be in a file of that name."""
+    found: Format = importlib.import_module(f"{registry.__name__}.{name}").FORMAT
+    sample: Sample = importlib.import_module(f"tests.images.formats.{name}").SAMPLE
+    return found, sample
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return bytes(make_image(tmp_path_factory.mktemp("image")))
+
+
+def test_every_file_of_the_folder_is_a_format_with_a_name_of_its_own() -> None:
+    assert len(formats()) == len(FILES) == len({known.name for known in formats()})
+    assert [known.name for known in formats() if not known.magics] == ["raw"]
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("name", FILES)
+def test_a_whole_file_is_read_or_refused_with_what_to_do(name: str, image: bytes, tmp_path: Path) -> None:
+    known, sample = of_file(name)
+    path = tmp_path / "image"
+    path.write_bytes(sample.pack(image))
+    if known.pieces is None:
+        with pytest.raises(ImageError, match=f"is {known.what}, which is not supported") as caught:
+            read_image(path, tmp_path, lambda done, total: None)
+        assert caught.value.hint == known.remedy != ""
+        return
+    found = read_image(path, tmp_path, lambda done, total: None)
+    assert (found.format, found.size_bytes, found.file_bytes) == (known.name, len(image), path.stat().st_size)
+    boot = slice(found.boot.start_bytes, found.boot.end_bytes)
+    assert found.start_file.read_bytes()[boot] == image[boot]
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("spoil", ["cut", "damage"])
+def test_a_file_that_is_cut_short_or_damaged_is_no_image(name: str, spoil: str, image: bytes, tmp_path: Path) -> None:
+    _, sample = of_file(name)
+    path = tmp_path / "image"
+    packed = sample.pack(image)
+    spoilt = getattr(sample, spoil)(packed)
+    assert spoilt != packed
+    path.write_bytes(spoilt)
+    with pytest.raises(ImageError):
+        read_image(path, tmp_path, lambda done, total: None)
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("name", [name for name in FILES if of_file(name)[0].pieces is not None])
+def test_stage_2_reads_what_stage_1_took(name: str, image: bytes) -> None:
+    known, sample = of_file(name)
+    goal = Goal(io.BytesIO(sample.pack(image)), known, len(image), Patches(size_bytes=len(image), blocks=()))
+    assert b"".join(piece.data for piece in goal.pieces(1 << 20)) == image
+    assert b"".join(piece.data for piece in goal.pieces(1 << 20)) == image, "and again from the start"
+
+
+def test_stage_2_refuses_a_format_that_it_does_not_read() -> None:
+    with pytest.raises(ImageError, match="unknown here: lha"):
+        format_named("lha")
+    with pytest.raises(ImageError, match="not supported"):
+        next(read_chunks(io.BytesIO(b""), format_named("zip"), 1000))
+
+
+def test_a_goal_and_its_patches_are_of_one_size() -> None:
+    with pytest.raises(DiskError, match="patches are for an image of 7 bytes"):
+        Goal(io.BytesIO(b""), format_named("raw"), 8, Patches(size_bytes=7, blocks=()))
 
 
 @pytest.mark.parametrize(
     ("start", "remedy"),
     [
         (b"PK\x03\x04aaaa", "unzip"),
+        (b"PK\x05\x06aaaa", "unzip"),
         (b"\xfd7zXZ\x00aa", "xz"),
         (b"\x28\xb5\x2f\xfdaaaa", "zstd"),
         (b"BZh91AY&", "bzip2"),
@@ -34,9 +117,10 @@ def test_other_formats_are_refused_with_a_remedy(start: bytes, remedy: str) -> N
 
 
 def test_gzip_is_known_by_its_magic_and_all_else_is_raw() -> None:
-    assert sniff_format(b"\x1f\x8b\x08\x00aaaa") == ImageFormat.GZIP
-    assert sniff_format(b"\xfa\xb8\x00\x10") == ImageFormat.RAW
-    assert sniff_format(b"") == ImageFormat.RAW
+    assert magic_bytes() >= 6
+    assert sniff_format(b"\x1f\x8b\x08\x00aaaa") is format_named("gzip")
+    assert sniff_format(b"\xfa\xb8\x00\x10") is format_named("raw")
+    assert sniff_format(b"") is format_named("raw")
 
 
 @given(st.lists(st.binary(max_size=5000), min_size=1, max_size=4), st.integers(0, 600), st.integers(1, 3000))

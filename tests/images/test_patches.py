@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from balena_migrate.core.errors import FileError, ImageError
 from balena_migrate.images.patches import Block, Patches, read_patches, write_patches
+from balena_migrate.images.pieces import piece, zeros
 
 PATCHES = Patches(
     size_bytes=100_000,
@@ -70,9 +71,9 @@ def test_a_block_may_lie_behind_the_image_and_is_kept_in_the_file(tmp_path: Path
     patches = Patches(size_bytes=PATCHES.size_bytes, blocks=(*PATCHES.blocks, tail))
     write_patches(patches, tmp_path / "patches")
     assert read_patches(tmp_path / "patches") == patches
-    assert patches.behind == (tail,)
+    assert list(patches.overlay([zeros(0, patches.size_bytes)]))[-1] == piece(tail.offset_bytes, tail.content)
     assert patches.end_bytes == 500_017
-    assert (PATCHES.behind, PATCHES.end_bytes) == ((), 100_000)
+    assert PATCHES.end_bytes == 100_000
 
 
 def test_the_end_of_no_blocks_is_the_images() -> None:

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from balena_migrate.core.errors import DiskError
-from balena_migrate.images.formats import ImageFormat
 from balena_migrate.images.patches import Block, Patches
 from balena_migrate.stage2 import target
-from balena_migrate.stage2.flash import FlashResult, write_image
+from balena_migrate.stage2.flash import FlashResult
 from balena_migrate.stage2.target import find_users, open_disk, reread_partitions
+from tests.support.flash import flash_image
 from tests.support.images import mbr_image
 
 pytestmark = [
@@ -57,7 +57,7 @@ def do_flash(tmp_path: Path, target: Path, image: bytes = IMAGE, patches: Patche
     path = tmp_path / "image.gz"
     path.write_bytes(gzip.compress(image, 1))
     with path.open("rb") as source, open_disk(target) as disk:
-        return write_image(source, ImageFormat.GZIP, len(image), disk, patches, lambda step, done, total: None)
+        return flash_image(source, "gzip", len(image), disk, patches)
 
 
 def test_the_disk_holds_the_image_and_is_read_back_past_the_cache(tmp_path: Path, loop: Path, backing: Path) -> None:
@@ -160,9 +160,11 @@ def test_the_disk_of_the_running_system_is_refused(monkeypatch: pytest.MonkeyPat
 MEMORY = """
 import sys
 from pathlib import Path
-from balena_migrate.images.formats import ImageFormat
+from balena_migrate.images.formats import format_named
+from balena_migrate.images.goal import Goal
 from balena_migrate.images.patches import Patches
 from balena_migrate.stage2 import target
+from balena_migrate.stage2.commit import FirstMibLast
 from balena_migrate.stage2.flash import write_image
 def peak():
     # getrusage() would tell the peak of the process that started this one, too.
@@ -171,7 +173,8 @@ def peak():
 before = peak()
 size = int(sys.argv[3])
 with open(sys.argv[1], "rb") as source, target.open_disk(Path(sys.argv[2])) as disk:
-    write_image(source, ImageFormat.GZIP, size, disk, Patches(size_bytes=size, blocks=()), lambda *a: None)
+    goal = Goal(source, format_named("gzip"), size, Patches(size_bytes=size, blocks=()))
+    write_image(goal, disk, FirstMibLast(), lambda *a: None)
 print(peak() - before)
 """
 

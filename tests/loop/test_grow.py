@@ -23,16 +23,15 @@ from balena_migrate.core.system import System
 from balena_migrate.images import Image
 from balena_migrate.images.compose import compose
 from balena_migrate.images.filesystems.ext import SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET, ExtFileSystem, parse_superblock
-from balena_migrate.images.formats import ImageFormat
 from balena_migrate.images.room import MARGIN_BYTES, grown_size_bytes, grown_table, room_bytes
 from balena_migrate.images.scan import read_image
 from balena_migrate.stage2 import grow, transfer
-from balena_migrate.stage2.flash import write_image
 from balena_migrate.stage2.kernel import mounted
 from balena_migrate.stage2.target import open_disk
 from balena_migrate.workstation.lab.lookalike.layout import plan_layout, table_sectors
 from balena_migrate.workstation.lab.lookalike.specs import find_spec
 from tests.images.test_room import assert_sound, read_by_sfdisk
+from tests.support.flash import flash_image
 from tests.support.images import make_fat
 
 pytestmark = [
@@ -244,7 +243,7 @@ def test_image_table_flash_file_system_backup(tmp_path: Path, make_table: object
     with disk.open("wb") as file:
         file.truncate(DISK_BYTES)
     with packed.open("rb") as source, open_disk(disk) as opened:
-        write_image(source, ImageFormat.GZIP, image.size_bytes, opened, patches, lambda step, done, total: None)
+        flash_image(source, "gzip", image.size_bytes, opened, patches)
     assert_sound(disk)
     last = read_by_sfdisk(disk)["partitions"][-1]
     assert (last["start"] * 512, last["size"] * 512) == (start, size_bytes)

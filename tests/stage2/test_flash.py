@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from balena_migrate.core.errors import DiskError, FlashError
-from balena_migrate.images.formats import ImageFormat
 from balena_migrate.images.patches import Block, Patches
-from balena_migrate.stage2.flash import CHUNK_BYTES, REWRITES, FlashResult, FlashStep, write_image
+from balena_migrate.stage2.flash import CHUNK_BYTES, REWRITES, FlashResult, FlashStep
 from balena_migrate.stage2.target import Disk
+from tests.support.flash import flash_image
 
 MIB = 1 << 20
 IMAGE = random.Random(0).randbytes(3 * MIB) + bytes(2 * MIB) + random.Random(1).randbytes(12 * MIB + 1536)
@@ -70,7 +70,7 @@ def opened(path: Path, fault: Callable[[str, int, bytes], bytes] | None = None) 
 
 def run(disk: Disk, packed: bytes = PACKED, patches: Patches = PATCHES) -> FlashResult:
     source = io.BytesIO(packed)
-    return write_image(source, ImageFormat.GZIP, len(IMAGE), disk, patches, lambda step, done, total: None)
+    return flash_image(source, "gzip", len(IMAGE), disk, patches)
 
 
 def test_the_disk_holds_the_image_with_its_patches_and_keeps_the_rest(target: Path) -> None:
@@ -119,7 +119,7 @@ def test_progress_never_passes_the_end(target: Path) -> None:
     far = Patches(size_bytes=len(IMAGE), blocks=(Block(offset_bytes=63 * MIB, content=b"x" * MIB),))
     with opened(target) as disk:
         source = io.BytesIO(PACKED)
-        write_image(source, ImageFormat.GZIP, len(IMAGE), disk, far, lambda _, done, total: told.append(done))
+        flash_image(source, "gzip", len(IMAGE), disk, far, lambda _, done, total: told.append(done))
     assert max(told) == len(IMAGE)
 
 
@@ -133,7 +133,7 @@ def test_a_disk_that_ends_before_the_last_patch_is_left_alone(target: Path) -> N
 
 def test_a_raw_image(target: Path) -> None:
     with opened(target) as disk:
-        write_image(io.BytesIO(IMAGE), ImageFormat.RAW, len(IMAGE), disk, PATCHES, lambda step, done, total: None)
+        flash_image(io.BytesIO(IMAGE), "raw", len(IMAGE), disk, PATCHES)
     assert target.read_bytes()[: len(IMAGE)] == GOAL
 
 
@@ -200,7 +200,7 @@ def test_a_corrupt_byte_in_the_image(target: Path) -> None:
 def test_an_image_of_another_size_than_stage_1_counted(target: Path, size_bytes: int) -> None:
     patches = Patches(size_bytes=size_bytes, blocks=())
     with opened(target) as disk, pytest.raises(FlashError, match="should have"):
-        write_image(io.BytesIO(PACKED), ImageFormat.GZIP, size_bytes, disk, patches, lambda step, done, total: None)
+        flash_image(io.BytesIO(PACKED), "gzip", size_bytes, disk, patches)
     assert target.read_bytes()[:MIB] == bytes(MIB)
 
 
@@ -238,7 +238,7 @@ def test_an_error_of_the_source_reaches_the_caller(target: Path) -> None:
             return super().read(size)
 
     with opened(target) as disk, pytest.raises(FlashError, match="the image cannot be read: Input"):
-        write_image(Broken(PACKED), ImageFormat.GZIP, len(IMAGE), disk, PATCHES, lambda step, done, total: None)
+        flash_image(Broken(PACKED), "gzip", len(IMAGE), disk, PATCHES)
 
 
 @pytest.mark.parametrize("kind", ["write", "read"])
@@ -285,7 +285,7 @@ def test_a_disk_that_lies_about_its_size(target: Path) -> None:
         def read(self, offset: int, length: int) -> bytes:
             return super().read(offset % real, length)
 
-    with contextlib.closing(Forged(target)) as disk, pytest.raises(FlashError, match="smaller than it says"):
+    with contextlib.closing(Forged(target)) as disk, pytest.raises(FlashError, match="smaller than it claims"):
         run(disk)
 
 
@@ -300,7 +300,7 @@ def test_a_first_mib_that_reads_back_wrong(target: Path) -> None:
 def test_the_report_walks_through_the_steps(target: Path) -> None:
     reports: list[tuple[FlashStep, int, int]] = []
     with opened(target) as disk:
-        write_image(io.BytesIO(PACKED), ImageFormat.GZIP, len(IMAGE), disk, PATCHES, lambda *args: reports.append(args))
+        flash_image(io.BytesIO(PACKED), "gzip", len(IMAGE), disk, PATCHES, lambda *args: reports.append(args))
     steps = list(dict.fromkeys(step for step, _, _ in reports))
     assert steps == [FlashStep.ERASE, FlashStep.WRITE, FlashStep.VERIFY, FlashStep.COMMIT]
     assert all(total == len(IMAGE) and 0 <= done <= total for _, done, total in reports)
@@ -321,5 +321,5 @@ def test_an_image_smaller_than_the_first_mib(target: Path) -> None:
     small = b"small image" * 1000
     patches = Patches(size_bytes=len(small), blocks=())
     with opened(target) as disk:
-        write_image(io.BytesIO(small), ImageFormat.RAW, len(small), disk, patches, lambda *args: None)
+        flash_image(io.BytesIO(small), "raw", len(small), disk, patches)
     assert target.read_bytes()[: len(small)] == small

@@ -8,7 +8,6 @@ from enum import StrEnum
 from pathlib import Path
 
 from balena_migrate.images.filesystems.ext import ExtFileSystem
-from balena_migrate.images.formats import ImageFormat
 from balena_migrate.images.partitions.table import Partition, PartitionTable
 from balena_migrate.images.patches import Block
 
@@ -52,7 +51,8 @@ class Image:
     """
 
     path: Path
-    format: ImageFormat
+    format: str
+    """The name of its format: see images.formats."""
     file_bytes: int
     sha256: str
     """Of the file as it is."""

@@ -14,10 +14,12 @@ import hashlib
 import itertools
 import os
 import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from balena_migrate.core.errors import FileError, ImageError
+from balena_migrate.images.pieces import Piece, piece
 
 MAGIC = b"BMPATCH\0"
 FORMAT = 1
@@ -63,11 +65,6 @@ class Patches:
                 raise ImageError(f"a patch leads out of the image, to byte {block.end_bytes}")
 
     @property
-    def behind(self) -> tuple[Block, ...]:
-        """The blocks that lie behind the image."""
-        return tuple(block for block in self.blocks if block.offset_bytes >= self.size_bytes)
-
-    @property
     def end_bytes(self) -> int:
         """The first byte behind all of it: so large the disk has to be."""
         return max((self.size_bytes, *(block.end_bytes for block in self.blocks[-1:])))
@@ -84,6 +81,25 @@ class Patches:
             start = first - block.offset_bytes
             patched[first - offset : last - offset] = block.content[start : start + last - first]
         return bytes(patched)
+
+    def overlay(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        """The image's pieces with the patches in them; what patches a gap, or lies behind the image, in between."""
+        end = 0
+        for old in pieces:
+            yield from self._parts(end, old.offset_bytes)
+            yield self._patched(old)
+            end = old.end_bytes
+        yield from self._parts(end, self.end_bytes)
+
+    def _parts(self, start_bytes: int, end_bytes: int) -> Iterator[Piece]:
+        if start_bytes < end_bytes:
+            parts = (piece(block.offset_bytes, block.content).part(start_bytes, end_bytes) for block in self.blocks)
+            yield from (part for part in parts if part is not None)
+
+    def _patched(self, old: Piece) -> Piece:
+        if not any(self._parts(old.offset_bytes, old.end_bytes)):
+            return old
+        return piece(old.offset_bytes, self.apply(old.offset_bytes, old.data))
 
 
 def write_patches(patches: Patches, path: Path) -> None:

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads an image file once, from its first byte to its last, and finds out all about it on the way."""
+"""Reads an image file once, from its first byte to its last, and inspects it on the way."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,7 +16,7 @@ from balena_migrate.images import Image
 from balena_migrate.images.balenaos import find_boot_partition, read_identity
 from balena_migrate.images.filesystems.ext import SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET, parse_superblock
 from balena_migrate.images.filesystems.fat import Fat
-from balena_migrate.images.formats import MAGIC_BYTES, read_chunks, sniff_format
+from balena_migrate.images.formats import magic_bytes, read_chunks, sniff_format
 from balena_migrate.images.partitions.table import (
     HEAD_BYTES,
     SECTOR_BYTES,
@@ -27,6 +28,7 @@ from balena_migrate.images.partitions.table import (
     with_logical,
 )
 from balena_migrate.images.patches import Block
+from balena_migrate.images.pieces import Piece, piece
 
 Report = Callable[[int, int], None]
 """report(done_bytes, total_bytes) of the file as it is."""
@@ -35,7 +37,7 @@ BOOT_LIMIT_BYTES = 1 << 30
 
 
 def read_image(path: Path, work_dir: Path, report: Report) -> Image:
-    """All about the image in a file; it is read to its last byte, so that it is known to be whole.
+    """Everything about the image in a file, which is read to its last byte, so that it is known to be complete.
 
     Leaves one sparse file in `work_dir` (Image.start_file), which only its owner may read: a downloaded image holds a
     config.json with keys. Memory is bounded.
@@ -53,27 +55,27 @@ def read_image(path: Path, work_dir: Path, report: Report) -> Image:
 
 
 def _read_image(path: Path, file: BinaryIO, start_file: Path, report: Report) -> Image:
-    image_format = sniff_format(file.read(MAGIC_BYTES))
+    packed = sniff_format(file.read(magic_bytes()))
     file.seek(0)
     source = _HashingSource(file, report)
-    chunks = read_chunks(source, image_format, HEAD_BYTES)
-    head = next(chunks, b"")
-    scan = _Scan(head)
+    chunks = read_chunks(source, packed, HEAD_BYTES)
+    head, rest = _split_head(chunks)
+    scan = _Scan(head.data)
     with create_private(start_file) as start:
-        scan.save(start, 0, head)
-        size_bytes = scan.take(start, 0, head)
-        for chunk in chunks:
-            size_bytes += scan.take(start, size_bytes, chunk)
-        start.truncate(scan.kept_bytes)
-    table = scan.finish(size_bytes)
+        _save(start, head)
+        for chunk in itertools.chain((head,), rest):
+            _save(start, chunk.part(scan.boot.start_bytes, scan.boot.end_bytes))
+            scan.take(chunk)
+        start.truncate(max(HEAD_BYTES, scan.boot.end_bytes))
+    table = scan.finish()
     with start_file.open("rb") as start:
-        identity = read_identity(Fat(partition_reader(start, scan.boot)), table, head)
+        identity = read_identity(Fat(partition_reader(start, scan.boot)), table, head.data)
     return Image(
         path=path,
-        format=image_format,
+        format=packed.name,
         file_bytes=source.done_bytes,
         sha256=source.sha256.hexdigest(),
-        size_bytes=size_bytes,
+        size_bytes=scan.size_bytes,
         table=table,
         boot=scan.boot,
         start_file=start_file,
@@ -81,6 +83,23 @@ def _read_image(path: Path, file: BinaryIO, start_file: Path, report: Report) ->
         extended_records=tuple(scan.records),
         data_file_system=parse_superblock(bytes(scan.superblock)),
     )
+
+
+def _split_head(chunks: Iterator[Piece]) -> tuple[Piece, Iterator[Piece]]:
+    """The first MiB, or all of it where it is smaller, with zeros in its gaps; and the pieces behind it."""
+    head = bytearray()
+    for chunk in chunks:
+        if chunk.offset_bytes >= HEAD_BYTES:
+            return piece(0, bytes(head.ljust(HEAD_BYTES, b"\0"))), itertools.chain((chunk,), chunks)
+        head = head.ljust(chunk.offset_bytes, b"\0") + chunk.data
+    return piece(0, bytes(head)), iter(())
+
+
+def _save(start: BinaryIO, part: Piece | None) -> None:
+    """Zeros are left out: they become holes."""
+    if part is not None and part.data.count(0) < part.size_bytes:
+        start.seek(part.offset_bytes)
+        start.write(part.data)
 
 
 def create_private(path: Path) -> BinaryIO:
@@ -118,7 +137,7 @@ class _HashingSource:
 
 
 class _Scan:
-    """Picks the partition table and the boot partition out of the image as it passes."""
+    """Picks the partition table out of the image as it passes, and the superblock of its last partition."""
 
     def __init__(self, head: bytes) -> None:
         self._table = parse_head(head)
@@ -128,52 +147,42 @@ class _Scan:
         self._chain = logical_partitions(self._table)
         self._logical: tuple[Partition, ...] | None = None
         self._wanted = 0
+        self.size_bytes = 0
+        """Where the image ends, as far as it has passed."""
         self.records: list[Block] = []
         """The extended boot records that have passed."""
         self.superblock = bytearray()
         """That of the last partition, as far as it has passed."""
         self._advance(None)
 
-    @property
-    def kept_bytes(self) -> int:
-        """Where Image.start_file ends."""
-        return max(HEAD_BYTES, self.boot.end_bytes)
-
-    def take(self, start: BinaryIO, offset: int, chunk: bytes) -> int:
-        """Look at the chunk of the image at `offset`, and give its length."""
-        first = max(offset, self.boot.start_bytes)
-        last = min(offset + len(chunk), self.boot.end_bytes)
-        if first < last:
-            self.save(start, first, chunk[first - offset : last - offset])
-        while self._logical is None and offset <= self._wanted < offset + len(chunk):
-            self._advance(chunk[self._wanted - offset :][:SECTOR_BYTES])
-        if self._logical is None and self._wanted < offset:
+    def take(self, chunk: Piece) -> None:
+        """Look at the next piece of the image."""
+        self.size_bytes = chunk.end_bytes
+        while self._logical is None and (sector := chunk.part(self._wanted, self._wanted + SECTOR_BYTES)):
+            self._advance(sector.data)
+        if self._logical is None and self._wanted < chunk.offset_bytes:
             raise ImageError("its logical partitions are described from back to front")
-        self._take_superblock(offset, chunk)
-        return len(chunk)
+        self._take_superblock(chunk)
 
-    def _take_superblock(self, offset: int, chunk: bytes) -> None:
-        partitions = (*self._table.partitions, *(self._logical or ()))
+    def _take_superblock(self, chunk: Piece) -> None:
+        if self._logical is None:
+            return
+        partitions = (*self._table.partitions, *self._logical)
         start = max(partition.start_bytes for partition in partitions) + SUPERBLOCK_OFFSET
-        first = start + len(self.superblock) - offset
-        if self._logical is not None and 0 <= first < len(chunk):
-            self.superblock += chunk[first : start + SUPERBLOCK_BYTES - offset]
+        missing = start + len(self.superblock)
+        part = chunk.part(missing, start + SUPERBLOCK_BYTES)
+        if part is not None and part.offset_bytes == missing:
+            self.superblock += part.data
 
-    def save(self, start: BinaryIO, offset: int, data: bytes) -> None:
-        """Zeros are left out: they become holes."""
-        if data.count(0) < len(data):
-            start.seek(offset)
-            start.write(data)
-
-    def finish(self, size_bytes: int) -> PartitionTable:
+    def finish(self) -> PartitionTable:
         """The whole table, at the image's end."""
         if self._logical is None:
             raise ImageError(f"is cut short: the extended boot record at byte {self._wanted} is missing")
         table = with_logical(self._table, self._logical)
         for partition in table.partitions:
-            if partition.end_bytes > size_bytes:
+            if partition.end_bytes > self.size_bytes:
                 raise ImageError(
-                    f"is cut short: it has {size_bytes} bytes, and partition {partition.number} ends at "
+                    f"is cut short: it has {self.size_bytes} bytes, and partition {partition.number} ends at "
                     f"{partition.end_bytes}"
                 )
         return table

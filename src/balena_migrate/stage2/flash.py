@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The flash engine: writes an image with its patches to a disk, reads all of it back, and makes it bootable last.
+"""The flash engine: writes what a disk shall hold, reads all of it back, and has it committed last.
 
-Order is the product. The first MiB, where partition table and boot loader are, is zeros before anything else is
-written and gets its content after all the rest was read back and found right; of it sector 0 comes last. So whatever
-happens in between, a half-written disk does not boot into half a system, and the flash can simply be run again.
+It knows neither where the bytes come from (a `Goal`) nor what makes the disk boot (a `Commit`). What the goal leaves
+open between two of its pieces stays on the disk as it is. After any failure the flash can simply be run again.
 
 One thread reads and unpacks, the other writes; zlib, the digests and the writes all release the interpreter's lock. The
 writer flushes every SYNC_BYTES, so that progress is true, the page cache stays small, and the reader works meanwhile.
 
-The digest of a chunk is its CRC-32 and its Adler-32, 64 bits of two different algebras: what has to be found is a chunk
+The digest of a piece is its CRC-32 and its Adler-32, 64 bits of two different algebras: what has to be found is a piece
 that was lost, torn, misplaced or has flipped bits, not a forger, and the two run several times faster than MD5 or
 SHA-256 on the processors without instructions for these, as those of all Raspberry Pis before the fifth are.
 
@@ -29,22 +28,20 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol, TypeVar
 
 from balena_migrate.core.errors import DiskError, FlashError, ImageError
-from balena_migrate.images.formats import ImageFormat, read_chunks
-from balena_migrate.images.patches import Patches
+from balena_migrate.images.pieces import Piece
 from balena_migrate.stage2.target import READ_BYTES, Disk
 
 T = TypeVar("T")
 
 CHUNK_BYTES = READ_BYTES
-"""Also the size of what is kept back. Larger writes bring nothing on flash memory."""
+"""The largest piece. Larger writes bring nothing on flash memory."""
 
 SYNC_BYTES = 8 << 20
 QUEUE_CHUNKS = SYNC_BYTES // CHUNK_BYTES
 """While a flush runs, the reader fills the queue: so the next one has something to do at once."""
 
-SECTOR_ZERO_BYTES = 4096
 REWRITES = 3
-"""How often chunks that read back wrong are written again before we give up."""
+"""How often pieces that read back wrong are written again before we give up."""
 
 
 class FlashStep(StrEnum):
@@ -57,12 +54,35 @@ class FlashStep(StrEnum):
     COMMIT = "commit"
 
 
-class RewindableSource(Protocol):
-    """What the image is read from: a file, or anything else that gives its bytes in order, and again from the start."""
+class Goal(Protocol):
+    """What the disk shall hold."""
 
-    def read(self, size: int, /) -> bytes: ...
+    @property
+    def size_bytes(self) -> int:
+        """Of the image, for the progress."""
 
-    def seek(self, offset: int, /) -> int: ...
+    @property
+    def end_bytes(self) -> int:
+        """The size that the disk needs."""
+
+    def pieces(self, chunk_bytes: int) -> Iterator[Piece]:
+        """All of it, from the start, in pieces of at most `chunk_bytes`. Raises ImageError, and never OSError."""
+
+
+class Commit(Protocol):
+    """What makes the disk boot, and when."""
+
+    def begin(self, disk: Disk) -> None:
+        """What has to be on the disk before the first piece is. Raises OSError. It may be called again."""
+
+    def holds_back(self, piece: Piece) -> bool:
+        """Whether finish() writes this piece, and nobody else."""
+
+    def finish(self, disk: Disk) -> None:
+        """The disk boots what was written. Raises OSError, and FlashError where it does not read back right.
+
+        It is called after all other pieces were read back and found right.
+        """
 
 
 Report = Callable[[FlashStep, int, int], None]
@@ -80,28 +100,17 @@ class FlashResult:
     reads_directly: bool
 
 
-def write_image(
-    source: RewindableSource,
-    image_format: ImageFormat,
-    size_bytes: int,
-    disk: Disk,
-    patches: Patches,
-    report: Report,
-) -> FlashResult:
-    """The disk holds the image with its patches, flushed, and every byte was read back and compared.
+def write_image(goal: Goal, disk: Disk, commit: Commit, report: Report) -> FlashResult:
+    """The disk holds the goal, flushed, and every byte was read back and compared; it is committed.
 
-    It can be run again after any failure, from the start. `size_bytes` is the image's size on the disk.
+    It can be run again after any failure, from the start.
     Raises DiskError, and then nothing was written, where the disk is too small; FlashError where the image is damaged
-    or the disk fails, and then the first MiB of the disk is zeros unless the failure was in writing that very MiB.
+    or the disk fails, and then the disk is as `commit` has it before its end.
     """
-    needed = max(size_bytes, patches.end_bytes)
-    if disk.size_bytes < needed:
-        raise DiskError(f"{disk.path} has {disk.size_bytes} bytes, and the image needs {needed}")
-    if patches.size_bytes != size_bytes:
-        raise DiskError(f"the patches are for an image of {patches.size_bytes} bytes, and this one has {size_bytes}")
-    goal = _Goal(source, image_format, size_bytes, patches)
+    if disk.size_bytes < goal.end_bytes:
+        raise DiskError(f"{disk.path} has {disk.size_bytes} bytes, and the image needs {goal.end_bytes}")
     try:
-        return _write(goal, disk, report)
+        return _write(goal, disk, commit, report)
     except ImageError as error:
         raise FlashError(f"the image {error.message}", hint=error.hint) from None
     except OSError as error:
@@ -109,13 +118,15 @@ def write_image(
         raise FlashError(f"{disk.path}: {reason}", hint="the disk may be worn out; run the flash again") from None
 
 
-def _write(goal: _Goal, disk: Disk, report: Report) -> FlashResult:
+def _write(goal: Goal, disk: Disk, commit: Commit, report: Report) -> FlashResult:
     begin_s = time.monotonic()
-    _erase(disk, goal.size_bytes, report)
-    first, digests = _write_body(goal, disk, report)
+    commit.begin(disk)
+    report(FlashStep.ERASE, 0, goal.size_bytes)
+    digests = _write_body(goal, disk, commit, report)
     written_s = time.monotonic()
     rewritten = _verify_body(goal, disk, digests, report)
-    _commit(disk, first, goal.size_bytes, report)
+    commit.finish(disk)
+    report(FlashStep.COMMIT, goal.size_bytes, goal.size_bytes)
     return FlashResult(
         size_bytes=goal.size_bytes,
         rewritten_chunks=rewritten,
@@ -125,36 +136,29 @@ def _write(goal: _Goal, disk: Disk, report: Report) -> FlashResult:
     )
 
 
-def _erase(disk: Disk, size_bytes: int, report: Report) -> None:
-    """Nothing boots from the disk from here on, until _commit()."""
-    disk.write(0, bytes(min(CHUNK_BYTES, disk.size_bytes)))
-    disk.sync()
-    report(FlashStep.ERASE, 0, size_bytes)
-
-
-def _write_body(goal: _Goal, disk: Disk, report: Report) -> tuple[bytes, dict[int, _Digest]]:
-    """All but the first chunk is on the disk. Returns the first chunk, and offset -> digest of the others."""
-    first, digests, synced = b"", {}, 0
-    with contextlib.closing(_read_ahead(goal.chunks())) as chunks:
-        for offset, chunk in chunks:
-            if offset == 0:
-                first = chunk
+def _write_body(goal: Goal, disk: Disk, commit: Commit, report: Report) -> dict[int, _Digest]:
+    """All that is not held back is on the disk. Returns the digest of each piece by its offset."""
+    digests, unsynced_bytes = {}, 0
+    with contextlib.closing(_read_ahead(goal.pieces(CHUNK_BYTES))) as pieces:
+        for piece in pieces:
+            if commit.holds_back(piece):
                 continue
-            disk.write(offset, chunk)
-            digests[offset] = _digest(chunk)
-            if offset + len(chunk) - synced >= SYNC_BYTES:
+            disk.write(piece.offset_bytes, piece.data)
+            digests[piece.offset_bytes] = _digest(piece.data)
+            unsynced_bytes += piece.size_bytes
+            if unsynced_bytes >= SYNC_BYTES:
                 disk.sync()
-                synced = offset + len(chunk)
-                report(FlashStep.WRITE, min(synced, goal.size_bytes), goal.size_bytes)
+                unsynced_bytes = 0
+                report(FlashStep.WRITE, min(piece.end_bytes, goal.size_bytes), goal.size_bytes)
     disk.sync()
     report(FlashStep.WRITE, goal.size_bytes, goal.size_bytes)
-    return first, digests
+    return digests
 
 
-def _verify_body(goal: _Goal, disk: Disk, digests: dict[int, _Digest], report: Report) -> int:
-    """What the disk gives back has these digests. Returns how many chunks had to be written again.
+def _verify_body(goal: Goal, disk: Disk, digests: dict[int, _Digest], report: Report) -> int:
+    """What the disk gives back has these digests. Returns how many pieces had to be written again.
 
-    After a rewrite all is read once more: on a disk that is smaller than it says, one write spoils another's place.
+    After a rewrite all is read once more: on a disk that is smaller than it claims, one write spoils another's place.
     """
     rewritten = 0
     wrong = _find_wrong(disk, digests, goal.size_bytes, report)
@@ -165,103 +169,61 @@ def _verify_body(goal: _Goal, disk: Disk, digests: dict[int, _Digest], report: R
         rewritten += len(wrong)
         wrong = _find_wrong(disk, digests, goal.size_bytes, report)
     if wrong:
+        count_mib = -(-sum(digests[offset].length for offset in wrong) >> 20)
         raise FlashError(
-            f"{disk.path}: {len(wrong)} MiB read back wrong, the first at byte {min(wrong)}, also after they were "
-            f"written {REWRITES + 1} times",
-            hint="the disk is defective, or smaller than it says",
+            f"{disk.path}: {count_mib} MiB read back wrong, the first at byte {min(wrong)}, even after being written "
+            f"{REWRITES + 1} times",
+            hint="the disk is defective, or smaller than it claims",
         )
     return rewritten
 
 
 def _find_wrong(disk: Disk, digests: dict[int, _Digest], size_bytes: int, report: Report) -> set[int]:
-    """The offsets of the chunks that do not have their digest on the disk."""
+    """The offsets of the pieces that do not have their digest on the disk."""
     disk.drop_cache()
     wrong = set()
     places = ((offset, digest.length) for offset, digest in digests.items())
-    with contextlib.closing(_read_ahead(_read_back(disk, places))) as chunks:
-        for offset, chunk in chunks:
-            if _digest(chunk) != digests[offset]:
+    with contextlib.closing(_read_ahead(_read_back(disk, places))) as found:
+        for offset, content in found:
+            if _digest(content) != digests[offset]:
                 wrong.add(offset)
-            report(FlashStep.VERIFY, min(offset + CHUNK_BYTES, size_bytes), size_bytes)
+            report(FlashStep.VERIFY, min(offset + len(content), size_bytes), size_bytes)
+    report(FlashStep.VERIFY, size_bytes, size_bytes)
     return wrong
 
 
 def _read_back(disk: Disk, places: Iterable[tuple[int, int]]) -> Iterator[tuple[int, bytes]]:
-    """What the disk gives at each offset, of this length; nothing where it cannot be read, which is as wrong as wrong
-    bytes."""
     for offset, length in places:
-        try:
-            yield offset, disk.read(offset, length)
-        except OSError:
-            yield offset, b""
+        yield offset, read_or_nothing(disk, offset, length)
 
 
-def _rewrite(goal: _Goal, disk: Disk, wrong: set[int], report: Report) -> None:
-    with contextlib.closing(_read_ahead(goal.chunks())) as chunks:
-        for offset, chunk in chunks:
-            if offset in wrong:
-                disk.write(offset, chunk)
-                report(FlashStep.REWRITE, min(offset + len(chunk), goal.size_bytes), goal.size_bytes)
+def read_or_nothing(disk: Disk, offset: int, length: int) -> bytes:
+    """What the disk gives; nothing where it cannot be read, which is as wrong as wrong bytes."""
+    try:
+        return disk.read(offset, length)
+    except OSError:
+        return b""
+
+
+def _rewrite(goal: Goal, disk: Disk, wrong: set[int], report: Report) -> None:
+    with contextlib.closing(_read_ahead(goal.pieces(CHUNK_BYTES))) as pieces:
+        for piece in pieces:
+            if piece.offset_bytes in wrong:
+                disk.write(piece.offset_bytes, piece.data)
+                report(FlashStep.REWRITE, min(piece.end_bytes, goal.size_bytes), goal.size_bytes)
     disk.sync()
 
 
-def _commit(disk: Disk, first: bytes, size_bytes: int, report: Report) -> None:
-    """The first MiB is on the disk, its first sectors last: with them the disk boots."""
-    for _ in range(REWRITES + 1):
-        disk.write(SECTOR_ZERO_BYTES, first[SECTOR_ZERO_BYTES:])
-        disk.sync()
-        disk.write(0, first[:SECTOR_ZERO_BYTES])
-        disk.sync()
-        disk.drop_cache()
-        if next(_read_back(disk, ((0, len(first)),))) == (0, first):
-            report(FlashStep.COMMIT, size_bytes, size_bytes)
-            return
-    raise FlashError(f"{disk.path}: its first MiB reads back wrong", hint="the disk is defective")
-
-
 class _Digest(NamedTuple):
-    """What is known of a chunk once it is written."""
+    """What is known of a piece once it is written."""
 
     length: int
     crc: int
     adler: int
 
 
-def _digest(chunk: bytes) -> _Digest:
-    return _Digest(len(chunk), zlib.crc32(chunk), zlib.adler32(chunk))
-
-
-class _Goal:
-    """What shall be on the disk: the image with its patches, and what of these lies behind it."""
-
-    def __init__(self, source: RewindableSource, image_format: ImageFormat, size_bytes: int, patches: Patches) -> None:
-        self._source = source
-        self._format = image_format
-        self._patches = patches
-        self.size_bytes = size_bytes
-
-    def chunks(self) -> Iterator[tuple[int, bytes]]:
-        """Offset and content of each chunk, from the start.
-
-        Raises ImageError where the source cannot be read or has not `size_bytes`; so an OSError is always the disk's.
-        """
-        try:
-            yield from self._chunks()
-        except OSError as error:
-            raise ImageError(f"cannot be read: {os.strerror(error.errno or 0)}") from None
-
-    def _chunks(self) -> Iterator[tuple[int, bytes]]:
-        self._source.seek(0)
-        offset = 0
-        for chunk in read_chunks(self._source, self._format, CHUNK_BYTES):
-            if offset + len(chunk) > self.size_bytes:
-                raise ImageError(f"is larger than the {self.size_bytes} bytes that it should have")
-            yield offset, self._patches.apply(offset, chunk)
-            offset += len(chunk)
-        if offset != self.size_bytes:
-            raise ImageError(f"has {offset} bytes and not the {self.size_bytes} that it should have")
-        for block in self._patches.behind:
-            yield block.offset_bytes, block.content
+def _digest(content: bytes) -> _Digest:
+    return _Digest(len(content), zlib.crc32(content), zlib.adler32(content))
 
 
 class _Failure:

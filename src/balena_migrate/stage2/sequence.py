@@ -18,9 +18,11 @@ from balena_migrate.core.handover import Handover
 from balena_migrate.core.outcome import Ending, Outcome
 from balena_migrate.core.steps import Step
 from balena_migrate.core.system import System
-from balena_migrate.images.formats import ImageFormat
+from balena_migrate.images.formats import format_named
+from balena_migrate.images.goal import Goal
 from balena_migrate.images.patches import Patches, read_patches
 from balena_migrate.stage2 import disks, grow, oldsystem, secure, transfer
+from balena_migrate.stage2.commit import FirstMibLast
 from balena_migrate.stage2.console import Console
 from balena_migrate.stage2.flash import FlashStep, write_image
 from balena_migrate.stage2.target import Disk, open_disk, reread_partitions
@@ -105,8 +107,8 @@ def flash_image(stage2: Stage2, disk: Disk, patches: Patches) -> None:
         console.progress(part, done_bytes, total_bytes)
 
     with open(secure.memory_name(0), "rb") as image:
-        image_format, size = ImageFormat(handover.image_format), handover.image_size_bytes
-        result = write_image(image, image_format, size, disk, patches, report)
+        goal = Goal(image, format_named(handover.image_format), handover.image_size_bytes, patches)
+        result = write_image(goal, disk, FirstMibLast(), report)
     console.say(f"written in {result.write_s:.1f} s, read back in {result.verify_s:.1f} s")
 
 

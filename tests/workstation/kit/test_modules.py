@@ -121,3 +121,11 @@ def test_nothing_that_a_device_gets_imports_what_the_kit_lacks() -> None:
         assert module is not None
         imports = parse_imports(module.path.read_bytes(), name, is_package=module.is_package)
         assert {imported.partition(".")[0] for imported in imports} <= available, name
+
+
+def test_stage2_brings_every_image_format() -> None:
+    """They are found by name when it runs, so no import statement names them."""
+    ours = find_closure([STAGE2], [PACKAGE.parent], LEFT_OUT)
+    files = (PACKAGE / "images/formats").glob("*.py")
+    names = {f"balena_migrate.images.formats.{path.stem}" for path in files if path.stem != "__init__"}
+    assert {"balena_migrate.images.formats.raw", "balena_migrate.images.formats.gzip"} <= names <= set(ours)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An image's bytes, each with its place: pieces, and what cuts and joins them.
+
+Pieces come in the order of their offsets, and none overlaps another. What lies in a gap between two of them does not
+matter: whoever writes the image leaves it as it is. An image ends where its last piece ends; one that ends in a gap has
+an empty piece at its end.
+
+Standard library only: stage 2 imports this too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of an image; `content` is None where it is all zeros. It may be secret and is kept out of repr()."""
+
+    offset_bytes: int
+    size_bytes: int
+    content: bytes | None = field(repr=False)
+
+    @property
+    def end_bytes(self) -> int:
+        """The first byte behind it."""
+        return self.offset_bytes + self.size_bytes
+
+    @property
+    def data(self) -> bytes:
+        """The bytes, also where they are zeros."""
+        return bytes(self.size_bytes) if self.content is None else self.content
+
+    def part(self, start_bytes: int, end_bytes: int) -> Piece | None:
+        """What of it lies from `start_bytes` to `end_bytes` of the image; None where nothing does."""
+        first, last = max(self.offset_bytes, start_bytes), min(self.end_bytes, end_bytes)
+        if first >= last:
+            return None
+        if (first, last) == (self.offset_bytes, self.end_bytes):
+            return self
+        if self.content is None:
+            return zeros(first, last - first)
+        return piece(first, self.content[first - self.offset_bytes : last - self.offset_bytes])
+
+
+def piece(offset_bytes: int, content: bytes) -> Piece:
+    """A piece with this content."""
+    return Piece(offset_bytes, len(content), content)
+
+
+def zeros(offset_bytes: int, size_bytes: int) -> Piece:
+    """A piece that is all zeros."""
+    return Piece(offset_bytes, size_bytes, None)
+
+
+def in_chunks(pieces: Iterable[Piece], chunk_bytes: int) -> Iterator[Piece]:
+    """The same bytes in pieces that end at each multiple of `chunk_bytes`, at each gap, and at the end only.
+
+    So no piece is larger than a chunk. Zeros are known as such where they fill a whole chunk.
+    """
+    start, held = 0, bytearray()
+    for whole in pieces:
+        if held and whole.offset_bytes != start + len(held):
+            yield piece(start, bytes(held))
+            held.clear()
+        for part in _split(whole, chunk_bytes):
+            if not held and part.size_bytes in (0, chunk_bytes):
+                yield part
+                continue
+            start = start if held else part.offset_bytes
+            held += part.data
+            if (start + len(held)) % chunk_bytes == 0:
+                yield piece(start, bytes(held))
+                held.clear()
+    if held:
+        yield piece(start, bytes(held))
+
+
+def _split(whole: Piece, chunk_bytes: int) -> Iterator[Piece]:
+    """The piece, cut at each multiple of `chunk_bytes`."""
+    if not whole.size_bytes:
+        yield whole
+    start = whole.offset_bytes
+    while start < whole.end_bytes:
+        end = start - start % chunk_bytes + chunk_bytes
+        part = whole.part(start, end)
+        if part is not None:
+            yield part
+        start = end

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import io
+import zipfile
+
+from tests.images.formats import Sample
+
+
+def pack(image: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("image.img", image)
+    return file.getvalue()
+
+
+SAMPLE = Sample(pack=pack)

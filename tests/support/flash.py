@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The flash engine as stage 2 calls it, in one call."""
+
+from __future__ import annotations
+
+from balena_migrate.images.formats import format_named
+from balena_migrate.images.goal import Goal, RewindableSource
+from balena_migrate.images.patches import Patches
+from balena_migrate.stage2.commit import FirstMibLast
+from balena_migrate.stage2.flash import FlashResult, Report, write_image
+from balena_migrate.stage2.target import Disk
+
+
+def flash_image(
+    source: RewindableSource,
+    packed: str,
+    size_bytes: int,
+    disk: Disk,
+    patches: Patches,
+    report: Report = lambda step, done, total: None,
+) -> FlashResult:
+    """The image of this format is on the disk, with its patches, the first MiB last."""
+    return write_image(Goal(source, format_named(packed), size_bytes, patches), disk, FirstMibLast(), report)
