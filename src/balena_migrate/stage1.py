@@ -146,6 +146,7 @@ class Stage1:
         data_files = self._data_files()
         paths = [STATE_DIR, stored.path, *(d.file.path for d in data_files), *(record.path for record in boot_undo)]
         return Handover(
+            strategy=config.strategy,
             target=DiskIdentity(
                 name=target.name,
                 size_bytes=target.size_bytes,

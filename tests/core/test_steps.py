@@ -13,12 +13,17 @@ import pytest
 import balena_migrate
 from balena_migrate.core import steps
 from balena_migrate.core.steps import Step, is_after_the_line
-from balena_migrate.stage2 import sequence
+from balena_migrate.stage2 import finish
+from balena_migrate.stage2.strategies import default
 
 SOURCE = Path(balena_migrate.__file__).parent
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if path != Path(steps.__file__))
 SAID = re.compile(rf"\bstep ({'|'.join(Step)})\b")
 NAMES = frozenset(step.value for step in Step)
+
+
+SEQUENCE = Path(default.__file__).read_text() + Path(finish.__file__).read_text()
+"""The default strategy, which ends in finish()."""
 
 
 def taken(source: str) -> tuple[Step, ...]:
@@ -28,11 +33,11 @@ def taken(source: str) -> tuple[Step, ...]:
 
 def test_the_steps_are_in_the_order_in_which_stage_2_takes_them() -> None:
     """REBOOT is main's, behind all of them."""
-    assert (*taken(Path(sequence.__file__).read_text()), Step.REBOOT) == tuple(Step)
+    assert (*taken(SEQUENCE), Step.REBOOT) == tuple(Step)
 
 
 def test_the_steps_behind_the_line_are_those_behind_its_mark() -> None:
-    before, mark, behind = Path(sequence.__file__).read_text().partition("= the line =")
+    before, mark, behind = SEQUENCE.partition("= the line =")
     assert mark
     assert not any(map(is_after_the_line, taken(before)))
     assert all(map(is_after_the_line, (*taken(behind), Step.REBOOT)))

@@ -59,6 +59,6 @@ def test_no_second_copy_is_made(small: Path) -> None:
 
 def test_half_a_copy_does_not_fill_the_new_systems_disk(small: Path, tmp_path: Path) -> None:
     (tmp_path / "backup").write_bytes(os.urandom(6 << 20))
-    with pytest.raises(OSError, match="No space left on device"):
-        copy(tmp_path / "backup", small / "backup.tgz")
+    with (tmp_path / "backup").open("rb") as backup, pytest.raises(OSError, match="No space left on device"):
+        copy(backup, small / "backup.tgz")
     assert list(small.iterdir()) == []

@@ -27,6 +27,7 @@ from balena_migrate.images.room import MARGIN_BYTES, grown_size_bytes, grown_tab
 from balena_migrate.images.scan import read_image
 from balena_migrate.stage2 import grow, transfer
 from balena_migrate.stage2.kernel import mounted
+from balena_migrate.stage2.stash import RamStash
 from balena_migrate.stage2.target import open_disk
 from balena_migrate.workstation.lab.lookalike.layout import plan_layout, table_sectors
 from balena_migrate.workstation.lab.lookalike.specs import find_spec
@@ -103,8 +104,8 @@ def put(device: str, size_bytes: int, folder: Path) -> None:
         for _ in range(size_bytes // MIB):
             file.write(os.urandom(MIB))
         file.write(os.urandom(size_bytes % MIB))
-    stored = StoredFile(path="/backup", size_bytes=size_bytes, sha256="")
-    transfer.transfer(device, ((DataFile(file=stored, name="backup.tgz"), source),), "line\n" * 10_000)
+    stored = StoredFile(path="/source", size_bytes=size_bytes, sha256="")
+    transfer.transfer(device, (DataFile(file=stored, name="backup.tgz"),), RamStash(folder), "line\n" * 10_000)
     with mounted(device, folder / "look", "ext4", read_only=True) as look:
         subprocess.run(["cmp", source, look / "backup.tgz"], check=True)
 

@@ -27,7 +27,7 @@ from balena_migrate.core.handover import (
 from balena_migrate.core.outcome import Ending, Outcome, find_outcome
 from balena_migrate.core.steps import Step
 from balena_migrate.core.system import System
-from balena_migrate.stage2 import kernel, oldsystem, secure, transfer
+from balena_migrate.stage2 import kernel, oldsystem, stash, transfer
 from balena_migrate.stage2.console import Console
 
 pytestmark = [
@@ -77,6 +77,7 @@ def old(devices: tuple[str, str], tmp_path: Path) -> Iterator[System]:
 @pytest.fixture
 def handover() -> Handover:
     return Handover(
+        strategy="DEFAULT",
         target=DiskIdentity(name="sda", size_bytes=1, table_id="", serial=""),
         image=NOTHING,
         image_format="raw",
@@ -240,17 +241,20 @@ def test_a_busy_file_system_is_not_let_go(old: System, handover: Handover, monke
 def test_files_are_in_memory_inside_of_the_block_and_nowhere_after_it(
     old: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(secure, "MEMORY", tmp_path / "memory")
+    monkeypatch.setattr(stash, "MEMORY", tmp_path / "memory")
     file = StoredFile(path="/image", size_bytes=len(CONTENT), sha256=hashlib.sha256(CONTENT).hexdigest())
-    with secure.secured(old, [file, file], 0, console()):
-        assert secure.memory_name(1).read_bytes() == CONTENT
+    with stash.in_memory(System("/"), old, [file, file], 0, console()) as found, found.open(file) as image:
+        assert image.read() == CONTENT
         assert (tmp_path / "memory").is_mount()
     assert not (tmp_path / "memory").is_mount()
 
 
 def test_too_little_memory_is_found_before_anything_is_copied(old: System) -> None:
     file = StoredFile(path="/image", size_bytes=1 << 50, sha256="")
-    with pytest.raises(MigrateError, match="memory is too small"), secure.secured(old, [file], 0, console()):
+    with (
+        pytest.raises(MigrateError, match="memory is too small"),
+        stash.in_memory(System("/"), old, [file], 0, console()),
+    ):
         pass
 
 
@@ -258,8 +262,9 @@ def test_backup_and_log_are_on_the_data_partition_for_root_only(
     devices: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transfer, "DATA", tmp_path / "data")
-    (tmp_path / "backup").write_bytes(CONTENT)
-    transfer.transfer(devices[1], ((DataFile(file=NOTHING, name="backup.tgz"), tmp_path / "backup"),), "the log\n")
+    (tmp_path / "none").write_bytes(CONTENT)
+    backup = DataFile(file=NOTHING, name="backup.tgz")
+    transfer.transfer(devices[1], (backup,), stash.RamStash(tmp_path), "the log\n")
     with kernel.mounted(devices[1], tmp_path / "look", "ext4", read_only=True) as point:
         assert (point / "backup.tgz").read_bytes() == CONTENT
         assert (point / "migrate.log").read_text() == "the log\n"

@@ -15,6 +15,7 @@ from balena_migrate.core.system import System
 from balena_migrate.stage2 import transfer
 from balena_migrate.stage2.disks import find_labelled
 from balena_migrate.stage2.kernel import mounted
+from balena_migrate.stage2.stash import RamStash
 
 pytestmark = [
     pytest.mark.loop,
@@ -58,12 +59,12 @@ def test_a_file_that_fails_costs_neither_the_others_nor_the_log(
 ) -> None:
     monkeypatch.setattr(transfer, "DATA", tmp_path / "data")
     (tmp_path / "volumes").write_bytes(b"volumes")
-    stored = StoredFile(path="/root/b", size_bytes=7, sha256="")
     files = [
-        (DataFile(file=stored, name=name), tmp_path / source) for name, source in (("a", "lost"), ("b", "volumes"))
+        DataFile(file=StoredFile(path=path, size_bytes=7, sha256=""), name=name)
+        for name, path in (("a", "/lost"), ("b", "/volumes"))
     ]
     with pytest.raises(FileNotFoundError):
-        transfer.transfer(f"{disk}p2", files, "the log\n")
+        transfer.transfer(f"{disk}p2", files, RamStash(tmp_path), "the log\n")
     with mounted(f"{disk}p2", tmp_path / "look", "ext4", read_only=True) as folder:
         found = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     assert found == {"b": b"volumes", "migrate.log": b"the log\n"}

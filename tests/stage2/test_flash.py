@@ -11,12 +11,15 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from balena_migrate.core.errors import DiskError, FlashError
 from balena_migrate.images.patches import Block, Patches
-from balena_migrate.stage2.flash import CHUNK_BYTES, REWRITES, FlashResult, FlashStep
+from balena_migrate.images.pieces import Piece, in_chunks, piece, zeros
+from balena_migrate.stage2.commit import FirstMibLast
+from balena_migrate.stage2.flash import CHUNK_BYTES, REWRITES, FlashResult, FlashStep, write_image
 from balena_migrate.stage2.target import Disk
 from tests.support.flash import flash_image
 
@@ -323,3 +326,55 @@ def test_an_image_smaller_than_the_first_mib(target: Path) -> None:
     with opened(target) as disk:
         flash_image(io.BytesIO(small), "raw", len(small), disk, patches)
     assert target.read_bytes()[: len(small)] == small
+
+
+class Mapped:
+    """A goal that leaves gaps, one of them in the first MiB, and knows of zeros."""
+
+    pieces_of_it = (piece(0, b"boot" * 1024), piece(MIB - 512, b"x" * 512), zeros(4 * MIB, MIB), piece(9 * MIB, b"end"))
+    size_bytes = end_bytes = 9 * MIB + 3
+
+    def pieces(self, chunk_bytes: int) -> Iterator[Piece]:
+        return in_chunks(self.pieces_of_it, chunk_bytes)
+
+
+def test_gaps_stay_as_they_are_but_in_the_first_mib_which_was_erased(target: Path) -> None:
+    old = bytearray(target.read_bytes())
+    reports: list[tuple[FlashStep, int, int]] = []
+    with opened(target) as disk:
+        result = write_image(Mapped(), disk, FirstMibLast(), lambda *args: reports.append(args))
+    old[:MIB] = bytes(MIB)
+    for part in Mapped.pieces_of_it:
+        old[part.offset_bytes : part.end_bytes] = part.data
+    assert target.read_bytes() == old
+    assert result.rewritten_chunks == 0
+    assert reports[-1] == (FlashStep.COMMIT, Mapped.size_bytes, Mapped.size_bytes)
+    assert [entry for entry in disk.log if entry[0] == "write"] == [
+        *(("write", 0, MIB), ("write", 4 * MIB, MIB), ("write", 9 * MIB, 3)),
+        *(("write", 4096, MIB - 4096), ("write", 0, 4096)),
+    ]
+
+
+def test_a_commit_of_another_kind_decides_what_comes_first_and_last(target: Path) -> None:
+    """As one that switches a single sector, and leaves the old system's start alone until then."""
+
+    class Recorder:
+        calls: ClassVar[list[str]] = []
+
+        def begin(self, disk: Disk) -> None:
+            self.calls.append("begin")
+
+        def holds_back(self, piece: Piece) -> bool:
+            return piece.offset_bytes == 4 * MIB
+
+        def finish(self, disk: Disk) -> None:
+            self.calls.append("finish")
+
+    old = target.read_bytes()
+    with opened(target) as disk:
+        write_image(Mapped(), disk, Recorder(), lambda *args: None)
+    assert Recorder.calls == ["begin", "finish"]
+    new = target.read_bytes()
+    assert new[:4096] == b"boot" * 1024
+    assert new[4096 : MIB - 512] == old[4096 : MIB - 512]
+    assert new[4 * MIB : 5 * MIB] == old[4 * MIB : 5 * MIB]

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from balena_migrate.core.handover import dump_handover
 from balena_migrate.core.system import System
 from balena_migrate.stage2 import kernel, main
+from tests.core.test_handover import HANDOVER
 
 
 @pytest.mark.parametrize(
@@ -20,6 +23,7 @@ from balena_migrate.stage2 import kernel, main
         ("", "Expecting value"),
         ('{"format": 99}', "format 99 is unknown"),
         ('{"format": 1}', "target"),
+        (dump_handover(replace(HANDOVER, strategy="OTHER")).decode(), "unknown strategy OTHER"),
     ],
 )
 def test_a_hand_over_that_is_missing_or_damaged_leads_back(

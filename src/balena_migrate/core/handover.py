@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stage 1 tells stage 2: one JSON file in the initramfs, and nothing else.
+"""What stage 1 hands over to stage 2: one JSON file in the initramfs, and nothing else.
 
-It holds no secret, since the initramfs may lie on a partition that anybody can read: files that hold secrets are named
-with size and SHA-256 and stay on the old root file system until stage 2 has them in memory.
+It holds no secret, since the initramfs may be on a partition that anyone can read: files that hold secrets are named
+with size and SHA-256 and stay on the old root file system until stage 2 has stashed them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class FileSystem:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredFile:
-    """A file on the old system that stage 2 takes into memory, and what it has to be."""
+    """A file on the old system that stage 2 needs, by its path there, and what it has to be."""
 
     path: str
     size_bytes: int
@@ -52,7 +52,7 @@ def describe_content(path: str, content: bytes) -> StoredFile:
 
 @dataclass(frozen=True, kw_only=True)
 class DiskIdentity:
-    """The disk that gets overwritten: what has to be true of it. Its name is only where to look first."""
+    """The disk to be overwritten: what has to be true of it. Its name may have changed since."""
 
     name: str
     size_bytes: int
@@ -67,7 +67,7 @@ class DataPartition:
     start_bytes: int
     size_bytes: int
     grow_bytes: int = 0
-    """So large its file system has to become before the files are copied; 0 where it stays as the image has it."""
+    """The size to which its file system is grown before the files are copied; 0 where it stays as the image has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +80,11 @@ class DataFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Handover:
-    """All that stage 2 knows."""
+    """Everything that stage 2 knows."""
 
     target: DiskIdentity
+    strategy: str
+    """The name of the strategy, as the setting STRATEGY has it."""
     image: StoredFile
     image_format: str
     image_size_bytes: int
@@ -94,24 +96,19 @@ class Handover:
     file_systems: tuple[FileSystem, ...]
     """Those that hold the files and the boot configuration, parents first; the root file system is the first."""
     boot_undo: tuple[UndoRecord, ...]
-    """Takes the boot change back, newest first; all plain file writes."""
+    """Reverts the boot change, newest first; all plain file writes."""
     memory_reserve_bytes: int
-    """What has to stay available once all is in memory."""
+    """What has to stay available once every file is in memory."""
     no_flash: bool
     term_exit: TermExit
     log_file_system: FileSystem | None
     """The log drive's: found by its UUID, since names of disks change from one boot to the next."""
     version: str
     boot_written: tuple[StoredFile, ...] = ()
-    """The files of the boot change as stage 1 writes them: by these stage 2 sees that somebody changed them since."""
+    """The files of the boot change as stage 1 writes them, so that stage 2 sees whether someone changed them since."""
     machine_id: str = ""
-    """What becomes the new system's machine-id(5); "" where it makes one of its own."""
+    """The new system's machine-id(5); "" where it generates its own."""
     format: int = HANDOVER_FORMAT
-
-    @property
-    def stored_files(self) -> tuple[StoredFile, ...]:
-        """All files that have to be in memory before the line."""
-        return (self.image, self.patches, *(item.file for item in self.data_files))
 
 
 def dump_handover(handover: Handover) -> bytes:

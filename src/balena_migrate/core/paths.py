@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every path on a device that this tool writes; docs/files.md says who reads each and when it goes."""
+"""Every path that this tool writes on a device; docs/files.md says who reads each and when it is removed."""
 
 STATE_DIR = "/var/lib/balena-migrate"
 JOURNAL = f"{STATE_DIR}/journal.jsonl"
@@ -16,3 +16,15 @@ STAGE1_LOG = f"{STATE_DIR}/stage1.log"
 INITRAMFS_NAME = "balena-migrate-initramfs"
 BOOT_ENTRY = "balena-migrate"
 """The id of the one-shot entry in the boot loader's menu."""
+
+# In the initramfs: these folders are in memory, and gone with the reboot.
+STAGE2_FILES = "/balena-migrate/files"
+"""What stage 2 takes into memory."""
+STAGE2_LOG_DRIVE = "/balena-migrate/log"
+STAGE2_DATA = "/balena-migrate/data"
+"""Where stage 2 mounts resin-data of the new system."""
+STAGE2_STATE = "/balena-migrate/state"
+"""Where stage 2 mounts resin-state of the new system."""
+
+MIGRATE_LOG = "migrate.log"
+"""Stage 2's log: in the root of resin-data, and of the log drive."""

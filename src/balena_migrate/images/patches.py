@@ -24,8 +24,6 @@ from balena_migrate.images.pieces import Piece, piece
 MAGIC = b"BMPATCH\0"
 FORMAT = 1
 BLOCK_BYTES = 4096
-FILE_LIMIT_BYTES = 64 << 20
-"""Patches are held in memory; what stage 1 composes has a few hundred KiB."""
 
 _HEADER = struct.Struct("<8sIIQ")
 _BLOCK = struct.Struct("<QI")
@@ -122,27 +120,21 @@ def write_patches(patches: Patches, path: Path) -> None:
         raise FileError(path, os.strerror(error.errno or 0)) from None
 
 
-def read_patches(path: Path) -> Patches:
-    """The patches in a file that write_patches() wrote. Raises FileError where it is missing or damaged."""
+def parse_patches(raw: bytes, name: str) -> Patches:
+    """The patches in the content of a file that write_patches() wrote. Raises FileError, with its name, if damaged."""
     try:
-        if path.stat().st_size > FILE_LIMIT_BYTES:
-            raise FileError(path, f"is larger than {FILE_LIMIT_BYTES} bytes")
-        raw = path.read_bytes()
-    except OSError as error:
-        raise FileError(path, os.strerror(error.errno or 0)) from None
-    try:
-        return _parse_patches(raw)
+        return _parse(raw)
     except (ValueError, struct.error) as error:
-        raise FileError(path, f"is no whole file of patches: {error}") from None
+        raise FileError(name, f"is not a complete file of patches: {error}") from None
     except ImageError as error:
-        raise FileError(path, error.message) from None
+        raise FileError(name, error.message) from None
 
 
-def _parse_patches(raw: bytes) -> Patches:
+def _parse(raw: bytes) -> Patches:
     content, digest = raw[:-32], raw[-32:]
     magic, number, count, size_bytes = _HEADER.unpack_from(content)
     if magic != MAGIC:
-        raise ValueError("it does not begin as one")
+        raise ValueError("it does not begin like one")
     if number != FORMAT:
         raise ValueError(f"it has the format {number}, and this version reads {FORMAT}")
     if hashlib.sha256(content).digest() != digest:

@@ -13,9 +13,10 @@ import struct
 from pathlib import Path
 
 from balena_migrate.core.errors import DiskError
+from balena_migrate.core.paths import STAGE2_DATA
 from balena_migrate.stage2 import kernel
 
-POINT = Path("/balena-migrate/data")
+POINT = Path(STAGE2_DATA)
 
 _EXT4_IOC_RESIZE_FS = 0x40086610
 """_IOW('f', 16, __u64): the same number on all processors of our kits."""

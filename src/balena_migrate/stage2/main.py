@@ -18,8 +18,10 @@ from balena_migrate.core.steps import Step
 from balena_migrate.core.system import System
 from balena_migrate.stage2 import kernel
 from balena_migrate.stage2.console import Console
-from balena_migrate.stage2.keeper import Keeper
-from balena_migrate.stage2.sequence import CameBackError, Stage2, describe, migrate
+from balena_migrate.stage2.frame import CameBackError, Stage2, describe
+from balena_migrate.stage2.memory_peak import MemoryPeak
+from balena_migrate.stage2.strategies import Strategy, strategy_named
+from balena_migrate.stage2.watchdog import feeding_watchdogs
 
 IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
 
@@ -33,24 +35,26 @@ def main() -> None:
         kit = find_kit()
         machine = System("/", programs=kit.programs() if kit else {})
         handover = parse_handover(machine.read_text(STAGE2_CONFIG, limit_bytes=64 << 20))
+        strategy = strategy_named(handover.strategy)
     except MigrateError as error:
         console.say(f"going back to the old system: {error}")
         return
-    run(console, machine, handover, Path(sys.argv[1]))
+    run(console, machine, handover, strategy, Path(sys.argv[1]))
 
 
-def run(console: Console, machine: System, handover: Handover, rootmnt: Path) -> None:
-    """The migration with its keeper, and then the way that its end asks for."""
+def run(console: Console, machine: System, handover: Handover, strategy: Strategy, rootmnt: Path) -> None:
+    """The migration, with watchdogs fed, and then the reboot or the way back that its end asks for."""
     console.say(f"stage 2 of balena-migrate {handover.version}")
     stays = False
-    with Keeper(machine) as keeper:
+    memory = MemoryPeak(machine)
+    with feeding_watchdogs(machine), memory.sampled():
         try:
-            migrate(Stage2(handover=handover, machine=machine, old=System(rootmnt), console=console))
+            strategy.migrate(Stage2(handover=handover, machine=machine, old=System(rootmnt), console=console))
         except CameBackError:
             stays = handover.term_exit is TermExit.CONTINUE and rootmnt.is_mount()
         except Exception as error:  # whatever it is: a reboot finds the old system or the new one
-            console.say(f"unforeseen: {describe(error)}")
-        console.say(f"peak-memory-bytes {keeper.peak_memory_bytes}")
+            console.say(f"unexpected error: {describe(error)}")
+        console.say(f"peak-memory-bytes {memory.peak_bytes}")
     if not stays:
         with console.step(Step.REBOOT):
             kernel.reboot()

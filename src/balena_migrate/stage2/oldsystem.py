@@ -12,13 +12,12 @@ from balena_migrate.core.changes import CONTENT_LIMIT_BYTES, take_back
 from balena_migrate.core.errors import CommandError, DiskError, FileError
 from balena_migrate.core.handover import FileSystem, Handover, StoredFile, describe_content
 from balena_migrate.core.outcome import Outcome, write_outcome
-from balena_migrate.core.paths import STATE_DIR
+from balena_migrate.core.paths import MIGRATE_LOG, STAGE2_LOG_DRIVE, STATE_DIR
 from balena_migrate.core.system import System
 from balena_migrate.stage2 import disks, kernel
 from balena_migrate.stage2.console import Console
 
-LOG_DRIVE = Path("/balena-migrate/log")
-LOG_NAME = "migrate.log"
+LOG_DRIVE = Path(STAGE2_LOG_DRIVE)
 
 
 def holder(old: System, handover: Handover, path: str) -> Path:
@@ -101,7 +100,7 @@ def logging_to_drive(machine: System, handover: Handover, console: Console) -> I
             try:
                 device = disks.find_file_system(machine, handover.log_file_system.uuid)
                 held.enter_context(kernel.mounted(device, LOG_DRIVE, handover.log_file_system.fstype))
-                file = held.enter_context(open(LOG_DRIVE / LOG_NAME, "w", encoding="utf-8"))
+                file = held.enter_context(open(LOG_DRIVE / MIGRATE_LOG, "w", encoding="utf-8"))
                 console.also(file)
                 held.callback(console.also, None)
             except (CommandError, DiskError, OSError) as error:

@@ -7,28 +7,31 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from balena_migrate.core.handover import DataFile
+from balena_migrate.core.paths import MIGRATE_LOG, STAGE2_DATA, STAGE2_STATE
 from balena_migrate.core.system import sync_folder
 from balena_migrate.stage2 import kernel
+from balena_migrate.stage2.stash import Stash
 
-DATA = Path("/balena-migrate/data")
-STATE = Path("/balena-migrate/state")
-LOG_NAME = "migrate.log"
+DATA = Path(STAGE2_DATA)
+STATE = Path(STAGE2_STATE)
 
 
-def transfer(device: str, files: Sequence[tuple[DataFile, Path]], log: str) -> None:
-    """The files are on the data partition under their names, and the log beside them; all is on the disk.
+def transfer(device: str, files: Sequence[DataFile], stash: Stash, log: str) -> None:
+    """The files are on the data partition under their names, and so is the log; everything is on the disk.
 
-    Raises DiskError or OSError where that cannot be had; then a file is there as a whole or not at all, and where one
-    fails the others are there.
+    Raises DiskError or OSError where that fails; then each file is there as a whole or not at all, and one that fails
+    keeps none of the others away.
     """
     with kernel.mounted(device, DATA, "ext4"):
-        write(DATA / LOG_NAME, log)
+        write(DATA / MIGRATE_LOG, log)
         failed: OSError | None = None
-        for item, source in files:
+        for item in files:
             try:
-                copy(source, DATA / item.name)
+                with stash.open(item.file) as source:
+                    copy(source, DATA / item.name)
             except OSError as error:
                 failed = error
         if failed:
@@ -43,13 +46,13 @@ def keep_machine_id(device: str, machine_id: str) -> None:
         os.sync()
 
 
-def copy(source: Path, target: Path) -> None:
+def copy(source: BinaryIO, target: Path) -> None:
     """The copy is whole and on the disk, or is not there: the supervisor must never see half a backup."""
     temporary = target.with_name(f".{target.name}.new")
     try:
-        with open(source, "rb") as reader, open(temporary, "wb") as writer:
+        with open(temporary, "wb") as writer:
             os.fchmod(writer.fileno(), 0o600)
-            shutil.copyfileobj(reader, writer, 1 << 20)
+            shutil.copyfileobj(source, writer, 1 << 20)
             writer.flush()
             os.fsync(writer.fileno())
         os.rename(temporary, target)
@@ -61,7 +64,7 @@ def copy(source: Path, target: Path) -> None:
 
 
 def write(target: Path, text: str, mode: int = 0o600) -> None:
-    """The text is in the file, readable by root only if nothing else is said."""
+    """The text is in the file, which only root may read unless `mode` says otherwise."""
     fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(text)

@@ -123,9 +123,10 @@ def test_nothing_that_a_device_gets_imports_what_the_kit_lacks() -> None:
         assert {imported.partition(".")[0] for imported in imports} <= available, name
 
 
-def test_stage2_brings_every_image_format() -> None:
+@pytest.mark.parametrize("folder", ["images/formats", "stage2/strategies"])
+def test_stage2_brings_every_image_format_and_strategy(folder: str) -> None:
     """They are found by name when it runs, so no import statement names them."""
     ours = find_closure([STAGE2], [PACKAGE.parent], LEFT_OUT)
-    files = (PACKAGE / "images/formats").glob("*.py")
-    names = {f"balena_migrate.images.formats.{path.stem}" for path in files if path.stem != "__init__"}
-    assert {"balena_migrate.images.formats.raw", "balena_migrate.images.formats.gzip"} <= names <= set(ours)
+    package = f"balena_migrate.{folder.replace('/', '.')}"
+    names = {f"{package}.{path.stem}" for path in (PACKAGE / folder).glob("*.py") if path.stem != "__init__"}
+    assert names and names <= set(ours)

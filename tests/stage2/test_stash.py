@@ -11,7 +11,7 @@ import pytest
 from balena_migrate.core.errors import FileError, MigrateError
 from balena_migrate.core.handover import StoredFile
 from balena_migrate.core.system import System
-from balena_migrate.stage2.secure import check_memory, copy_checked
+from balena_migrate.stage2.stash import RamStash, check_memory
 
 CONTENT = b"image" * 1000
 FILE = StoredFile(path="/image", size_bytes=len(CONTENT), sha256=hashlib.sha256(CONTENT).hexdigest())
@@ -25,21 +25,23 @@ def old(tmp_path: Path) -> System:
 
 
 def test_a_good_file_is_copied(old: System, tmp_path: Path) -> None:
-    copy_checked(old, FILE, tmp_path / "copy")
-    assert (tmp_path / "copy").read_bytes() == CONTENT
+    stash = RamStash(tmp_path / "stash")
+    stash.add(old, FILE)
+    with stash.open(FILE) as file:
+        assert file.read() == CONTENT
 
 
 @pytest.mark.parametrize(("content", "reason"), [(CONTENT[:-1], "bytes"), (b"x" + CONTENT[1:], "SHA-256")])
 def test_a_changed_file_is_refused(old: System, tmp_path: Path, content: bytes, reason: str) -> None:
     old.real("/image").write_bytes(content)
     with pytest.raises(FileError, match=reason):
-        copy_checked(old, FILE, tmp_path / "copy")
+        RamStash(tmp_path / "stash").add(old, FILE)
 
 
 def test_a_missing_file_is_named(old: System, tmp_path: Path) -> None:
     old.real("/image").unlink()
     with pytest.raises(FileError, match="/image: No such file"):
-        copy_checked(old, FILE, tmp_path / "copy")
+        RamStash(tmp_path / "stash").add(old, FILE)
 
 
 def test_memory_that_is_too_small_is_refused_with_the_arithmetic(tmp_path: Path) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from balena_migrate.core.errors import DiskError
 from balena_migrate.core.system import System
-from balena_migrate.stage2 import disks, grow, sequence, transfer
+from balena_migrate.stage2 import disks, frame, grow, transfer
 from balena_migrate.stage2.console import Console
-from balena_migrate.stage2.sequence import TRIES, Stage2, settle
+from balena_migrate.stage2.finish import finish
+from balena_migrate.stage2.frame import TRIES, Stage2
+from balena_migrate.stage2.stash import RamStash
 from tests.core.test_handover import HANDOVER
 
 GROWN = replace(HANDOVER, data_partition=replace(HANDOVER.data_partition, grow_bytes=384 << 20), machine_id="5ca1e")
@@ -26,7 +29,7 @@ class NewSystem:
         self.calls: list[str] = []
         self.log = ""
         self.broken = broken
-        monkeypatch.setattr(sequence, "PAUSE_S", 0)
+        monkeypatch.setattr(frame, "PAUSE_S", 0)
         monkeypatch.setattr(disks, "find_data_partition", lambda machine, disk, place: f"{disk}6")
         monkeypatch.setattr(disks, "find_labelled", lambda machine, disk, label: f"{disk}5")
         monkeypatch.setattr(grow, "grow", lambda device, size: self.called("grow", device, size))
@@ -39,14 +42,15 @@ class NewSystem:
             self.broken[name.replace("-", "_")] -= 1
             raise DiskError(f"no {name} today")
 
-    def transfer(self, device: str, files: Any, log: str) -> None:
+    def transfer(self, device: str, files: Any, stash: Any, log: str) -> None:
         self.log = log
-        self.called("transfer", device, *(item.name for item, _ in files))
+        self.called("transfer", device, *(item.name for item in files))
 
 
-def settled(handover: Any) -> Console:
+def finished(handover: Any) -> Console:
     console = Console(io.StringIO())
-    settle(Stage2(handover=handover, machine=System(), old=System(), console=console), "/dev/sda")
+    stage2 = Stage2(handover=handover, machine=System(), old=System(), console=console)
+    finish(stage2, RamStash(Path("/nowhere")), "/dev/sda")
     return console
 
 
@@ -55,31 +59,31 @@ GROW, TRANSFER, MACHINE_ID = "grow /dev/sda6 402653184", "transfer /dev/sda6 bac
 
 def test_the_file_system_grows_before_the_backup_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     new = NewSystem(monkeypatch)
-    assert [step.name for step in settled(GROWN).steps] == ["grow", "transfer", "machine-id"]
+    assert [step.name for step in finished(GROWN).steps] == ["grow", "transfer", "machine-id"]
     assert new.calls == [GROW, TRANSFER, MACHINE_ID]
 
 
 def test_nothing_grows_where_the_backup_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     new = NewSystem(monkeypatch)
-    settled(HANDOVER)
+    finished(HANDOVER)
     assert new.calls == [TRANSFER]
 
 
 def test_growing_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     new = NewSystem(monkeypatch, grow=2)
-    settled(GROWN)
+    finished(GROWN)
     assert new.calls == [GROW, GROW, GROW, TRANSFER, MACHINE_ID]
 
 
-def test_what_failed_for_good_is_in_the_log_and_the_rest_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_failed_permanently_is_in_the_log_and_the_rest_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     new = NewSystem(monkeypatch, grow=TRIES)
-    console = settled(GROWN)
+    console = finished(GROWN)
     assert new.calls == [GROW] * TRIES + [TRANSFER, MACHINE_ID]
-    assert "step grow failed for good: no grow today" in new.log
+    assert "step grow failed permanently: no grow today" in new.log
     assert [step.name for step in console.steps] == ["transfer", "machine-id"]
 
 
 def test_a_transfer_that_fails_does_not_stop_the_machine_id(monkeypatch: pytest.MonkeyPatch) -> None:
     new = NewSystem(monkeypatch, transfer=TRIES)
-    assert "step transfer failed for good: no transfer today" in "".join(settled(GROWN).lines)
+    assert "step transfer failed permanently: no transfer today" in "".join(finished(GROWN).lines)
     assert new.calls == [GROW] + [TRANSFER] * TRIES + [MACHINE_ID]

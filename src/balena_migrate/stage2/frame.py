@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every strategy has in common: before the line every error leads back, after it every error leads forward."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from balena_migrate.core.errors import MigrateError
+from balena_migrate.core.handover import Handover
+from balena_migrate.core.outcome import Ending, Outcome
+from balena_migrate.core.system import System
+from balena_migrate.stage2 import oldsystem
+from balena_migrate.stage2.console import Console
+
+TRIES = 5
+PAUSE_S = 5.0
+
+
+class CameBackError(MigrateError):
+    """Stage 2 ended before the line; the outcome is on the old root file system."""
+
+
+class NoFlashError(MigrateError):
+    """All steps up to the flash succeeded, and the flash is forbidden."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage2:
+    """What every step needs: the hand-over, the machine, the old system as it is mounted, and the console."""
+
+    handover: Handover
+    machine: System
+    old: System
+    console: Console
+
+
+@contextlib.contextmanager
+def before_the_line(stage2: Stage2) -> Iterator[None]:
+    """Any error here, foreseen or not, leads back: its outcome is kept, and the old system is mounted as it was."""
+    try:
+        yield
+    except NoFlashError as error:
+        come_back(stage2, Outcome(ending=Ending.NO_FLASH, reason=str(error)))
+    except Exception as error:
+        come_back(stage2, Outcome(ending=Ending.FAILED, step=stage2.console.current, reason=describe(error)))
+
+
+def come_back(stage2: Stage2, outcome: Outcome) -> None:
+    """Raises CameBackError, once the outcome is on the old system, or that was tried."""
+    stage2.console.say(f"going back to the old system: {outcome.reason}")
+    try:
+        oldsystem.keep_outcome(stage2.machine, stage2.old, stage2.handover, outcome, stage2.console)
+    except (MigrateError, OSError) as error:
+        stage2.console.say(f"the reason could not be kept on the old system: {error}")
+    raise CameBackError(outcome.reason) from None
+
+
+@contextlib.contextmanager
+def after_the_line(console: Console) -> Iterator[None]:
+    """No error here stops the way to the reboot: there is nothing else to go to. It is said, and the rest is done."""
+    try:
+        yield
+    except Exception as error:
+        console.say(f"step {console.current} failed permanently: {describe(error)}")
+
+
+def again(console: Console, work: Callable[[], object]) -> None:
+    """The work is done, at the first or at a later try. Raises the last try's error."""
+    for _ in range(TRIES - 1):
+        try:
+            work()
+            return
+        except (MigrateError, OSError) as error:
+            console.say(f"{describe(error)}; trying again")
+            time.sleep(PAUSE_S)
+    work()
+
+
+def describe(error: Exception) -> str:
+    """One line for an error; of an unforeseen one also its kind."""
+    return str(error) if isinstance(error, MigrateError) else f"{type(error).__name__}: {error}"

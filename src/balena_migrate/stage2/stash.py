@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the files that stage 2 needs are once the old system is gone."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from balena_migrate.core.errors import FileError, MigrateError
+from balena_migrate.core.handover import StoredFile
+from balena_migrate.core.memory import read_memory
+from balena_migrate.core.paths import STAGE2_FILES
+from balena_migrate.core.system import System
+from balena_migrate.stage2 import kernel
+from balena_migrate.stage2.console import Console
+
+MEMORY = Path(STAGE2_FILES)
+CHUNK_BYTES = 1 << 20
+TMPFS_SLACK_BYTES = 4 << 20
+"""tmpfs counts whole pages, and folders."""
+
+
+class Stash(Protocol):
+    """Keeps files of the old system, proven to be what stage 1 saw, after that system is gone."""
+
+    def open(self, file: StoredFile) -> BinaryIO:
+        """The file's bytes, from the first on. Raises OSError."""
+
+
+class RamStash:
+    """Files in a folder in memory, under their paths on the old system."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, file: StoredFile) -> Path:
+        return self._folder / file.path.lstrip("/")
+
+    def open(self, file: StoredFile) -> BinaryIO:
+        return self.path(file).open("rb")
+
+    def add(self, old: System, file: StoredFile) -> None:
+        """The old system's file is in the stash and is what stage 1 saw. Raises FileError where it is not."""
+        digest, count = hashlib.sha256(), 0
+        target = self.path(file)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with open(old.real(file.path), "rb") as source, open(target, "wb") as copy:
+                while block := source.read(CHUNK_BYTES):
+                    copy.write(block)
+                    digest.update(block)
+                    count += len(block)
+        except OSError as error:
+            raise FileError(file.path, os.strerror(error.errno or 0)) from None
+        if count != file.size_bytes:
+            raise FileError(file.path, f"has {count} bytes, and had {file.size_bytes} in stage 1")
+        if digest.hexdigest() != file.sha256:
+            raise FileError(file.path, "is not the file that stage 1 saw: its SHA-256 differs")
+
+
+def check_memory(machine: System, files: Sequence[StoredFile], reserve_bytes: int) -> None:
+    """Raises MigrateError, with the arithmetic, where the files and the reserve do not fit into memory together."""
+    need = sum(file.size_bytes for file in files)
+    available = read_memory(machine).available_bytes
+    if need + reserve_bytes > available:
+        raise MigrateError(
+            f"memory is too small: {need >> 20} MiB of files + {reserve_bytes >> 20} MiB to work with"
+            f" > {available >> 20} MiB available"
+        )
+
+
+@contextlib.contextmanager
+def in_memory(
+    machine: System, old: System, files: Sequence[StoredFile], reserve_bytes: int, console: Console
+) -> Iterator[RamStash]:
+    """The files are in memory, with the right size and SHA-256, and `reserve_bytes` of memory are left.
+
+    Raises MigrateError or FileError where that is not so. In the end the memory is free again.
+    """
+    check_memory(machine, files, reserve_bytes)
+    total = sum(file.size_bytes for file in files)
+    options = f"size={total + TMPFS_SLACK_BYTES},mode=0700"
+    with kernel.mounted("tmpfs", MEMORY, "tmpfs", options=options):
+        stash, done = RamStash(MEMORY), 0
+        for file in files:
+            stash.add(old, file)
+            done += file.size_bytes
+            console.progress("copy", done, total)
+        check_memory(machine, (), reserve_bytes)
+        yield stash

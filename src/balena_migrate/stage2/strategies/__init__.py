@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How stage 2 migrates: one file a strategy, which holds a `STRATEGY`. The folder is the registry.
+
+balena_migrate.strategies holds what stage 1 has to know of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+from balena_migrate.core.errors import MigrateError
+from balena_migrate.core.plugins import load_all
+from balena_migrate.stage2.frame import Stage2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy:
+    """`migrate` raises CameBackError where it ends before the line, with the reason on the old system."""
+
+    name: str
+    """As the setting STRATEGY has it, and the hand-over."""
+    migrate: Callable[[Stage2], None]
+
+
+@cache
+def strategies() -> tuple[Strategy, ...]:
+    """All strategies, by file name."""
+    return load_all(__name__, __path__, "STRATEGY")
+
+
+def strategy_named(name: str) -> Strategy:
+    """The strategy with this name. Raises MigrateError where there is none."""
+    for strategy in strategies():
+        if strategy.name == name:
+            return strategy
+    raise MigrateError(f"the hand-over asks for the unknown strategy {name}")

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DEFAULT: take everything into memory, then flash the disk.
+
+Read `migrate` from the top to the bottom: its order is the product.
+
+Before the line nothing of the old system is changed but its log, and every error leads back to it. After the line
+every error leads forward: the image is in memory, so each step is tried again, and the machine reboots in the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from balena_migrate.core.handover import Handover
+from balena_migrate.core.steps import Step
+from balena_migrate.images.formats import format_named
+from balena_migrate.images.goal import Goal
+from balena_migrate.images.patches import parse_patches
+from balena_migrate.stage2 import disks, oldsystem
+from balena_migrate.stage2.commit import FirstMibLast
+from balena_migrate.stage2.console import Console
+from balena_migrate.stage2.finish import finish
+from balena_migrate.stage2.flash import FlashStep, write_image
+from balena_migrate.stage2.frame import NoFlashError, Stage2, after_the_line, again, before_the_line
+from balena_migrate.stage2.stash import Stash, in_memory
+from balena_migrate.stage2.strategies import Strategy
+from balena_migrate.stage2.target import Disk, open_disk, reread_partitions
+
+
+def migrate(stage2: Stage2) -> None:
+    """The disk is the new system's. Raises CameBackError where the old system is as it was, with the reason on it."""
+    handover, machine, old, console = stage2.handover, stage2.machine, stage2.old, stage2.console
+    files = (handover.image, handover.patches, *(item.file for item in handover.data_files))
+    step = console.step
+    with contextlib.ExitStack() as held:
+        with before_the_line(stage2):
+            with step(Step.MOUNT):
+                held.enter_context(oldsystem.mounted_beside(machine, old, handover, console))
+            with step(Step.RESTORE_BOOT):
+                oldsystem.restore_boot(old, handover, console)
+            with step(Step.LOG):
+                held.enter_context(oldsystem.logging_to_drive(machine, handover, console))
+            with step(Step.SECURE):
+                stash = held.enter_context(in_memory(machine, old, files, handover.memory_reserve_bytes, console))
+                goal = open_goal(stash, handover, held)
+            with step(Step.FIND_TARGET):
+                target = disks.find_target(machine, handover.target)
+            if handover.no_flash:
+                raise NoFlashError("NO_FLASH is set")
+            with step(Step.UNMOUNT):
+                oldsystem.unmount(old, handover)
+            with step(Step.CLAIM):
+                claim = held.enter_context(contextlib.ExitStack())
+                disk = claim.enter_context(open_disk(Path(target)))
+
+        # ============================================ the line ============================================
+
+        with after_the_line(console):
+            with step(Step.FLASH):
+                again(console, lambda: flash(goal, disk, console))
+            claim.close()
+            with step(Step.REREAD):
+                again(console, lambda: reread_partitions(Path(target)))
+            finish(stage2, stash, target)
+
+
+def open_goal(stash: Stash, handover: Handover, held: contextlib.ExitStack) -> Goal:
+    """The image with its patches, open until `held` ends. Raises FileError, ImageError, DiskError or OSError."""
+    with stash.open(handover.patches) as file:
+        patches = parse_patches(file.read(), handover.patches.path)
+    image = held.enter_context(stash.open(handover.image))
+    return Goal(image, format_named(handover.image_format), handover.image_size_bytes, patches)
+
+
+def flash(goal: Goal, disk: Disk, console: Console) -> None:
+    """The image with its patches is on the disk, read back and found right."""
+
+    def report(part: FlashStep, done_bytes: int, total_bytes: int) -> None:
+        console.progress(part, done_bytes, total_bytes)
+
+    result = write_image(goal, disk, FirstMibLast(), report)
+    console.say(f"written in {result.write_s:.1f} s, read back in {result.verify_s:.1f} s")
+
+
+STRATEGY = Strategy(name="DEFAULT", migrate=migrate)
