@@ -38,7 +38,7 @@ from balena_migrate.core.errors import (
 )
 from balena_migrate.core.journal import State
 from balena_migrate.core.system import LoopError, System
-from balena_migrate.stage2.sequence import CameBackError, NoFlashError
+from balena_migrate.stage2.frame import CameBackError, NoFlashError
 
 ROWS: dict[type[MigrateError], int] = {
     MigrateError: 3,

@@ -23,8 +23,8 @@ MigrateError                3  anything that this tool has to say to its user; n
 |- JournalError             3  the journal is damaged
 |  `- UndoError             4  a change could not be rolled back and is still in place
 |- LabError                 3  a virtual device did not do what it should
-|- CameBackError            3  stage 2 ended before the line (stage2.sequence; it ends there, and has no exit status)
-`- NoFlashError             3  stage 2 may not flash (stage2.sequence; likewise)
+|- CameBackError            3  stage 2 ended before the line (stage2.frame; it ends there, and has no exit status)
+`- NoFlashError             3  stage 2 may not flash (stage2.frame; likewise)
 
 Four more never leave the module that raises them: `_DoubleKeyError` (carried.config_json), `_NotKeptError`
 (carried.keep), `_SourceError` (carried.backup.archive) and `UnclearError` (bootloaders.raspberrypi.config_txt).
