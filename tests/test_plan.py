@@ -10,60 +10,34 @@ from pathlib import Path
 import pytest
 
 from balena_migrate import stage1 as stage1_module
-from balena_migrate.carried.backup import BackupPlan, BackupResult
-from balena_migrate.carried.keep import Kept
-from balena_migrate.carried.reachability import Endpoints
-from balena_migrate.checks.subject import Subject
+from balena_migrate.carried.backup import BackupResult
 from balena_migrate.core.changes import Produce
 from balena_migrate.core.errors import DiskError
 from balena_migrate.core.handover import FileSystem, describe_content, parse_handover
 from balena_migrate.core.paths import PATCHES, STAGE2_CONFIG, WORK_DIR
 from balena_migrate.core.system import System
 from balena_migrate.facts import Facts
-from balena_migrate.network.model import NetworkSettings
-from balena_migrate.network.select import Selection
 from balena_migrate.plan import Plan, describe, expected_window, make_plan, to_data
 from balena_migrate.settings import Config
-from balena_migrate.stage1 import Stage1, file_systems
-from balena_migrate.survey import Moves, Survey
-from tests.checks.test_foundation import some_image
+from balena_migrate.stage1 import file_systems
+from balena_migrate.survey import Accepted, accept
 from tests.images.test_room import DATA
 from tests.support.facts import MIB, pc_facts, pi_facts
+from tests.support.surveys import carrying, some_backup, some_image, stage1_of
 
 PLANS = Path(__file__).parent / "plans"
 
 
-def stage1_for(
-    config: Config, facts: Facts | None = None, *, backup_bytes: int = 0, backups: int = 1
-) -> tuple[Subject, Stage1]:
-    subject = Subject(
-        config=config,
-        facts=facts or pc_facts(),
-        image=replace(some_image(files=("grub/grub.cfg",)), data_file_system=DATA),
-        kit_base_bytes=MIB,
-        backup_bytes=backup_bytes,
-    )
-    moves = Moves(
-        network=NetworkSettings(),
-        selection=Selection(),
-        backups=(BackupPlan(name="backup.tgz", name_on_data="migration-backup.tgz", left_out={}),) * backups,
-        config_json=None,
-        config_problem="",
-        kept=Kept(),
-        endpoints=Endpoints(),
-    )
-    survey = Survey(subject=subject, kit=None, moves=moves, findings=(), work_dir=Path("/none"))
-    image, loader, target = subject.image, subject.boot_loader, subject.target
-    assert image is not None
-    assert loader is not None
-    assert target is not None
-    return subject, Stage1(survey, image, loader, target)
+def accepted_for(config: Config, facts: Facts | None = None, *, backup_bytes: int = 0, backups: int = 1) -> Accepted:
+    image = replace(some_image(files=("grub/grub.cfg",)), data_file_system=DATA)
+    plans = (some_backup(expected_bytes=backup_bytes // backups),) * backups
+    return accept(replace(carrying(facts, config, backups=plans), image=image), ())
 
 
 def plan_for(config: Config, facts: Facts | None = None, *, backup_bytes: int = 0) -> Plan:
-    subject, stage1 = stage1_for(config, facts, backup_bytes=backup_bytes)
-    assert subject.boot_loader is not None
-    return make_plan(subject, subject.boot_loader, stage1.actions(), stage1.boot_actions())
+    accepted = accepted_for(config, facts, backup_bytes=backup_bytes)
+    stage1 = stage1_of(accepted)
+    return make_plan(accepted, stage1.actions(), stage1.boot_actions())
 
 
 CONFIGS = {
@@ -116,7 +90,7 @@ def test_the_table_is_made_for_the_backups_as_they_became(
     monkeypatch.setattr(stage1_module, "grown_table", lambda image, size, disk: (f"a table for {size // MIB} MiB",))
     monkeypatch.setattr(stage1_module, "compose", lambda *arguments, table: composed.append(table))
     monkeypatch.setattr(stage1_module, "write_patches", lambda patches, path: path.write_bytes(b"patches"))
-    _, stage1 = stage1_for(CONFIGS["pc-flash"], backup_bytes=900 * MIB, backups=len(made))
+    stage1 = stage1_of(accepted_for(CONFIGS["pc-flash"], backup_bytes=900 * MIB, backups=len(made)))
     system = System(tmp_path)
     (tmp_path / "etc").mkdir()
     (tmp_path / WORK_DIR.lstrip("/")).mkdir(parents=True)

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from balena_migrate import checks
 from balena_migrate.carried.config_json import NAME
-from balena_migrate.checks.subject import Subject
 from balena_migrate.core.system import System
 from balena_migrate.findings import Finding, Severity
 from balena_migrate.images import Image
 from balena_migrate.images.scan import read_image
 from balena_migrate.settings import Config, Keep, Probe
-from balena_migrate.survey import Survey, check_moves, find_moves
+from balena_migrate.survey import Survey, survey_with
 from tests.support.facts import pc_facts
 from tests.support.images import BOOT_FILES, make_image
 
@@ -51,11 +51,7 @@ def an_image(tmp_path: Path, config_json: Mapping[str, object] | None) -> Image:
 
 
 def surveyed(device: System, image: Image, config: Config) -> Survey:
-    moves = find_moves(device, config, (), image)
-    subject = Subject(config=config, facts=pc_facts(), image=image, kit_base_bytes=0)
-    return Survey(
-        subject=subject, kit=None, moves=moves, findings=tuple(check_moves(subject, moves)), work_dir=Path("/none")
-    )
+    return survey_with(device, config, pc_facts(), image, kit=None, work_dir=Path("/none"))
 
 
 def config(**values: object) -> Config:
@@ -64,7 +60,7 @@ def config(**values: object) -> Config:
 
 def codes(survey: Survey, severity: Severity) -> set[str]:
     assert "SECRETVALUE" not in repr(survey)
-    found: tuple[Finding, ...] = survey.findings
+    found: tuple[Finding, ...] = checks.run(survey)
     return {finding.code for finding in found if finding.severity is severity}
 
 
@@ -105,6 +101,6 @@ def test_a_config_json_that_cannot_be_read_is_a_blocker(device: System, tmp_path
 def test_volumes_are_judged_by_the_images_version(device: System, tmp_path: Path) -> None:
     settings = config(backup_volumes=("data=/srv/app",))
     survey = surveyed(device, an_image(tmp_path, FLEET), settings)
-    assert [plan.name_on_data for plan in survey.moves.backups] == ["migration-backup.tgz", "backup.tgz"]
+    assert [plan.name_on_data for plan in survey.payload.backups] == ["migration-backup.tgz", "backup.tgz"]
     # the image is 2.15.1
     assert "backup-supervisor-old" in codes(survey, Severity.WARNING)

@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from balena_migrate.bootloaders import BootLoader
-from balena_migrate.checks.subject import Subject
 from balena_migrate.core.changes import Action
 from balena_migrate.images.room import grown_size_bytes
+from balena_migrate.survey import Accepted
 
 MIB = 1 << 20
 
@@ -54,35 +53,32 @@ def expected_window(target: str, size_bytes: int, backup_bytes: int = 0) -> tupl
     return seconds, text
 
 
-def growth_steps(subject: Subject) -> tuple[str, ...]:
+def growth_steps(accepted: Accepted) -> tuple[str, ...]:
     """What stage 2 does where the backup, of the size that is expected of it, does not fit as the image has it."""
-    assert subject.image is not None and subject.target is not None
-    size_bytes = grown_size_bytes(subject.image, subject.backup_bytes, subject.target.size_bytes)
+    size_bytes = grown_size_bytes(accepted.image, accepted.survey.backup_bytes, accepted.target.size_bytes)
     if size_bytes is None:
         return ()
-    old = subject.image.data.size_bytes
+    old = accepted.image.data.size_bytes
     text = f"grow resin-data's file system from {old // MIB} to about {size_bytes // MIB} MiB, so that the backup fits"
     return (f"{text}; the partition table that is written has it that large",)
 
 
-def make_plan(
-    subject: Subject, loader: BootLoader, actions: tuple[Action, ...], boot_actions: tuple[Action, ...]
-) -> Plan:
-    """The plan for a device that the checks found well, without setup where NO_SETUP is set."""
-    assert subject.image is not None and subject.target is not None
-    seconds, text = expected_window(subject.target.path, subject.image.size_bytes, subject.backup_bytes)
+def make_plan(accepted: Accepted, actions: tuple[Action, ...], boot_actions: tuple[Action, ...]) -> Plan:
+    """The plan for an accepted device, without the boot change where NO_SETUP is set."""
+    image, target, loader = accepted.image, accepted.target, accepted.boot_loader
+    seconds, text = expected_window(target.path, image.size_bytes, accepted.survey.backup_bytes)
     return Plan(
         actions=actions,
-        boot_actions=() if subject.config.no_setup else boot_actions,
-        target=subject.target.path,
-        one_shot=loader.one_shot(subject.facts),
-        reboot_argument=loader.reboot_argument(subject.facts),
-        no_flash=subject.config.no_flash,
+        boot_actions=() if accepted.config.no_setup else boot_actions,
+        target=target.path,
+        one_shot=loader.one_shot(accepted.facts),
+        reboot_argument=loader.reboot_argument(accepted.facts),
+        no_flash=accepted.config.no_flash,
         window_s=seconds,
         window_text=text,
         after=(
-            f"write {subject.image.size_bytes // MIB} MiB to {subject.target.path}, the first MiB last; read it back",
-            *growth_steps(subject),
+            f"write {image.size_bytes // MIB} MiB to {target.path}, the first MiB last; read it back",
+            *growth_steps(accepted),
             "copy the backup and the log to resin-data",
             "reboot into balenaOS",
         ),

@@ -7,17 +7,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from pathlib import PurePosixPath
 
 from balena_migrate import VERSION, initramfs
-from balena_migrate.bootloaders import BootLoader, ImageBoot
+from balena_migrate.bootloaders import ImageBoot
 from balena_migrate.carried.backup import BackupPlan, BackupResult, make_backup
-from balena_migrate.checks import memory
-from balena_migrate.checks.backup import check_result
-from balena_migrate.checks.memory import RESERVE_BYTES
+from balena_migrate.checks.backup import check_result, find_room
+from balena_migrate.checks.memory import RESERVE_BYTES, check_memory
 from balena_migrate.checks.storage import has_small_boot_partition
-from balena_migrate.checks.subject import Subject
 from balena_migrate.core.blockdev import read_serial
 from balena_migrate.core.changes import Action, MakeDir, Produce, WriteFile
 from balena_migrate.core.errors import BackupError, DiskError
@@ -38,15 +35,14 @@ from balena_migrate.core.paths import (
     STATE_DIR,
     WORK_DIR,
 )
+from balena_migrate.core.progress import Progress, Say
 from balena_migrate.core.system import System
-from balena_migrate.facts import BlockDevice, DiskFacts, Mount
+from balena_migrate.facts import DiskFacts, Mount
 from balena_migrate.findings import Severity
-from balena_migrate.images import Image
 from balena_migrate.images.compose import compose
 from balena_migrate.images.patches import Block, write_patches
 from balena_migrate.images.room import MIB, grown_size_bytes, grown_table
-from balena_migrate.survey import Survey, find_room
-from balena_migrate.ui import progress, say
+from balena_migrate.survey import Accepted
 
 LOG_DRIVE_MODULES = ("usb_storage", "uas", "sd_mod")
 """A USB stick needs them; mkinitramfs is told of all that is on the way to the root file system, and no more."""
@@ -55,29 +51,28 @@ HASH_BLOCK_BYTES = 1 << 20
 
 
 class Stage1:
-    """The actions of stage 1 for a device that the checks found well."""
+    """The actions of stage 1 for an accepted device."""
 
-    def __init__(self, survey: Survey, image: Image, loader: BootLoader, target: BlockDevice) -> None:
-        self._survey = survey
-        self._subject: Subject = survey.subject
-        self._image = image
-        self._loader = loader
-        self._target = target
+    def __init__(self, accepted: Accepted, *, progress: Progress, say: Say) -> None:
+        self._accepted = accepted
+        self._config, self._facts = accepted.config, accepted.facts
+        self._image, self._loader, self._target = accepted.image, accepted.boot_loader, accepted.target
+        self._progress, self._say = progress, say
         self._backups: list[BackupResult] = []
 
     @property
     def initramfs_path(self) -> str:
-        return f"{self._loader.boot_folder(self._subject.facts)}/{INITRAMFS_NAME}"
+        return f"{self._loader.boot_folder(self._facts)}/{INITRAMFS_NAME}"
 
     def boot_actions(self) -> tuple[Action, ...]:
         """The change that starts stage 2 at the next boot."""
-        return self._loader.boot_actions(self._subject.config, self._subject.facts)
+        return self._loader.boot_actions(self._config, self._facts)
 
     def actions(self) -> tuple[Action, ...]:
         """All that comes before it. None of these changes what boots next."""
         return (
             MakeDir(title="make a folder for what stage 2 needs", path=WORK_DIR, mode=0o700),
-            *map(self._backup_action, self._survey.moves.backups),
+            *map(self._backup_action, self._accepted.payload.backups),
             Produce(title="compose the new boot partition", path=PATCHES, make=self._make_patches),
             Produce(title="write down what stage 2 has to do", path=STAGE2_CONFIG, make=self._make_handover),
             Produce(title="make the initramfs of stage 2", path=self.initramfs_path, make=self._make_initramfs),
@@ -87,11 +82,11 @@ class Stage1:
         what = "backup of the volumes" if plan.volumes else "backup"
 
         def make(system: System, path: str) -> None:
-            with progress(what) as report:
+            with self._progress(what) as report:
                 self._backups.append(make_backup(system, plan, path, report))
             self._judge_backup(plan, self._backups[-1])
 
-        return Produce(title=f"make the {what}", path=self._subject.config.in_home(plan.name), make=make)
+        return Produce(title=f"make the {what}", path=self._config.in_home(plan.name), make=make)
 
     @property
     def _backup_bytes(self) -> int:
@@ -99,13 +94,13 @@ class Stage1:
 
     def _judge_backup(self, plan: BackupPlan, backup: BackupResult) -> None:
         """Now that its size is known, there has to be room for it and those before. Raises BackupError otherwise."""
-        subject = replace(self._subject, backup_bytes=self._backup_bytes)
-        findings = (*check_result(backup, plan, find_room(subject), self._backup_bytes), *memory.check(subject))
-        for finding in findings:
+        survey, total_bytes = self._accepted.survey, self._backup_bytes
+        found = (*check_result(backup, plan, find_room(survey), total_bytes), *check_memory(survey, total_bytes))
+        for finding in found:
             if finding.severity is Severity.BLOCKER:
                 raise BackupError(finding.cause, hint=finding.remedy)
             if finding.severity is Severity.WARNING:
-                say(finding.cause)
+                self._say(finding.cause)
 
     def _make_patches(self, system: System, path: str) -> None:
         """Secrets are in it: it lies in a folder of mode 0700 and has mode 0600."""
@@ -118,9 +113,10 @@ class Stage1:
                 has_boot_code=identity.has_bios_boot_code,
             ),
         )
-        files = (*self._survey.boot_files(), *assets.files)
+        survey = self._accepted.survey
+        files = (*survey.boot_files(), *assets.files)
         table = self._grown_table()
-        patches = compose(self._image, files, assets.blocks, self._survey.work_dir, system, table=table)
+        patches = compose(self._image, files, assets.blocks, survey.work_dir, system, table=table)
         write_patches(patches, system.real(path))
 
     @property
@@ -132,14 +128,15 @@ class Stage1:
         size_bytes = self._grow_bytes
         if not size_bytes:
             return ()
-        say(f"resin-data gets {size_bytes // MIB} MiB in place of {self._image.data.size_bytes // MIB} for the backup")
+        old_mib, new_mib = self._image.data.size_bytes // MIB, size_bytes // MIB
+        self._say(f"resin-data gets {new_mib} MiB in place of {old_mib} for the backup")
         return grown_table(self._image, size_bytes, self._target.size_bytes)
 
     def _make_handover(self, system: System, path: str) -> None:
         system.write_file(path, dump_handover(self._handover(system)), mode=0o600)
 
     def _handover(self, system: System) -> Handover:
-        facts, config, image, target = self._subject.facts, self._subject.config, self._image, self._target
+        facts, config, image, target = self._facts, self._config, self._image, self._target
         stored = StoredFile(path=str(image.path), size_bytes=image.file_bytes, sha256=image.sha256)
         patches = stored_file(system, PATCHES)
         boot_undo = tuple(action.capture(system) for action in reversed(self.boot_actions()))
@@ -167,11 +164,11 @@ class Stage1:
             term_exit=config.term_exit,
             log_file_system=self._log_file_system(),
             version=VERSION,
-            machine_id=self._survey.moves.kept.machine_id,
+            machine_id=self._accepted.payload.preserved.machine_id,
         )
 
     def _boot_written(self) -> tuple[StoredFile, ...]:
-        if self._subject.config.no_setup:
+        if self._config.no_setup:
             return ()
         writes = [action for action in self.boot_actions() if isinstance(action, WriteFile)]
         return tuple(describe_content(action.path, action.content) for action in writes)
@@ -183,10 +180,10 @@ class Stage1:
         )
 
     def _log_file_system(self) -> FileSystem | None:
-        device = self._subject.log_device
+        device = self._accepted.survey.log_device
         if device is None:
             return None
-        return FileSystem(uuid=device.uuid, fstype=self._subject.config.log_fs_type, mount_point="")
+        return FileSystem(uuid=device.uuid, fstype=self._config.log_fs_type, mount_point="")
 
     def _data_files(self) -> tuple[DataFile, ...]:
         return tuple(
@@ -197,15 +194,14 @@ class Stage1:
         )
 
     def _make_initramfs(self, system: System, path: str) -> None:
-        facts = self._subject.facts
+        facts = self._facts
         kinds = {mount.fstype for mount in facts.disks.mounts if mount.source.startswith("/dev/")}
-        log_drive = {self._subject.config.log_fs_type, *LOG_DRIVE_MODULES} if self._subject.config.log_drive else set()
-        settings = initramfs.ONLY_NEEDED if has_small_boot_partition(self._subject) else ""
-        assert self._survey.kit is not None
+        log_drive = {self._config.log_fs_type, *LOG_DRIVE_MODULES} if self._config.log_drive else set()
+        settings = initramfs.ONLY_NEEDED if has_small_boot_partition(self._accepted.survey) else ""
         handover = system.read_bytes(STAGE2_CONFIG)
-        initramfs.write_config(system, self._survey.kit.base, handover, kinds | log_drive, settings)
+        initramfs.write_config(system, self._accepted.kit.base, handover, kinds | log_drive, settings)
         size = initramfs.build(system, facts.boot.kernel_release, path)
-        say(f"the initramfs has {size} bytes")
+        self._say(f"the initramfs has {size} bytes")
 
 
 def stored_file(system: System, path: str) -> StoredFile:

@@ -1,193 +1,239 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looks at everything before anything is done: facts, image, what moves along; and then at the findings."""
+"""The survey: everything that is read before anything is judged or changed.
+
+`take_survey` reads; the checks (balena_migrate.checks) judge what it found; `accept` gives what stage 1 works with.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from balena_migrate.bootloaders import boot_loaders
+from balena_migrate.bootloaders import BootLoader, boot_loaders, find_boot_loader
 from balena_migrate.carried.backup import BackupPlan, plan_backups
 from balena_migrate.carried.config_json import NAME, ConfigJson, merged, parse_config_json, read_config_json
-from balena_migrate.carried.keep import Kept, config_edits, read_kept
+from balena_migrate.carried.keep import PreservedSettings, config_edits, read_preserved
 from balena_migrate.carried.reachability import Endpoints, read_endpoints
-from balena_migrate.checks import backup as backup_checks
-from balena_migrate.checks import config_json as configjson
-from balena_migrate.checks import image, memory, platform, storage
-from balena_migrate.checks import keep as identity
-from balena_migrate.checks import reachability as endpoints
-from balena_migrate.checks.backup import Room
-from balena_migrate.checks.network import check_network
-from balena_migrate.checks.subject import Subject
-from balena_migrate.core.errors import FileError, ImageError
+from balena_migrate.core.errors import FileError, ImageError, RefusedError
 from balena_migrate.core.kit import Kit
+from balena_migrate.core.progress import Progress
 from balena_migrate.core.system import System
-from balena_migrate.devices import device_types_for
+from balena_migrate.devices import DeviceType, find_device_type
+from balena_migrate.facts import BlockDevice, Facts, Mount
 from balena_migrate.facts.gather import read_facts
-from balena_migrate.findings import Finding, Severity
+from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, is_refused, warning
 from balena_migrate.images import Image
 from balena_migrate.images.boot_file import BootFile
 from balena_migrate.images.filesystems.fat import Fat
-from balena_migrate.images.room import grown_room_bytes, room_bytes
 from balena_migrate.images.scan import partition_reader, read_image
 from balena_migrate.network.model import NetworkSettings
 from balena_migrate.network.read import read_network
 from balena_migrate.network.select import Selection, boot_files, select_profiles
 from balena_migrate.settings import Config
-from balena_migrate.ui import progress
 
-EXT4_FREE_PERCENT = 85
-"""What a fresh resin-data has free: ext4 takes its tables and reserves 5 % for root (mke2fs.conf(5))."""
-
-CHECKS = (platform.check, storage.check, image.check, memory.check)
+CODES = (
+    Code(
+        "image",
+        BLOCKS + PASSES,
+        "The image was read to its last byte and is for this device; or it is missing, damaged or not usable.",
+        "Set IMAGE_NAME to a complete balenaOS image in HOME_DIR.",
+    ),
+    Code(
+        "config-json",
+        BLOCKS + PASSES,
+        "config.json is complete; or it cannot be read or is not valid JSON.",
+        "Set CONFIG_JSON to the fleet's config.json.",
+    ),
+    Code(
+        "config-json-missing",
+        WARNS,
+        "Neither CONFIG_JSON nor the image provides a config.json: the new system will not join a fleet.",
+        "Set CONFIG_JSON to the fleet's config.json.",
+    ),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moves:
-    """What moves along to the new system. Some of it is secret."""
+class Payload:
+    """What is carried over to the new system. Some of it is secret."""
 
-    network: NetworkSettings
-    selection: Selection
-    backups: tuple[BackupPlan, ...]
-    config_json: ConfigJson | None
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    selection: Selection = field(default_factory=Selection)
+    backups: tuple[BackupPlan, ...] = ()
+    config_json: ConfigJson | None = None
     """The user's, else the image's own."""
-    config_problem: str
-    """Why it cannot be read, "" where it can."""
-    kept: Kept
-    endpoints: Endpoints
+    image_config_json: bytes = field(default=b"", repr=False)
+    """The content of the image's own config.json; empty where it has none."""
+    preserved: PreservedSettings = field(default_factory=PreservedSettings)
+    endpoints: Endpoints = field(default_factory=Endpoints)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """All that a plan is made of."""
+    """What was found; nothing of it is judged yet.
 
-    subject: Subject
-    kit: Kit | None
-    moves: Moves
-    findings: tuple[Finding, ...]
+    `image` is None where it could not be read, as is `payload.config_json`; `problems` then says why.
+    """
+
+    config: Config
+    facts: Facts
+    image: Image | None
+    payload: Payload = field(default_factory=Payload)
+    problems: tuple[Finding, ...] = ()
+    kit: Kit | None = None
+    kit_base_bytes: int = 0
+    """The size of the kit's base part, unpacked; 0 where the tool does not run from a kit."""
     work_dir: Path
+    """A temporary folder that outlives the survey."""
 
     @property
-    def refused(self) -> bool:
-        return any(finding.severity is Severity.BLOCKER for finding in self.findings)
+    def root(self) -> Mount | None:
+        return self.facts.disks.find_mount("/")
+
+    @property
+    def root_device(self) -> BlockDevice | None:
+        return self.facts.disks.find_device(self.root.source) if self.root else None
+
+    @property
+    def target(self) -> BlockDevice | None:
+        """The disk that will be overwritten: the one with the root file system; None where that is on several."""
+        disks = self.facts.disks.disks_below("/")
+        return disks[0] if len(disks) == 1 else None
+
+    @property
+    def log_device(self) -> BlockDevice | None:
+        """The partition that LOG_DRIVE names; None where it names none, or one that does not exist."""
+        return self.facts.disks.find_device(self.config.log_drive) if self.config.log_drive else None
+
+    @property
+    def boot_loader(self) -> BootLoader | None:
+        return find_boot_loader(self.facts)
+
+    @property
+    def device_type(self) -> DeviceType | None:
+        """The type that the image is for."""
+        return find_device_type(self.image.identity.slug) if self.image else None
+
+    @property
+    def backup_bytes(self) -> int:
+        """The expected size of all backups, compressed."""
+        return sum(plan.expected_bytes for plan in self.payload.backups)
 
     def boot_files(self) -> tuple[BootFile, ...]:
-        """The files that go into resin-boot: network settings and config.json. Secret."""
-        moves, subject = self.moves, self.subject
-        slug = subject.image.identity.slug if subject.image else ""
-        edits = config_edits(moves.kept, subject.config, moves.config_json, slug)
-        network = boot_files(subject.config, moves.selection, subject.facts.network)
-        if moves.config_json is None and not edits:
+        """The files to put into resin-boot: network settings and config.json. Secret."""
+        payload = self.payload
+        network = boot_files(self.config, payload.selection, self.facts.network)
+        slug = self.image.identity.slug if self.image else ""
+        edits = config_edits(payload.preserved, self.config, payload.config_json, slug)
+        if payload.config_json is None and not edits:
             return network
-        content = merged(moves.config_json, edits, read_image_config(subject.image))
+        content = merged(payload.config_json, edits, payload.image_config_json)
         return (*network, BootFile(path=NAME, content=content))
 
 
-def look(system: System, config: Config, kit: Kit | None, work_dir: Path) -> Survey:
-    """The survey of this device. Changes nothing; `work_dir` is a temporary folder that outlives the survey."""
-    facts = read_facts(system, boot_loaders())
-    found = find_image(system, config, work_dir)
-    moves = find_moves(system, config, facts.network.name_servers, found.image)
-    subject = Subject(
-        config=config,
-        facts=facts,
-        image=found.image,
-        image_problem=found.problem,
-        image_remedy=found.remedy,
-        kit_base_bytes=folder_bytes(kit.base) if kit else 0,
-        backup_bytes=sum(plan.expected_bytes for plan in moves.backups),
-    )
-    findings = (*(finding for check in CHECKS for finding in check(subject)), *check_moves(subject, moves))
-    return Survey(subject=subject, kit=kit, moves=moves, findings=findings, work_dir=work_dir)
-
-
 @dataclass(frozen=True, kw_only=True)
-class FoundImage:
-    """The image, or why there is none and what to do."""
+class Accepted:
+    """A survey in which no finding prevents the migration, so that nothing is missing."""
 
-    image: Image | None = None
-    problem: str = ""
-    remedy: str = ""
+    survey: Survey
+    image: Image
+    target: BlockDevice
+    boot_loader: BootLoader
+    device_type: DeviceType
+    kit: Kit
+
+    @property
+    def config(self) -> Config:
+        return self.survey.config
+
+    @property
+    def facts(self) -> Facts:
+        return self.survey.facts
+
+    @property
+    def payload(self) -> Payload:
+        return self.survey.payload
 
 
-def find_image(system: System, config: Config, work_dir: Path) -> FoundImage:
-    """The image, read to its last byte."""
-    if not config.image_name:
-        return FoundImage(problem="no image is named", remedy="set IMAGE_NAME to the name of a file in HOME_DIR")
-    path = Path(system.real(config.in_home(config.image_name)))
-    try:
-        with progress("image") as report:
-            return FoundImage(image=read_image(path, work_dir, report))
-    except (FileError, ImageError) as error:
-        return FoundImage(problem=error.message, remedy=error.hint)
+def accept(survey: Survey, findings: Iterable[Finding]) -> Accepted:
+    """The survey, for stage 1. Raises RefusedError where one of the findings prevents the migration."""
+    image, target, loader, device_type = survey.image, survey.target, survey.boot_loader, survey.device_type
+    if is_refused(findings) or not (image and target and loader and device_type and survey.kit):
+        raise RefusedError(
+            "this device cannot be migrated as it is", hint="see the findings above; nothing was changed"
+        )
+    return Accepted(
+        survey=survey, image=image, target=target, boot_loader=loader, device_type=device_type, kit=survey.kit
+    )
 
 
-def find_moves(system: System, config: Config, name_servers: tuple[str, ...], image: Image | None) -> Moves:
-    """What moves along, as it is on this device now."""
-    network = read_network(system)
-    config_json, problem = find_config_json(system, config, image)
-    user = os.environ.get("SUDO_USER", "")
-    return Moves(
+def take_survey(system: System, config: Config, kit: Kit | None, work_dir: Path, progress: Progress) -> Survey:
+    """The survey of this device. Changes nothing but the temporary folder `work_dir`."""
+    facts = read_facts(system, boot_loaders())
+    image = find_image(system, config, work_dir, progress)
+    return survey_with(system, config, facts, image, kit=kit, work_dir=work_dir)
+
+
+def survey_with(
+    system: System, config: Config, facts: Facts, image: Image | Finding, *, kit: Kit | None, work_dir: Path
+) -> Survey:
+    """The survey of a device whose facts and image are known."""
+    usable = image if isinstance(image, Image) else None
+    network = read_network(system, facts.network)
+    image_config_json = read_image_config(usable)
+    config_json = find_config_json(system, config, image_config_json)
+    known = config_json if isinstance(config_json, ConfigJson) else None
+    payload = Payload(
         network=network,
         selection=select_profiles(config, network, system),
         backups=plan_backups(config, system),
-        config_json=config_json,
-        config_problem=problem,
-        kept=read_kept(system, config, user=user, country=network.country, name_servers=name_servers),
-        endpoints=read_endpoints(config_json, config) if config_json else Endpoints(),
+        config_json=known,
+        image_config_json=image_config_json,
+        preserved=read_preserved(
+            system,
+            config,
+            user=os.environ.get("SUDO_USER", ""),
+            country=network.country,
+            name_servers=facts.network.name_servers,
+        ),
+        endpoints=read_endpoints(known, config) if known else Endpoints(),
+    )
+    return Survey(
+        config=config,
+        facts=facts,
+        image=usable,
+        payload=payload,
+        problems=tuple(found for found in (image, config_json) if isinstance(found, Finding)),
+        kit=kit,
+        kit_base_bytes=folder_bytes(kit.base) if kit else 0,
+        work_dir=work_dir,
     )
 
 
-def find_config_json(system: System, config: Config, image: Image | None) -> tuple[ConfigJson | None, str]:
-    """The user's config.json, else the image's own, if there is one; or None with the reason."""
+def find_image(system: System, config: Config, work_dir: Path, progress: Progress) -> Image | Finding:
+    """The image, read to its last byte, or the reason why there is none."""
+    if not config.image_name:
+        return blocker("image", "no image is named", "set IMAGE_NAME to the name of a file in HOME_DIR")
     try:
-        if config.config_json:
-            return read_config_json(system, config), ""
-        content = read_image_config(image)
-        return parse_config_json(content, f"the image's {NAME}") if content else None, ""
+        with progress("image") as report:
+            return read_image(system.real(config.in_home(config.image_name)), work_dir, report)
+    except (FileError, ImageError) as error:
+        return blocker("image", error.message, error.hint)
+
+
+def find_config_json(system: System, config: Config, image_config_json: bytes) -> ConfigJson | Finding:
+    """The user's config.json, else the image's own; or the reason why there is none."""
+    try:
+        if found := read_config_json(system, config):
+            return found
+        if image_config_json:
+            return parse_config_json(image_config_json, f"the image's {NAME}")
     except FileError as error:
-        return None, str(error)
-
-
-def check_moves(subject: Subject, moves: Moves) -> Iterator[Finding]:
-    """The findings on all that moves along."""
-    config, facts = subject.config, subject.facts
-    identity_of_image = subject.image.identity if subject.image else None
-    slug, version = (identity_of_image.slug, identity_of_image.os_version) if identity_of_image else ("", "")
-    slugs = tuple(device.slug for device in device_types_for(facts))
-    if moves.config_problem:
-        remedy = "set CONFIG_JSON to the fleet's config.json"
-        yield Finding(code="config-json", severity=Severity.BLOCKER, cause=moves.config_problem, remedy=remedy)
-    else:
-        yield from configjson.check(moves.config_json, config, image_type=slug, hardware_types=slugs)
-    managed = bool(moves.config_json and moves.config_json.is_managed)
-    yield from backup_checks.check(moves.backups, config, find_room(subject), os_version=version, managed=managed)
-    image_files = identity_of_image.files if identity_of_image else None
-    yield from check_network(config, facts.network, moves.network, moves.selection, image_files)
-    yield from identity.check(moves.kept, config)
-    yield from endpoints.check(moves.endpoints, config)
-
-
-def find_room(subject: Subject) -> Room:
-    """The room for the backups: where they are made, where stage 2 puts them, and where the new system unpacks them."""
-    home = subject.facts.disks.find_mount(subject.config.in_home("."))
-    home_free = home.free_bytes if home else None
-    image, target = subject.image, subject.target
-    if image is None:
-        return Room(home_free_bytes=home_free)
-    if target is None:
-        return Room(home_free_bytes=home_free, data_free_bytes=room_bytes(image))
-    rest = target.size_bytes - image.data.start_bytes
-    return Room(
-        home_free_bytes=home_free,
-        data_free_bytes=room_bytes(image),
-        data_stage2_bytes=grown_room_bytes(image, target.size_bytes),
-        data_grown_bytes=rest * EXT4_FREE_PERCENT // 100,
-        disk_bytes=target.size_bytes,
-        data_start_bytes=image.data.start_bytes,
-    )
+        return blocker("config-json", str(error), "set CONFIG_JSON to the fleet's config.json")
+    cause = "there is no config.json: the new system will not join a fleet, and nobody can reach it remotely"
+    return warning("config-json-missing", cause, "set CONFIG_JSON to the fleet's config.json")
 
 
 def read_image_config(image: Image | None) -> bytes:

@@ -20,14 +20,13 @@ from balena_migrate.bootloaders.raspberrypi.board import (
     parse_model,
 )
 from balena_migrate.checks import platform
-from balena_migrate.checks.subject import Subject
 from balena_migrate.core.system import System
 from balena_migrate.facts import Facts, HardwareFacts
 from balena_migrate.facts.hardware import parse_cpuinfo_model, parse_cpuinfo_revision, read_hardware
 from balena_migrate.findings import Finding
-from balena_migrate.settings import Config
 from tests.support.corpus import corpus
 from tests.support.facts import pi_facts
+from tests.support.surveys import some_survey
 
 OLD_CODES = {
     Model.B: ("0002", "0003", "0004", "0005", "0006", "000d", "000e", "000f"),
@@ -229,7 +228,7 @@ def test_every_cpuinfo_of_the_collection_is_recognised_or_refused() -> None:
 
 
 def platform_findings(facts: Facts) -> Iterator[Finding]:
-    yield from platform.check(Subject(config=Config(), facts=facts, image=None, kit_base_bytes=0))
+    yield from platform.check(some_survey(facts, image=None, kit_base_bytes=0))
 
 
 def hardware_of(root: Path, **files: bytes) -> HardwareFacts:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from balena_migrate.carried.config_json import merged, parse_config_json, read_config_json
-from balena_migrate.checks.config_json import FORMS, check
+from balena_migrate.checks.config_json import FORMS, check_config_json
 from balena_migrate.core.errors import FileError
 from balena_migrate.core.system import System
 from balena_migrate.settings import Config
@@ -143,7 +143,7 @@ def test_any_object_is_judged_and_kept(values: dict[str, object]) -> None:
     except FileError as error:
         assert "nested" in str(error)
         return
-    findings = list(check(found, Config(), image_type="raspberrypi3"))
+    findings = list(check_config_json(found, Config(), image_type="raspberrypi3"))
     assert all(finding.cause for finding in findings)
     assert json.loads(merged(found, {})) == values
 

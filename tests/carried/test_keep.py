@@ -11,19 +11,20 @@ import pytest
 
 from balena_migrate.carried.config_json import merged, parse_config_json
 from balena_migrate.carried.keep import (
-    Kept,
+    PreservedSettings,
     config_edits,
     parse_authorized_keys,
     parse_hostname,
     parse_ntp_conf,
     parse_timesyncd_conf,
-    read_kept,
+    read_preserved,
 )
 from balena_migrate.checks.keep import check
 from balena_migrate.core.errors import ConfigError
 from balena_migrate.core.system import System
 from balena_migrate.findings import Severity
 from balena_migrate.settings import Config, Keep, parse_settings
+from tests.support.surveys import carrying
 
 RSA = "ssh-rsa AAAAB3NzaC1yc2E= me@work"
 ED = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5"
@@ -53,10 +54,10 @@ def test_a_device_with_everything(tmp_path: Path) -> None:
             "etc/systemd/timesyncd.conf": "[Time]\nNTP=10.0.0.1 time.example.com\n",
         },
     )
-    kept = read_kept(
+    kept = read_preserved(
         system, ALL, user="pi", country="GB", name_servers=("127.0.0.53", "10.0.0.2", "fe80::1", "2001:db8::1")
     )
-    assert kept == Kept(
+    assert kept == PreservedSettings(
         hostname="gate-7",
         ssh_keys=(RSA, ED),
         time_servers=("time.example.com", "10.0.0.1"),
@@ -69,13 +70,13 @@ def test_a_device_with_everything(tmp_path: Path) -> None:
 def test_nothing_is_read_unless_asked_for(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     os.mkfifo(tmp_path / "etc/hostname")
-    assert read_kept(System(tmp_path), Config(), country="GB", name_servers=("10.0.0.1",)) == Kept()
+    assert read_preserved(System(tmp_path), Config(), country="GB", name_servers=("10.0.0.1",)) == PreservedSettings()
 
 
 def test_what_is_not_there_is_told(tmp_path: Path) -> None:
-    kept = read_kept(System(tmp_path), ALL)
+    kept = read_preserved(System(tmp_path), ALL)
     assert len(kept.problems) == 6
-    codes = [(f.code, f.severity) for f in check(kept, ALL)]
+    codes = [(f.code, f.severity) for f in check(carrying(config=ALL, preserved=kept))]
     assert codes.count(("keep-missing", Severity.WARNING)) == 6
     assert ("keep-ssh-host-keys", Severity.WARNING) in codes
 
@@ -85,13 +86,13 @@ def test_hostile_files_are_told(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "etc/hostname")
     (tmp_path / "etc/ntp.conf").symlink_to("ntp.conf")
     (tmp_path / "root/.ssh/authorized_keys").mkdir(parents=True)
-    kept = read_kept(system, ALL)
+    kept = read_preserved(system, ALL)
     assert len(kept.problems) == 6 and not kept.hostname
 
 
 @pytest.mark.parametrize("name", ["my_host", "-x", "a" * 64, "a b", "a;reboot", "\u00fcber"])
 def test_host_names_that_balena_os_cannot_take_are_told(tmp_path: Path, name: str) -> None:
-    kept = read_kept(device(tmp_path, {"etc/hostname": name}), Config(keep=(Keep.HOSTNAME,)))
+    kept = read_preserved(device(tmp_path, {"etc/hostname": name}), Config(keep=(Keep.HOSTNAME,)))
     assert kept.hostname == "" and len(kept.problems) == 1
 
 
@@ -136,7 +137,9 @@ def test_time_servers() -> None:
 
 def test_edits_lie_over_the_owners_file() -> None:
     owner = parse_config_json(json.dumps({"hostname": "x", "os": {"sshKeys": [RSA], "fan": {}}}).encode(), "f")
-    kept = Kept(hostname="gate", ssh_keys=(ED, RSA), time_servers=("a", "b"), dns_servers=("10.0.0.1",), country="GB")
+    kept = PreservedSettings(
+        hostname="gate", ssh_keys=(ED, RSA), time_servers=("a", "b"), dns_servers=("10.0.0.1",), country="GB"
+    )
     edits = config_edits(kept, Config(change_device_type=True), owner, "nuc")
     assert json.loads(merged(owner, edits)) == {
         "deviceType": "intel-nuc",
@@ -149,7 +152,7 @@ def test_edits_lie_over_the_owners_file() -> None:
 
 
 def test_nothing_kept_nothing_edited() -> None:
-    assert config_edits(Kept(), Config(), None, "intel-nuc") == {}
+    assert config_edits(PreservedSettings(), Config(), None, "intel-nuc") == {}
 
 
 def test_the_setting_knows_its_words() -> None:

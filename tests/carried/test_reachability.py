@@ -25,6 +25,7 @@ from balena_migrate.checks.reachability import check
 from balena_migrate.core.errors import ConfigError
 from balena_migrate.findings import Finding, Severity
 from balena_migrate.settings import Config, Probe, parse_settings
+from tests.support.surveys import carrying
 
 
 @pytest.fixture(autouse=True)
@@ -263,7 +264,7 @@ REACHED = Endpoint(name="api.example.com", clock_behind_s=2.0)
 
 
 def findings(api: Endpoint | None = None, vpn: Endpoint | None = None, skip: tuple[Probe, ...] = ()) -> list[Finding]:
-    return list(check(Endpoints(api=api, vpn=vpn), Config(skip_checks=skip)))
+    return list(check(carrying(config=Config(skip_checks=skip), endpoints=Endpoints(api=api, vpn=vpn))))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from balena_migrate.carried.backup import BackupPlan, BackupResult, Skipped
-from balena_migrate.checks.backup import Room, check, check_result
+from balena_migrate.checks.backup import Room, check_plans, check_result
 from balena_migrate.findings import Finding, Severity
 from balena_migrate.settings import Config
 
@@ -39,7 +39,7 @@ def codes(found: list[Finding]) -> dict[str, Severity]:
 
 
 def plain(plan: BackupPlan | None = PLAIN, config: Config | None = None) -> dict[str, Severity]:
-    return codes(list(check((plan,) if plan else (), config or Config(), Room(), os_version="2.15.1")))
+    return codes(list(check_plans((plan,) if plan else (), config or Config(), Room(), os_version="2.15.1")))
 
 
 def test_the_default_is_said_to_be_renamed() -> None:
@@ -65,7 +65,7 @@ def test_problems_are_blockers() -> None:
     [(100, None), (99, None), (51, None), (49, Severity.WARNING), (40, Severity.WARNING), (39, Severity.BLOCKER)],
 )
 def test_room_is_needed_for_what_the_samples_tell(place: str, free_mib: int, severity: Severity | None) -> None:
-    found = codes(list(check((PLAIN,), Config(), Room(**{place: free_mib * MIB}))))
+    found = codes(list(check_plans((PLAIN,), Config(), Room(**{place: free_mib * MIB}))))
     code = "backup-no-room-home" if place == "home_free_bytes" else "backup-no-room-data"
     assert found.get(code) is severity
 
@@ -80,20 +80,20 @@ ARITHMETIC = (
 
 
 def test_a_backup_that_fits_only_once_stage_2_grew_resin_data_is_told() -> None:
-    (told,) = [f for f in check((PLAIN,), Config(), GROWING) if f.code == "backup-grows-data"]
+    (told,) = [f for f in check_plans((PLAIN,), Config(), GROWING) if f.code == "backup-grows-data"]
     assert told.severity is Severity.OK
     assert told.cause == f"the backup makes stage 2 grow resin-data: {ARITHMETIC}"
-    assert "backup-no-room-data" not in codes(list(check((PLAIN,), Config(), GROWING)))
+    assert "backup-no-room-data" not in codes(list(check_plans((PLAIN,), Config(), GROWING)))
 
 
 def test_nothing_is_told_where_it_fits_as_it_is() -> None:
     room = replace(GROWING, data_free_bytes=40 * MIB)
-    assert set(codes(list(check((PLAIN,), Config(), room)))) == {"backup-renamed", "backup-size"}
+    assert set(codes(list(check_plans((PLAIN,), Config(), room)))) == {"backup-renamed", "backup-size"}
 
 
 def test_a_backup_that_does_not_fit_on_the_disk_either_shows_the_arithmetic() -> None:
     large = replace(PLAIN, archive_bytes=5000 * MIB, expected_bytes=3301 * MIB)
-    (found,) = [f for f in check((large,), Config(), GROWING) if f.severity is Severity.BLOCKER]
+    (found,) = [f for f in check_plans((large,), Config(), GROWING) if f.severity is Severity.BLOCKER]
     assert found.code == "backup-no-room-data"
     assert ARITHMETIC in found.cause
     made = replace(RESULT, size_bytes=3301 * MIB)
@@ -103,19 +103,25 @@ def test_a_backup_that_does_not_fit_on_the_disk_either_shows_the_arithmetic() ->
 
 
 def test_where_stage_2_cannot_grow_it_that_is_said() -> None:
-    (found,) = [f for f in check((PLAIN,), Config(), Room(data_free_bytes=30 * MIB)) if f.severity is Severity.BLOCKER]
+    (found,) = [
+        f for f in check_plans((PLAIN,), Config(), Room(data_free_bytes=30 * MIB)) if f.severity is Severity.BLOCKER
+    ]
     assert found.cause.endswith("resin-data has 30 MiB for it as the image brings it, and stage 2 cannot grow it")
 
 
 def test_the_arithmetic_is_shown() -> None:
-    found = [f for f in check((VOLUMES,), Config(), Room(data_grown_bytes=149 * MIB)) if f.severity is Severity.BLOCKER]
+    found = [
+        f for f in check_plans((VOLUMES,), Config(), Room(data_grown_bytes=149 * MIB)) if f.severity is Severity.BLOCKER
+    ]
     assert [f.cause for f in found] == [
         "the supervisor needs 40 (packed) + 110 (unpacked) = 150 MiB on resin-data, which will have 149 MiB"
     ]
 
 
 def test_a_plain_archive_is_not_unpacked() -> None:
-    assert "backup-no-room-unpacked" not in codes(list(check((PLAIN,), Config(), Room(data_grown_bytes=50 * MIB))))
+    assert "backup-no-room-unpacked" not in codes(
+        list(check_plans((PLAIN,), Config(), Room(data_grown_bytes=50 * MIB)))
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,26 +135,26 @@ def test_a_plain_archive_is_not_unpacked() -> None:
     ],
 )
 def test_what_the_supervisor_makes_of_volumes(os_version: str, code: str, severity: Severity) -> None:
-    assert codes(list(check((VOLUMES,), Config(), Room(), os_version=os_version)))[code] is severity
+    assert codes(list(check_plans((VOLUMES,), Config(), Room(), os_version=os_version)))[code] is severity
 
 
 def test_without_a_fleet_nothing_is_restored() -> None:
-    found = check((VOLUMES,), Config(), Room(), os_version="5.0.0", managed=False)
+    found = check_plans((VOLUMES,), Config(), Room(), os_version="5.0.0", managed=False)
     assert codes(list(found))["backup-unmanaged"] is Severity.WARNING
 
 
 def test_skipped_files_are_named_and_counted() -> None:
     skipped = tuple(Skipped(path=f"/run/a\n{number}", reason="a FIFO") for number in range(7))
     plan = replace(PLAIN, skipped=skipped, skipped_count=7)
-    (told,) = [f for f in check((plan,), Config(), Room()) if f.code == "backup-skips"]
+    (told,) = [f for f in check_plans((plan,), Config(), Room()) if f.code == "backup-skips"]
     assert "7" in told.cause and "'/run/a\\n4': a FIFO; and 2 more" in told.cause
 
 
 def test_settings_that_are_not_used_are_told() -> None:
     config = Config(backup_directories=("/srv",), backup_script="make", backup_volumes=("data=/x",))
     script = replace(VOLUMES, script="/home/make")
-    assert codes(list(check((script,), config, Room())))["backup-directories-unused"] is Severity.WARNING
-    assert "backup-directories-unused" not in codes(list(check((PLAIN, VOLUMES), config, Room())))
+    assert codes(list(check_plans((script,), config, Room())))["backup-directories-unused"] is Severity.WARNING
+    assert "backup-directories-unused" not in codes(list(check_plans((PLAIN, VOLUMES), config, Room())))
 
 
 @pytest.mark.parametrize(
@@ -161,10 +167,10 @@ def test_settings_that_are_not_used_are_told() -> None:
 )
 def test_two_backups_need_room_beside_each_other(room: Room, code: str) -> None:
     """40 MiB each, of which the supervisor unpacks one to 110."""
-    assert codes(list(check((PLAIN, VOLUMES), Config(), room)))[code] is Severity.BLOCKER
+    assert codes(list(check_plans((PLAIN, VOLUMES), Config(), room)))[code] is Severity.BLOCKER
     one_more = Room(**{key: value and value + MIB for key, value in vars(room).items()})
-    assert Severity.BLOCKER not in codes(list(check((PLAIN, VOLUMES), Config(), one_more))).values()
-    assert codes(list(check((PLAIN, VOLUMES), Config(), Room())))["backup-volumes"] is Severity.WARNING
+    assert Severity.BLOCKER not in codes(list(check_plans((PLAIN, VOLUMES), Config(), one_more))).values()
+    assert codes(list(check_plans((PLAIN, VOLUMES), Config(), Room())))["backup-volumes"] is Severity.WARNING
 
 
 def test_attributes_are_told() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from balena_migrate.carried.config_json import parse_config_json
-from balena_migrate.checks.config_json import check
+from balena_migrate.checks.config_json import check_config_json
 from balena_migrate.findings import Finding, Severity
 from balena_migrate.settings import Config
 from tests.support.corpus import corpus
@@ -36,7 +36,7 @@ REGISTERED = {
 def findings(values: dict[str, Any], image_type: str = "raspberrypi3", **more: Any) -> list[Finding]:
     config_json = parse_config_json(json.dumps(values).encode(), "config.json")
     config = Config(change_device_type=more.pop("change", False))
-    found = list(check(config_json, config, image_type=image_type, **more))
+    found = list(check_config_json(config_json, config, image_type=image_type, **more))
     assert "SECRETVALUE" not in repr(found)
     return found
 
@@ -112,10 +112,6 @@ def test_what_is_odd_but_may_be_meant_is_a_warning(values: dict[str, Any], code:
     assert codes(found, Severity.BLOCKER) == []
 
 
-def test_no_config_json_is_said() -> None:
-    assert [f.code for f in check(None, Config(), image_type="")] == ["config-json-missing"]
-
-
 def test_aliases_are_one_type() -> None:
     assert codes(findings({**FLEET, "deviceType": "nuc"}, "intel-nuc"), Severity.BLOCKER) == []
     assert codes(findings({**FLEET, "deviceType": "intel-nuc"}, "nuc"), Severity.BLOCKER) == []
@@ -133,5 +129,5 @@ def test_hardware_that_cannot_be_this_type() -> None:
 
 def test_a_real_registered_device_is_well() -> None:
     content = (corpus("balena") / "captures/config.json.1.json").read_bytes()
-    found = list(check(parse_config_json(content, "f"), Config(), image_type="raspberrypi4-64"))
+    found = list(check_config_json(parse_config_json(content, "f"), Config(), image_type="raspberrypi4-64"))
     assert [finding.severity for finding in found] == [Severity.OK], found

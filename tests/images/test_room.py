@@ -26,8 +26,8 @@ from balena_migrate.images.room import LEFT_FREE_BYTES, MARGIN_BYTES, grown_room
 from balena_migrate.images.room import room_bytes as room_of
 from balena_migrate.workstation.lab.lookalike.layout import plan_layout, table_sectors
 from balena_migrate.workstation.lab.lookalike.specs import find_spec
-from tests.checks.test_foundation import some_image
 from tests.support.images import gpt_image, mbr_image, put, table_sector
+from tests.support.surveys import some_image
 
 MIB = 1 << 20
 DISK_BYTES = 8192 * MIB

@@ -16,13 +16,12 @@ import pytest
 from balena_migrate.core.system import System
 from balena_migrate.facts.network import NetworkFacts
 from balena_migrate.network.model import NetworkSettings
-from balena_migrate.network.read import read_network
 from balena_migrate.network.select import Selection, boot_files, named_profiles
 from balena_migrate.network.sources import networkmanager
 from balena_migrate.network.write.keyfile import write_keyfile
 from balena_migrate.settings import Config
 from tests.support.corpus import corpus
-from tests.support.network import Device
+from tests.support.network import Device, read_networks
 from tests.support.oracle import Connection, Oracle
 
 pytestmark = pytest.mark.processes
@@ -59,7 +58,7 @@ def read_alone(folder: Path, place: str, content: bytes) -> NetworkSettings:
     device.put(place, content)
     for name in CERTIFICATES:
         device.put(f"/etc/ssl/{name}", b"certificate")
-    return read_network(device.system)
+    return read_networks(device.system)
 
 
 def check_all(oracle: Oracle, settings: NetworkSettings) -> None:
@@ -192,4 +191,4 @@ def test_the_files_for_the_new_system_hold_all_of_it(tmp_path: Path) -> None:
 
 def test_system_is_a_folder(tmp_path: Path) -> None:
     """An empty system has no networks and no problems."""
-    assert read_network(System(tmp_path)) == NetworkSettings()
+    assert read_networks(System(tmp_path)) == NetworkSettings()

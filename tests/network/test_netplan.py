@@ -10,10 +10,9 @@ import pytest
 from balena_migrate.core.errors import NetworkConfigError
 from balena_migrate.network.files.yaml import parse_yaml
 from balena_migrate.network.model import Ip, Kind, Method, Modem, Profile, Reading, Route, Security
-from balena_migrate.network.read import read_network
 from balena_migrate.network.sources.netplan import read
 from balena_migrate.network.write.keyfile import write_keyfile
-from tests.support.network import Device
+from tests.support.network import Device, read_networks
 from tests.support.oracle import Oracle
 
 
@@ -95,7 +94,7 @@ def test_what_networkmanager_has_of_netplan_is_read_there(device: Device) -> Non
     folder = "/run/NetworkManager/system-connections"
     device.put(f"{folder}/netplan-cdc-wdm0.nmconnection", "[connection]\ntype=gsm\n[gsm]\napn=a\n")
     device.put(f"{folder}/netplan-lan.nmconnection", "[connection]\ntype=bridge\ninterface-name=lan\n")
-    found = read_network(device.system)
+    found = read_networks(device.system)
     assert [(p.kind, p.source.startswith(folder)) for p in found.profiles] == [(Kind.GSM, True), (Kind.OTHER, True)]
     assert found.problems == ()
 
@@ -161,7 +160,7 @@ def test_an_inner_method_is_written_also_where_networkmanager_has_the_profile(de
     handed = "networkmanager: {uuid: 7d4ae3ec-7a9b-4bd0-b4d0-2d4b7b3d0a11}"
     text = f"network: {{wifis: {{wlan0: {{access-points: {{a: {{auth: {auth}, {handed}}}}}}}}}}}"
     device.put("/etc/netplan/01.yaml", text)
-    (profile,) = read_network(device.system).profiles
+    (profile,) = read_networks(device.system).profiles
     assert oracle.read(write_keyfile(profile, "a").dump())["802-1x"]["phase2-auth"] == "mschapv2"
 
 

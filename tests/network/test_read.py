@@ -22,7 +22,7 @@ from balena_migrate.network.select import boot_files, select_profiles
 from balena_migrate.network.sources import all_sources
 from balena_migrate.network.write.keyfile import write_keyfile
 from balena_migrate.settings import Config
-from tests.support.network import Device
+from tests.support.network import Device, read_networks
 from tests.support.oracle import Oracle
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -35,7 +35,7 @@ DHCPCD = "interface wlan0\nstatic ip_address=192.0.2.5/24\nstatic routers=192.0.
 
 
 def sources_of(device: Device) -> list[str]:
-    return [profile.source for profile in read_network(device.system).profiles]
+    return [profile.source for profile in read_networks(device.system).profiles]
 
 
 def test_the_same_network_in_two_places_is_one(device: Device) -> None:
@@ -53,13 +53,13 @@ def test_one_name_with_two_passphrases_is_kept_twice(device: Device) -> None:
 def test_order_and_priorities_are_kept(device: Device) -> None:
     blocks = [f'network={{\nssid="{n}"\nkey_mgmt=NONE\npriority={p}\n}}\n' for n, p in (("c", 1), ("a", 9), ("b", 5))]
     device.put(WPA, "".join(blocks))
-    assert [(p.name, p.priority) for p in read_network(device.system).profiles] == [("c", 1), ("a", 9), ("b", 5)]
+    assert [(p.name, p.priority) for p in read_networks(device.system).profiles] == [("c", 1), ("a", 9), ("b", 5)]
 
 
 def test_addresses_of_dhcpcd_go_to_the_wifi_networks(device: Device) -> None:
     device.put(WPA, HOME)
     device.put("/etc/dhcpcd.conf", DHCPCD + DHCPCD.replace("wlan0", "eth0").replace("2.5", "2.6"))
-    wifi, wired = read_network(device.system).profiles
+    wifi, wired = read_networks(device.system).profiles
     assert wifi.ipv4 and wifi.ipv4.addresses == ("192.0.2.5/24",)
     assert wired.kind is Kind.ETHERNET and wired.ipv4 and wired.ipv4.addresses == ("192.0.2.6/24",)
 
@@ -68,7 +68,7 @@ def test_addresses_of_ifupdown_go_to_the_networks_of_its_file(device: Device) ->
     device.put(WPA, HOME)
     text = f"auto wlan0\niface wlan0 inet static\n address 192.0.2.5/24\n wpa-conf {WPA}\n"
     device.put("/etc/network/interfaces", text)
-    (profile,) = read_network(device.system).profiles
+    (profile,) = read_networks(device.system).profiles
     assert profile.ipv4 and profile.ipv4.addresses == ("192.0.2.5/24",)
 
 
@@ -76,14 +76,14 @@ def test_wired_8021x_gets_the_addresses_of_its_interface(device: Device) -> None
     block = 'network={\nkey_mgmt=IEEE8021X\neap=PEAP\nidentity="i"\npassword="p"\n}\n'
     device.put("/etc/wpa_supplicant/wpa_supplicant-wired-eth0.conf", block)
     device.put("/etc/dhcpcd.conf", DHCPCD.replace("wlan0", "eth0"))
-    (profile,) = read_network(device.system).profiles
+    (profile,) = read_networks(device.system).profiles
     assert profile.eap and profile.ipv4 and profile.ipv4.addresses == ("192.0.2.5/24",)
 
 
 def test_two_programs_with_other_addresses_for_one_interface_are_told(device: Device) -> None:
     device.put("/etc/netplan/a.yaml", "network: {ethernets: {eth0: {addresses: [192.0.2.7/24]}}}")
     device.put("/etc/dhcpcd.conf", DHCPCD.replace("wlan0", "eth0"))
-    found = read_network(device.system)
+    found = read_networks(device.system)
     assert [p.source for p in found.profiles] == ["/etc/netplan/a.yaml"]
     assert [(p.source, p.subject) for p in found.problems] == [("/etc/dhcpcd.conf", "eth0")]
 
@@ -115,7 +115,7 @@ def test_patterns_become_the_interfaces_that_there_are() -> None:
 
 def test_a_network_that_one_place_switches_off_connects_where_another_has_it_on(device: Device) -> None:
     device.put(WPA, HOME.replace("psk=", "disabled=1\npsk=") + HOME)
-    (profile,) = read_network(device.system).profiles
+    (profile,) = read_networks(device.system).profiles
     assert profile.autoconnect
 
 
@@ -123,14 +123,14 @@ def test_a_network_that_one_place_switches_off_connects_where_another_has_it_on(
 def test_a_network_that_is_hidden_in_one_place_is_hidden(device: Device, oracle: Oracle) -> None:
     device.put(NM, KEYFILE)
     device.put(WPA, HOME.replace("psk=", "scan_ssid=1\npsk="))
-    (profile,) = read_network(device.system).profiles
+    (profile,) = read_networks(device.system).profiles
     assert oracle.read(write_keyfile(profile, "a").dump())["802-11-wireless"]["hidden"] is True
 
 
 def test_access_points_of_one_name_are_all_kept(device: Device) -> None:
     blocks = [HOME.replace("psk=", f"bssid=00:11:22:33:44:0{n}\npsk=") for n in (1, 2)]
     device.put(WPA, "".join(blocks))
-    assert [p.wifi and p.wifi.bssid[-1] for p in read_network(device.system).profiles] == ["1", "2"]
+    assert [p.wifi and p.wifi.bssid[-1] for p in read_networks(device.system).profiles] == ["1", "2"]
 
 
 WIRED = Interface(name="eth0", kind=InterfaceKind.ETHERNET, mac="00:11:22:33:44:55", mac_permanent=True)
@@ -143,33 +143,30 @@ def facts_of(*interfaces: Interface, address: str = "192.0.2.5/24") -> NetworkFa
     return NetworkFacts(interfaces=interfaces, addresses=addresses)
 
 
-def read_with(device: Device, facts: NetworkFacts, monkeypatch: pytest.MonkeyPatch) -> NetworkSettings:
-    monkeypatch.setattr("balena_migrate.network.read.read_network_facts", lambda system: facts)
-    return read_network(device.system)
+def read_with(device: Device, facts: NetworkFacts) -> NetworkSettings:
+    return read_network(device.system, facts)
 
 
-def test_of_two_places_the_one_whose_address_is_in_use_counts_for_wifi_too(
-    device: Device, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_two_places_the_one_whose_address_is_in_use_counts_for_wifi_too(device: Device) -> None:
     """A NetworkManager that is left over says DHCP, while dhcpcd gives the address."""
     device.put(NM, KEYFILE)
     device.put(WPA, HOME)
     device.put("/etc/dhcpcd.conf", DHCPCD)
-    found = read_with(device, facts_of(WIRED, WIRELESS), monkeypatch)
+    found = read_with(device, facts_of(WIRED, WIRELESS))
     (profile,) = found.profiles
     assert profile.ipv4 and profile.ipv4.addresses == ("192.0.2.5/24",)
     assert [(p.source, "other settings" in p.reason) for p in found.problems] == [(NM, True)]
-    (profile,) = read_with(device, facts_of(WIRED, WIRELESS, address="192.0.2.77/24"), monkeypatch).profiles
+    (profile,) = read_with(device, facts_of(WIRED, WIRELESS, address="192.0.2.77/24")).profiles
     assert profile.source == NM
 
 
-def test_fixed_addresses_that_no_wifi_network_takes_are_told(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fixed_addresses_that_no_wifi_network_takes_are_told(device: Device) -> None:
     device.put(NM, KEYFILE)
     device.put("/etc/dhcpcd.conf", DHCPCD)
-    found = read_with(device, facts_of(WIRED, WIRELESS), monkeypatch)
+    found = read_with(device, facts_of(WIRED, WIRELESS))
     assert [(p.source, p.subject) for p in found.problems] == [("/etc/dhcpcd.conf", "wlan0")]
     device.put("/etc/dhcpcd.conf", "interface wlan0\nmetric 5\n")
-    assert read_with(device, facts_of(WIRED, WIRELESS), monkeypatch).problems == ()
+    assert read_with(device, facts_of(WIRED, WIRELESS)).problems == ()
 
 
 @pytest.mark.parametrize(
@@ -182,19 +179,19 @@ def test_fixed_addresses_that_no_wifi_network_takes_are_told(device: Device, mon
 def test_addresses_for_one_wifi_network_go_to_it_alone(device: Device, place: str, text: str) -> None:
     device.put(WPA, HOME.replace('"home"', '"other"') + HOME)
     device.put(place, text)
-    found = read_network(device.system)
+    found = read_networks(device.system)
     assert [p.ipv4 and p.ipv4.addresses for p in found.profiles] == [None, ("192.0.2.5/24",)]
     device.put(WPA, HOME.replace('"home"', '"other"'))
-    assert [p.subject for p in read_network(device.system).problems] == ["home"]
+    assert [p.subject for p in read_networks(device.system).problems] == ["home"]
 
 
-def test_one_interface_by_name_and_by_hardware_address_is_one(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_interface_by_name_and_by_hardware_address_is_one(device: Device) -> None:
     text = "[Match]\nMACAddress={}\n[Network]\nAddress={}/24\n"
     device.put("/etc/systemd/network/a.network", text.format(WIRED.mac, "192.0.2.5"))
     device.put("/etc/systemd/network/b.network", text.format(WIRELESS.mac, "192.0.2.6"))
     device.put("/etc/dhcpcd.conf", DHCPCD.replace("wlan0", "eth0").replace("2.5", "2.7"))
     device.put("/etc/wpa_supplicant/wpa_supplicant-wlan0.conf", HOME)
-    found = read_with(device, facts_of(WIRELESS, WIRED), monkeypatch)
+    found = read_with(device, facts_of(WIRELESS, WIRED))
     assert [(p.kind, p.ipv4 and p.ipv4.addresses) for p in found.profiles] == [
         (Kind.WIFI, ("192.0.2.6/24",)),
         (Kind.ETHERNET, ("192.0.2.5/24",)),
@@ -220,24 +217,22 @@ def test_a_port_stays_behind_with_its_bridge(device: Device, words: tuple[str, s
         master = name if by == "name" else "7d4ae3ec-7a9b-4bd0-b4d0-2d4b7b3d0a11"
         device.put("/etc/NetworkManager/system-connections/a", BRIDGE.format(name))
         device.put("/etc/NetworkManager/system-connections/b", PORT.format(words[0], master, words[1]))
-        found = read_network(device.system)
+        found = read_networks(device.system)
         assert [profile.kind for profile in found.profiles] == kept
         assert len(found.problems) == (0 if kept else 2)
 
 
 @pytest.mark.parametrize("kind", [InterfaceKind.BRIDGE, InterfaceKind.BOND])
-def test_a_vlan_stays_behind_with_what_it_stands_on(
-    device: Device, kind: InterfaceKind, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_vlan_stays_behind_with_what_it_stands_on(device: Device, kind: InterfaceKind) -> None:
     device.put("/etc/network/interfaces", "auto lan.5\niface lan.5 inet dhcp\n")
-    found = read_with(device, facts_of(Interface(name="lan", kind=kind)), monkeypatch)
+    found = read_with(device, facts_of(Interface(name="lan", kind=kind)))
     assert found.profiles == () and "lan" in found.problems[0].reason
-    assert len(read_with(device, facts_of(replace(WIRED, name="lan")), monkeypatch).profiles) == 1
+    assert len(read_with(device, facts_of(replace(WIRED, name="lan"))).profiles) == 1
 
 
 def test_what_cannot_work_is_a_problem_and_no_profile(device: Device) -> None:
     device.put(WPA, HOME.replace("passphrase", "short"))
-    found = read_network(device.system)
+    found = read_networks(device.system)
     assert not found.profiles
     assert found.problems[0].subject == "home" and "8 to 63" in found.problems[0].reason
 
@@ -252,13 +247,13 @@ def test_what_cannot_work_is_a_problem_and_no_profile(device: Device) -> None:
 )
 def test_the_country_of_the_whole_system(device: Device, place: str, text: str) -> None:
     device.put(place, text)
-    assert read_network(device.system).country == "GB"
+    assert read_networks(device.system).country == "GB"
 
 
 def test_the_country_of_any_source(device: Device) -> None:
     device.put(WPA, "country=nonsense\n")
     device.put("/etc/iwd/main.conf", "[General]\nCountry=GB\n")
-    assert read_network(device.system).country == "GB"
+    assert read_networks(device.system).country == "GB"
 
 
 # Input that means harm
@@ -282,7 +277,7 @@ PLACES = (
 def read_quickly(device: Device) -> NetworkSettings:
     """Within seconds of the processor's time, however busy the machine is."""
     start_s = time.process_time()
-    found = read_network(device.system)
+    found = read_networks(device.system)
     assert time.process_time() - start_s < 10
     return found
 
@@ -321,7 +316,7 @@ def test_loops_of_links_folders_and_pipes_are_no_files(device: Device, place: st
 @given(content=st.one_of(st.binary(max_size=200), st.text(st.sampled_from('ab=[]{}"\\#;:-&*\n\t 09/.'), max_size=200)))
 def test_any_content_is_read_or_refused(device: Device, place: str, content: bytes | str) -> None:
     device.put(place, content)
-    found = read_network(device.system)
+    found = read_networks(device.system)
     for profile in found.profiles:
         write_keyfile(profile, "a").dump()
 
@@ -396,7 +391,7 @@ def test_damaged_files_are_read_or_refused(device: Device, oracle: Oracle, place
     start = data.draw(st.integers(0, len(good)))
     end = data.draw(st.integers(start, min(len(good), start + 8)))
     device.put(place, good[:start] + data.draw(PIECES) + good[end:])
-    found = read_network(device.system)
+    found = read_networks(device.system)
     selection = select_profiles(Config(migrate_all_wifis=True), found, device.system)
     for file in boot_files(Config(), selection, NetworkFacts()):
         if file.path.startswith("system-connections/") and place != NM:
@@ -406,14 +401,14 @@ def test_damaged_files_are_read_or_refused(device: Device, oracle: Oracle, place
 
 def test_a_path_with_a_line_break_is_named_as_it_is(device: Device) -> None:
     device.put("/etc/NetworkManager/system-connections/a\nb", "nonsense")
-    (problem,) = read_network(device.system).problems
+    (problem,) = read_networks(device.system).problems
     assert problem.source.endswith("/a\nb")
 
 
 def test_a_folder_in_place_of_all_files_is_no_error(device: Device) -> None:
     for place in ("/etc/netplan/a.yaml", WPA, "/etc/network/interfaces", "/etc/dhcpcd.conf"):
         (device.root / place.lstrip("/")).mkdir(parents=True)
-    assert not read_network(device.system).profiles
+    assert not read_networks(device.system).profiles
 
 
 # The way from a source to the new system
@@ -434,7 +429,7 @@ def iwd_escaped(text: str) -> str:
 
 
 def comes_through(device: Device, oracle: Oracle, ssid: bytes, secret: str) -> None:
-    (profile,) = read_network(device.system).profiles
+    (profile,) = read_networks(device.system).profiles
     found = oracle.read(write_keyfile(profile, "resin-wifi-01").dump())
     assert bytes(found["802-11-wireless"]["ssid"]["bytes"]) == ssid
     assert found["802-11-wireless-security"]["psk"] == secret
@@ -495,7 +490,7 @@ ANY_TEXT = ANY_TEXT.filter(lambda text: not text.startswith("\f"))
 
 
 def login_comes_through(device: Device, oracle: Oracle, identity: str, password: str) -> None:
-    (profile,) = read_network(device.system).profiles
+    (profile,) = read_networks(device.system).profiles
     found = oracle.read(write_keyfile(profile, "resin-wifi-01").dump())["802-1x"]
     assert (found["identity"], found["password"], found["eap"]) == (identity, password, ["ttls"])
 
@@ -522,7 +517,7 @@ def test_a_login_that_no_keyfile_can_hold_is_refused(device: Device, key: str) -
     pairs = {"identity": "i", "anonymous_identity": "a", "password": "p"} | {key: "\fx"}
     lines = "".join(f"{name}={printf(text.encode())}\n" for name, text in pairs.items())
     device.put(WPA, f'network={{\nssid="a"\nkey_mgmt=WPA-EAP\neap=TTLS\n{lines}}}\n')
-    found = read_network(device.system)
+    found = read_networks(device.system)
     assert not found.profiles and "form feed" in found.problems[0].reason
 
 

@@ -7,6 +7,7 @@ import base64
 import json
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,19 +15,18 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from balena_migrate.checks.subject import Subject
+from balena_migrate import checks
 from balena_migrate.cli.network import show_network
 from balena_migrate.facts.network import NetworkFacts
-from balena_migrate.network.read import read_network
+from balena_migrate.findings import blocker
 from balena_migrate.network.select import Selection, boot_files
 from balena_migrate.plan import describe, make_plan, to_data
 from balena_migrate.settings import Config, Keep, Probe
-from balena_migrate.stage1 import Stage1
-from balena_migrate.survey import Survey, check_moves, find_moves
+from balena_migrate.survey import accept, survey_with
 from balena_migrate.ui import show_findings
-from tests.checks.test_foundation import some_image
 from tests.support.facts import MIB, pc_facts
-from tests.support.network import Device
+from tests.support.network import Device, read_networks
+from tests.support.surveys import KIT, some_image, stage1_of
 
 SECRET = "Zx9 q&Kw7?pL2"
 """Of signs that other encodings write otherwise."""
@@ -134,30 +134,28 @@ def test_what_check_and_plan_show(
     config = Config(
         home_dir="/home", config_json="fleet.json", migrate_all_wifis=True, keep=tuple(Keep), skip_checks=tuple(Probe)
     )
-    moves = find_moves(full.system, config, (), None)
-    subject = Subject(config=config, facts=pc_facts(), image=some_image(), kit_base_bytes=MIB)
-    findings = tuple(check_moves(subject, moves))
-    survey = Survey(subject=subject, kit=None, moves=moves, findings=findings, work_dir=Path("/none"))
+    blind = survey_with(full.system, config, pc_facts(), blocker("image", "not read"), kit=None, work_dir=Path("/none"))
+    survey = replace(blind, image=some_image(), kit=KIT, kit_base_bytes=MIB, problems=())
+    findings = checks.run(survey)
     show_findings(findings)
-    image, loader, target = subject.image, subject.boot_loader, subject.target
-    assert image and loader and target
-    stage1 = Stage1(survey, image, loader, target)
-    plan = make_plan(subject, loader, stage1.actions(), stage1.boot_actions())
+    accepted = accept(survey, ())
+    stage1 = stage1_of(accepted)
+    plan = make_plan(accepted, stage1.actions(), stage1.boot_actions())
     captured = capsys.readouterr()
     assert {"config-json-value", "network-detail-not-carried"} <= {finding.code for finding in findings}
-    texts = (captured.out, captured.err, caplog.text, describe(plan), json.dumps(to_data(plan)), repr((survey, plan)))
+    texts = (captured.out, captured.err, caplog.text, describe(plan), json.dumps(to_data(plan)), repr((accepted, plan)))
     assert [leaks(text) for text in texts] == [[]] * len(texts)
 
 
 def test_a_command_is_named_without_its_arguments_and_variables(device: Device) -> None:
     text = f"auto w\niface w inet dhcp\n up KEY={WORD} x\n pre-up join {WORD}\n wireless-{WORD} {WORD}\n"
     device.put("/etc/network/interfaces", text)
-    problems = read_network(device.system).problems
+    problems = read_networks(device.system).problems
     assert len(problems) == 3 and not leaks(repr(problems))
 
 
 def test_the_files_for_the_new_system_hold_them_and_their_repr_does_not(full: Device) -> None:
-    files = boot_files(Config(), Selection(profiles=read_network(full.system).profiles), NetworkFacts())
+    files = boot_files(Config(), Selection(profiles=read_networks(full.system).profiles), NetworkFacts())
     assert leaks("".join(file.content.decode() for file in files)) and not leaks(repr(files))
 
 
@@ -175,5 +173,5 @@ def test_messages_about_damaged_files(device: Device, place: str, data: st.DataO
     start = data.draw(st.integers(0, len(good)))
     end = data.draw(st.integers(start, min(len(good), start + 3)))
     device.put(place, good[:start] + data.draw(st.sampled_from(["", " ", "\n", '"', "[", "=", ":"])) + good[end:])
-    reasons = [problem.reason for problem in read_network(device.system).problems]
+    reasons = [problem.reason for problem in read_networks(device.system).problems]
     assert leaks(" ".join(reasons)) == []

@@ -8,10 +8,9 @@ import pytest
 from balena_migrate.checks.network import check_network
 from balena_migrate.facts.network import DefaultRoute, Interface, InterfaceAddress, InterfaceKind, NetworkFacts
 from balena_migrate.findings import Severity
-from balena_migrate.network.read import read_network
 from balena_migrate.network.select import boot_files, select_profiles
 from balena_migrate.settings import Config
-from tests.support.network import Device
+from tests.support.network import Device, read_networks
 from tests.support.oracle import Connection, Oracle
 
 pytestmark = pytest.mark.processes
@@ -31,7 +30,7 @@ def online(name: str, address: str, *, dynamic: bool) -> NetworkFacts:
 
 def migrate(device: Device, oracle: Oracle, facts: NetworkFacts) -> dict[str, Connection]:
     """What libnm finds in the new system, by file name; the check agrees that the device comes back."""
-    settings = read_network(device.system)
+    settings = read_networks(device.system)
     selection = select_profiles(ALL, settings, device.system)
     findings = list(check_network(ALL, facts, settings, selection))
     assert [finding.severity for finding in findings] == [Severity.OK], findings

@@ -8,10 +8,9 @@ import pytest
 from balena_migrate.core.errors import NetworkConfigError
 from balena_migrate.network.files.wpa import parse_string, parse_wpa_supplicant
 from balena_migrate.network.model import Kind, Mode, Pmf, Profile, Reading, Security, Wifi
-from balena_migrate.network.read import read_network
 from balena_migrate.network.sources.wpa_supplicant import read
 from balena_migrate.network.write.keyfile import write_keyfile
-from tests.support.network import Device
+from tests.support.network import Device, read_networks
 from tests.support.oracle import Oracle
 
 KEY = "0123456789abcdef" * 4
@@ -128,7 +127,7 @@ def test_what_cannot_be_carried_says_why(device: Device, block: str, words: str)
 def test_8021x_that_networkmanager_would_not_load_says_why(device: Device, line: str, words: str) -> None:
     block = f'ssid="a"\nkey_mgmt=WPA-EAP\neap=TTLS\nidentity="i"\npassword="p"\n{line}'
     device.put("/etc/wpa_supplicant/wpa_supplicant.conf", f"network={{\n{block}\n}}\n")
-    found = read_network(device.system)
+    found = read_networks(device.system)
     assert not found.profiles and words in found.problems[0].reason
 
 
@@ -153,7 +152,7 @@ def test_of_8021x_what_networkmanager_knows_is_carried_and_the_rest_told(
 ) -> None:
     block = f'ssid="a"\nkey_mgmt=WPA-EAP\nidentity="i"\npassword="p"\n{lines}'
     device.put("/etc/wpa_supplicant/wpa_supplicant.conf", f"network={{\n{block}\n}}\n")
-    found = read_network(device.system)
+    found = read_networks(device.system)
     eap = oracle.read(write_keyfile(found.profiles[0], "a").dump())["802-1x"]
     assert {key: eap.get(key) for key in values} == values
     assert any(words in problem.reason and not problem.lost for problem in found.problems)

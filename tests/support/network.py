@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from balena_migrate.core.system import System
+from balena_migrate.facts.network import read_network_facts
+from balena_migrate.network.model import NetworkSettings
+from balena_migrate.network.read import read_network
 from tests.support.oracle import Oracle, open_oracle
 
 
@@ -16,6 +19,11 @@ from tests.support.oracle import Oracle, open_oracle
 def oracle() -> Iterator[Oracle]:
     with open_oracle() as process:
         yield process
+
+
+def read_networks(system: System) -> NetworkSettings:
+    """The settings of a system, and the facts that its files tell."""
+    return read_network(system, read_network_facts(system))
 
 
 class Device:

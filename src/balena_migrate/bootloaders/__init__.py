@@ -16,7 +16,7 @@ from balena_migrate.core.changes import Action
 from balena_migrate.core.plugins import load_all
 from balena_migrate.core.system import System
 from balena_migrate.facts import DiskFacts, Facts
-from balena_migrate.findings import Finding
+from balena_migrate.findings import Code, Finding
 from balena_migrate.images.boot_file import BootFile
 from balena_migrate.images.patches import Block
 from balena_migrate.settings import Config
@@ -49,6 +49,10 @@ class BootLoader(Protocol):
     @property
     def programs(self) -> tuple[str, ...]:
         """The device's own programs that stage 1 needs for it."""
+
+    @property
+    def codes(self) -> tuple[Code, ...]:
+        """The codes of the findings that its checks make."""
 
     def files(self, disks: DiskFacts) -> tuple[str, ...]:
         """Path patterns of the configuration files whose text goes into facts.boot.files."""

@@ -21,7 +21,7 @@ from balena_migrate.core.errors import ImageError
 from balena_migrate.core.paths import BOOT_ENTRY, INITRAMFS_NAME
 from balena_migrate.core.system import System
 from balena_migrate.facts import BlockDevice, DiskFacts, Facts, Firmware, Mount
-from balena_migrate.findings import Finding, Severity
+from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed, warning
 from balena_migrate.images.boot_file import BootFile
 from balena_migrate.images.patches import Block
 from balena_migrate.settings import Config
@@ -44,6 +44,24 @@ CORE_MODULES = ("biosdisk", "part_msdos", "part_gpt", "fat", "ext2", "normal", "
 
 PANIC_REBOOT_S = 30
 """A kernel or an initramfs that cannot go on reboots after this time, into the old system."""
+
+_UPDATE = "Run update-grub."
+CODES = (
+    Code("grub-one-shot", PASSES, "GRUB can start an entry exactly once."),
+    Code(
+        "grub-no-one-shot", BLOCKS, "grub.cfg does not read next_entry, so no entry can be started just once.", _UPDATE
+    ),
+    Code(
+        "grub-no-custom",
+        BLOCKS,
+        "grub.cfg does not read custom.cfg, where the entry of stage 2 would be.",
+        "Make /etc/grub.d/41_custom executable and run update-grub.",
+    ),
+    Code("grub-other-one-shot", WARNS, "GRUB already has a one-shot entry, which stage 2 replaces."),
+    Code("grubenv-missing", BLOCKS, "GRUB's environment block does not exist.", f"Run grub-editenv {GRUBENV} create."),
+    Code("grubenv-damaged", BLOCKS, "GRUB's environment block is damaged.", f"Run grub-editenv {GRUBENV} create."),
+    Code("grubenv-not-writable", BLOCKS, "GRUB cannot clear the one-shot entry on this file system or device."),
+)
 
 
 def parse_environment(text: str) -> dict[str, str]:
@@ -121,6 +139,7 @@ class Grub:
 
     name = "GRUB 2"
     programs = ("update-grub", "grub-mkimage", "grub-install")
+    codes = CODES
 
     def files(self, disks: DiskFacts) -> tuple[str, ...]:
         return (GRUB_CFG, GRUBENV, CUSTOM_CFG)
@@ -178,58 +197,49 @@ class Grub:
 
 def _check_grub_cfg(text: str) -> Iterator[Finding]:
     if "next_entry" not in text:
-        yield Finding(
-            code="grub-no-one-shot",
-            severity=Severity.BLOCKER,
-            cause=f"{GRUB_CFG} does not look at next_entry, so an entry cannot be started just once",
-            remedy="run update-grub, which writes a grub.cfg that does",
-        )
+        cause = f"{GRUB_CFG} does not look at next_entry, so an entry cannot be started just once"
+        yield blocker("grub-no-one-shot", cause, "run update-grub, which writes a grub.cfg that does")
     elif "custom.cfg" not in text:
-        yield Finding(
-            code="grub-no-custom",
-            severity=Severity.BLOCKER,
-            cause=f"{GRUB_CFG} does not read custom.cfg, where the entry of stage 2 would be",
-            remedy="make /etc/grub.d/41_custom executable and run update-grub",
-        )
+        cause = f"{GRUB_CFG} does not read custom.cfg, where the entry of stage 2 would be"
+        yield blocker("grub-no-custom", cause, "make /etc/grub.d/41_custom executable and run update-grub")
     else:
-        yield Finding(code="grub-one-shot", severity=Severity.OK, cause="GRUB 2 can start an entry just once")
+        yield passed("grub-one-shot", "GRUB 2 can start an entry just once")
 
 
 def _check_environment(facts: Facts) -> Iterator[Finding]:
-    code, cause = "grubenv-not-writable", ""
-    mount = facts.disks.find_mount(GRUBENV)
-    device = facts.disks.find_device(mount.source) if mount else None
-    if mount is None or device is None:
-        cause = f"{FOLDER} is not on a block device"
-    elif mount.fstype not in WRITABLE_FILE_SYSTEMS:
-        cause = f"{GRUBENV} is on {mount.fstype}, where GRUB cannot clear the one-shot entry"
-    elif device.kind not in ("part", "disk"):
-        cause = f"{GRUBENV} is on {device.path} ({device.kind}), where GRUB cannot clear the one-shot entry"
-    elif not device.uuid:
-        cause = f"the file system on {device.path} has no UUID, by which GRUB would find it"
+    remedy = f"grub-editenv {GRUBENV} create"
+    if obstacle := _find_obstacle(facts):
+        yield blocker("grubenv-not-writable", obstacle)
     elif GRUBENV not in facts.boot.files:
-        code, cause = "grubenv-missing", f"there is no {GRUBENV}"
+        yield blocker("grubenv-missing", f"there is no {GRUBENV}", remedy)
     else:
         try:
             variables = parse_environment(facts.boot.files[GRUBENV])
             dump_environment({**variables, "next_entry": BOOT_ENTRY})
         except ValueError as error:
-            code, cause = "grubenv-damaged", f"{GRUBENV}: {error}"
+            yield blocker("grubenv-damaged", f"{GRUBENV}: {error}", remedy)
         else:
             yield from _check_pending_entry(variables)
-    if cause:
-        remedy = f"grub-editenv {GRUBENV} create" if code != "grubenv-not-writable" else ""
-        yield Finding(code=code, severity=Severity.BLOCKER, cause=cause, remedy=remedy)
+
+
+def _find_obstacle(facts: Facts) -> str:
+    """Why GRUB could not clear the one-shot entry, or not find its own file system; "" where it can."""
+    mount = facts.disks.find_mount(GRUBENV)
+    device = facts.disks.find_device(mount.source) if mount else None
+    if mount is None or device is None:
+        return f"{FOLDER} is not on a block device"
+    if mount.fstype not in WRITABLE_FILE_SYSTEMS:
+        return f"{GRUBENV} is on {mount.fstype}, where GRUB cannot clear the one-shot entry"
+    if device.kind not in ("part", "disk"):
+        return f"{GRUBENV} is on {device.path} ({device.kind}), where GRUB cannot clear the one-shot entry"
+    return "" if device.uuid else f"the file system on {device.path} has no UUID, by which GRUB would find it"
 
 
 def _check_pending_entry(variables: dict[str, str]) -> Iterator[Finding]:
     pending = variables.get("next_entry", "")
     if pending and pending != BOOT_ENTRY:
-        yield Finding(
-            code="grub-other-one-shot",
-            severity=Severity.WARNING,
-            cause=f"GRUB was told to start {pending!r} at the next boot; stage 2 takes its place",
-        )
+        cause = f"GRUB was told to start {pending!r} at the next boot; stage 2 takes its place"
+        yield warning("grub-other-one-shot", cause)
 
 
 def _boot_code(system: System) -> bytes:

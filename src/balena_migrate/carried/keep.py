@@ -39,7 +39,7 @@ _COMMAND = re.compile(r'(?:^|,)command="', re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class PreservedSettings:
     """What was found of that which KEEP asks for; empty where it is not asked for or not there."""
 
     hostname: str = ""
@@ -54,9 +54,9 @@ class Kept:
     """What is asked for and cannot be kept, and why."""
 
 
-def read_kept(
+def read_preserved(
     system: System, config: Config, *, user: str = "", country: str = "", name_servers: Sequence[str] = ()
-) -> Kept:
+) -> PreservedSettings:
     """What KEEP asks for, as it is on this device.
 
     `user` is who started us through sudo ("" for root alone): with root the only one whose SSH keys are taken,
@@ -73,7 +73,7 @@ def read_kept(
             problems.append(str(error))
             return empty
 
-    return Kept(
+    return PreservedSettings(
         hostname=asked(Keep.HOSTNAME, lambda: _hostname(system), ""),
         ssh_keys=asked(Keep.SSH_KEYS, lambda: _ssh_keys(system, user, problems), ()),
         time_servers=asked(Keep.TIME_SERVERS, lambda: _time_servers(system), ()),
@@ -94,21 +94,23 @@ def _country(country: str) -> str:
     return country
 
 
-def config_edits(kept: Kept, config: Config, config_json: ConfigJson | None, image_type: str) -> dict[str, Any]:
+def config_edits(
+    preserved: PreservedSettings, config: Config, config_json: ConfigJson | None, image_type: str
+) -> dict[str, Any]:
     """The keys of config.json that we set: what is kept, and the device type where CHANGE_DEVICE_TYPE asks for it."""
     edits: dict[str, Any] = {}
     if config.change_device_type and image_type:
         edits["deviceType"] = ALIASES.get(image_type, image_type)
-    if kept.hostname:
-        edits["hostname"] = kept.hostname
-    if kept.time_servers:
-        edits["ntpServers"] = " ".join(kept.time_servers)
-    if kept.dns_servers:
-        edits["dnsServers"] = " ".join(kept.dns_servers)
-    if kept.country:
-        edits["country"] = kept.country
-    if kept.ssh_keys:
-        edits["os"] = {"sshKeys": list(dict.fromkeys((*_keys_of(config_json), *kept.ssh_keys)))}
+    if preserved.hostname:
+        edits["hostname"] = preserved.hostname
+    if preserved.time_servers:
+        edits["ntpServers"] = " ".join(preserved.time_servers)
+    if preserved.dns_servers:
+        edits["dnsServers"] = " ".join(preserved.dns_servers)
+    if preserved.country:
+        edits["country"] = preserved.country
+    if preserved.ssh_keys:
+        edits["os"] = {"sshKeys": list(dict.fromkeys((*_keys_of(config_json), *preserved.ssh_keys)))}
     return edits
 
 

@@ -3,20 +3,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from balena_migrate.carried.backup import BackupPlan, BackupResult
 from balena_migrate.carried.backup.plan import SUPERVISOR_NAME
 from balena_migrate.carried.backup.supervisor import Restore, find_supervisor, restore
 from balena_migrate.carried.backup.tree import Skipped
-from balena_migrate.findings import Finding, blocker, passed, warning
+from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed, warning
+from balena_migrate.images.room import grown_room_bytes, room_bytes
 from balena_migrate.settings import Config
+from balena_migrate.survey import Survey
 
 MIB = 1 << 20
 NAMED = 5
 MARGIN = 1.25
 """The samples may be that much off."""
+
+EXT4_FREE_PERCENT = 85
+"""What a fresh resin-data has free: ext4 takes its tables and reserves 5 % for root (mke2fs.conf(5))."""
+
+_SMALLER = "leave folders out, or carry the data over another way"
+_SETTINGS = "correct BACKUP_DIRECTORIES, BACKUP_VOLUMES or BACKUP_SCRIPT"
+
+_ROOM = "Leave folders out of the backup, or transfer the data some other way."
+_KEYS = "Correct BACKUP_DIRECTORIES, BACKUP_VOLUMES or BACKUP_SCRIPT."
+_RELEASE = "Use an image of balenaOS 2.44.0 or later."
+CODES = (
+    Code("backup-none", PASSES, "No backup is configured."),
+    Code("backup-source", BLOCKS, "Something that is to be backed up does not exist or cannot be used.", _KEYS),
+    Code("backup-empty", BLOCKS, "The backup would not contain a single file.", _KEYS),
+    Code(
+        "backup-directories-unused",
+        WARNS,
+        "BACKUP_DIRECTORIES is ignored, because BACKUP_SCRIPT is set.",
+        "Let the script back up these folders, or clear one of the two settings.",
+    ),
+    Code("backup-skips", WARNS, "Some files cannot be backed up (sockets, for example)."),
+    Code("backup-attributes", WARNS, "Some files have access lists, capabilities or attributes that get lost."),
+    Code("backup-skipped", WARNS, "Some files changed or could not be read while the backup was being made."),
+    Code("backup-too-large", BLOCKS, "The finished backup does not fit on resin-data.", _ROOM),
+    Code(
+        "backup-volumes",
+        WARNS,
+        "The supervisor will create volumes from the backup.",
+        "The fleet's release must declare volumes of these names; otherwise the supervisor retries forever.",
+    ),
+    Code("backup-renamed", PASSES, "The backup gets another name on resin-data, so that nothing tries to restore it."),
+    Code("backup-plain", PASSES, "The name of the backup on resin-data."),
+    Code(
+        "backup-unmanaged",
+        WARNS,
+        "Without a fleet, the supervisor restores no backup.",
+        "Set CONFIG_JSON to the fleet's config.json.",
+    ),
+    Code("backup-supervisor", PASSES, "The image's supervisor restores volumes."),
+    Code("backup-supervisor-unknown", WARNS, "The version of the image's supervisor is unknown."),
+    Code("backup-supervisor-old", WARNS, "The image's supervisor is too old to restore a backup.", _RELEASE),
+    Code("backup-supervisor-broken", BLOCKS, "The image's supervisor fails to restore any backup.", _RELEASE),
+    Code("backup-no-room-home", BLOCKS + WARNS, "HOME_DIR does not, or may not, have room for the backup.", _ROOM),
+    Code("backup-no-room-data", BLOCKS + WARNS, "resin-data does not, or may not, have room for the backup.", _ROOM),
+    Code("backup-no-room-unpacked", BLOCKS, "resin-data has no room for the unpacked backup.", _ROOM),
+    Code("backup-size", PASSES, "The expected size of the backup."),
+    Code("backup-grows-data", PASSES, "Stage 2 will grow resin-data's file system, so that the backup fits."),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +105,38 @@ class Room:
         return f"{text}, and {_mib_in(self.data_stage2_bytes)} MiB when stage 2 grows it: {sums}"
 
 
-def check(
+def find_room(survey: Survey) -> Room:
+    """The room for the backups: where they are made, where stage 2 puts them, and where the new system unpacks them."""
+    home = survey.facts.disks.find_mount(survey.config.in_home("."))
+    home_free = home.free_bytes if home else None
+    image, target = survey.image, survey.target
+    if image is None:
+        return Room(home_free_bytes=home_free)
+    if target is None:
+        return Room(home_free_bytes=home_free, data_free_bytes=room_bytes(image))
+    rest = target.size_bytes - image.data.start_bytes
+    return Room(
+        home_free_bytes=home_free,
+        data_free_bytes=room_bytes(image),
+        data_stage2_bytes=grown_room_bytes(image, target.size_bytes),
+        data_grown_bytes=rest * EXT4_FREE_PERCENT // 100,
+        disk_bytes=target.size_bytes,
+        data_start_bytes=image.data.start_bytes,
+    )
+
+
+def check(survey: Survey) -> Iterator[Finding]:
+    payload = survey.payload
+    os_version = survey.image.identity.os_version if survey.image else ""
+    managed = bool(payload.config_json and payload.config_json.is_managed)
+    room = find_room(survey)
+    yield from check_plans(payload.backups, survey.config, room, os_version=os_version, managed=managed)
+
+
+def check_plans(
     plans: Sequence[BackupPlan], config: Config, room: Room, *, os_version: str = "", managed: bool = True
 ) -> Iterator[Finding]:
-    """All there is to say before the backups are made.
+    """The findings before the backups are made.
 
     `os_version` is the image's ("2.15.1+rev2", "" for unknown); `managed` says whether the new system joins a fleet.
     """
@@ -75,19 +153,16 @@ def check(
 
 
 def check_result(result: BackupResult, plan: BackupPlan, room: Room, total_bytes: int) -> Iterator[Finding]:
-    """All there is to say once a backup is made; `total_bytes` is the size of all that are."""
-    yield from _told(
-        "backup-skipped", result.skipped, result.skipped_count, "that are not in the backup as they should be"
-    )
+    """The findings once a backup is made; `total_bytes` is the size of all that are."""
+    if result.skipped_count:
+        named = _named(result.skipped, result.skipped_count)
+        yield warning("backup-skipped", f"files that are not in the backup as they should be: {named}")
     size = f"the backup has {_mib(total_bytes)} MiB"
     if room.data_limit_bytes is not None and total_bytes > room.data_limit_bytes:
         yield blocker("backup-too-large", f"{size}; {room.data_text}", _SMALLER)
     unpacked = plan.unpacked_bytes or result.archive_bytes
     if plan.volumes:
         yield from _check_unpacking(total_bytes, unpacked, room)
-
-
-_SMALLER = "leave folders out, or carry the data over another way"
 
 
 def _check_sources(plan: BackupPlan, config: Config) -> Iterator[Finding]:
@@ -98,16 +173,14 @@ def _check_sources(plan: BackupPlan, config: Config) -> Iterator[Finding]:
     if plan.script and config.backup_directories != Config().backup_directories:
         cause = "BACKUP_DIRECTORIES is not backed up, because BACKUP_SCRIPT is set"
         yield warning("backup-directories-unused", cause, "name the folders there, or leave one of the two out")
-    yield from _told("backup-skips", plan.skipped, plan.skipped_count, "that cannot be in the backup")
+    if plan.skipped_count:
+        yield warning("backup-skips", f"files that cannot be in the backup: {_named(plan.skipped, plan.skipped_count)}")
     if plan.attributes_count:
         cause = (
             f"{plan.attributes_count} files have access lists, capabilities or other extended attributes, which the"
             " restored files will not have"
         )
         yield warning("backup-attributes", cause, "`getfattr -R -d -m - FOLDER` shows them")
-
-
-_SETTINGS = "correct BACKUP_DIRECTORIES, BACKUP_VOLUMES or BACKUP_SCRIPT"
 
 
 def _check_name(plan: BackupPlan, config: Config) -> Iterator[Finding]:
@@ -157,29 +230,29 @@ def _check_supervisor(config: Config, os_version: str, managed: bool) -> Iterato
 
 
 def _check_room(plans: Sequence[BackupPlan], room: Room) -> Iterator[Finding]:
-    """They lie beside each other, here and on resin-data."""
+    """All of them are kept at the same time, here and on resin-data."""
     archive_bytes, expected_bytes = sum(p.archive_bytes for p in plans), sum(p.expected_bytes for p in plans)
     files = sum(plan.file_count for plan in plans)
     about = f"{files} files, {_mib(archive_bytes)} MiB, compressed about {_mib(expected_bytes)} MiB"
-    home = f"HOME_DIR has {_mib_in(room.home_free_bytes or 0)} MiB free"
-    places = (
-        ("backup-no-room-home", home, room.home_free_bytes),
-        ("backup-no-room-data", room.data_text, room.data_limit_bytes),
-    )
-    for code, text, free in places:
-        if free is None or archive_bytes <= free:
-            continue
-        cause = f"the backup has {about}; {text}"
-        if expected_bytes > free:
-            yield blocker(code, cause, _SMALLER)
-        elif MARGIN * expected_bytes > free:
-            yield warning(code, cause, _SMALLER)
+    home = f"the backup has {about}; HOME_DIR has {_mib_in(room.home_free_bytes or 0)} MiB free"
+    data = f"the backup has {about}; {room.data_text}"
+    if make := _finding_for(archive_bytes, expected_bytes, room.home_free_bytes):
+        yield make("backup-no-room-home", home, _SMALLER)
+    if make := _finding_for(archive_bytes, expected_bytes, room.data_limit_bytes):
+        yield make("backup-no-room-data", data, _SMALLER)
     unpacked_bytes = sum(plan.unpacked_bytes for plan in plans if plan.volumes)
     if unpacked_bytes:
         yield from _check_unpacking(expected_bytes, unpacked_bytes, room)
     yield passed("backup-size", f"the backup has {about}")
     if room.data_free_bytes is not None and room.data_free_bytes < expected_bytes <= (room.data_limit_bytes or 0):
         yield passed("backup-grows-data", f"the backup makes stage 2 grow resin-data: {room.data_text}")
+
+
+def _finding_for(archive_bytes: int, expected_bytes: int, free: int | None) -> Callable[..., Finding] | None:
+    """A blocker where the backup is not expected to fit, a warning where that is close; None where it will fit."""
+    if free is None or archive_bytes <= free or MARGIN * expected_bytes <= free:
+        return None
+    return blocker if expected_bytes > free else warning
 
 
 def _check_unpacking(size_bytes: int, unpacked_bytes: int, room: Room) -> Iterator[Finding]:
@@ -192,12 +265,10 @@ def _check_unpacking(size_bytes: int, unpacked_bytes: int, room: Room) -> Iterat
         yield blocker("backup-no-room-unpacked", cause, _SMALLER)
 
 
-def _told(code: str, skipped: tuple[Skipped, ...], count: int, what: str) -> Iterator[Finding]:
-    if not count:
-        return
+def _named(skipped: tuple[Skipped, ...], count: int) -> str:
     named = "; ".join(f"{item.path!r}: {item.reason}" for item in skipped[:NAMED])
     more = f"; and {count - NAMED} more" if count > NAMED else ""
-    yield warning(code, f"files {what}: {count}: {named}{more}")
+    return f"{count}: {named}{more}"
 
 
 def _mib(count: int) -> int:

@@ -16,37 +16,75 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from balena_migrate.carried.config_json import ALIASES, HOST_NAME, ConfigJson
-from balena_migrate.findings import Finding, Severity, blocker, warning
+from balena_migrate.devices import device_types_for
+from balena_migrate.findings import BLOCKS, WARNS, Code, Finding, blocker, is_refused, passed, warning
 from balena_migrate.settings import Config
+from balena_migrate.survey import Survey
 
+_CORRECT = "correct the file that CONFIG_JSON names"
 _SAY_CONFIG = "download the fleet's config.json again, or make it with `balena-migrate config --fleet NAME`"
 
+_DOWNLOAD = "Download the fleet's config.json again, or create it with `balena-migrate config --fleet NAME`."
+CODES = (
+    Code(
+        "config-json-value",
+        BLOCKS,
+        "A value in config.json has the wrong form; balenaOS would then read none of the file.",
+        "Correct the value.",
+    ),
+    Code("config-json-ignored", WARNS, "A key in config.json is ignored by balenaOS 2 and later.", "Remove the key."),
+    Code(
+        "config-json-key",
+        WARNS,
+        "A key in config.json is unknown to balenaOS and resembles a known one.",
+        "Correct the key.",
+    ),
+    Code(
+        "config-json-unmanaged", WARNS, "config.json has no apiEndpoint: the system will not join a fleet.", _DOWNLOAD
+    ),
+    Code("config-json-plain-http", WARNS, "The connection to apiEndpoint is not encrypted."),
+    Code("config-json-no-key", BLOCKS, "config.json has no key with which the device could join its fleet.", _DOWNLOAD),
+    Code("config-json-no-fleet", BLOCKS, "config.json does not say which fleet the device belongs to.", _DOWNLOAD),
+    Code("config-json-registration", WARNS, "config.json has only part of a device's registration.", _DOWNLOAD),
+    Code("config-json-no-device-type", BLOCKS, "config.json has no deviceType.", _DOWNLOAD),
+    Code(
+        "config-json-device-type",
+        BLOCKS,
+        "config.json is for another device type than the image.",
+        "Use the image of the fleet's device type, or set CHANGE_DEVICE_TYPE.",
+    ),
+    Code("config-json-type-changed", WARNS, "CHANGE_DEVICE_TYPE replaces the device type in config.json."),
+    Code(
+        "config-json-hardware",
+        BLOCKS,
+        "config.json is for a device type that this hardware cannot be.",
+        "Use an image and a config.json for this hardware.",
+    ),
+)
 
-def check(
-    config_json: ConfigJson | None, config: Config, *, image_type: str, hardware_types: tuple[str, ...] = ()
+
+def check(survey: Survey) -> Iterator[Finding]:
+    config_json = survey.payload.config_json
+    if config_json is not None:
+        image_type = survey.image.identity.slug if survey.image else ""
+        hardware_types = tuple(device.slug for device in device_types_for(survey.facts))
+        yield from check_config_json(config_json, survey.config, image_type=image_type, hardware_types=hardware_types)
+
+
+def check_config_json(
+    config_json: ConfigJson, config: Config, *, image_type: str, hardware_types: tuple[str, ...] = ()
 ) -> Iterator[Finding]:
-    """All there is to say about a config.json; None says that neither its owner nor the image brings one.
+    """The findings on a config.json.
 
     `image_type` is the image's device type ("" where it is not known); `hardware_types` are those that this
     hardware can be (none: not known).
     """
-    if config_json is None:
-        yield Finding(
-            code="config-json-missing",
-            severity=Severity.WARNING,
-            cause="there is no config.json: the new system will not join a fleet, and nobody can reach it from afar",
-            remedy="name the fleet's config.json in CONFIG_JSON",
-        )
-        return
     findings = [*_check_forms(config_json), *_check_identity(config_json)]
     findings += _check_device_type(config_json, config, image_type, hardware_types)
     yield from findings
-    if not any(finding.severity is Severity.BLOCKER for finding in findings):
-        yield Finding(
-            code="config-json",
-            severity=Severity.OK,
-            cause=f"{config_json.origin} is complete, for the device type {config_json.device_type}",
-        )
+    if not is_refused(findings):
+        cause = f"{config_json.origin} is complete, for the device type {config_json.device_type}"
+        yield passed("config-json", cause)
 
 
 # The form of each value ---------------------------------------------------------------------------------------------
@@ -184,9 +222,8 @@ def _check_forms(config_json: ConfigJson) -> Iterator[Finding]:
     for key, (test, wanted) in FORMS.items():
         value = _find(config_json.values, key)
         if value not in (None, "") and not test(value):
-            yield _blocker(
-                "config-json-value", f"{config_json.origin}: {key} {wanted}; else the system cannot read the file"
-            )
+            cause = f"{config_json.origin}: {key} {wanted}; else the system cannot read the file"
+            yield blocker("config-json-value", cause, _CORRECT)
     for key in config_json.values:
         if key in IGNORED:
             yield warning("config-json-ignored", f"{config_json.origin}: {key} is ignored by balenaOS 2 and later")
@@ -218,10 +255,10 @@ def _check_identity(config_json: ConfigJson) -> Iterator[Finding]:
     registered = {"deviceApiKey", "uuid"} <= has
     if not registered and "apiKey" not in has:
         cause = f"{config_json.origin} has neither apiKey nor deviceApiKey and uuid: the fleet will not take the device"
-        yield _blocker("config-json-no-key", cause, _SAY_CONFIG)
+        yield blocker("config-json-no-key", cause, _SAY_CONFIG)
     if not registered and "applicationId" not in has:
         cause = f"{config_json.origin} has no applicationId: the device cannot register with its fleet"
-        yield _blocker("config-json-no-fleet", cause, _SAY_CONFIG)
+        yield blocker("config-json-no-fleet", cause, _SAY_CONFIG)
     missing = sorted({"registered_at", "deviceId"} - has)
     if registered and "apiKey" not in has and missing:
         cause = f"{config_json.origin} is that of a registered device, but lacks {' and '.join(missing)}"
@@ -235,19 +272,15 @@ def _check_device_type(
     image = ALIASES.get(image_type, image_type)
     if not ours:
         if config_json.is_managed and not config.change_device_type:
-            yield _blocker("config-json-no-device-type", f"{config_json.origin} has no deviceType", _SAY_CONFIG)
+            yield blocker("config-json-no-device-type", f"{config_json.origin} has no deviceType", _SAY_CONFIG)
     elif image and ours != image:
         cause = f"{config_json.origin} is for the device type {ours!r}, the image for {image!r}"
         remedy = "take the image of the fleet's device type, or set CHANGE_DEVICE_TYPE to write the image's into it"
         if config.change_device_type:
             yield warning("config-json-type-changed", f"{cause}; CHANGE_DEVICE_TYPE makes it {image!r}")
         else:
-            yield _blocker("config-json-device-type", cause, remedy)
+            yield blocker("config-json-device-type", cause, remedy)
     final = image if config.change_device_type and image else ours
     if final and hardware_types and final not in hardware_types:
         cause = f"this hardware cannot be a {final!r}; it can be {', '.join(hardware_types)}"
-        yield _blocker("config-json-hardware", cause, "take image and config.json of one of these device types")
-
-
-def _blocker(code: str, cause: str, remedy: str = "correct the file that CONFIG_JSON names") -> Finding:
-    return blocker(code, cause, remedy)
+        yield blocker("config-json-hardware", cause, "take image and config.json of one of these device types")

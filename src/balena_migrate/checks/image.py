@@ -1,38 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is the image whole, and is it for this device: by its content, and not only by its name."""
+"""Is the image usable, and is it for this device? Judged by its content, not only by its name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from balena_migrate.checks.platform import untested
-from balena_migrate.checks.subject import Subject
+from balena_migrate.checks._untested import untested
 from balena_migrate.devices import DeviceType, device_types, device_types_for
 from balena_migrate.facts import Firmware
-from balena_migrate.findings import Finding, Severity, blocker
+from balena_migrate.findings import BLOCKS, WARNS, Code, Finding, blocker, passed, warning
 from balena_migrate.images import Image, ImageKind
+from balena_migrate.images.partitions.table import TableKind
+from balena_migrate.survey import Survey
+
+_FITTING = "Use the image of a device type that this device can run."
+CODES = (
+    Code("image-flasher", BLOCKS, "The image installs balenaOS from a USB stick.", "Use the raw image instead."),
+    Code("image-device-type", BLOCKS, "The image is for a device type that does not run on this device.", _FITTING),
+    Code("image-needs-uefi", BLOCKS, "The image starts through UEFI only, and this PC starts through BIOS.", _FITTING),
+    Code("image-name", WARNS, "The image's file name mentions another device type than its content."),
+    Code(
+        "device-untested",
+        BLOCKS + WARNS,
+        "This device type is known, but was never migrated with this tool.",
+        "Try it on a device within reach, with UNTESTED.",
+    ),
+)
 
 
-def check(subject: Subject) -> Iterator[Finding]:
-    image = subject.image
+def check(survey: Survey) -> Iterator[Finding]:
+    image = survey.image
     if image is None:
-        yield blocker("image", subject.image_problem, subject.image_remedy)
         return
-    identity = image.identity
-    if identity.kind is ImageKind.FLASHER:
-        remedy = "take the raw image of this device type"
-        yield blocker(
-            "image-flasher", "the image is a flasher, which installs from a stick; it cannot be put in place", remedy
-        )
+    if image.identity.kind is ImageKind.FLASHER:
+        cause = "the image is a flasher, which installs from a stick; it cannot be put in place"
+        yield blocker("image-flasher", cause, "take the raw image of this device type")
         return
-    yield from _check_device_type(subject, image)
-    yield from _check_name(subject, image)
+    yield from _check_device_type(survey, image)
+    yield from _check_name(survey, image)
 
 
-def _check_device_type(subject: Subject, image: Image) -> Iterator[Finding]:
-    wanted = device_types_for(subject.facts)
-    device = subject.device_type
+def _check_device_type(survey: Survey, image: Image) -> Iterator[Finding]:
+    wanted = device_types_for(survey.facts)
+    device = survey.device_type
     slugs = ", ".join(d.slug for d in wanted) or "none that we know"
     if device is None or device not in wanted:
         cause = f"the image is for {image.identity.slug or 'an unknown device type'}; this device can run: {slugs}"
@@ -40,22 +51,21 @@ def _check_device_type(subject: Subject, image: Image) -> Iterator[Finding]:
         return
     version = image.identity.os_version or "of unknown version"
     cause = f"balenaOS {version} for {device.slug} ({device.name}), readable to its last byte"
-    yield Finding(code="image", severity=Severity.OK, cause=cause)
+    yield passed("image", cause)
     if not device.tested:
-        yield untested(subject, "device-untested", f"{device.slug} is known, but was never run with this tool")
-    if subject.facts.boot.firmware is Firmware.BIOS and image.table.kind == "gpt":
-        yield blocker(
-            "image-needs-uefi", "the image has a GPT and starts through UEFI only; this PC starts through BIOS"
-        )
+        yield untested(survey.config, "device-untested", f"{device.slug} is known, but was never run with this tool")
+    if survey.facts.boot.firmware is Firmware.BIOS and image.table.kind is TableKind.GPT:
+        cause = "the image has a GPT and starts through UEFI only; this PC starts through BIOS"
+        yield blocker("image-needs-uefi", cause)
 
 
-def _check_name(subject: Subject, image: Image) -> Iterator[Finding]:
+def _check_name(survey: Survey, image: Image) -> Iterator[Finding]:
     """The first description's rule: the file's name carries the platform. The content decides; the name may warn."""
     name = PurePosixPath(image.path).name
     named = [device for device in device_types() if any(_has_tag(name, tag) for tag in _tags(device))]
-    if named and subject.device_type not in named:
+    if named and survey.device_type not in named:
         cause = f"the image's name {name} speaks of {named[0].slug}, its content of {image.identity.slug}"
-        yield Finding(code="image-name", severity=Severity.WARNING, cause=cause)
+        yield warning("image-name", cause)
 
 
 def _tags(device: DeviceType) -> tuple[str, ...]:

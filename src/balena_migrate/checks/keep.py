@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the new system keeps of this device's identity, and what it cannot keep."""
+"""What does the new system keep of this device's identity, and what can it not keep?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from balena_migrate.carried.keep import Kept
-from balena_migrate.findings import Finding, Severity
-from balena_migrate.settings import Config, Keep
+from balena_migrate.findings import PASSES, WARNS, Code, Finding, passed, warning
+from balena_migrate.settings import Keep
+from balena_migrate.survey import Survey
 
 IMPOSSIBLE = {
     Keep.SSH_HOST_KEYS: (
@@ -17,9 +17,26 @@ IMPOSSIBLE = {
 }
 """meta-balena: resin-state-reset, and openssh_%.bbappend."""
 
+CODES = (
+    Code("keep", PASSES, "The settings that KEEP asks for and that the new system keeps."),
+    Code(
+        "keep-missing",
+        WARNS,
+        "KEEP asks for a setting that this device does not have, or that balenaOS cannot use.",
+        "Set it in config.json.",
+    ),
+    Code(
+        "keep-ssh-host-keys",
+        WARNS,
+        "balenaOS generates new SSH host keys at its first boot, whatever KEEP says.",
+        "Leave ssh-host-keys out of KEEP.",
+    ),
+)
 
-def check(kept: Kept, config: Config) -> Iterator[Finding]:
+
+def check(survey: Survey) -> Iterator[Finding]:
     """What is kept by name (none of it is secret), and a warning for each thing that is not."""
+    kept = survey.payload.preserved
     values = (
         ("host name", kept.hostname),
         ("SSH keys", f"{len(kept.ssh_keys)} for root" if kept.ssh_keys else ""),
@@ -28,13 +45,11 @@ def check(kept: Kept, config: Config) -> Iterator[Finding]:
         ("country", kept.country),
         ("machine id", "the same" if kept.machine_id else ""),
     )
-    told = "; ".join(f"{name}: {value}" for name, value in values if value)
-    if told:
-        yield Finding(code="keep", severity=Severity.OK, cause=f"the new system keeps {told}")
+    named = "; ".join(f"{name}: {value}" for name, value in values if value)
+    if named:
+        yield passed("keep", f"the new system keeps {named}")
     for problem in kept.problems:
-        cause = f"KEEP asks for what cannot be kept: {problem}"
-        yield Finding(code="keep-missing", severity=Severity.WARNING, cause=cause, remedy="set it in config.json")
+        yield warning("keep-missing", f"KEEP asks for what cannot be kept: {problem}", "set it in config.json")
     for word, reason in IMPOSSIBLE.items():
-        if word in config.keep:
-            remedy = f"leave {word} out of KEEP; nothing else depends on it"
-            yield Finding(code=f"keep-{word}", severity=Severity.WARNING, cause=reason, remedy=remedy)
+        if word in survey.config.keep:
+            yield warning(f"keep-{word}", reason, f"leave {word} out of KEEP; nothing else depends on it")

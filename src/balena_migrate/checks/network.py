@@ -6,15 +6,44 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from balena_migrate.facts.network import Interface, InterfaceKind, NetworkFacts
-from balena_migrate.findings import Finding, Severity
+from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed, warning
 from balena_migrate.network.model import Ip, Kind, Method, NetworkSettings, Profile, Wifi
 from balena_migrate.network.select import CONNECTIONS, IMAGE_WIFIS, Selection, named_profiles
 from balena_migrate.settings import Config
+from balena_migrate.survey import Survey
 
 _OF_OTHER_DEVICES = (Kind.WIFI, Kind.GSM, Kind.CDMA)
 _AUTOMATIC = {4: (Method.AUTO, Method.DHCP), 6: (Method.AUTO, Method.DHCP, Method.IGNORE)}
 """How an interface gets a lease. Where NetworkManager ignores IPv6, the kernel follows router advertisements."""
 _NOT_BY_ITSELF = "its settings say not to connect by itself"
+
+CODES = (
+    Code("network-online", PASSES, "The connection in use has a counterpart in the new system."),
+    Code(
+        "network-lost",
+        BLOCKS + WARNS,
+        "The connection in use has no counterpart in the new system, which would be unreachable.",
+        "Configure the connection where the tool finds it, or set ALLOW_OFFLINE to go on nevertheless.",
+    ),
+    Code("network-offline", WARNS, "There is no default route, so the connection in use is unknown."),
+    Code("network-not-carried", WARNS, "A network of the old system cannot be carried over."),
+    Code("network-detail-not-carried", WARNS, "One setting of a network that is carried over gets lost."),
+    Code(
+        "network-file-replaced",
+        WARNS,
+        "The image has a network file of the same name, which is replaced.",
+        "Set HAS_WIFI_CFG to keep the image's own resin-wifi-01.",
+    ),
+    Code("wifi-in-use-unknown", WARNS, "The Wi-Fi network in use cannot be determined."),
+    Code("wifi-not-in-image", WARNS, "HAS_WIFI_CFG is set, but the image has no Wi-Fi configuration."),
+    Code("wifi-unknown", WARNS, "MIGRATE_WIFI_CFG names a Wi-Fi network that the old system does not know."),
+)
+
+
+def check(survey: Survey) -> Iterator[Finding]:
+    payload, network = survey.payload, survey.facts.network
+    image_files = survey.image.identity.files if survey.image else None
+    yield from check_network(survey.config, network, payload.network, payload.selection, image_files)
 
 
 def check_network(
@@ -34,57 +63,51 @@ def check_network(
     if image_files is not None:
         yield from _check_image(config, selection, in_image)
     for problem in settings.problems:
-        code = "network-not-carried" if problem.lost else "network-detail-not-carried"
-        yield Finding(code=code, severity=Severity.WARNING, cause=str(problem))
+        if problem.lost:
+            yield warning("network-not-carried", str(problem))
+        else:
+            yield warning("network-detail-not-carried", str(problem))
     for name in selection.unknown:
-        yield Finding(
-            code="wifi-unknown",
-            severity=Severity.WARNING,
-            cause=f"MIGRATE_WIFI_CFG names the Wi-Fi network {name}, of which the old system has no settings",
-        )
+        cause = f"MIGRATE_WIFI_CFG names the Wi-Fi network {name}, of which the old system has no settings"
+        yield warning("wifi-unknown", cause)
 
 
 def _check_image(config: Config, selection: Selection, in_image: set[str]) -> Iterator[Finding]:
     """Whether the image's own network files stay, and are there where the settings say so."""
     if config.has_wifi_cfg and in_image.isdisjoint(IMAGE_WIFIS):
-        yield Finding(
-            code="wifi-not-in-image",
-            severity=Severity.WARNING,
-            cause=f"HAS_WIFI_CFG is set, but the image holds none of {', '.join(IMAGE_WIFIS)}",
-        )
+        cause = f"HAS_WIFI_CFG is set, but the image holds none of {', '.join(IMAGE_WIFIS)}"
+        yield warning("wifi-not-in-image", cause)
     for name, profile in named_profiles(config, selection):
         if f"{CONNECTIONS}/{name}" in in_image:
-            yield Finding(
-                code="network-file-replaced",
-                severity=Severity.WARNING,
-                cause=f"the image's own {CONNECTIONS}/{name} is replaced by the settings of {profile.name}",
-                remedy='set HAS_WIFI_CFG="TRUE" to keep the image\'s own' if name == "resin-wifi-01" else "",
-            )
+            cause = f"the image's own {CONNECTIONS}/{name} is replaced by the settings of {profile.name}"
+            remedy = 'set HAS_WIFI_CFG="TRUE" to keep the image\'s own' if name == "resin-wifi-01" else ""
+            yield warning("network-file-replaced", cause, remedy)
 
 
 def _check_online(config: Config, network: NetworkFacts, selection: Selection, *, has_wifi: bool) -> Iterator[Finding]:
     interface = network.online()
     if interface is None:
         cause = "there is no default route, so it cannot be told what leads the device online"
-        yield Finding(code="network-offline", severity=Severity.WARNING, cause=cause)
+        yield warning("network-offline", cause)
         return
     if interface.kind is InterfaceKind.WIFI and not interface.ssid and any(p.wifi for p in selection.profiles):
         cause = f"which Wi-Fi network {interface.name} uses cannot be told; see that it is among those carried over"
-        yield Finding(code="wifi-in-use-unknown", severity=Severity.WARNING, cause=cause)
+        yield warning("wifi-in-use-unknown", cause)
         return
     reason = find_obstacle(interface, network, selection)
     if not reason:
         cause = f"the connection in use ({_describe(interface)}) has its counterpart in the new system"
-        yield Finding(code="network-online", severity=Severity.OK, cause=cause)
+        yield passed("network-online", cause)
         return
-    trusted = interface.kind is InterfaceKind.WIFI and has_wifi
-    override = config.allow_offline or trusted
-    yield Finding(
-        code="network-lost",
-        severity=Severity.WARNING if override else Severity.BLOCKER,
-        cause=f"the connection in use ({_describe(interface)}) would be lost: {reason}",
-        remedy=_remedy(interface, selection),
+    cause, remedy = (
+        f"the connection in use ({_describe(interface)}) would be lost: {reason}",
+        _remedy(interface, selection),
     )
+    trusted = interface.kind is InterfaceKind.WIFI and has_wifi
+    if config.allow_offline or trusted:
+        yield warning("network-lost", cause, remedy)
+    else:
+        yield blocker("network-lost", cause, remedy)
 
 
 def _describe(interface: Interface) -> str:

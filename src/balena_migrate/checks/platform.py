@@ -1,112 +1,116 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is this a system that we know: root, operating system, device, boot loader, programs, kit."""
+"""Is this a system that can be migrated: root, operating system, device, boot loader, programs, kit?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from balena_migrate.checks.subject import Subject
+from balena_migrate.checks._untested import untested
 from balena_migrate.devices import device_types_for
-from balena_migrate.findings import Finding, Severity
+from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed
+from balena_migrate.survey import Survey
 from balena_migrate.systems import find_system
 
 ALWAYS_NEEDED = ("mkinitramfs",)
 
+CODES = (
+    Code("not-root", BLOCKS, "balena-migrate is not running as root.", "Run it with sudo."),
+    Code("system", PASSES, "This release of the operating system was migrated in tests."),
+    Code(
+        "system-untested",
+        BLOCKS + WARNS,
+        "This release of the operating system was never migrated with this tool.",
+        "Try it on a device within reach, with UNTESTED.",
+    ),
+    Code("hardware", PASSES, "The device types whose images run on this hardware."),
+    Code("hardware-unknown", BLOCKS, "No device type is known for this hardware and firmware."),
+    Code(
+        "secure-boot", BLOCKS, "Secure Boot is on and would not start balenaOS.", "Turn it off in the firmware setup."
+    ),
+    Code("boot-loader", PASSES, "The boot loader that starts this device."),
+    Code(
+        "boot-loader-unknown",
+        BLOCKS,
+        "No supported boot loader starts this device.",
+        "On a PC with BIOS, install grub-pc and run update-grub.",
+    ),
+    Code(
+        "programs-missing",
+        BLOCKS,
+        "Programs that stage 1 needs are not installed.",
+        "Install initramfs-tools, grub-common and grub-pc-bin.",
+    ),
+    Code(
+        "no-kit",
+        BLOCKS,
+        "The tool does not run from a kit, so there is no stage 2 to put into an initramfs.",
+        "Build a kit with `balena-migrate kit build` on a workstation, and run it on the device.",
+    ),
+)
 
-def check(subject: Subject) -> Iterator[Finding]:
-    yield from _check_root(subject)
-    yield from _check_system(subject)
-    yield from _check_hardware(subject)
-    yield from _check_boot_loader(subject)
-    yield from _check_programs(subject)
-    yield from _check_kit(subject)
+
+def check(survey: Survey) -> Iterator[Finding]:
+    yield from _check_root(survey)
+    yield from _check_system(survey)
+    yield from _check_hardware(survey)
+    yield from _check_boot_loader(survey)
+    yield from _check_programs(survey)
+    yield from _check_kit(survey)
 
 
-def _check_root(subject: Subject) -> Iterator[Finding]:
-    if subject.facts.uid != 0:
-        yield Finding(
-            code="not-root",
-            severity=Severity.BLOCKER,
-            cause="this is not run by root",
-            remedy="run it with sudo",
-        )
+def _check_root(survey: Survey) -> Iterator[Finding]:
+    if survey.facts.uid != 0:
+        yield blocker("not-root", "this is not run by root", "run it with sudo")
 
 
-def _check_system(subject: Subject) -> Iterator[Finding]:
-    facts = subject.facts.os
+def _check_system(survey: Survey) -> Iterator[Finding]:
+    facts = survey.facts.os
     name = facts.pretty_name or f"{facts.id} {facts.version_id}".strip() or "a system without os-release"
-    family = find_system(subject.facts)
+    family = find_system(survey.facts)
     release = family.find_release(facts) if family else None
     if release and release.tested:
-        yield Finding(code="system", severity=Severity.OK, cause=f"{name} was tested: {release.tested}")
+        yield passed("system", f"{name} was tested: {release.tested}")
         return
     known = "is known, but was never run" if release else "is not known"
-    yield untested(subject, "system-untested", f"{name} {known} with this tool")
+    yield untested(survey.config, "system-untested", f"{name} {known} with this tool")
 
 
-def _check_hardware(subject: Subject) -> Iterator[Finding]:
-    facts = subject.facts
+def _check_hardware(survey: Survey) -> Iterator[Finding]:
+    facts = survey.facts
     name = facts.hardware.model or f"a {facts.hardware.machine} machine"
     found = device_types_for(facts)
     if found:
         slugs = ", ".join(device.slug for device in found)
-        yield Finding(code="hardware", severity=Severity.OK, cause=f"{name} ({facts.boot.firmware}) can run: {slugs}")
+        yield passed("hardware", f"{name} ({facts.boot.firmware}) can run: {slugs}")
         return
-    yield Finding(
-        code="hardware-unknown",
-        severity=Severity.BLOCKER,
-        cause=f"no device type is known for {name} with {facts.boot.firmware} firmware",
-    )
+    yield blocker("hardware-unknown", f"no device type is known for {name} with {facts.boot.firmware} firmware")
 
 
-def _check_boot_loader(subject: Subject) -> Iterator[Finding]:
-    if subject.facts.boot.secure_boot:
-        yield Finding(
-            code="secure-boot",
-            severity=Severity.BLOCKER,
-            cause="Secure Boot is on; it would not start balenaOS",
-            remedy="switch it off in the firmware's setup",
-        )
-    loader = subject.boot_loader
+def _check_boot_loader(survey: Survey) -> Iterator[Finding]:
+    if survey.facts.boot.secure_boot:
+        cause = "Secure Boot is on; it would not start balenaOS"
+        yield blocker("secure-boot", cause, "switch it off in the firmware's setup")
+    loader = survey.boot_loader
     if loader is None:
-        yield Finding(
-            code="boot-loader-unknown",
-            severity=Severity.BLOCKER,
-            cause=f"no boot loader that we know starts this device ({subject.facts.boot.firmware} firmware)",
-            remedy="on a PC with BIOS: install grub-pc and run update-grub",
-        )
+        cause = f"no boot loader that we know starts this device ({survey.facts.boot.firmware} firmware)"
+        yield blocker("boot-loader-unknown", cause, "on a PC with BIOS: install grub-pc and run update-grub")
         return
-    yield Finding(code="boot-loader", severity=Severity.OK, cause=f"{loader.name} starts this device")
-    yield from loader.check(subject.config, subject.facts)
+    yield passed("boot-loader", f"{loader.name} starts this device")
+    yield from loader.check(survey.config, survey.facts)
 
 
-def _check_programs(subject: Subject) -> Iterator[Finding]:
-    loader = subject.boot_loader
+def _check_programs(survey: Survey) -> Iterator[Finding]:
+    loader = survey.boot_loader
     needed = (*ALWAYS_NEEDED, *(loader.programs if loader else ()))
-    missing = [name for name in needed if name not in subject.facts.programs]
+    missing = [name for name in needed if name not in survey.facts.programs]
     if missing:
-        yield Finding(
-            code="programs-missing",
-            severity=Severity.BLOCKER,
-            cause=f"these programs are missing: {', '.join(missing)}",
-            remedy="install the packages that hold them (initramfs-tools, grub-common, grub-pc-bin)",
-        )
+        cause = f"these programs are missing: {', '.join(missing)}"
+        remedy = "install the packages that hold them (initramfs-tools, grub-common, grub-pc-bin)"
+        yield blocker("programs-missing", cause, remedy)
 
 
-def _check_kit(subject: Subject) -> Iterator[Finding]:
-    if not subject.kit_base_bytes:
-        yield Finding(
-            code="no-kit",
-            severity=Severity.BLOCKER,
-            cause="the tool does not run from a kit, so it has no stage 2 to put into an initramfs",
-            remedy="make one with `balena-migrate kit build` on a workstation and run that on the device",
-        )
-
-
-def untested(subject: Subject, code: str, cause: str) -> Finding:
-    """What was not tested is refused, unless the user takes that on."""
-    if subject.config.untested:
-        return Finding(code=code, severity=Severity.WARNING, cause=cause)
-    return Finding(
-        code=code, severity=Severity.BLOCKER, cause=cause, remedy="try it on one that you can reach, with --untested"
-    )
+def _check_kit(survey: Survey) -> Iterator[Finding]:
+    if not survey.kit_base_bytes:
+        cause = "the tool does not run from a kit, so it has no stage 2 to put into an initramfs"
+        remedy = "make one with `balena-migrate kit build` on a workstation and run that on the device"
+        yield blocker("no-kit", cause, remedy)

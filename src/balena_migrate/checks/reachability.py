@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does this device reach what the new system will need: there is no better time to find out than before."""
+"""Does this device reach what the new system will need? There is no better time to find out than before."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from balena_migrate.carried.reachability import Endpoint, Endpoints
-from balena_migrate.findings import Finding, Severity
-from balena_migrate.settings import Config, Probe
+from balena_migrate.carried.reachability import Endpoint
+from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed, warning
+from balena_migrate.settings import Probe
+from balena_migrate.survey import Survey
 
 CLOCK_LIMIT_S = 300
 _WHAT = {
@@ -15,13 +16,33 @@ _WHAT = {
     Probe.VPN: "the VPN, over which the new system is reached",
 }
 
+_NETWORK = "Check the network, or name the probe in SKIP_CHECKS where the new system will have another network."
+_PROXY = "Configure the proxy for the new system: system-proxy/redsocks.conf in its boot partition."
+_CERTIFICATE = "Update ca-certificates; if that does not help, something intercepts the connection."
+CODES = (
+    Code("api-reached", PASSES, "The fleet's API answers from this device."),
+    Code("api-unreachable", BLOCKS, "The fleet's API, where the new system has to register, is unreachable.", _NETWORK),
+    Code("api-proxy", WARNS, "The API was reached through a proxy, which the new system needs as well.", _PROXY),
+    Code("api-certificate", WARNS, "This device does not trust the API's certificate.", _CERTIFICATE),
+    Code("vpn-reached", PASSES, "The fleet's VPN server accepts connections from this device."),
+    Code("vpn-unreachable", BLOCKS, "The VPN, over which the new system is reached, is unreachable.", _NETWORK),
+    Code("vpn-proxy", WARNS, "The VPN was reached through a proxy, which the new system needs as well.", _PROXY),
+    Code(
+        "clock-wrong",
+        WARNS,
+        f"This device's clock is more than {CLOCK_LIMIT_S} s off.",
+        "Set the clock (timedatectl), and let the new system reach a time server.",
+    ),
+)
 
-def check(endpoints: Endpoints, config: Config) -> Iterator[Finding]:
-    """All there is to say about what was reached."""
+
+def check(survey: Survey) -> Iterator[Finding]:
+    endpoints, skipped = survey.payload.endpoints, survey.config.skip_checks
     if endpoints.api is not None:
-        if Probe.API not in config.skip_checks:
+        if Probe.API not in skipped:
             yield from _check(Probe.API, endpoints.api)
-        if Probe.TIME not in config.skip_checks:
+            yield from _check_certificate(endpoints.api)
+        if Probe.TIME not in skipped:
             yield from _check_clock(endpoints.api)
     if endpoints.vpn is not None:
         yield from _check(Probe.VPN, endpoints.vpn)
@@ -31,37 +52,26 @@ def _check(probe: Probe, endpoint: Endpoint) -> Iterator[Finding]:
     through = f" through the proxy {endpoint.proxy}" if endpoint.proxy else ""
     cause = f"{endpoint.name}{through}, {_WHAT[probe]}"
     if endpoint.problem:
-        yield Finding(
-            code=f"{probe}-unreachable",
-            severity=Severity.BLOCKER,
-            cause=f"{cause}, is not reached from here: {endpoint.problem}",
-            remedy=f"see to the network, or set SKIP_CHECKS={probe} where the new system will have another one",
-        )
+        remedy = f"see to the network, or set SKIP_CHECKS={probe} where the new system will have another one"
+        yield blocker(f"{probe}-unreachable", f"{cause}, is not reached from here: {endpoint.problem}", remedy)
         return
-    yield Finding(code=f"{probe}-reached", severity=Severity.OK, cause=f"{cause}, is reached from here")
+    yield passed(f"{probe}-reached", f"{cause}, is reached from here")
     if endpoint.proxy:
-        yield Finding(
-            code=f"{probe}-proxy",
-            severity=Severity.WARNING,
-            cause=f"{endpoint.name} was reached through a proxy only asked for on this system",
-            remedy="the new system needs it, too: system-proxy/redsocks.conf in its boot partition",
-        )
-    if endpoint.tls_problem:
-        yield Finding(
-            code=f"{probe}-certificate",
-            severity=Severity.WARNING,
-            cause=f"the certificate of {endpoint.name} is not trusted here: {endpoint.tls_problem}",
-            remedy="old certificates here do no harm (ca-certificates), but something in between the two would",
-        )
+        cause = f"{endpoint.name} was reached through a proxy only asked for on this system"
+        remedy = "the new system needs it, too: system-proxy/redsocks.conf in its boot partition"
+        yield warning(f"{probe}-proxy", cause, remedy)
+
+
+def _check_certificate(endpoint: Endpoint) -> Iterator[Finding]:
+    if endpoint.tls_problem and not endpoint.problem:
+        cause = f"the certificate of {endpoint.name} is not trusted here: {endpoint.tls_problem}"
+        remedy = "old certificates here do no harm (ca-certificates), but something in between the two would"
+        yield warning("api-certificate", cause, remedy)
 
 
 def _check_clock(endpoint: Endpoint) -> Iterator[Finding]:
     behind = endpoint.clock_behind_s
     if behind is not None and abs(behind) > CLOCK_LIMIT_S:
         side = "behind" if behind > 0 else "ahead of"
-        yield Finding(
-            code="clock-wrong",
-            severity=Severity.WARNING,
-            cause=f"this device's clock is {abs(behind):.0f} s {side} {endpoint.name}'s: certificates may seem invalid",
-            remedy="set it (timedatectl); the new system needs to reach a time server",
-        )
+        cause = f"this device's clock is {abs(behind):.0f} s {side} {endpoint.name}'s: certificates may seem invalid"
+        yield warning("clock-wrong", cause, "set it (timedatectl); the new system needs to reach a time server")

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is the disk one that stage 2 can let go of and overwrite, and is there room for what stage 1 makes."""
+"""Can stage 2 unmount and overwrite the disk, and is there room for what stage 1 creates?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from balena_migrate.checks.subject import Subject
-from balena_migrate.facts import BlockDevice
-from balena_migrate.findings import Finding, Severity, blocker
+from balena_migrate.facts import FAT, BlockDevice
+from balena_migrate.findings import BLOCKS, PASSES, Code, Finding, blocker, passed
+from balena_migrate.survey import Survey
 
 MIB = 1 << 20
 
@@ -16,6 +16,7 @@ BELOW_ROOT = {
     "crypt": "LUKS or another encryption",
     "mpath": "multipath",
 }
+"""lsblk's TYPE -> what that is; a RAID's is raid0, raid1 and so on."""
 ROOT_FILE_SYSTEMS = ("ext2", "ext3", "ext4", "xfs", "f2fs")
 
 INITRAMFS_GUESS_BYTES = 64 * MIB
@@ -33,91 +34,127 @@ CLUSTER_BYTES = 64 << 10
 KIT_PACKING = 2
 """The kit's base part is at least twice as large unpacked as in an initramfs (measured: 2.6 to 3.1)."""
 
+CODES = (
+    Code("root-not-on-disk", BLOCKS, "The root file system is not on a block device (network, RAM, overlay)."),
+    Code("root-file-system", BLOCKS, f"The root file system is none of {', '.join(ROOT_FILE_SYSTEMS)}."),
+    Code(
+        "root-on-TYPE",
+        BLOCKS,
+        "The root file system is on LVM, RAID, encryption or the like, which would hold the disk while it is"
+        " overwritten. TYPE is lsblk's: lvm, crypt, mpath, raid1, ...",
+    ),
+    Code("several-disks", BLOCKS, "The root file system is on several disks."),
+    Code("boot-on-other-disk", BLOCKS, "/boot and the root file system are on different disks."),
+    Code("disk-size", PASSES, "The image fits on the disk."),
+    Code("disk-too-small", BLOCKS, "The image is larger than the disk."),
+    Code("disk-sectors", BLOCKS, "The disk's sectors are not of 512 bytes."),
+    Code("disk-read-only", BLOCKS, "The disk is read-only."),
+    Code("boot-room", PASSES, "The boot folder has room for the initramfs of stage 2."),
+    Code(
+        "boot-full",
+        BLOCKS,
+        "The boot folder has no room for the initramfs of stage 2.",
+        "Remove old kernels (apt-get autoremove --purge).",
+    ),
+    Code("log-drive-missing", BLOCKS, "LOG_DRIVE does not exist.", "Plug it in, or leave LOG_DRIVE empty."),
+    Code(
+        "log-drive-on-target",
+        BLOCKS,
+        "LOG_DRIVE is on the disk that will be overwritten.",
+        "Name a partition of another disk.",
+    ),
+    Code(
+        "log-drive-file-system",
+        BLOCKS,
+        "LOG_DRIVE does not contain the file system that LOG_FS_TYPE names.",
+        "Set LOG_FS_TYPE to the file system that is there.",
+    ),
+)
 
-def check(subject: Subject) -> Iterator[Finding]:
-    yield from _check_root(subject)
-    yield from _check_boot_disk(subject)
-    yield from _check_size(subject)
-    yield from _check_boot_room(subject)
-    yield from _check_log_drive(subject)
+
+def check(survey: Survey) -> Iterator[Finding]:
+    yield from _check_root(survey)
+    yield from _check_boot_disk(survey)
+    yield from _check_size(survey)
+    yield from _check_boot_room(survey)
+    yield from _check_log_drive(survey)
 
 
-def _check_root(subject: Subject) -> Iterator[Finding]:
-    root, device = subject.root, subject.root_device
+def _check_root(survey: Survey) -> Iterator[Finding]:
+    root, device = survey.root, survey.root_device
     if root is None or device is None:
         where = root.source if root else "nowhere"
         yield blocker("root-not-on-disk", f"the root file system is on {where}, which is not a block device")
         return
     if root.fstype not in ROOT_FILE_SYSTEMS:
         yield blocker("root-file-system", f"the root file system is {root.fstype}, which is not supported")
-    for part in subject.facts.disks.chain(device):
+    for part in survey.facts.disks.chain(device):
         if part.kind not in ("part", "disk"):
             what = BELOW_ROOT.get(part.kind, f"{part.kind} (RAID)" if part.kind.startswith("raid") else part.kind)
             cause = f"the root file system is on {what} ({part.path}): it would hold the disk while it is overwritten"
-            yield blocker("root-on-" + part.kind, cause)
-    if subject.target is None:
-        names = ", ".join(disk.path for disk in subject.facts.disks.disks_below("/"))
+            yield blocker(f"root-on-{part.kind}", cause)
+    if survey.target is None:
+        names = ", ".join(disk.path for disk in survey.facts.disks.disks_below("/"))
         yield blocker("several-disks", f"the root file system is on several disks: {names}")
 
 
-def _check_boot_disk(subject: Subject) -> Iterator[Finding]:
-    loader = subject.boot_loader
-    folder = loader.boot_folder(subject.facts) if loader else "/boot"
-    root, boot = (subject.facts.disks.disks_below(path) for path in ("/", folder))
+def _check_boot_disk(survey: Survey) -> Iterator[Finding]:
+    loader = survey.boot_loader
+    folder = loader.boot_folder(survey.facts) if loader else "/boot"
+    root, boot = (survey.facts.disks.disks_below(path) for path in ("/", folder))
     if root and boot != root:
         names = ", ".join(disk.path for disk in boot) or "no disk"
         yield blocker("boot-on-other-disk", f"{folder} is on {names}, and the root file system on {root[0].path}")
 
 
-def _check_size(subject: Subject) -> Iterator[Finding]:
-    if subject.image is None or subject.target is None:
+def _check_size(survey: Survey) -> Iterator[Finding]:
+    if survey.image is None or survey.target is None:
         return
-    disk, image = subject.target.size_bytes, subject.image.size_bytes
-    text = f"the image needs {image // MIB} MiB, {subject.target.path} has {disk // MIB} MiB"
+    disk, image = survey.target.size_bytes, survey.image.size_bytes
+    text = f"the image needs {image // MIB} MiB, {survey.target.path} has {disk // MIB} MiB"
     if disk < image:
         yield blocker("disk-too-small", text)
     else:
-        yield Finding(code="disk-size", severity=Severity.OK, cause=text)
-    if subject.target.sector_bytes != 512:
-        yield blocker(
-            "disk-sectors", f"{subject.target.path} has sectors of {subject.target.sector_bytes} bytes, not 512"
-        )
-    if subject.target.read_only:
-        yield blocker("disk-read-only", f"{subject.target.path} is read-only")
+        yield passed("disk-size", text)
+    if survey.target.sector_bytes != 512:
+        cause = f"{survey.target.path} has sectors of {survey.target.sector_bytes} bytes, not 512"
+        yield blocker("disk-sectors", cause)
+    if survey.target.read_only:
+        yield blocker("disk-read-only", f"{survey.target.path} is read-only")
 
 
-def has_small_boot_partition(subject: Subject) -> bool:
+def has_small_boot_partition(survey: Survey) -> bool:
     """Whether the initramfs goes to a FAT partition, as a Raspberry Pi's firmware wants it; some have 43 MiB."""
-    loader = subject.boot_loader
-    mount = subject.facts.disks.find_mount(loader.boot_folder(subject.facts)) if loader else None
-    return mount is not None and mount.fstype in ("vfat", "msdos")
+    loader = survey.boot_loader
+    mount = survey.facts.disks.find_mount(loader.boot_folder(survey.facts)) if loader else None
+    return mount is not None and mount.fstype in FAT
 
 
-def own_initramfs_bytes(subject: Subject) -> int:
+def own_initramfs_bytes(survey: Survey) -> int:
     """How large the migration initramfs gets without the kit: as the running kernel's own, or a careful guess."""
-    if has_small_boot_partition(subject):
+    if has_small_boot_partition(survey):
         return SMALL_INITRAMFS_BYTES
-    return subject.facts.boot.initramfs_bytes or INITRAMFS_GUESS_BYTES
+    return survey.facts.boot.initramfs_bytes or INITRAMFS_GUESS_BYTES
 
 
-def initramfs_estimate_bytes(subject: Subject) -> int:
+def initramfs_estimate_bytes(survey: Survey) -> int:
     """How large the migration initramfs gets: kernel modules and programs, and the kit's base part."""
-    return own_initramfs_bytes(subject) + subject.kit_base_bytes // KIT_PACKING
+    return own_initramfs_bytes(survey) + survey.kit_base_bytes // KIT_PACKING
 
 
-def _check_boot_room(subject: Subject) -> Iterator[Finding]:
-    loader = subject.boot_loader
+def _check_boot_room(survey: Survey) -> Iterator[Finding]:
+    loader = survey.boot_loader
     if loader is None:
         return
-    folder = loader.boot_folder(subject.facts)
-    mount = subject.facts.disks.find_mount(folder)
+    folder = loader.boot_folder(survey.facts)
+    mount = survey.facts.disks.find_mount(folder)
     if mount is None:
         return
-    own = own_initramfs_bytes(subject)
-    what = "with this machine's modules only" if has_small_boot_partition(subject) else "as the running kernel's"
-    kit, free = subject.kit_base_bytes // KIT_PACKING, mount.free_bytes
+    own = own_initramfs_bytes(survey)
+    what = "with this machine's modules only" if has_small_boot_partition(survey) else "as the running kernel's"
+    kit, free = survey.kit_base_bytes // KIT_PACKING, mount.free_bytes
     block = mount.block_bytes or CLUSTER_BYTES
-    others = configuration_bytes(subject.facts.boot.files, folder, block)
+    others = configuration_bytes(survey.facts.boot.files, folder, block)
     text = (
         f"the initramfs takes about {own // MIB} ({what}) + {kit // MIB} (kit) ="
         f" {(own + kit) // MIB} MiB and the boot configuration at most {others >> 10} KiB more,"
@@ -126,7 +163,7 @@ def _check_boot_room(subject: Subject) -> Iterator[Finding]:
     if own + kit + others > free:  # the rest is whole blocks, so the first two round up by themselves
         yield blocker("boot-full", text, "remove old kernels from it (apt-get autoremove --purge)")
     else:
-        yield Finding(code="boot-room", severity=Severity.OK, cause=text)
+        yield passed("boot-room", text)
 
 
 def configuration_bytes(files: Mapping[str, str], folder: str, block_bytes: int) -> int:
@@ -144,14 +181,14 @@ def rounded_up(size_bytes: int, block_bytes: int) -> int:
     return -(-size_bytes // block_bytes) * block_bytes
 
 
-def _check_log_drive(subject: Subject) -> Iterator[Finding]:
-    path, fstype, device = subject.config.log_drive, subject.config.log_fs_type, subject.log_device
+def _check_log_drive(survey: Survey) -> Iterator[Finding]:
+    path, fstype, device = survey.config.log_drive, survey.config.log_fs_type, survey.log_device
     if not path:
         return
     if device is None:
         yield blocker("log-drive-missing", f"there is no {path} for LOG_DRIVE", "plug it in, or leave LOG_DRIVE out")
-    elif subject.target in subject.facts.disks.chain(device):
-        cause = f"LOG_DRIVE={path} is on {_path(subject.target)}, which gets overwritten"
+    elif survey.target in survey.facts.disks.chain(device):
+        cause = f"LOG_DRIVE={path} is on {_path(survey.target)}, which gets overwritten"
         yield blocker("log-drive-on-target", cause, "name a partition of another disk")
     elif not device.uuid or device.fstype != fstype:
         cause = f"LOG_DRIVE={path} holds {device.fstype or 'no file system'}, and LOG_FS_TYPE says {fstype}"

@@ -22,7 +22,7 @@ from typing import Any
 
 import click
 
-from balena_migrate import VERSION
+from balena_migrate import VERSION, checks
 from balena_migrate.bootloaders import boot_loaders
 from balena_migrate.cli.network import network_command
 from balena_migrate.core import journal
@@ -32,13 +32,13 @@ from balena_migrate.core.paths import STAGE1_LOG, STAGE2_REPORT, STATE_DIR
 from balena_migrate.core.system import System
 from balena_migrate.core.values import to_json
 from balena_migrate.facts.gather import read_facts
-from balena_migrate.findings import Severity
+from balena_migrate.findings import Finding, Severity, is_refused
 from balena_migrate.images.scan import read_image
 from balena_migrate.plan import Plan, describe, make_plan, to_data
 from balena_migrate.settings import SETTINGS, Config, parse_value, read_config
 from balena_migrate.stage1 import Stage1
 from balena_migrate.status import read_status
-from balena_migrate.survey import Survey, look
+from balena_migrate.survey import Survey, accept, take_survey
 from balena_migrate.ui import out, progress, say, show_findings
 
 REBOOT_DELAY_S = 5
@@ -78,11 +78,11 @@ def config_from(system: System, config_file: str | None, flags: dict[str, str | 
 
 @contextmanager
 def surveyed(config_file: str | None, flags: dict[str, str | None]) -> Iterator[tuple[System, Survey]]:
-    """This device and all that was found on it; the temporary folder goes in the end."""
+    """This device and its survey; the temporary folder is removed in the end."""
     system = device_system()
     config = config_from(system, config_file, flags)
     with tempfile.TemporaryDirectory(prefix="balena-migrate-", dir="/var/tmp") as folder:
-        yield system, look(system, config, find_kit(), Path(folder))
+        yield system, take_survey(system, config, find_kit(), Path(folder), progress)
 
 
 def print_json(value: Any) -> None:
@@ -102,11 +102,12 @@ def cli() -> None:
 def check(config_file: str | None, as_json: bool, **flags: str | None) -> None:
     """Looks at everything and changes nothing; shows all findings at once."""
     with surveyed(config_file, flags) as (_, survey):
+        findings = checks.run(survey)
         if as_json:
-            print_json({"refused": survey.refused, "findings": survey.findings})
+            print_json({"refused": is_refused(findings), "findings": findings})
         else:
-            show_findings(survey.findings)
-    if survey.refused:
+            show_findings(findings)
+    if is_refused(findings):
         raise SystemExit(ExitStatus.REFUSED)
 
 
@@ -116,9 +117,9 @@ def check(config_file: str | None, as_json: bool, **flags: str | None) -> None:
 def plan(config_file: str | None, as_json: bool, **flags: str | None) -> None:
     """Prints every change that `run` would make, in order, and changes nothing."""
     with surveyed(config_file, flags) as (_, survey):
-        made = prepare(survey)
+        made, findings = prepare(survey)
         if as_json:
-            print_json({"plan": to_data(made), "findings": survey.findings})
+            print_json({"plan": to_data(made), "findings": findings})
         else:
             out().print(describe(made), markup=False)
 
@@ -134,16 +135,16 @@ def run_stage1(config_file: str | None, flags: dict[str, str | None]) -> None:
     """Stage 1 from its checks to the reboot, if that is wanted."""
     journal.refuse_second_run(device_system())
     with surveyed(config_file, flags) as (system, survey):
-        made = prepare(survey)
+        made, findings = prepare(survey)
         start_s = time.monotonic()
         log_to_file(system)
-        for finding in survey.findings:
+        for finding in findings:
             if finding.severity is Severity.WARNING:
                 say(f"warning: {finding.cause}")
         system.remove_file(STAGE2_REPORT)
         steps = (*made.actions, *made.boot_actions)
         journal.apply(system, steps, say, arm=bool(made.boot_actions))
-        config = survey.subject.config
+        config = survey.config
         say(f"stage 1 is done in {time.monotonic() - start_s:.0f} s")
     if not made.boot_actions:
         say("NO_SETUP is set: the next boot is the old system's")
@@ -168,17 +169,14 @@ def log_to_file(system: System) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
-def prepare(survey: Survey) -> Plan:
-    """The plan, for a device that nothing forbids. Raises RefusedError, after all findings were shown."""
-    subject = survey.subject
-    image, loader, target = subject.image, subject.boot_loader, subject.target
-    if survey.refused or image is None or loader is None or target is None:
-        show_findings(survey.findings)
-        raise RefusedError(
-            "this device cannot be migrated as it is", hint="see the findings above; nothing was changed"
-        )
-    stage1 = Stage1(survey, image, loader, target)
-    return make_plan(subject, loader, stage1.actions(), stage1.boot_actions())
+def prepare(survey: Survey) -> tuple[Plan, tuple[Finding, ...]]:
+    """The plan and the findings. Raises RefusedError, after showing them, where one prevents the migration."""
+    findings = checks.run(survey)
+    if is_refused(findings):
+        show_findings(findings)
+    accepted = accept(survey, findings)
+    stage1 = Stage1(accepted, progress=progress, say=say)
+    return make_plan(accepted, stage1.actions(), stage1.boot_actions()), findings
 
 
 def reboot(system: System, argument: str) -> None:

@@ -16,7 +16,7 @@ from balena_migrate.checks.network import check_network
 from balena_migrate.core.system import System
 from balena_migrate.core.values import to_json
 from balena_migrate.facts.network import read_network_facts
-from balena_migrate.findings import Severity
+from balena_migrate.findings import is_refused
 from balena_migrate.network.model import Ip, Profile
 from balena_migrate.network.read import read_network
 from balena_migrate.network.select import Selection, named_profiles, select_profiles
@@ -62,17 +62,18 @@ def show_network(system: System, config_file: str | None, flags: dict[str, str |
     settings = {name: find_setting(name.upper()) for name in flags}
     values = {n: parse_value(settings[n], text, settings[n].flag) for n, text in flags.items() if text is not None}
     config = read_config(system, config_file, values)
-    network = read_network(system)
+    facts = read_network_facts(system)
+    network = read_network(system, facts)
     selection = select_profiles(config, network, system)
     rows = tuple(rows_of(selection, dict(named_profiles(config, selection))))
-    findings = tuple(check_network(config, read_network_facts(system), network, selection))
+    findings = tuple(check_network(config, facts, network, selection))
     if as_json:
         data = {"profiles": rows, "country": network.country, "findings": findings}
         click.echo(json.dumps(to_json(data), indent=2))
     else:
         _print(rows, network.country)
         show_findings(findings)
-    if any(finding.severity is Severity.BLOCKER for finding in findings):
+    if is_refused(findings):
         raise SystemExit(EXIT_REFUSED)
 
 

@@ -8,7 +8,7 @@ import re
 
 from balena_migrate.core.errors import FileError
 from balena_migrate.core.system import System
-from balena_migrate.facts.network import read_network_facts
+from balena_migrate.facts.network import NetworkFacts
 from balena_migrate.network.merge import merge, without_orphans
 from balena_migrate.network.model import NetworkSettings, Problem, Profile
 from balena_migrate.network.proxy import read_proxy
@@ -22,7 +22,7 @@ _COUNTRY_PLACES = (
 )
 
 
-def read_network(system: System) -> NetworkSettings:
+def read_network(system: System, facts: NetworkFacts) -> NetworkSettings:
     """What the old system knows of its networks, from every place where it may keep them. Raises nothing.
 
     Duplicates are merged; addresses that are kept apart from their Wi-Fi network are put to it; a profile that
@@ -32,7 +32,6 @@ def read_network(system: System) -> NetworkSettings:
     profiles = [profile for reading in readings for profile in reading.profiles]
     problems = [problem for reading in readings for problem in reading.problems]
     countries = [country for country in (*(r.country for r in readings), _system_country(system)) if country]
-    facts = read_network_facts(system)
     merged, conflicts = merge(profiles, facts)
     usable, faults = _checked(merged)
     usable, orphans = without_orphans(usable, facts)

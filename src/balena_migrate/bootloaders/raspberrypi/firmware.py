@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from balena_migrate.bootloaders import BootAssets, ImageBoot
@@ -35,10 +36,11 @@ from balena_migrate.bootloaders.raspberrypi.config_txt import (
     statements,
 )
 from balena_migrate.core.changes import Action, WriteFile
+from balena_migrate.core.errors import RefusedError
 from balena_migrate.core.paths import INITRAMFS_NAME
 from balena_migrate.core.system import System
 from balena_migrate.facts import FAT, DiskFacts, Facts, Firmware, Mount
-from balena_migrate.findings import Finding, Severity, blocker, warning
+from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed, warning
 from balena_migrate.settings import Config
 
 OUR_CMDLINE = "balena-migrate-cmdline.txt"
@@ -58,6 +60,55 @@ TRYBOOT_ARGUMENT = "0 tryboot"
 PANIC_REBOOT_S = 30
 """A kernel or an initramfs that cannot go on tries again after this time; nobody is there to press a button."""
 
+_MOUNT = "Mount the boot partition (mount -a, or see /etc/fstab)."
+CODES = (
+    Code("pi-unknown", BLOCKS, "The revision code of this Raspberry Pi is unknown."),
+    Code("pi-two-names", WARNS, "The revision code and the device tree name different boards; the code counts."),
+    Code("pi-no-boot-partition", BLOCKS, "No FAT file system with a config.txt is mounted.", _MOUNT),
+    Code(
+        "pi-boot-ambiguous",
+        BLOCKS,
+        "Several mounted FAT file systems have a config.txt, and which one the firmware reads is unknown.",
+        "Unmount those that the firmware does not read.",
+    ),
+    Code(
+        "pi-boot-read-only",
+        BLOCKS,
+        "The boot partition is mounted read-only.",
+        "Repair its file system if it is damaged (fsck), and mount it with write access (mount -o remount,rw).",
+    ),
+    Code("pi-boot-no-uuid", BLOCKS, "The boot partition has no UUID by which stage 2 could find it."),
+    Code(
+        "pi-boot-unreadable", BLOCKS, "A file of the boot partition cannot be read.", "Repair the file system (fsck)."
+    ),
+    Code("pi-autoboot", BLOCKS, "autoboot.txt sends the firmware to another partition, or may do so.", _MOUNT),
+    Code("pi-config-ours", BLOCKS, "config.txt already loads the initramfs of stage 2.", "Run balena-migrate undo."),
+    Code("pi-config-unclear", BLOCKS, "Whether the firmware would load our initramfs is not documented."),
+    Code("pi-boot-ramdisk", BLOCKS, "config.txt sets boot_ramdisk: the firmware takes its files from boot.img."),
+    Code("pi-kernel", PASSES, "The firmware starts the kernel itself."),
+    Code("pi-kernel-unclear", WARNS, "Which kernel config.txt starts is not documented."),
+    Code(
+        "pi-kernel-replaced",
+        BLOCKS,
+        "A kernel was installed since the system was started, so the next start would use another one.",
+        "Reboot, and try again.",
+    ),
+    Code(
+        "pi-other-loader",
+        BLOCKS,
+        "config.txt starts another boot loader (U-Boot, UEFI), which would not load our initramfs.",
+        "Let the firmware start the kernel itself.",
+    ),
+    Code(
+        "pi-other-ramdisk",
+        BLOCKS,
+        "The kernel's command line makes the kernel start another initramfs.",
+        "Remove that argument, and reboot.",
+    ),
+    Code("pi-cmdline-unclear", WARNS, "Where the kernel's command line comes from is not certain."),
+    Code("pi-include-missing", WARNS, "config.txt includes a file that does not exist."),
+)
+
 
 def boot_mounts(facts: Facts) -> tuple[Mount, ...]:
     """The mounted FAT file systems with a config.txt that may be the boot partition; only one where that is certain.
@@ -76,6 +127,23 @@ def boot_mount(facts: Facts) -> Mount | None:
     """The mounted FAT file system that holds config.txt, wherever it is; None where that is not certain."""
     found = boot_mounts(facts)
     return found[0] if len(found) == 1 else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where stage 2 is started from: the board, and the boot partition that its firmware reads."""
+
+    board: Board
+    mount: Mount
+
+
+def find_place(facts: Facts) -> Place | Finding:
+    """Board and boot partition, or the reason why one of them is not certain."""
+    board, mount = find_board(facts.hardware), boot_mount(facts)
+    if board is None:
+        cause = f"the Raspberry Pi with revision code {facts.hardware.revision or 'unknown'} is not known"
+        return blocker("pi-unknown", cause)
+    return Place(board=board, mount=mount) if mount else _no_boot_mount(facts)
 
 
 def _fat_mounts(disks: DiskFacts) -> list[Mount]:
@@ -124,6 +192,7 @@ class RaspberryPi:
 
     name = "Raspberry Pi firmware"
     programs: tuple[str, ...] = ()
+    codes = CODES
 
     def files(self, disks: DiskFacts) -> tuple[str, ...]:
         return tuple(_path(mount, name) for mount in _fat_mounts(disks) for name in FILES)
@@ -140,8 +209,8 @@ class RaspberryPi:
         return facts.boot.firmware is Firmware.RASPBERRY_PI
 
     def one_shot(self, facts: Facts) -> bool:
-        board, mount = find_board(facts.hardware), boot_mount(facts)
-        return board is not None and mount is not None and _can_try(facts, mount, board)
+        place = find_place(facts)
+        return isinstance(place, Place) and _can_try(facts, place.mount, place.board)
 
     def reboot_argument(self, facts: Facts) -> str:
         return TRYBOOT_ARGUMENT if self.one_shot(facts) else ""
@@ -151,25 +220,25 @@ class RaspberryPi:
         return mount.mount_point if mount else "/boot"
 
     def check(self, config: Config, facts: Facts) -> Iterator[Finding]:
-        board, mount = find_board(facts.hardware), boot_mount(facts)
-        if board is None:
-            cause = f"the Raspberry Pi with revision code {facts.hardware.revision or 'unknown'} is not known"
-            yield blocker("pi-unknown", cause)
-        elif mount is None:
-            yield _no_boot_mount(facts)
-        else:
-            if other := other_name(facts.hardware):
-                cause = f"the revision code is that of a {board.name}, and the device tree that of a {other.name}"
-                yield warning("pi-two-names", f"{cause}; the code counts")
-            yield from _check_boot_partition(facts, mount)
-            yield from _check_autoboot(facts, board, mount)
-            yield from _check_readable(facts, mount)
-            if _path(mount, CONFIG) in facts.boot.files:
-                yield from _check_config(config, facts, board, mount)
+        place = find_place(facts)
+        if isinstance(place, Finding):
+            yield place
+            return
+        board, mount = place.board, place.mount
+        if other := other_name(facts.hardware):
+            cause = f"the revision code is that of a {board.name}, and the device tree that of a {other.name}"
+            yield warning("pi-two-names", f"{cause}; the code counts")
+        yield from _check_boot_partition(facts, mount)
+        yield from _check_autoboot(facts, board, mount)
+        yield from _check_readable(facts, mount)
+        if _path(mount, CONFIG) in facts.boot.files:
+            yield from _check_config(config, facts, board, mount)
 
     def boot_actions(self, config: Config, facts: Facts) -> tuple[Action, ...]:
-        board, mount = find_board(facts.hardware), boot_mount(facts)
-        assert board is not None and mount is not None
+        place = find_place(facts)
+        if isinstance(place, Finding):
+            raise RefusedError(place.cause, hint=place.remedy)
+        board, mount = place.board, place.mount
         changed = _changed_files(config, facts, mount, board)
         if _can_try(facts, mount, board):
             changed[TRYBOOT] = changed.pop(CONFIG)
@@ -326,7 +395,7 @@ def _check_kernel(path: str, settings: Settings, board: Board) -> Iterator[Findi
         cause = f"{path} starts {name}, a boot loader of its own, which would not load our initramfs"
         yield blocker("pi-other-loader", cause, "let the firmware start the kernel itself")
     else:
-        yield Finding(code="pi-kernel", severity=Severity.OK, cause=f"the firmware starts {name} itself")
+        yield passed("pi-kernel", f"the firmware starts {name} itself")
 
 
 def _check_replaced(facts: Facts, mount: Mount, settings: Settings, board: Board) -> Iterator[Finding]:

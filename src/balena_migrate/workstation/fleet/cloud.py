@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from balena_migrate.carried.config_json import NAME, parse_config_json
-from balena_migrate.checks.config_json import check
+from balena_migrate.checks.config_json import check_config_json
 from balena_migrate.core.errors import FileError, FleetError, UsageError
 from balena_migrate.core.system import System
 from balena_migrate.findings import Severity
@@ -101,7 +101,7 @@ def _judged(answer: Any, origin: str) -> bytes:
         raise FleetError(str(error)) from None
     if not config_json.is_managed:
         raise FleetError(f"{origin} has no apiEndpoint")
-    found = check(config_json, Config(), image_type="")
+    found = check_config_json(config_json, Config(), image_type="")
     blockers = [finding.cause for finding in found if finding.severity is Severity.BLOCKER]
     if blockers:
         raise FleetError("; ".join(blockers))
