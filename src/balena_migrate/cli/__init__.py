@@ -26,7 +26,7 @@ from balena_migrate import VERSION, checks
 from balena_migrate.bootloaders import boot_loaders
 from balena_migrate.cli.network import network_command
 from balena_migrate.core import journal
-from balena_migrate.core.errors import CommandError, ExitStatus, MigrateError, RefusedError
+from balena_migrate.core.errors import CommandError, ExitStatus, MigrateError
 from balena_migrate.core.kit import find_kit
 from balena_migrate.core.paths import STAGE1_LOG, STAGE2_REPORT, STATE_DIR
 from balena_migrate.core.system import System
