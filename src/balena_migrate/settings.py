@@ -12,7 +12,7 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -83,7 +83,7 @@ class Config:
 
     def in_home(self, name: str) -> str:
         """The absolute path of a file that a setting names: as it is, or in HOME_DIR."""
-        return os.path.normpath(os.path.join(os.path.abspath(self.home_dir), name))
+        return os.path.normpath(os.path.join(self.home_dir, name))
 
 
 def parse_flag(text: str) -> bool:
@@ -280,7 +280,7 @@ def parse_value(setting: Setting, text: str, source: str, line: int = 0) -> Any:
 
 
 def read_config(system: System, file: str | None, flags: Mapping[str, Any]) -> Config:
-    """Defaults, then the settings file, then flags (fields of Config; None is not given).
+    """Defaults, then the settings file, then flags (fields of Config; None is not given); HOME_DIR is absolute.
 
     `file` names the settings file; without it the first of CONFIG_FILES that exists is read, if any.
     """
@@ -292,4 +292,5 @@ def read_config(system: System, file: str | None, flags: Mapping[str, Any]) -> C
         values = parse_settings(system.read_text(path), path)
     values.update({name: value for name, value in flags.items() if value is not None})
     assert set(values) <= {f.name for f in fields(Config)}
-    return Config(**values)
+    config = Config(**values)
+    return replace(config, home_dir=os.path.abspath(config.home_dir))

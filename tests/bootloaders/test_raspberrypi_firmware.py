@@ -13,7 +13,9 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from balena_migrate.bootloaders import BootAssets, ImageBoot, find_boot_loader
-from balena_migrate.bootloaders.raspberrypi.firmware import BOOT_LOADER, FILES, OUR_CMDLINE, boot_mount
+from balena_migrate.bootloaders.raspberrypi.boot_partition import boot_mount
+from balena_migrate.bootloaders.raspberrypi.change import OUR_CMDLINE
+from balena_migrate.bootloaders.raspberrypi.firmware import BOOT_LOADER, FILES
 from balena_migrate.core.changes import take_back
 from balena_migrate.core.memory import MemoryFacts
 from balena_migrate.core.paths import INITRAMFS_NAME

@@ -21,6 +21,9 @@ from balena_migrate.images.boot_file import BootFile
 from balena_migrate.images.patches import Block
 from balena_migrate.settings import Config
 
+PANIC_REBOOT_S = 30
+"""A kernel or an initramfs that cannot go on reboots after this time; nobody is there to press a button."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class BootAssets:

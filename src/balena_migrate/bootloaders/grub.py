@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from balena_migrate.bootloaders import BootAssets, ImageBoot
+from balena_migrate.bootloaders import PANIC_REBOOT_S, BootAssets, ImageBoot
 from balena_migrate.core.changes import Action, WriteFile
 from balena_migrate.core.errors import ImageError
 from balena_migrate.core.paths import BOOT_ENTRY, INITRAMFS_NAME
@@ -41,9 +41,6 @@ BOOT_CODE_BYTES = 440
 
 CORE_MODULES = ("biosdisk", "part_msdos", "part_gpt", "fat", "ext2", "normal", "linux", "search", "configfile")
 """All that core.img needs to read grub.cfg from resin-boot and to start a kernel; resin-boot needs no modules then."""
-
-PANIC_REBOOT_S = 30
-"""A kernel or an initramfs that cannot go on reboots after this time, into the old system."""
 
 _UPDATE = "Run update-grub."
 CODES = (

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from balena_migrate.core.errors import FileError
 from balena_migrate.core.system import System
+from balena_migrate.devices import slug_of
 from balena_migrate.settings import Config
 
 NAME = "config.json"
@@ -23,9 +24,6 @@ IDENTITY_KEYS = frozenset(
     ("apiKey", "deviceApiKey", "deviceApiKeys", "uuid", "deviceId", "registered_at", "applicationId")
 )
 """Keys that belong together: one file's are never mixed with another's."""
-
-ALIASES = {"raspberrypi": "raspberry-pi", "raspberrypi2": "raspberry-pi2", "nuc": "intel-nuc"}
-"""Other names of device types -> the slug (balena-io/contracts, hw.device-type, aliases)."""
 
 _LABEL = "[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
 HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
@@ -51,8 +49,7 @@ class ConfigJson:
     @property
     def device_type(self) -> str:
         """The slug; aliases are resolved."""
-        slug = self.text("deviceType")
-        return ALIASES.get(slug, slug)
+        return slug_of(self.text("deviceType"))
 
     @property
     def is_managed(self) -> bool:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, TypeVar
 
-from balena_migrate.carried.config_json import ALIASES, HOST_NAME, ConfigJson
+from balena_migrate.carried.config_json import HOST_NAME, ConfigJson
 from balena_migrate.core.errors import FileError
 from balena_migrate.core.system import System
+from balena_migrate.devices import slug_of
 from balena_migrate.settings import Config, Keep
 
 T = TypeVar("T")
@@ -100,7 +101,7 @@ def config_edits(
     """The keys of config.json that we set: what is kept, and the device type where CHANGE_DEVICE_TYPE asks for it."""
     edits: dict[str, Any] = {}
     if config.change_device_type and image_type:
-        edits["deviceType"] = ALIASES.get(image_type, image_type)
+        edits["deviceType"] = slug_of(image_type)
     if preserved.hostname:
         edits["hostname"] = preserved.hostname
     if preserved.time_servers:

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from balena_migrate.carried.config_json import ALIASES, HOST_NAME, ConfigJson
-from balena_migrate.devices import device_types_for
+from balena_migrate.carried.config_json import HOST_NAME, ConfigJson
+from balena_migrate.devices import device_types_for, slug_of
 from balena_migrate.findings import BLOCKS, WARNS, Code, Finding, blocker, is_refused, passed, warning
 from balena_migrate.settings import Config
 from balena_migrate.survey import Survey
@@ -269,7 +269,7 @@ def _check_device_type(
     config_json: ConfigJson, config: Config, image_type: str, hardware_types: tuple[str, ...]
 ) -> Iterator[Finding]:
     ours = config_json.device_type
-    image = ALIASES.get(image_type, image_type)
+    image = slug_of(image_type)
     if not ours:
         if config_json.is_managed and not config.change_device_type:
             yield blocker("config-json-no-device-type", f"{config_json.origin} has no deviceType", _SAY_CONFIG)

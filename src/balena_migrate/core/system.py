@@ -129,6 +129,11 @@ class System:
 
     # Paths ------------------------------------------------------------------------------------------------------
 
+    @property
+    def is_live(self) -> bool:
+        """Whether this is the running system, so that the kernel's answers are about it."""
+        return self.root == Path("/")
+
     def real(self, path: PurePath | str, *, follow: bool = True) -> Path:
         """Where `path` of this system is on the machine we run on; links are resolved inside of the root.
 

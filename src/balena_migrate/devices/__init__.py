@@ -12,6 +12,19 @@ from balena_migrate.facts import Facts, Firmware
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tested:
+    """What was really run: one row of the README's table."""
+
+    image: str = ""
+    """What distinguishes the image from others of the type; empty where nothing does."""
+    machine: str
+    firmware: str
+    system: str
+    """The old system."""
+    what: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeviceType:
     """A balena device type and the hardware that it runs on.
 
@@ -26,8 +39,7 @@ class DeviceType:
     """What can start an image of this type."""
     aliases: tuple[str, ...] = ()
     image_tags: tuple[str, ...] = ()
-    tested: str
-    """What was really run, for the README's table; "" where nothing was."""
+    tested: tuple[Tested, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -43,6 +55,12 @@ def device_types() -> tuple[DeviceType, ...]:
 def find_device_type(name: str) -> DeviceType | None:
     """The device type with this slug or alias."""
     return next((device for device in device_types() if name in device.names), None)
+
+
+def slug_of(name: str) -> str:
+    """The slug for a slug or an alias; a name that is neither stays as it is."""
+    found = find_device_type(name)
+    return found.slug if found else name
 
 
 def device_types_for(facts: Facts) -> tuple[DeviceType, ...]:

@@ -12,7 +12,5 @@ DEVICE_TYPE = DeviceType(
     name="Generic x86_64 (GPT)",
     matches=is_64_bit_pc,
     firmware=(Firmware.UEFI,),
-    aliases=(),
     image_tags=("generic-amd64",),
-    tested="",
 )

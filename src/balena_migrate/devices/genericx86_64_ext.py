@@ -12,7 +12,5 @@ DEVICE_TYPE = DeviceType(
     name="Generic x86_64 (legacy MBR)",
     matches=is_64_bit_pc,
     firmware=(Firmware.BIOS, Firmware.UEFI),
-    aliases=(),
     image_tags=("genericx86-64-ext",),
-    tested="",
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""32-bit PCs, as the first description names them; no public image is made for them today."""
+"""32-bit PCs, as the first description names them; there is no public image for them today."""
 
 from __future__ import annotations
 
@@ -12,7 +12,5 @@ DEVICE_TYPE = DeviceType(
     name="Intel 32-bit PC",
     matches=is_pc,
     firmware=(Firmware.BIOS,),
-    aliases=(),
     image_tags=("intel-core2-32",),
-    tested="",
 )

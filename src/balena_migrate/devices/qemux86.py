@@ -12,7 +12,5 @@ DEVICE_TYPE = DeviceType(
     name="QEMU x86",
     matches=is_pc,
     firmware=(Firmware.BIOS,),
-    aliases=(),
     image_tags=("qemux86",),
-    tested="",
 )

@@ -12,7 +12,5 @@ DEVICE_TYPE = DeviceType(
     name="QEMU x86_64",
     matches=is_64_bit_pc,
     firmware=(Firmware.BIOS,),
-    aliases=(),
     image_tags=("qemux86-64",),
-    tested="",
 )

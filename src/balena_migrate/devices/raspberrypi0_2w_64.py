@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Raspberry Pi Zero 2 W."""
+"""The Zero with the third generation's chip: 64-bit image."""
 
 from __future__ import annotations
 
@@ -13,5 +13,4 @@ DEVICE_TYPE = DeviceType(
     name="Raspberry Pi Zero 2 W",
     matches=is_board(Model.ZERO_2_W),
     firmware=(Firmware.RASPBERRY_PI,),
-    tested="",
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Raspberry Pi 3, 3+, 3A+ and Compute Module 3, with a 32-bit system."""
+"""The third generation with a 32-bit image."""
 
 from __future__ import annotations
 
@@ -13,5 +13,4 @@ DEVICE_TYPE = DeviceType(
     name="Raspberry Pi 3, 3+, 3A+ and Compute Module 3, with a 32-bit system",
     matches=is_board(Model.THREE_B, Model.THREE_B_PLUS, Model.THREE_A_PLUS, Model.CM3, Model.CM3_PLUS),
     firmware=(Firmware.RASPBERRY_PI,),
-    tested="",
 )

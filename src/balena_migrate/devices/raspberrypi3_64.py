@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Raspberry Pi 3, 3+, 3A+ and Compute Module 3, with a 64-bit system."""
+"""The third generation with a 64-bit image."""
 
 from __future__ import annotations
 
 from balena_migrate.bootloaders.raspberrypi.board import Model
-from balena_migrate.devices import DeviceType
+from balena_migrate.devices import DeviceType, Tested
 from balena_migrate.devices._raspberrypi import is_board
 from balena_migrate.facts import Firmware
 
@@ -13,5 +13,18 @@ DEVICE_TYPE = DeviceType(
     name="Raspberry Pi 3, 3+, 3A+ and Compute Module 3, with a 64-bit system",
     matches=is_board(Model.THREE_B, Model.THREE_B_PLUS, Model.THREE_A_PLUS, Model.CM3, Model.CM3_PLUS),
     firmware=(Firmware.RASPBERRY_PI,),
-    tested="QEMU raspi3b with a stand-in for the firmware, Debian 12",
+    tested=(
+        Tested(
+            machine="QEMU raspi3b, SD card",
+            firmware="a stand-in for the Pi's firmware",
+            system="Debian 12 arm64",
+            what="full migration; NO_FLASH; power cut in stage 1, and in stage 2 before the line",
+        ),
+        Tested(
+            machine="QEMU raspi3b, SD card",
+            firmware="a stand-in for the Pi's firmware",
+            system="Debian 12 armhf on a 64-bit kernel",
+            what="full migration",
+        ),
+    ),
 )

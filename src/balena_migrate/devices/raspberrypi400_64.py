@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Raspberry Pi 400."""
+"""A device type of its own for a board that raspberrypi4-64 covers as well."""
 
 from __future__ import annotations
 
@@ -13,5 +13,4 @@ DEVICE_TYPE = DeviceType(
     name="Raspberry Pi 400",
     matches=is_board(Model.FOUR_HUNDRED),
     firmware=(Firmware.RASPBERRY_PI,),
-    tested="",
 )

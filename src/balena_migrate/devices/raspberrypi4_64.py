@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Raspberry Pi 4, 400 and Compute Module 4."""
+"""The fourth generation: 64-bit image."""
 
 from __future__ import annotations
 
@@ -13,5 +13,4 @@ DEVICE_TYPE = DeviceType(
     name="Raspberry Pi 4, 400 and Compute Module 4",
     matches=is_board(Model.FOUR_B, Model.FOUR_HUNDRED, Model.CM4, Model.CM4S),
     firmware=(Firmware.RASPBERRY_PI,),
-    tested="",
 )

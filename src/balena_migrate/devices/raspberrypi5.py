@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Raspberry Pi 5, 500 and Compute Module 5."""
+"""The fifth generation: 64-bit image."""
 
 from __future__ import annotations
 
@@ -13,5 +13,4 @@ DEVICE_TYPE = DeviceType(
     name="Raspberry Pi 5, 500 and Compute Module 5",
     matches=is_board(Model.FIVE, Model.FIVE_HUNDRED, Model.CM5, Model.CM5_LITE),
     firmware=(Firmware.RASPBERRY_PI,),
-    tested="",
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Raspberry Pi Compute Module 4."""
+"""A device type of its own for a module that raspberrypi4-64 covers as well."""
 
 from __future__ import annotations
 
@@ -13,5 +13,4 @@ DEVICE_TYPE = DeviceType(
     name="Raspberry Pi Compute Module 4",
     matches=is_board(Model.CM4),
     firmware=(Firmware.RASPBERRY_PI,),
-    tested="",
 )

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import replace
 from typing import Any
 
 from balena_migrate.core.errors import FileError
@@ -65,7 +66,7 @@ def parse_lsblk(text: str) -> tuple[BlockDevice, ...]:
 
 
 def _with_parents(device: BlockDevice, parents: list[str]) -> BlockDevice:
-    return BlockDevice(**{**vars(device), "parents": tuple(parents)})
+    return replace(device, parents=tuple(parents))
 
 
 def _parse_device(item: dict[str, Any]) -> BlockDevice:
@@ -136,7 +137,7 @@ def read_disks(system: System) -> DiskFacts:
 def _with_start(system: System, device: BlockDevice) -> BlockDevice:
     """lsblk has the column START only from util-linux 2.38 on; the kernel has always said it."""
     text = system.find_text(f"/sys/class/block/{device.name}/start")
-    return BlockDevice(**{**vars(device), "start_bytes": int(text) * SECTOR_BYTES}) if text else device
+    return replace(device, start_bytes=int(text) * SECTOR_BYTES) if text else device
 
 
 def _with_device(system: System, mount: Mount, devices: tuple[BlockDevice, ...]) -> Mount:
@@ -150,7 +151,7 @@ def _with_device(system: System, mount: Mount, devices: tuple[BlockDevice, ...])
     link = system.real(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}")
     name = os.path.basename(os.path.realpath(link))
     found = next((device.path for device in devices if device.name == name), mount.source)
-    return Mount(**{**vars(mount), "source": found})
+    return replace(mount, source=found)
 
 
 def _with_space(system: System, mount: Mount) -> Mount:
@@ -159,4 +160,4 @@ def _with_space(system: System, mount: Mount) -> Mount:
     except OSError:
         return mount
     size, free = space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize
-    return Mount(**{**vars(mount), "size_bytes": size, "free_bytes": free, "block_bytes": space.f_frsize})
+    return replace(mount, size_bytes=size, free_bytes=free, block_bytes=space.f_frsize)

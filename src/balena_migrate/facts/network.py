@@ -16,7 +16,6 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
 from balena_migrate.core.errors import CommandError, FileError
 from balena_migrate.core.system import System
@@ -109,11 +108,10 @@ def read_network_facts(
 ) -> NetworkFacts:
     """The network as it is now. What the kernel does not tell is empty. Raises nothing.
 
-    The kernel is asked only for the device itself (root "/"); a test gives `dump` and `ask_ssid`.
+    The kernel is asked only about the running system; a test gives `dump` and `ask_ssid`.
     """
-    live = system.root == Path("/")
-    ask = dump or (dump_netlink if live else lambda kind, family: b"")
-    ssid = ask_ssid or (lambda name: (read_ssid(name) or ask_iw(system, name)) if live else b"")
+    ask = dump or (dump_netlink if system.is_live else lambda kind, family: b"")
+    ssid = ask_ssid or (lambda name: (read_ssid(name) or ask_iw(system, name)) if system.is_live else b"")
     interfaces = tuple(_interface(system, path.name, ssid) for path in system.glob("/sys/class/net/*"))
     names = {interface.index: interface.name for interface in interfaces}
     families = (socket.AF_INET, socket.AF_INET6)

@@ -12,7 +12,7 @@ from balena_migrate.facts import Facts, OsFacts
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """One release; `tested` says what was really run, for the README's table, and is "" where nothing was."""
+    """One release; `tested` says on what it was migrated, and is empty where it never was."""
 
     version_id: str
     tested: str = ""

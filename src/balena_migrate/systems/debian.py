@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Debian. Raspberry Pi OS of 64 bit calls itself Debian too."""
+"""Debian. The 64-bit Raspberry Pi OS identifies itself as Debian, too."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SYSTEM = OperatingSystem(
     ids=("debian",),
     releases=(
         Release(version_id="11"),
-        Release(version_id="12", tested="as a virtual PC (amd64, GRUB 2, BIOS)"),
+        Release(version_id="12", tested="on a virtual PC (amd64) and virtual Raspberry Pis (armel, armhf, arm64)"),
         Release(version_id="13"),
     ),
 )

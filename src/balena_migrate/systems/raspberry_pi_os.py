@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Raspberry Pi OS of 32 bit, once called Raspbian, which its os-release still says."""
+"""The 32-bit Raspberry Pi OS, formerly Raspbian, as its os-release still calls it."""
 
 from __future__ import annotations
 

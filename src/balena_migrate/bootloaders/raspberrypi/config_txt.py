@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from balena_migrate.bootloaders.raspberrypi.board import Board, Chip, Model
@@ -186,7 +186,7 @@ def _included(files: Mapping[str, str], filters: _Filters, include: Statement, d
     """The included file's settings; they are as unclear as the line that includes them."""
     for statement in _walk(files, filters, include.value, depth + 1):
         holds = None if include.holds is None and statement.holds else statement.holds
-        yield Statement(**{**vars(statement), "holds": holds})
+        yield replace(statement, holds=holds)
 
 
 def evaluate(files: Mapping[str, str], board: Board, *, tryboot: bool = False, start: str = CONFIG) -> Settings:

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which mounted file system the firmware of a Raspberry Pi boots from, and the text files on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from balena_migrate.bootloaders.raspberrypi.board import Board, find_board
+from balena_migrate.bootloaders.raspberrypi.config_txt import CONFIG
+from balena_migrate.facts import FAT, DiskFacts, Facts, Mount
+from balena_migrate.findings import Finding, blocker
+
+AUTOBOOT = "autoboot.txt"
+
+
+def boot_mounts(facts: Facts) -> tuple[Mount, ...]:
+    """The mounted FAT file systems with a config.txt that may be the boot partition; only one where that is certain.
+
+    Those on the root's disk come before others, and of them those at or below /boot.
+    """
+    disks = facts.disks
+    found = [m for m in fat_mounts(disks) if path_on(m, CONFIG) in {**facts.boot.files, **facts.boot.unreadable}]
+    near = [mount for mount in found if disks.disks_below(mount.mount_point) == disks.disks_below("/")]
+    usual = [mount for mount in near if PurePosixPath(mount.mount_point).is_relative_to("/boot")]
+    best = usual or near or found
+    return tuple({mount.source: mount for mount in best}.values())
+
+
+def boot_mount(facts: Facts) -> Mount | None:
+    """The mounted FAT file system that holds config.txt, wherever it is; None where that is not certain."""
+    found = boot_mounts(facts)
+    return found[0] if len(found) == 1 else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where stage 2 is started from: the board, and the boot partition that its firmware reads."""
+
+    board: Board
+    mount: Mount
+
+
+def find_place(facts: Facts) -> Place | Finding:
+    """Board and boot partition, or the reason why one of them is not certain."""
+    board, mount = find_board(facts.hardware), boot_mount(facts)
+    if board is None:
+        cause = f"the Raspberry Pi with revision code {facts.hardware.revision or 'unknown'} is not known"
+        return blocker("pi-unknown", cause)
+    return Place(board=board, mount=mount) if mount else _no_boot_mount(facts)
+
+
+def fat_mounts(disks: DiskFacts) -> list[Mount]:
+    """Whole FAT file systems: stage 2 mounts them again, and knows nothing of folders bound to other places."""
+    return [mount for mount in disks.mounts if mount.fstype in FAT and mount.root == "/"]
+
+
+def is_first_fat(disks: DiskFacts, mount: Mount) -> bool:
+    """Whether this is the disk's first FAT partition, which the firmware takes for partition 0 (autoboot)."""
+    device = disks.find_device(mount.source)
+    if device is None:
+        return False
+    fats = [other for other in disks.devices if other.parents == device.parents and other.fstype in FAT]
+    return device in fats and all(device.start_bytes < other.start_bytes for other in fats if other != device)
+
+
+def path_on(mount: Mount, name: str) -> str:
+    return str(PurePosixPath(mount.mount_point) / name)
+
+
+def config_files(files: Mapping[str, str], mount: Mount) -> dict[str, str]:
+    """The boot partition's text files, by name in lower case, relative to it."""
+    paths = {PurePosixPath(path): text for path, text in files.items()}
+    inside = {path: text for path, text in paths.items() if path.is_relative_to(mount.mount_point)}
+    return {str(path.relative_to(mount.mount_point)).lower(): text for path, text in inside.items()}
+
+
+def _no_boot_mount(facts: Facts) -> Finding:
+    mounts = boot_mounts(facts)
+    if mounts:
+        names = " and ".join(f"{mount.source} ({mount.mount_point})" for mount in mounts)
+        cause = f"{names} both hold a config.txt, and which one the firmware reads is not known"
+        return blocker("pi-boot-ambiguous", cause, "unmount the one that the firmware does not read")
+    disks = facts.disks
+    mounted = {mount.source for mount in disks.mounts}
+    idle = [
+        device.path
+        for device in disks.devices
+        if device.fstype in FAT
+        and device.path not in mounted
+        and set(disks.chain(device)) & set(disks.disks_below("/"))
+    ]
+    cause = "no FAT file system with a config.txt is mounted, so the boot partition is not known"
+    found = f"; not mounted are {', '.join(idle)}" if idle else ""
+    return blocker("pi-no-boot-partition", cause + found, "mount it (mount -a, or see /etc/fstab)")
