@@ -97,4 +97,4 @@ def test_flags_win_over_the_file_and_both_names_of_the_file_are_read(tmp_path: P
 def test_a_settings_file_that_is_named_has_to_exist(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file"):
         read_config(System(tmp_path), "/none.conf", {})
-    assert read_config(System(tmp_path), None, {}) == Config()
+    assert read_config(System(tmp_path), None, {}) == Config(home_dir=str(Path.cwd()))
