@@ -11,9 +11,8 @@ from click.testing import CliRunner
 
 from balena_migrate.cli.rehearse import figures, parse_setting, rehearse_command, write_json
 from balena_migrate.core.errors import MigrateError
-from balena_migrate.workstation.lab.pi_scenarios import PI_SCENARIOS
 from balena_migrate.workstation.lab.result import Check, Rehearsal
-from balena_migrate.workstation.lab.scenarios import DEFAULT_SCENARIO, SCENARIOS
+from balena_migrate.workstation.lab.scenarios.table import DEFAULT_SCENARIO, SCENARIOS
 
 
 def result(name: str) -> Rehearsal:
@@ -33,7 +32,7 @@ def result(name: str) -> Rehearsal:
 def test_lists_every_scenario() -> None:
     shown = CliRunner().invoke(rehearse_command, ["--list"])
     assert shown.exit_code == 0
-    assert [line.split()[0] for line in shown.output.splitlines()] == [*SCENARIOS, *PI_SCENARIOS]
+    assert [line.split()[0] for line in shown.output.splitlines()] == [*SCENARIOS]
     assert DEFAULT_SCENARIO in SCENARIOS
 
 
@@ -45,7 +44,6 @@ def test_lists_every_scenario() -> None:
         (["--set", "NO_FLSH=TRUE"], "did you mean NO_FLASH"),
         (["--set", "NO_FLASH=perhaps"], "NO_FLASH has to be TRUE or FALSE"),
         (["--set", 'HOME_DIR=a"b'], "may hold no quote"),
-        (["--memory", "512", "raspberrypi3-64"], "raspberrypi3-64 takes no other"),
     ],
 )
 def test_refuses_what_it_cannot_do(arguments: list[str], reason: str) -> None:

@@ -10,11 +10,11 @@ import pytest
 
 from balena_migrate.workstation.cache import cache_folder
 from balena_migrate.workstation.lab.console import Shell
-from balena_migrate.workstation.lab.device import VirtualDevice, pc_board
 from balena_migrate.workstation.lab.disks import copy_disk, mounted
-from balena_migrate.workstation.lab.guests import DEBIAN_12, build_guest
+from balena_migrate.workstation.lab.guests.debian_pc import DEBIAN_12
 from balena_migrate.workstation.lab.prepare import KIT_FOLDER, put_kit
 from balena_migrate.workstation.lab.timeline import Timeline
+from balena_migrate.workstation.lab.virtual import VirtualDevice
 
 pytestmark = [pytest.mark.vm, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
@@ -38,12 +38,12 @@ FORMS = (
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     """A root shell on a Debian 12 that has the kit."""
     folder, cache = tmp_path_factory.mktemp("device"), cache_folder()
-    guest = build_guest(DEBIAN_12, cache, disk_mib=4096, progress=print)
+    guest = DEBIAN_12.build(DEBIAN_12.disk_mib, cache, print)
     disk = folder / "disk.img"
     copy_disk(guest.disk, disk)
     with mounted(disk, guest.root) as root:
         put_kit("amd64", root, cache, print)
-    device = VirtualDevice(disk=disk, board=pc_board(guest.kernel), folder=folder, timeline=Timeline(print))
+    device = VirtualDevice(machine=guest.machine, drives=(disk,), folder=folder, timeline=Timeline(print))
     with device.on(1024) as boot:
         yield boot.log_in()
 

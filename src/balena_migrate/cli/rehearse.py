@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import signal
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -18,13 +21,12 @@ from balena_migrate.core.errors import MigrateError, UsageError
 from balena_migrate.core.values import to_json
 from balena_migrate.settings import find_setting, parse_value
 from balena_migrate.workstation.cache import cache_folder
-from balena_migrate.workstation.lab import pi_rehearsal
-from balena_migrate.workstation.lab.pi_scenarios import PI_SCENARIOS
-from balena_migrate.workstation.lab.prepare import Options
-from balena_migrate.workstation.lab.rehearsal import rehearse
+from balena_migrate.workstation.lab.engine import Places, rehearse
 from balena_migrate.workstation.lab.report import write_report
 from balena_migrate.workstation.lab.result import Rehearsal
-from balena_migrate.workstation.lab.scenarios import DEFAULT_SCENARIO, SCENARIOS, find_scenario
+from balena_migrate.workstation.lab.scenarios import Scenario
+from balena_migrate.workstation.lab.scenarios.table import DEFAULT_SCENARIO, SCENARIOS, find_scenario
+from balena_migrate.workstation.lab.wishes import Options
 
 FOLDER = Path("rehearsal")
 EXIT_FAILED = 1
@@ -45,6 +47,11 @@ existing_folder = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--config-json", type=existing_file, help="The fleet's config.json, in place of an invented one.")
 @click.option("--image", type=existing_file, help="Your own image; then its serial port is all that can be judged.")
 @click.option("--keep", is_flag=True, help="Keep the device's disk in rehearsal/SCENARIO/disk.img.")
+@click.option(
+    "--work",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep disks that several scenarios begin with in this folder, for later calls.",
+)
 @click.option("--memory", "memory_mib", type=click.IntRange(min=64), metavar="MIB", help="The device's memory.")
 @click.option("--disk", "disk_mib", type=click.IntRange(min=2048), metavar="MIB", help="The size of its disk.")
 def rehearse_command(
@@ -57,6 +64,7 @@ def rehearse_command(
     config_json: Path | None,
     image: Path | None,
     keep: bool,
+    work: Path | None,
     memory_mib: int | None,
     disk_mib: int | None,
 ) -> None:
@@ -79,10 +87,9 @@ def rehearse_command(
         disk_mib=disk_mib,
         keep=keep,
     )
-    wanted = (*SCENARIOS, *PI_SCENARIOS) if run_all else names or (DEFAULT_SCENARIO,)
-    for name in wanted:
-        check_scenario(name, options)
-    results = [run_one(name, options) for name in wanted]
+    wanted = [find_scenario(name) for name in (SCENARIOS if run_all else names or (DEFAULT_SCENARIO,))]
+    with work_folder(work) as folder:
+        results = [run_one(scenario, options, folder) for scenario in wanted]
     if json_file:
         write_json(results, json_file)
     if not all(result.passed for result in results):
@@ -92,7 +99,6 @@ def rehearse_command(
 def list_scenarios() -> None:
     """Prints every scenario with its description."""
     descriptions = {name: scenario.description for name, scenario in SCENARIOS.items()}
-    descriptions |= {name: scenario.description for name, scenario in PI_SCENARIOS.items()}
     width = max(map(len, descriptions))
     for name, description in descriptions.items():
         click.echo(f"{name:{width}}  {description}")
@@ -109,38 +115,31 @@ def parse_setting(text: str) -> tuple[str, str]:
     return key, value
 
 
-def check_scenario(name: str, options: Options) -> None:
-    """Raises UsageError, before anything is run, for an unknown name or options that the scenario does not take."""
-    if name not in PI_SCENARIOS:
-        find_scenario(name)
-    elif options.image or options.memory_mib or options.disk_mib:
-        raise UsageError(f"{name} takes no other image, memory or disk", hint="those of PCs do")
+@contextlib.contextmanager
+def work_folder(folder: Path | None) -> Iterator[Path]:
+    """Where armed disks are kept for scenarios that share one: the folder, or one that goes at the end."""
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+    else:
+        FOLDER.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".work-", dir=FOLDER) as name:
+            yield Path(name)
 
 
-def run_one(name: str, options: Options) -> Rehearsal:
+def run_one(scenario: Scenario, options: Options, work: Path) -> Rehearsal:
     """One scenario was run, its table printed and its report written."""
-    folder = FOLDER / name
+    folder = FOLDER / scenario.name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    if name in PI_SCENARIOS:
-        result = run_pi(name, options, folder)
-    else:
-        scenario = find_scenario(name)
-        say(f"{name}: {scenario.description}")
-        result = rehearse(scenario, options, folder, cache_folder(), say)
+    say(f"{scenario.name}: {scenario.description}")
+    try:
+        result = rehearse(scenario, options, Places(folder=folder, work=work, cache=cache_folder()), say)
+    except MigrateError as error:
+        result = Rehearsal.failed(scenario.name, scenario.description, str(error))
     show(result)
     say(f"the report: {write_report(result, folder)}")
     return result
-
-
-def run_pi(name: str, options: Options, folder: Path) -> Rehearsal:
-    """As run_one, on a virtual Raspberry Pi, whose image, memory and card are those of the scenario."""
-    scenario = PI_SCENARIOS[name]
-    say(f"{name}: {scenario.description}")
-    try:
-        return pi_rehearsal.rehearse(scenario, options, folder, cache_folder(), say)
-    except MigrateError as error:
-        return Rehearsal.failed(name, scenario.description, str(error))
 
 
 def say(line: str) -> None:

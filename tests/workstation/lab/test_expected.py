@@ -12,10 +12,11 @@ from balena_migrate.workstation.lab import owner
 from balena_migrate.workstation.lab.expected import Expected, parse_keyfile, read_expected
 from balena_migrate.workstation.lab.owner import WifiNetwork
 from balena_migrate.workstation.lab.prepare import put_overlay, put_owner_files
+from balena_migrate.workstation.lab.wishes import Wishes
 
 
 def expect(root: Path, **settings: str) -> Expected:
-    put_owner_files(root, owner.settings_text({**owner.default_settings("image.img.gz"), **settings}), b"{}")
+    put_owner_files(root, owner.settings_text({**owner.default_settings("image.img.gz"), **settings}), b"{}", Wishes())
     return read_expected(root)
 
 
@@ -40,6 +41,28 @@ def test_a_key_in_hexadecimal_digits_is_a_passphrase_like_any_other(tmp_path: Pa
     assert WifiNetwork(ssid="Hex", passphrase="ab" * 32) in read_expected(tmp_path).networks
 
 
+def test_networks_that_cannot_be_foretold_are_named_and_stop_nothing(tmp_path: Path) -> None:
+    expect(tmp_path)
+    config = tmp_path / "etc/wpa_supplicant/wpa_supplicant.conf"
+    bytes_of_a_name = "".join(f"{number:02x}" for number in range(240, 256)) * 2
+    config.write_text(
+        f'network={{\n\tssid={bytes_of_a_name}\n\tpsk="some words"\n}}\n'
+        'network={\n\tssid="Office"\n\tkey_mgmt=WPA-EAP\n\tidentity="me"\n}\n'
+        'network={\n\tssid="Plain"\n\tpsk="some words"\n}\n'
+    )
+    keyfiles = tmp_path / "etc/NetworkManager/system-connections"
+    (keyfiles / "Bytes").write_bytes(b"[connection]\ntype=wifi\n[wifi]\nssid=\xff\n")
+    (keyfiles / "Numbers").write_text("[connection]\ntype=wifi\n[wifi]\nssid=255;254;\n")
+    (keyfiles / "Office").write_text("[connection]\ntype=wifi\n[wifi]\nssid=Office\n[802-1x]\neap=peap\n")
+    found = read_expected(tmp_path)
+    assert {network.ssid for network in found.networks} == {"Plain", "Yard"}
+    assert [text.split(":")[0] for text in found.unforeseen] == [
+        *("etc/wpa_supplicant/wpa_supplicant.conf, network 1", "etc/wpa_supplicant/wpa_supplicant.conf, network 2"),
+        *(f"etc/NetworkManager/system-connections/{name}" for name in ("Bytes", "Numbers", "Office")),
+    ]
+    assert found.unforeseen[1].endswith("key_mgmt=WPA-EAP")
+
+
 def test_the_backup_holds_what_its_folders_hold_but_for_noise(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/machine-id").write_text("made anew at any boot")
@@ -52,6 +75,12 @@ def test_the_backup_holds_what_its_folders_hold_but_for_noise(tmp_path: Path) ->
 
 def test_nothing_is_said_about_a_backup_that_a_script_makes(tmp_path: Path) -> None:
     assert expect(tmp_path, BACKUP_SCRIPT="make-backup").backup is None
+
+
+def test_a_scenario_knows_what_its_own_script_backs_up(tmp_path: Path) -> None:
+    expect(tmp_path, BACKUP_SCRIPT="make-backup")
+    found = read_expected(tmp_path, ("srv/depot",)).backup
+    assert found is not None and set(found) == set(owner.data_files())
 
 
 @pytest.mark.processes

@@ -18,7 +18,7 @@ from balena_migrate.workstation.lab.networked import (
     proxy_check,
 )
 from balena_migrate.workstation.lab.proofs import volume_files
-from balena_migrate.workstation.lab.scenarios import find_scenario
+from balena_migrate.workstation.lab.scenarios.table import find_scenario
 
 REPORT = Report(
     kernel="6.1.0",
@@ -84,9 +84,10 @@ def test_the_proxy_is_that_of_the_device_with_the_new_systems_port() -> None:
 
 
 def test_volumes_are_expected_as_folders_at_the_archives_top() -> None:
-    names = volume_files(find_scenario("pc-network"))
+    scenario = find_scenario("pc-network")
+    names = volume_files(scenario.wishes, scenario.expect)
     assert set(VOLUMES.values()) == {"./data", "./weights"}
     assert set(names) == {
         *("./data/readings.csv", "./data/Fotos/Halle 3 - Südtor.jpg", "./data/empty", "./weights/2026.db"),
     }
-    assert volume_files(find_scenario("pc-bios")) == {}
+    assert volume_files(scenario.wishes, find_scenario("pc-bios").expect) == {}

@@ -18,9 +18,11 @@ from balena_migrate.workstation.lab import owner
 from balena_migrate.workstation.lab.disks import MIB, Span
 from balena_migrate.workstation.lab.expected import Expected
 from balena_migrate.workstation.lab.lookalike import Report, ReportedFile, ReportedPartition
+from balena_migrate.workstation.lab.machines.pc import PcMachine
 from balena_migrate.workstation.lab.prepare import Prepared
 from balena_migrate.workstation.lab.proofs import LABELS, Armed, machine_id_check, new_system_checks
-from balena_migrate.workstation.lab.scenarios import find_scenario
+from balena_migrate.workstation.lab.scenarios.table import find_scenario
+from balena_migrate.workstation.lab.wishes import Expect
 
 NETWORK = owner.WifiNetwork(ssid="Yard", passphrase="seven;gates")
 KEYFILE = (
@@ -37,10 +39,16 @@ def reported(path: str, content: bytes) -> ReportedFile:
     return ReportedFile(path=path, size_bytes=len(content), mode=0o600, uid=0, gid=0, sha256=digest(content))
 
 
+PC_BIOS = find_scenario("pc-bios")
 PREPARED = Prepared(
-    disk=Path("disk.img"),
+    device=PC_BIOS.device,
+    wishes=PC_BIOS.wishes,
+    expect=PC_BIOS.expect,
+    machine=PcMachine(kernel=Path("vmlinuz")),
+    drives=(Path("disk.img"),),
     root=Span(start_bytes=MIB, size_bytes=MIB),
-    kernel=Path("vmlinuz"),
+    boot=None,
+    memory_mib=1024,
     config_json=owner.config_json("intel-nuc"),
     boot_files={"config.json": digest(b"{}"), "grub/grub.cfg": digest(b"grub"), "EFI/x": digest(b"x")},
     expected=Expected(
@@ -86,8 +94,7 @@ def backup(tmp_path: Path) -> Path:
 
 
 def failed(report: Report, backup: Path, *, prepared: Prepared = PREPARED, keyfile: bytes = KEYFILE) -> list[str]:
-    scenario = find_scenario("pc-bios")
-    checks = list(new_system_checks(scenario, prepared, ARMED, report, lambda path: keyfile, {"backup.tgz": backup}))
+    checks = list(new_system_checks(prepared, ARMED, report, lambda path: keyfile, {"backup.tgz": backup}))
     assert len({check.name for check in checks}) == len(checks)
     return [check.name for check in checks if not check.passed]
 
@@ -158,6 +165,34 @@ def test_another_passphrase_is_another_network(backup: Path) -> None:
     assert failed(report, backup, keyfile=other) == ["Wi-Fi networks, with their passphrases"]
 
 
+UNFORESEEN = replace(PREPARED, expected=replace(PREPARED.expected, unforeseen=("etc/x: its name is not plain text",)))
+STRANGE = b"[connection]\nid=x\ntype=wifi\n\n[wifi]\nssid=255;254;\n"
+
+
+def test_a_network_that_cannot_be_foretold_is_named_and_does_not_fail(backup: Path) -> None:
+    def found(report: Report) -> dict[str, bool]:
+        contents = {"system-connections/resin-wifi-02": STRANGE}
+        read = lambda path: contents.get(path, KEYFILE)  # noqa: E731
+        checks = new_system_checks(UNFORESEEN, ARMED, report, read, {"backup.tgz": backup})
+        return {check.name: check.passed for check in checks if "Wi-Fi" in check.name}
+
+    with_it = with_boot_file(REPORT, "system-connections/resin-wifi-02", STRANGE)
+    beyond = with_boot_file(with_it, "system-connections/resin-wifi-03", STRANGE)
+    name, named = "Wi-Fi networks, with their passphrases", "Wi-Fi networks of a form that is not read here"
+    assert found(REPORT) == found(with_it) == {name: True, named: True}
+    assert found(beyond) == {name: False, named: True}
+    assert failed(with_it, backup) == [name], "where nothing is unforeseen, it has no right to be there"
+
+
+def test_has_wifi_cfg_leaves_the_first_number_to_the_image(backup: Path) -> None:
+    name = "Wi-Fi networks, with their passphrases"
+    prepared = replace(PREPARED, expected=replace(PREPARED.expected, config=Config(has_wifi_cfg=True)))
+    second = without_boot_file(REPORT, "system-connections/resin-wifi-01")
+    second = with_boot_file(second, "system-connections/resin-wifi-02", KEYFILE)
+    assert failed(REPORT, backup, prepared=prepared) == failed(second, backup) == [name]
+    assert failed(second, backup, prepared=prepared) == []
+
+
 def test_a_file_that_is_not_in_the_backup_is_missed(backup: Path) -> None:
     assert PREPARED.expected.backup is not None
     more = {**PREPARED.expected.backup, str(PurePosixPath("srv/lost")): digest(b"lost")}
@@ -166,12 +201,12 @@ def test_a_file_that_is_not_in_the_backup_is_missed(backup: Path) -> None:
 
 
 def test_what_keep_has_to_bring_into_config_json(backup: Path) -> None:
-    scenario = replace(find_scenario("pc-bios"), kept={"hostname": "depot-gateway"})
+    prepared = replace(PREPARED, expect=Expect(kept={"hostname": "depot-gateway"}))
     values = {**json.loads(REPORT.config_json), "hostname": "depot-gateway"}
 
     def wrong(config_json: bytes) -> list[str]:
         report = replace(REPORT, config_json=config_json)
-        checks = new_system_checks(scenario, PREPARED, ARMED, report, lambda path: KEYFILE, {"backup.tgz": backup})
+        checks = new_system_checks(prepared, ARMED, report, lambda path: KEYFILE, {"backup.tgz": backup})
         return [check.name for check in checks if not check.passed]
 
     assert wrong(json.dumps(values).encode()) == []

@@ -2,13 +2,15 @@
 """What has to be on the new system, read from the old one's disk before the device is switched on.
 
 Written apart from the code that migrates, on purpose, and simpler: it knows the forms that the virtual devices use.
+What a user's own files hold besides is named as not compared.
 """
 
 from __future__ import annotations
 
 import configparser
+import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,73 +21,108 @@ from balena_migrate.workstation.lab.snapshot import file_hash, is_noise
 
 WPA_SUPPLICANT = "etc/wpa_supplicant/wpa_supplicant.conf"
 KEYFILES = "etc/NetworkManager/system-connections"
+PLAIN_KINDS = {"", "WPA-PSK", "NONE"}
+"""key_mgmt of the networks that a name and a passphrase describe."""
+
+
+class UnforeseenError(ValueError):
+    """A network of a form that is not read here."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What the settings ask for. `backup` is path -> SHA-256; None where there is no plain one, or another
-    program decides what is in it."""
+    """What the settings ask for. `backup` is path -> SHA-256; None where it is not known what is in it, or there is
+    no plain backup. `unforeseen` names the networks of which nothing is known."""
 
     config: Config
     networks: frozenset[WifiNetwork] = field(repr=False)
     backup: Mapping[str, str] | None
+    unforeseen: tuple[str, ...] = ()
 
 
-def read_expected(root: Path) -> Expected:
+def read_expected(root: Path, script_folders: tuple[str, ...] = ()) -> Expected:
     """What a migration of the system below `root` has to bring along. Raises ConfigError for bad settings."""
     config = read_config(System(root), None, {})
-    return Expected(config=config, networks=frozenset(_wanted(root, config)), backup=_backup_files(root, config))
-
-
-def _wanted(root: Path, config: Config) -> Iterator[WifiNetwork]:
-    """The Wi-Fi networks to take along: all, those that a file names, or none (the first description's settings)."""
-    known = {network.ssid: network for network in (*_from_wpa_supplicant(root), *_from_keyfiles(root))}
+    networks, unforeseen = _read_networks(root)
     if config.migrate_wifi_cfg:
-        names = (root / config.in_home(config.migrate_wifi_cfg).lstrip("/")).read_text().splitlines()
-        yield from (known[name] for name in names if name in known)
-    elif config.migrate_all_wifis:
-        yield from known.values()
+        names = (root / config.in_home(config.migrate_wifi_cfg).lstrip("/")).read_text(errors="replace").splitlines()
+        networks = [network for network in networks if network.ssid in names]
+    elif not config.migrate_all_wifis:
+        networks, unforeseen = [], []
+    folders = script_folders if config.backup_script else config.backup_directories
+    return Expected(
+        config=config,
+        networks=frozenset({network.ssid: network for network in networks}.values()),
+        backup=_files_below(root, folders) if folders else None,
+        unforeseen=tuple(unforeseen),
+    )
 
 
-def _from_wpa_supplicant(root: Path) -> Iterator[WifiNetwork]:
-    """The networks with a plain name; a key of 64 hexadecimal digits stands without quotes."""
+def _read_networks(root: Path) -> tuple[list[WifiNetwork], list[str]]:
+    """The Wi-Fi networks of the system, and where there are others, of a form that is not read here."""
+    known, unforeseen = [], []
+    for place, read in _sources(root):
+        try:
+            known += list(filter(None, [read()]))
+        except ValueError as error:
+            unforeseen.append(f"{place}: {error}")
+    return known, unforeseen
+
+
+def _sources(root: Path) -> Iterator[tuple[str, Callable[[], WifiNetwork | None]]]:
     path = root / WPA_SUPPLICANT
-    text = path.read_text(errors="replace") if path.is_file() else ""
-    for block in re.findall(r"^\s*network=\{\n(.*?)^\s*\}", text, re.DOTALL | re.MULTILINE):
-        ssid = re.search(r'^\s*ssid="([^"\n]*)"', block, re.MULTILINE)
-        psk = re.search(r'^\s*psk="?([^"\n]*)"?', block, re.MULTILINE)
-        if ssid:
-            yield WifiNetwork(ssid=ssid[1], passphrase=psk[1] if psk else "")
+    text = path.read_text(errors="surrogateescape") if path.is_file() else ""
+    blocks = re.findall(r"^\s*network=\{\n(.*?)^\s*\}", text, re.DOTALL | re.MULTILINE)
+    for number, block in enumerate(blocks, start=1):
+        yield f"{WPA_SUPPLICANT}, network {number}", functools.partial(parse_block, block)
+    for keyfile in sorted((root / KEYFILES).glob("*")):
+        yield f"{KEYFILES}/{keyfile.name}", functools.partial(_read_keyfile, keyfile)
 
 
-def _from_keyfiles(root: Path) -> Iterator[WifiNetwork]:
-    for path in sorted((root / KEYFILES).glob("*")):
-        if network := parse_keyfile(path.read_text()):
-            yield network
+def _read_keyfile(path: Path) -> WifiNetwork | None:
+    return parse_keyfile(path.read_text())
+
+
+def parse_block(block: str) -> WifiNetwork:
+    """A network={} block with a plain name; a key of 64 hexadecimal digits has no quotes. Raises UnforeseenError."""
+    values = dict(re.findall(r"^\s*(\w+)=(.*?)\s*$", block, re.MULTILINE))
+    name = re.fullmatch(r'"([^"]*)"', values.get("ssid", ""))
+    if name is None or not name[1].isprintable():
+        raise UnforeseenError("its name is not plain text")
+    if values.get("key_mgmt", "") not in PLAIN_KINDS:
+        raise UnforeseenError(f"key_mgmt={values['key_mgmt']}")
+    return WifiNetwork(ssid=name[1], passphrase=values.get("psk", "").strip('"'))
 
 
 def parse_keyfile(text: str) -> WifiNetwork | None:
-    """The Wi-Fi network of a keyfile, if it is one of these."""
+    """The Wi-Fi network of a keyfile, if it is one of these. Raises UnforeseenError."""
     parser = configparser.ConfigParser(interpolation=None, delimiters=("=",), comment_prefixes=("#",))
-    parser.read_string(text)
+    try:
+        parser.read_string(text)
+    except configparser.Error:
+        raise UnforeseenError("not a keyfile that is read here") from None
     if not parser.has_option("wifi", "ssid"):
         return None
+    if parser.has_section("802-1x"):
+        raise UnforeseenError("802.1X")
     passphrase = parser.get("wifi-security", "psk", fallback="")
     return WifiNetwork(ssid=_read_ssid(parser["wifi"]["ssid"]), passphrase=passphrase.replace("\\;", ";"))
 
 
 def _read_ssid(value: str) -> str:
     """Text, or the numbers of its bytes, each with a ";" behind it (nm-settings-keyfile(5))."""
-    if re.fullmatch(r"([0-9]+;)+", value):
+    if not re.fullmatch(r"([0-9]+;)+", value):
+        return value
+    try:
         return bytes(map(int, value.split(";")[:-1])).decode()
-    return value
+    except ValueError:
+        raise UnforeseenError("its name is not plain text") from None
 
 
-def _backup_files(root: Path, config: Config) -> dict[str, str] | None:
-    if config.backup_script or not config.backup_directories:
-        return None
+def _files_below(root: Path, folders: Iterable[str]) -> dict[str, str]:
+    """Path -> SHA-256."""
     files: dict[str, str] = {}
-    for folder in config.backup_directories:
+    for folder in folders:
         files |= {
             str(path.relative_to(root)): file_hash(path)
             for path in (root / folder.lstrip("/")).rglob("*")

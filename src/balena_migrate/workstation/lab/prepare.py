@@ -5,81 +5,98 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 
 from balena_migrate.core.system import System
 from balena_migrate.workstation.kit.build import build_kit
 from balena_migrate.workstation.lab import owner
-from balena_migrate.workstation.lab.disks import Span, copy_disk, mounted
+from balena_migrate.workstation.lab.disks import MIB, Span, copy_disk, make_disk, make_ext4, mounted
 from balena_migrate.workstation.lab.expected import Expected, read_expected
-from balena_migrate.workstation.lab.guests import build_guest
-from balena_migrate.workstation.lab.lookalike import build_image, expected_boot_files, find_spec
-from balena_migrate.workstation.lab.scenarios import Scenario
+from balena_migrate.workstation.lab.guests import Say
+from balena_migrate.workstation.lab.lookalike import build_image, expected_boot_files
+from balena_migrate.workstation.lab.machines import Machine
+from balena_migrate.workstation.lab.wishes import Device, Expect, Options, Wishes
 
 KIT_FOLDER = "opt/balena-migrate"
 
-NOTHING: Mapping[str, str] = MappingProxyType({})
-
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What the user changed of a scenario."""
-
-    settings: Mapping[str, str] = field(default_factory=dict)
-    overlay: Path | None = None
-    config_json: Path | None = None
-    image: Path | None = None
-    memory_mib: int | None = None
-    disk_mib: int | None = None
-    keep: bool = False
+LOG_DRIVE_MIB = 64
+LOG_DRIVE_ID = "0x3d0c41a9"
+LOG_DRIVE_UUID = "c5d0a7f2-81b4-4b06-9f5d-27e9a3c864d1"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A disk that is ready to be switched on, and what has to come of it."""
+    """A device that is ready to be switched on, and what has to come of it."""
 
-    disk: Path
+    device: Device
+    wishes: Wishes
+    expect: Expect
+    machine: Machine
+    drives: tuple[Path, ...]
+    """The disk that boots, and the log drive if there is one."""
     root: Span
-    kernel: Path
+    boot: Span | None
+    """Where the disk's FAT boot partition is, if there is one."""
+    memory_mib: int
     config_json: bytes = field(repr=False)
     boot_files: Mapping[str, str] | None
     """Path -> SHA-256 of the boot partition's files as they are in the image; None for a user's own image."""
     expected: Expected
 
+    @property
+    def disk(self) -> Path:
+        return self.drives[0]
 
-def prepare(scenario: Scenario, options: Options, folder: Path, cache: Path, say: Say) -> Prepared:
-    """The disk is in the folder. What takes long comes from the cache, or is put there."""
-    guest = build_guest(scenario.guest, cache, disk_mib=options.disk_mib or scenario.disk_mib, progress=say)
-    image = options.image or build_image(scenario.image, cache, say)
-    boot_files = None if options.image else expected_boot_files(scenario.image, cache)
-    device_type = find_spec(scenario.image).device_type
-    config = options.config_json.read_bytes() if options.config_json else owner.config_json(device_type)
-    settings = {**owner.default_settings(image.name), **scenario.settings, **options.settings}
+    def copied(self, source: Path, target: Path) -> Prepared:
+        """The same device with copies in `target` of its drives, which are in `source` now."""
+        names = [drive.name for drive in self.drives]
+        for name in names:
+            copy_disk(source / name, target / name)
+        return replace(self, drives=tuple(target / name for name in names))
+
+
+def prepare(
+    device: Device, wishes: Wishes, expect: Expect, options: Options, folder: Path, cache: Path, say: Say
+) -> Prepared:
+    """The drives are in the folder. What takes long comes from the cache, or is put there."""
+    guest = device.guest
+    built = guest.build(options.disk_mib or device.disk_mib or guest.disk_mib, cache, say)
+    image = options.image or build_image(device.image, cache, say)
+    config = options.config_json.read_bytes() if options.config_json else owner.config_json(device.image.device_type)
+    settings = {**owner.default_settings(image.name), **guest.settings, **wishes.settings, **options.settings}
     if options.image and not options.config_json:
         settings["CHANGE_DEVICE_TYPE"] = "TRUE"  # the invented config.json is for another image
     disk = folder / "disk.img"
-    copy_disk(guest.disk, disk)
+    copy_disk(built.disk, disk)
     say("putting the kit, the image and the owner's files on the device")
-    with mounted(disk, guest.root) as root:
-        put_kit(scenario.guest.architecture, root, cache, say)
-        put_owner_files(root, owner.settings_text(settings), config, scenario.files)
-        put_image(image, root, scenario.image_part)
-        put_data(scenario.data_mib, root)
+    with mounted(disk, built.root) as root:
+        put_kit(guest.architecture, root, cache, say)
+        put_owner_files(root, owner.settings_text(settings), config, wishes)
+        put_image(image, root, device.image_part)
         put_overlay(options.overlay, root)
-        expected = read_expected(root)
+        expected = read_expected(root, expect.script_folders)
     return Prepared(
-        disk=disk,
-        root=guest.root,
-        kernel=guest.kernel,
+        device=device,
+        wishes=wishes,
+        expect=expect,
+        machine=built.machine,
+        drives=(disk, make_log_drive(folder)) if device.log_drive else (disk,),
+        root=built.root,
+        boot=built.boot,
+        memory_mib=options.memory_mib or device.memory_mib or guest.memory_mib,
         config_json=config,
-        boot_files=boot_files,
+        boot_files=None if options.image else expected_boot_files(device.image, cache),
         expected=expected,
     )
+
+
+def make_log_drive(folder: Path) -> Path:
+    """A disk with one partition that holds an empty ext4 file system."""
+    disk = folder / "log.img"
+    make_ext4(disk, make_disk(disk, LOG_DRIVE_MIB * MIB, table_id=LOG_DRIVE_ID), label="logs", uuid=LOG_DRIVE_UUID)
+    return disk
 
 
 def put_kit(architecture: str, root: Path, cache: Path, say: Say) -> None:
@@ -91,25 +108,25 @@ def put_kit(architecture: str, root: Path, cache: Path, say: Say) -> None:
         shutil.copytree(kit.path, target, symlinks=True)
 
 
-def put_owner_files(root: Path, settings: str, config_json: bytes, more: Mapping[str, str] = NOTHING) -> None:
+def put_owner_files(root: Path, settings: str, config_json: bytes, wishes: Wishes) -> None:
     """Settings, secrets and data are on the device, each as private as it has to be; what was there keeps its mode."""
     private = {
-        **{name: text.encode() for name, text in {**owner.PRIVATE_FILES, **more}.items()},
+        **{name: text.encode() for name, text in {**owner.PRIVATE_FILES, **wishes.files}.items()},
         owner.SETTINGS_FILE: settings.encode(),
         f"{owner.HOME_DIR}/{owner.CONFIG_JSON_NAME}": config_json,
     }
-    for name, content in {**owner.data_files(), **private}.items():
+    programs = {name: text.encode() for name, text in wishes.programs.items()}
+    for name, content in {**owner.data_files(), **private, **programs}.items():
         target = root / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        mode = target.stat().st_mode & 0o777 if target.exists() else 0o600 if name in private else 0o644
+        fresh = 0o755 if name in programs else 0o600 if name in private else 0o644
+        mode = target.stat().st_mode & 0o777 if target.exists() else fresh
         target.write_bytes(content)
         target.chmod(mode)
-
-
-def put_data(size_mib: int, root: Path) -> None:
-    """So much more data is in a folder that is backed up."""
-    if size_mib:
-        (root / "srv/depot/recordings").write_bytes(owner.random_bytes("recordings", size_mib << 20))
+    for name in wishes.removed:
+        (root / name).unlink()
+    if wishes.data_mib:
+        (root / "srv/depot/recordings").write_bytes(owner.random_bytes("recordings", wishes.data_mib << 20))
 
 
 def put_overlay(overlay: Path | None, root: Path) -> None:

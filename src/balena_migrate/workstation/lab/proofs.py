@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,13 @@ from balena_migrate.workstation.lab import owner
 from balena_migrate.workstation.lab.disks import Span, mounted
 from balena_migrate.workstation.lab.expected import parse_keyfile
 from balena_migrate.workstation.lab.lookalike import Report, ReportedFile
+from balena_migrate.workstation.lab.lookalike.specs import Board
 from balena_migrate.workstation.lab.networked import profiles_check, proxy_check
 from balena_migrate.workstation.lab.owner import WifiNetwork
 from balena_migrate.workstation.lab.prepare import Prepared
-from balena_migrate.workstation.lab.result import Check, same
-from balena_migrate.workstation.lab.scenarios import Scenario
+from balena_migrate.workstation.lab.result import Check, not_compared, same
 from balena_migrate.workstation.lab.snapshot import file_hash
+from balena_migrate.workstation.lab.wishes import Device, Expect, Wishes
 
 LABELS = ("resin-boot", "resin-rootA", "resin-rootB", "resin-state", "resin-data")
 CONNECTIONS = "system-connections/"
@@ -35,7 +36,6 @@ LOG = "migrate.log"
 VOLUMES_BACKUP = "volumes.tgz"
 SUPERVISORS_BACKUP, PLAIN_BACKUP = "backup.tgz", "migration-backup.tgz"
 """Their names in resin-data: the first is the one that the supervisor takes for volumes."""
-COMMAND_LINE = "the new system's kernel command line"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,35 +84,34 @@ ReadBootFile = Callable[[str], bytes]
 
 
 def new_system_checks(
-    scenario: Scenario,
-    prepared: Prepared,
-    armed: Armed,
-    report: Report,
-    read_boot: ReadBootFile,
-    backups: Mapping[str, Path],
+    prepared: Prepared, armed: Armed, report: Report, read_boot: ReadBootFile, backups: Mapping[str, Path]
 ) -> Iterator[Check]:
     """All checks of a device that is the new system's. `backups` are the files that it has of them."""
+    expect, expected = prepared.expect, prepared.expected
     yield same("the partitions, by their labels", LABELS, tuple(part.label for part in by_number(report)))
     yield same("file systems with errors", "none", _list(p.label for p in report.partitions if p.check_status))
     yield _grown(report)
-    yield _command_line(report, scenario)
-    yield _config_json(prepared, scenario, report.config_json)
+    yield _command_line(report, prepared.device)
+    yield _config_json(prepared, report.config_json)
     if prepared.boot_files is not None:
-        yield _boot_files(prepared.boot_files, scenario, report)
-    yield _networks(prepared.expected.networks | scenario.netplan_networks, report, read_boot)
-    if scenario.profiles:
-        yield profiles_check(scenario.profiles, report)
-    if scenario.proxy:
-        yield proxy_check(scenario.proxy, _read_reported(PROXY, report, read_boot))
+        yield _boot_files(prepared.boot_files, expect, report)
+    yield _networks(prepared, report, read_boot)
+    if expected.unforeseen:
+        yield not_compared("Wi-Fi networks of a form that is not read here", expected.unforeseen)
+    if expect.profiles:
+        yield profiles_check(expect.profiles, report)
+    if expect.proxy:
+        yield proxy_check(expect.proxy, _read_reported(PROXY, report, read_boot))
     yield _private(armed, report)
-    expected = prepared.expected
     if expected.config.backup_volumes:
         yield from _backup(VOLUMES_BACKUP, SUPERVISORS_BACKUP, armed, report)
-        yield _backup_content("BACKUP_VOLUMES", volume_files(scenario), backups.get(VOLUMES_BACKUP))
-    if expected.backup is not None:
-        name = expected.config.backup_file
+        yield _backup_content("BACKUP_VOLUMES", volume_files(prepared.wishes, expect), backups.get(VOLUMES_BACKUP))
+    name = expected.config.backup_file
+    if expected.config.backup_script or expected.config.backup_directories:
         yield from _backup(name, PLAIN_BACKUP if name == SUPERVISORS_BACKUP else name, armed, report)
-        yield _backup_content("BACKUP_DIRECTORIES", expected.backup, backups.get(name))
+    if expected.backup is not None:
+        setting = "BACKUP_SCRIPT" if expected.config.backup_script else "BACKUP_DIRECTORIES"
+        yield _backup_content(setting, expected.backup, backups.get(name))
 
 
 def machine_id_check(expected: str, state: Path | None) -> Check:
@@ -136,19 +135,20 @@ def _grown(report: Report) -> Check:
     )
 
 
-def _command_line(report: Report, scenario: Scenario) -> Check:
-    old_root = scenario.guest.root_uuid
+def _command_line(report: Report, device: Device) -> Check:
+    """A Raspberry Pi's names no root: the look-alike finds its own."""
+    old = [name for name in device.guest.old_names if name in report.command_line]
     return Check(
-        name=COMMAND_LINE,
-        passed="root=" in report.command_line and old_root not in report.command_line,
+        name="the new system's kernel command line",
+        passed=not old and ("root=" in report.command_line or device.image.board is not Board.PC),
         expected="root= of the new system, and nothing of the old one",
         found=report.command_line,
     )
 
 
-def _config_json(prepared: Prepared, scenario: Scenario, found: bytes) -> Check:
+def _config_json(prepared: Prepared, found: bytes) -> Check:
     """Every key that the owner gave, or that KEEP takes along, has its value; the image's own may stand beside them."""
-    expected: dict[str, Any] = {**json.loads(prepared.config_json), **scenario.kept}
+    expected: dict[str, Any] = {**json.loads(prepared.config_json), **prepared.expect.kept}
     if prepared.expected.config.change_device_type:
         expected.pop("deviceType", None)
     values: dict[str, Any] = json.loads(found) if found.strip() else {}
@@ -161,12 +161,12 @@ def _config_json(prepared: Prepared, scenario: Scenario, found: bytes) -> Check:
     )
 
 
-def _boot_files(image: Mapping[str, str], scenario: Scenario, report: Report) -> Check:
+def _boot_files(image: Mapping[str, str], expect: Expect, report: Report) -> Check:
     found = {file.path: file.sha256 for file in report.boot_files}
-    ours = {CONFIG_JSON, *scenario.composed_files}
+    ours = {CONFIG_JSON, *expect.composed_files}
     wrong = [path for path, digest in image.items() if path not in ours and found.get(path) != digest]
     wrong += [f"+{p}" for p in found if p not in image and p not in ours and not p.startswith(CONNECTIONS)]
-    wrong += [f"-{path}" for path in scenario.composed_files if path not in found]
+    wrong += [f"-{path}" for path in expect.composed_files if path not in found]
     return Check(
         name="the other files of resin-boot are the image's",
         passed=not wrong,
@@ -175,22 +175,39 @@ def _boot_files(image: Mapping[str, str], scenario: Scenario, report: Report) ->
     )
 
 
-def _networks(expected: Set[WifiNetwork], report: Report, read_boot: ReadBootFile) -> Check:
-    """The keyfiles that the new system found mean the owner's networks. Passphrases are compared, and not shown."""
-    files = [file for file in report.boot_files if file.path.startswith(CONNECTIONS + "resin-wifi")]
+def _networks(prepared: Prepared, report: Report, read_boot: ReadBootFile) -> Check:
+    """The keyfiles that the new system found mean the owner's networks, and are numbered from the first free number.
+    Passphrases are compared, and not shown. Networks of which nothing is known may be there besides."""
+    expected = prepared.expected.networks | prepared.expect.netplan_networks
+    files = [file for file in report.boot_files if file.path.startswith(f"{CONNECTIONS}resin-wifi")]
     found = {network for file in files if (network := _network(file, read_boot))}
+    first = 2 if prepared.expected.config.has_wifi_cfg else 1
+    names = {f"{CONNECTIONS}resin-wifi-{number:02}" for number in range(first, first + len(files))}
+    more = len(files) - len(expected)
     return Check(
         name="Wi-Fi networks, with their passphrases",
-        passed=found == expected and len(files) == len(found),
-        expected=_list(sorted(network.ssid for network in expected)),
-        found=_list(sorted(f"{n.ssid}{'' if n in expected else ' (differs)'}" for n in found)),
+        passed=expected <= found
+        and 0 <= more <= len(prepared.expected.unforeseen)
+        and names == {file.path for file in files},
+        expected=_list([*sorted(network.ssid for network in expected), f"from resin-wifi-{first:02} on"]),
+        found=_list(
+            [
+                *sorted(f"{n.ssid}{'' if n in expected else ' (differs)'}" for n in found),
+                *sorted(file.path.removeprefix(CONNECTIONS) for file in files),
+            ]
+        ),
     )
 
 
 def _network(file: ReportedFile, read_boot: ReadBootFile) -> WifiNetwork | None:
     """The meaning of a keyfile, whose content has to be the one that the new system saw."""
     content = read_boot(file.path)
-    return parse_keyfile(content.decode()) if hashlib.sha256(content).hexdigest() == file.sha256 else None
+    if hashlib.sha256(content).hexdigest() != file.sha256:
+        return None
+    try:
+        return parse_keyfile(content.decode())
+    except ValueError:
+        return None
 
 
 def _read_reported(path: str, report: Report, read_boot: ReadBootFile) -> bytes:
@@ -221,12 +238,12 @@ def find_backup(digest: str, report: Report) -> str | None:
     return next((file.path for file in report.data_files if file.sha256 == digest), None)
 
 
-def volume_files(scenario: Scenario) -> dict[str, str]:
+def volume_files(wishes: Wishes, expect: Expect) -> dict[str, str]:
     """Name in the archive -> SHA-256, of every file that the volumes have to hold."""
-    files = owner.data_files() | {name: text.encode() for name, text in scenario.files.items()}
+    files = owner.data_files() | {name: text.encode() for name, text in wishes.files.items()}
     return {
         place + name.removeprefix(folder): hashlib.sha256(content).hexdigest()
-        for folder, place in scenario.volumes.items()
+        for folder, place in expect.volumes.items()
         for name, content in files.items()
         if name.startswith(f"{folder}/")
     }

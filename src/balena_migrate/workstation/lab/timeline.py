@@ -7,7 +7,7 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from balena_migrate.core.steps import THE_LINE, Step, is_after_the_line
 from balena_migrate.workstation.lab.result import Step as Span
@@ -20,13 +20,14 @@ Say = Callable[[str], None]
 
 
 class Timeline:
-    """Steps in the order of their start. Times are seconds since the device was switched on for the first time."""
+    """Steps in the order of their start. Times are seconds since the device was switched on for the first time: a time
+    line may go on after `steps`, at `now_s`."""
 
-    def __init__(self, say: Say) -> None:
-        self._zero = time.monotonic()
+    def __init__(self, say: Say, steps: Iterable[Span] = (), now_s: float = 0.0) -> None:
+        self._zero = time.monotonic() - now_s
         self._say = say
         self._lock = threading.Lock()
-        self._steps: list[Span] = []
+        self._steps = list(steps)
         self._started: dict[Step, tuple[float, float]] = {}
         self.peak_memory_bytes: int | None = None
 

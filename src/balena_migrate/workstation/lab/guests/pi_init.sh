@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# /sbin/init of a virtual Pi's old system: runs what the rehearsal left in /root/lab.sh, and nothing that would cost
-# minutes. Also /sbin/reboot and /sbin/poweroff, by name.
+# /sbin/init of a virtual Pi's old system: a root shell on the console, and nothing that would cost minutes.
+# Also /sbin/reboot and /sbin/poweroff, by name.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb
 case "$0" in
     *reboot) action="reboot -f" ;;
@@ -27,6 +27,10 @@ dmesg -n 1
 /lib/systemd/systemd-udevd --daemon
 udevadm trigger --subsystem-match=block --action=add
 udevadm settle --timeout=60
-echo "lab: the old system is up"
-sh /root/lab.sh
+hostname -F /etc/hostname
+# Where the mini UART is enabled, the console's receiver belongs to the Bluetooth chip.
+if grep -q okay /proc/device-tree/soc/serial@7e215040/status; then
+    exec <>/dev/ttyS1 >&0 2>&0
+fi
+PS1='root@lab:# ' sh -i
 exec poweroff

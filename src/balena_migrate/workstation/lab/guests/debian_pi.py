@@ -10,22 +10,23 @@ from __future__ import annotations
 
 import importlib.resources
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from balena_migrate.bootloaders.raspberrypi.board import Board, Chip, Model
+from balena_migrate.bootloaders.raspberrypi.board import Chip
+from balena_migrate.core.errors import LabError
 from balena_migrate.core.system import System
 from balena_migrate.workstation.cache import cached
 from balena_migrate.workstation.debian import SUITE, fetch_packages
-from balena_migrate.workstation.lab.disks import MIB, SECTOR_BYTES, Span, mounted, require_file
+from balena_migrate.workstation.lab.disks import MIB, SECTOR_BYTES, Span, make_ext4, mounted, require_file
+from balena_migrate.workstation.lab.guests import Guest, GuestDisk, Say, put_files
+from balena_migrate.workstation.lab.machines.raspberrypi import RASPI0, RASPI2B, RASPI3B, PiMachine
+from balena_migrate.workstation.lab.machines.raspberrypi.machine import BOOT_START_BYTES
 
 COMPONENTS = "main,non-free-firmware"
 
-CARD_BYTES = 2048 * MIB
-"""QEMU takes cards whose size is a power of two."""
-BOOT = Span(start_bytes=4 * MIB, size_bytes=256 * MIB)
-ROOT = Span(start_bytes=260 * MIB, size_bytes=CARD_BYTES - 260 * MIB)
+BOOT = Span(start_bytes=BOOT_START_BYTES, size_bytes=256 * MIB)
 TABLE_ID = "0x7b1f3a60"
 BOOT_ID = "4c1d9e07"
 ROOT_UUID = "b2c5e8a1-6d34-4f0b-9a7e-13d2c46f5b80"
@@ -55,43 +56,53 @@ PACKAGES = (
 FIRST_MODULES = ("bcm2835_dma", "gpio_regulator", "fixed", "sdhci_iproc", "bcm2835", "mmc_block", "ext4")
 FIRMWARE_FILES = ("bootcode.bin", "start.elf", "fixup.dat")
 
-Progress = Callable[[str], None]
-
 
 @dataclass(frozen=True, kw_only=True)
-class PiGuest:
-    """A virtual Raspberry Pi and its old system.
+class DebianPi(Guest):
+    """A Raspberry Pi's card. `device_trees` maps the names on the boot partition to those of Debian's kernel package;
+    `userland` is Debian's architecture of all but the kernel, where it is another one."""
 
-    `device_trees` maps the names on the boot partition to those of Debian's kernel package; `arguments` come to
-    the command line of every kernel, the new system's too, because of QEMU alone, as the firmware adds some of its own.
-    """
-
-    name: str
-    board: Board
-    machine: str
-    program: str
-    memory_mib: int
-    architecture: str
+    boot_folder: str = BOOT_FOLDER.lstrip("/")
+    old_names: tuple[str, ...] = (ROOT_UUID, TABLE_ID.removeprefix("0x"))
+    disk_mib: int = 2048
+    reboot: str = "reboot"
+    power_off: str = "poweroff"
+    settings: Mapping[str, str] = field(default_factory=lambda: {"DO_REBOOT": "FALSE"})
+    """The old system's own init does not end what runs: the root would not be clean."""
+    machine: PiMachine
     kernel_package: str
     config_txt: str
     device_trees: Mapping[str, str]
-    arguments: str = ""
-    clock: tuple[str, ...] = ()
-    """QEMU's options for the machine's clock."""
     userland: str = ""
-    """Debian's architecture of the user land, where it is another than the kernel's."""
-    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def kernel_name(self) -> str:
         """The kernel's name on the boot partition: the one that the board's firmware looks for."""
         if self.architecture == "arm64":
             return "kernel8.img"
-        return "kernel.img" if self.board.chip is Chip.BCM2835 else "kernel7.img"
+        return "kernel.img" if self.machine.board.chip is Chip.BCM2835 else "kernel7.img"
 
     @property
     def command_line(self) -> str:
         return f"console=ttyAMA0,115200 root=PARTUUID={TABLE_ID.removeprefix('0x')}-02 rootfstype=ext4 rootwait"
+
+    def build(self, disk_mib: int, cache: Path, say: Say) -> GuestDisk:
+        """The card was never started."""
+        if disk_mib & (disk_mib - 1):
+            raise LabError(f"a card of {disk_mib} MiB: QEMU takes cards whose size is a power of two")
+        root = Span(
+            start_bytes=BOOT.start_bytes + BOOT.size_bytes,
+            size_bytes=disk_mib * MIB - BOOT.start_bytes - BOOT.size_bytes,
+        )
+
+        def make(folder: Path) -> None:
+            trees = [_unpack(architecture, cache, say) for architecture in _architectures(self)]
+            say(f"making the SD card of {self.name}")
+            _make_card(self, trees, folder, root)
+
+        recipe = (self, disk_mib, resource("pi_init.sh"), resource("pi_boot.sh"), PACKAGES, FIRST_MODULES)
+        card = cached(cache, f"{self.name}-card", recipe, make) / "card.img"
+        return GuestDisk(disk=card, machine=self.machine, root=root, boot=BOOT)
 
 
 # As Raspberry Pi OS has them: filters, an initramfs found by the kernel's name, and a last section of another board.
@@ -109,65 +120,37 @@ otg_mode=1
 [pi4]
 arm_boost=1"""
 
-ONE_PROCESSOR = "maxcpus=1"
-"""Four translated processors on a busy machine spend their time waiting for each other."""
-
-RASPBERRYPI3_64 = PiGuest(
+RASPBERRYPI3_64 = DebianPi(
     name="raspberrypi3-64",
-    board=Board(model=Model.THREE_B, chip=Chip.BCM2837, memory_bytes=1024 * MIB),
-    machine="raspi3b",
-    program="qemu-system-aarch64",
-    memory_mib=1024,
+    machine=RASPI3B,
+    memory_mib=RASPI3B.memory_mib,
     architecture="arm64",
     kernel_package="linux-image-arm64",
     config_txt=_CONFIG_TXT.format(more="arm_64bit=1\n"),
     device_trees={"bcm2710-rpi-3-b.dtb": "broadcom/bcm2837-rpi-3-b.dtb"},
-    arguments=ONE_PROCESSOR,
 )
-RASPBERRYPI2 = PiGuest(
+RASPBERRYPI2 = DebianPi(
     name="raspberrypi2",
-    board=Board(model=Model.TWO_B, chip=Chip.BCM2836, memory_bytes=1024 * MIB),
-    machine="raspi2b",
-    program="qemu-system-arm",
-    memory_mib=1024,
+    machine=RASPI2B,
+    memory_mib=RASPI2B.memory_mib,
     architecture="armhf",
     kernel_package="linux-image-armmp",
     config_txt=_CONFIG_TXT.format(more=""),
     device_trees={"bcm2709-rpi-2-b.dtb": "bcm2836-rpi-2-b.dtb"},
-    arguments=ONE_PROCESSOR,
 )
-RASPBERRYPI_ZERO = PiGuest(
+RASPBERRYPI_ZERO = DebianPi(
     name="raspberrypi-zero",
-    board=Board(model=Model.ZERO, chip=Chip.BCM2835, memory_bytes=512 * MIB),
-    machine="raspi0",
-    program="qemu-system-arm",
-    memory_mib=512,
+    machine=RASPI0,
+    memory_mib=RASPI0.memory_mib,
     architecture="armel",
     kernel_package="linux-image-rpi",
     config_txt=_CONFIG_TXT.format(more=""),
     device_trees={"bcm2708-rpi-zero.dtb": "bcm2835-rpi-zero.dtb"},
-    # QEMU's machine has no power controller of the form that this driver looks for: the kernel would hang.
-    arguments="initcall_blacklist=bcm2835_pm_driver_init",
-    # The board's only timer fires when its counter is equal to what the kernel wrote: where this machine halts QEMU
-    # just then, the next time is 71 minutes away. So the board's clock counts its instructions, 4 ns for each.
-    clock=("-icount", "shift=2,sleep=off"),
 )
 PI_GUESTS = (RASPBERRYPI3_64, RASPBERRYPI2, RASPBERRYPI_ZERO)
 
 
-def build_card(guest: PiGuest, cache: Path, progress: Progress) -> Path:
-    """The card of a virtual Pi that was never started, in the cache: it is copied and not changed."""
-
-    def make(folder: Path) -> None:
-        trees = [_unpack(architecture, cache, progress) for architecture in _architectures(guest)]
-        progress(f"making the SD card of {guest.name}")
-        _make_card(guest, trees, folder)
-
-    recipe = (guest, resource("pi_init.sh"), resource("pi_boot.sh"), PACKAGES, FIRST_MODULES)
-    return cached(cache, f"{guest.name}-card", recipe, make) / "card.img"
-
-
-def _architectures(guest: PiGuest) -> tuple[str, ...]:
+def _architectures(guest: DebianPi) -> tuple[str, ...]:
     """User land's architecture, and the kernel's where that is another one."""
     return tuple(dict.fromkeys((guest.userland or guest.architecture, guest.architecture)))
 
@@ -175,12 +158,12 @@ def _architectures(guest: PiGuest) -> tuple[str, ...]:
 KERNEL_PACKAGES = {guest.architecture: guest.kernel_package for guest in PI_GUESTS}
 
 
-def _unpack(architecture: str, cache: Path, progress: Progress) -> Path:
+def _unpack(architecture: str, cache: Path, say: Say) -> Path:
     """A tar file with all files of the packages."""
     packages = (*PACKAGES, KERNEL_PACKAGES[architecture])
 
     def make(folder: Path) -> None:
-        progress(f"fetching Debian's packages for {architecture}")
+        say(f"fetching Debian's packages for {architecture}")
         options = ["--variant=extract", f"--components={COMPONENTS}"]
         options += ["--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"]
         fetch_packages(architecture, packages, folder / "root.tar", options=options)
@@ -188,14 +171,12 @@ def _unpack(architecture: str, cache: Path, progress: Progress) -> Path:
     return cached(cache, f"debian-{architecture}-packages", (SUITE, packages), make) / "root.tar"
 
 
-def _make_card(guest: PiGuest, trees: list[Path], folder: Path) -> None:
+def _make_card(guest: DebianPi, trees: list[Path], folder: Path, span: Span) -> None:
     card, boot = folder / "card.img", folder / "boot"
-    _make_table(card)
+    _make_table(card, span)
     system = System()
-    offset = f"offset={ROOT.start_bytes},lazy_itable_init=1,nodiscard"
-    size = f"{ROOT.size_bytes // 1024}k"
-    system.run(["mke2fs", "-q", "-F", "-t", "ext4", "-L", "rootfs", "-U", ROOT_UUID, "-E", offset, card, size])
-    with mounted(card, ROOT) as root:
+    make_ext4(card, span, label="rootfs", uuid=ROOT_UUID)
+    with mounted(card, span) as root:
         system.run(["tar", "-x", "-f", trees[0], "-C", root, "--numeric-owner"])
         for tree in trees[1:]:
             _replace_kernel(root, tree)
@@ -207,11 +188,11 @@ def _make_card(guest: PiGuest, trees: list[Path], folder: Path) -> None:
     shutil.rmtree(folder / "first")
 
 
-def _make_table(card: Path) -> None:
+def _make_table(card: Path, root: Span) -> None:
     """An MBR as on every Raspberry Pi OS card: FAT32, then Linux."""
     with card.open("xb") as file:
-        file.truncate(CARD_BYTES)
-    spans = ((BOOT, "c"), (ROOT, "83"))
+        file.truncate(root.start_bytes + root.size_bytes)
+    spans = ((BOOT, "c"), (root, "83"))
     rows = [f"start={s.start_bytes // SECTOR_BYTES}, size={s.size_bytes // SECTOR_BYTES}, type={t}" for s, t in spans]
     script = "\n".join(["label: dos", f"label-id: {TABLE_ID}", *rows]) + "\n"
     System().run(["sfdisk", "--quiet", "--no-reread", require_file(card)], data=script.encode())
@@ -236,7 +217,7 @@ def _replace_kernel(root: Path, tree: Path) -> None:
     )
 
 
-def _complete_root(guest: PiGuest, root: Path) -> None:
+def _complete_root(guest: DebianPi, root: Path) -> None:
     """What the packages' own scripts would have done, as far as a rehearsal needs it."""
     for name in ("passwd", "group"):
         shutil.copy(root / f"usr/share/base-passwd/{name}.master", root / f"etc/{name}")
@@ -245,11 +226,8 @@ def _complete_root(guest: PiGuest, root: Path) -> None:
         "etc/hostname": "lab\n",
         # The modules of this machine only, packed fast: QEMU is slow.
         "etc/initramfs-tools/conf.d/lab": "MODULES=dep\nCOMPRESS=zstd\nCOMPRESSLEVEL=1\n",
-        **guest.files,
     }
-    for name, text in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
+    put_files(root, files)
     (root / BOOT_FOLDER.lstrip("/")).mkdir(parents=True)
     for name in ("init", "reboot", "poweroff"):
         (root / "usr/sbin" / name).write_text(resource("pi_init.sh"))
@@ -264,7 +242,7 @@ def _kernel_release(root: Path) -> str:
     return kernel.name.removeprefix("vmlinuz-")
 
 
-def _make_boot_files(guest: PiGuest, root: Path, boot: Path, work: Path) -> None:
+def _make_boot_files(guest: DebianPi, root: Path, boot: Path, work: Path) -> None:
     release = _kernel_release(root)
     shutil.copy(root / f"boot/vmlinuz-{release}", boot / guest.kernel_name)
     initramfs = guest.kernel_name.removesuffix(".img").replace("kernel", "initramfs")

@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happens in a rehearsal, one act after the other. Each says what it found as checks.
+
+Acts begin with a device that is off, or with the old system running, where the act before left it so.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from balena_migrate.core.errors import LabError
+from balena_migrate.core.handover import TermExit
+from balena_migrate.core.paths import INITRAMFS_NAME
+from balena_migrate.core.steps import Step, started
+from balena_migrate.status import Standing
+from balena_migrate.workstation.lab.console import Console
+from balena_migrate.workstation.lab.disks import mounted, read_partitions
+from balena_migrate.workstation.lab.leftdisk import left_disk_checks
+from balena_migrate.workstation.lab.lookalike import Report, parse_report
+from balena_migrate.workstation.lab.pi_firmware import FatImage
+from balena_migrate.workstation.lab.proofs import backups_on_disk, machine_id_check, new_system_checks, on_new_disk
+from balena_migrate.workstation.lab.result import Check, same
+from balena_migrate.workstation.lab.run import PROGRAM, Run
+from balena_migrate.workstation.lab.timeline import STAGE2_LINE
+from balena_migrate.workstation.lab.virtual import RESET, SHUTDOWN
+
+STAGE1_TIMEOUT_S = 3600.0
+STAGE2_TIMEOUT_S = 3600.0
+REPORT_TIMEOUT_S = 1800.0
+OWN_IMAGE_TIMEOUT_S = 120.0
+"""How long a user's own image may go on showing what it has to show."""
+COMMAND_TIMEOUT_S = 1800.0
+
+REBOOTING = r"rebooting into stage 2 in \d+ s"
+STAGE1_ENDED = r"stage 1 ended with status (\d+)"
+STAGE2_REBOOTS = rf"balena-migrate: \[[0-9.]+\] {started(Step.REBOOT)}"
+STAGE2_COMES_BACK = r"balena-migrate: \[[0-9.]+\] going back to the old system: ([^\n]*)"
+SIGN_OF_A_SYSTEM = r"(?m)^(?!.*(?:GRUB|error:|Booting|Loading|SeaBIOS|iPXE|rescue)).*\w.*\n"
+"""A line that neither the firmware nor a boot loader wrote."""
+REPORT_BEGINS = "balena-migrate-report begin"
+SHOWN_LINES = 20
+LAST_CHARACTERS = 1500
+
+
+class Act(Protocol):
+    def play(self, run: Run) -> Iterator[Check]:
+        """The act was played. Raises LabError where the device gets stuck in it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage1:
+    """`run` succeeds in the old system, and the device reboots; or it `stays` up, for what is to be done there."""
+
+    stays: bool = False
+
+    def play(self, run: Run) -> Iterator[Check]:
+        run.old_system()
+        with run.timeline.step("stage 1"):
+            start_s = run.timeline.now()
+            begin_stage1(run)
+            found = run.on.console.wait_for(f"{REBOOTING}|{STAGE1_ENDED}", STAGE1_TIMEOUT_S)
+            run.record.stage1_s = round(run.timeline.now() - start_s, 3)
+        if found[1] not in (None, "0"):
+            raise LabError(f"stage 1 ended with status {found[1]}", hint=run.on.console.text[-LAST_CHARACTERS:])
+        run.record.left = run.may_be_left()
+        if self.stays:
+            yield same("stage 1 leaves the device running", "0", found[1])
+            return
+        with run.timeline.step("reboot"):
+            reason = run.reboot() if found[1] else run.wait_off()
+        yield same("the device reboots after stage 1", RESET, reason)
+        run.record.armed = run.look_at_armed_disk()
+        next_boot = run.prepared.machine.next_boot(run.prepared.disk)
+        if next_boot and run.record.before.next_boot:
+            ours = run.record.before.next_boot.initramfs if run.config.no_setup else (INITRAMFS_NAME,)
+            yield same("the initramfs that boots next", ours, next_boot.initramfs)
+            yield same("the kernel that boots next", run.record.before.next_boot.kernel, next_boot.kernel)
+
+
+def begin_stage1(run: Run) -> None:
+    """Stage 1 runs. It speaks on the console, so that one log tells the whole story; the shell stays free."""
+    command = f"( {{ {PROGRAM} run </dev/null; echo stage 1 ended with status $?; }} 2>&1 | cat >/dev/console & )"
+    run.old_system().run(command, timeout_s=60)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage2:
+    """Stage 2 flashes the disk, and the device reboots; or it `comes_back`, and what follows is the old system.
+
+    `memory_mib` is what the device has now; `shows` is a pattern that the console has to show until then.
+    """
+
+    comes_back: bool = False
+    memory_mib: int | None = None
+    shows: str = ""
+
+    def play(self, run: Run) -> Iterator[Check]:
+        with run.timeline.step("stage 2, from the firmware to its end"):
+            line = run.switch_on(self.memory_mib).console
+            found = line.wait_for(f"{STAGE2_REBOOTS}|{STAGE2_COMES_BACK}", STAGE2_TIMEOUT_S)
+            if found[1] is not None and not self.comes_back:
+                raise LabError(f"stage 2 came back to the old system: {found[1]}")
+            if self.shows:
+                yield same(f"the console shows {self.shows!r}", True, bool(re.search(self.shows, line.text)))
+            if not self.comes_back or run.config.term_exit is TermExit.REBOOT:
+                run.wait_off(STAGE2_TIMEOUT_S)
+        if self.comes_back:
+            yield same("stage 2 comes back to the old system", True, found[1] is not None)
+        elif run.prepared.boot_files is not None:
+            yield from left_disk_checks(
+                run.prepared.disk, run.prepared.device.image, grown=run.prepared.expect.grows_data
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewSystem:
+    """The new system boots, reports, and has everything; a user's own image only has to show itself."""
+
+    def play(self, run: Run) -> Iterator[Check]:
+        with run.timeline.step("new system"):
+            line = run.switch_on().console
+            if run.prepared.boot_files is None:
+                yield shows_itself(line)
+                if line.find(REPORT_BEGINS, OWN_IMAGE_TIMEOUT_S) is None:
+                    return
+            reason = run.wait_off(REPORT_TIMEOUT_S)
+        yield same("the new system boots, reports, and switches itself off", SHUTDOWN, reason)
+        yield from report_checks(run, parse_report(line.text))
+
+
+def shows_itself(line: Console) -> Check:
+    """Judges a user's own image by its serial port."""
+    found = line.find(SIGN_OF_A_SYSTEM, REPORT_TIMEOUT_S)
+    shown = [text.strip() for text in line.text.splitlines() if text.strip()]
+    return Check(
+        name="the image's system shows itself on the serial port",
+        passed=found is not None,
+        expected="words of a kernel or a system",
+        found="\n".join(shown[:SHOWN_LINES]) or "nothing: is there a console= in its kernel's command line?",
+    )
+
+
+def report_checks(run: Run, report: Report) -> Iterator[Check]:
+    """What the new system reported, and what is on its disk, is what has to be there."""
+    boot, disk = report.find_partition("resin-boot"), run.prepared.disk
+    if boot is None or run.record.armed is None:
+        raise LabError("the new system has no resin-boot")
+    with backups_on_disk(disk, run.record.armed, report) as backups:
+        yield from new_system_checks(
+            run.prepared, run.record.armed, report, FatImage(disk, boot.start_bytes).read, backups
+        )
+    if run.prepared.expect.machine_id:
+        with on_new_disk(disk, report, "resin-state") as state:
+            yield machine_id_check(run.prepared.expect.machine_id, state)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OldSystem:
+    """The old system is up, and its files and what boots next are as they were; with `at_once` without a stage 2."""
+
+    at_once: bool = False
+
+    def play(self, run: Run) -> Iterator[Check]:
+        run.old_system()
+        if self.at_once:
+            yield same("the old system boots, and no stage 2", None, STAGE2_LINE.search(run.on.console.text))
+        run.power_off()
+        yield from run.old_system_checks()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """`check` and `run` refuse with this finding."""
+
+    finding: str
+
+    def play(self, run: Run) -> Iterator[Check]:
+        shell = run.old_system()
+        with run.timeline.step("check"):
+            text = shell.run(f"{PROGRAM} check --json 2>/dev/null", timeout_s=COMMAND_TIMEOUT_S, ok=(1,))
+        with run.timeline.step("stage 1"):
+            shell.run(f"{PROGRAM} run >/dev/null 2>&1", timeout_s=COMMAND_TIMEOUT_S, ok=(1,))
+        found = {item["code"]: item["cause"] for item in json.loads(text)["findings"] if item["severity"] == "blocker"}
+        yield Check(
+            name="the finding that refuses",
+            passed=self.finding in found,
+            expected=self.finding,
+            found="; ".join(f"{code}: {cause}" for code, cause in found.items()) or "none",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PowerCut:
+    """The power goes as soon as stage 2 begins this step, or while stage 1 does what it calls so."""
+
+    at: Step | str
+
+    def play(self, run: Run) -> Iterator[Check]:
+        with run.timeline.step(f"until the power cut: {self.at}"):
+            if isinstance(self.at, Step):
+                words = started(self.at)
+                run.switch_on()
+            else:
+                words = self.at
+                begin_stage1(run)
+                run.record.left = run.may_be_left()
+            run.on.console.wait_for(re.escape(words), STAGE2_TIMEOUT_S)
+            run.cut_power()
+        yield from run.next_boot_checks()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Undo:
+    """`undo` succeeds in the old system, and the device reboots; nothing is left."""
+
+    def play(self, run: Run) -> Iterator[Check]:
+        shell = run.old_system()
+        with run.timeline.step("undo"):
+            shell.run(f"{PROGRAM} undo 2>&1", timeout_s=COMMAND_TIMEOUT_S)
+        run.record.left = ()
+        yield same("the device reboots after undo", RESET, run.reboot())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """`status` in the old system says this, and in which `step` stage 2 failed."""
+
+    standing: Standing
+    step: Step | None = None
+
+    def play(self, run: Run) -> Iterator[Check]:
+        status = json.loads(run.old_system().run(f"{PROGRAM} status --json", timeout_s=COMMAND_TIMEOUT_S))
+        yield same("balena-migrate status", self.standing, status["standing"])
+        if self.step:
+            outcome = status["outcome"] or {}
+            reason = outcome.get("reason", "")
+            yield same("the step of stage 2 that failed", self.step, outcome.get("step", ""))
+            yield Check(name="its reason is kept", passed=bool(reason), expected="a reason", found=reason or "none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shows:
+    """A command in the old system prints what the pattern describes."""
+
+    command: str
+    pattern: str
+
+    def play(self, run: Run) -> Iterator[Check]:
+        text = run.old_system().run(self.command, timeout_s=COMMAND_TIMEOUT_S)
+        found = re.search(self.pattern, text)
+        yield Check(
+            name=f"what {self.command!r} prints",
+            passed=found is not None,
+            expected=self.pattern,
+            found=found[0] if found else text[-LAST_CHARACTERS:],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogDrive:
+    """The log drive has stage 2's log, which goes as far as the pattern says."""
+
+    pattern: str
+
+    def play(self, run: Run) -> Iterator[Check]:
+        _, drive = run.prepared.drives
+        (span,) = read_partitions(drive)
+        with mounted(drive, span, read_only=True) as folder:
+            texts = [path.read_text() for path in folder.glob("*.log")]
+        found = re.search(self.pattern, texts[0] if texts else "")
+        shown = found[0] if found else "\n".join(texts)[-LAST_CHARACTERS:]
+        yield Check(name="LOG_DRIVE has the log of stage 2", passed=bool(found), expected=self.pattern, found=shown)

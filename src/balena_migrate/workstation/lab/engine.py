@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plays a scenario on a virtual device, and says what was found."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from balena_migrate.core.errors import MigrateError
+from balena_migrate.workstation.cache import cached
+from balena_migrate.workstation.lab.acts import Act, Stage1
+from balena_migrate.workstation.lab.diskstate import find_disk_state
+from balena_migrate.workstation.lab.guests import Say
+from balena_migrate.workstation.lab.prepare import prepare
+from balena_migrate.workstation.lab.result import Rehearsal, ran_to_its_end
+from balena_migrate.workstation.lab.run import Record, Run, read_old_system
+from balena_migrate.workstation.lab.scenarios import Scenario
+from balena_migrate.workstation.lab.scenarios.table import shares_stage1
+from balena_migrate.workstation.lab.timeline import Timeline
+from balena_migrate.workstation.lab.virtual import VirtualDevice
+from balena_migrate.workstation.lab.wishes import Options
+
+RECORD = "record.pickle"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """`work` keeps disks that stage 1 has armed, for the scenarios that share one; `cache` what is built once."""
+
+    folder: Path
+    """Of this rehearsal: its serial logs, and with `keep` its disk."""
+    work: Path
+    cache: Path
+
+
+def rehearse(scenario: Scenario, options: Options, places: Places, say: Say) -> Rehearsal:
+    """The scenario was played.
+
+    A device that does not do what it should is a failed check; MigrateError is raised only where it cannot be built.
+    """
+    places.folder.mkdir(parents=True, exist_ok=True)
+    with _disk_folder(places.folder, options.keep) as disks:
+        record = _begin(scenario, options, places, disks, say)
+        acts = scenario.acts_for(record.prepared.expected.config)
+        timeline = _play(record, acts[record.acts_played :], places.folder, say)
+        return _result(scenario, record, timeline, places.folder)
+
+
+@contextlib.contextmanager
+def _disk_folder(folder: Path, keep: bool) -> Iterator[Path]:
+    """Where the drives are: gone afterwards, unless they are to be kept."""
+    if keep:
+        yield folder
+    else:
+        with tempfile.TemporaryDirectory(prefix="disk-", dir=folder) as name:
+            yield Path(name)
+
+
+def _begin(scenario: Scenario, options: Options, places: Places, disks: Path, say: Say) -> Record:
+    """The device as its owner prepared it, or as stage 1 left it where other scenarios begin in the same way."""
+    if not shares_stage1(scenario):
+        return _prepare(scenario, options, disks, places.cache, say)
+
+    def make(folder: Path) -> None:
+        record = _prepare(scenario, options, folder, places.cache, say)
+        _play(record, (Stage1(),), folder, say)
+        (folder / RECORD).write_bytes(pickle.dumps(record))
+
+    folder = cached(places.work, "armed", (scenario.armed_by, options), make)
+    record: Record = pickle.loads((folder / RECORD).read_bytes())  # our own
+    for log in folder.glob("*.log"):
+        shutil.copy(log, places.folder)
+    say("taking a copy of the disk that stage 1 has armed")
+    record.prepared = record.prepared.copied(folder, disks)
+    return record
+
+
+def _prepare(scenario: Scenario, options: Options, disks: Path, cache: Path, say: Say) -> Record:
+    prepared = prepare(scenario.device, scenario.wishes, scenario.expect, options, disks, cache, say)
+    return Record(prepared=prepared, before=read_old_system(prepared), disk_before=find_disk_state(prepared.disk))
+
+
+def _play(record: Record, acts: Sequence[Act], folder: Path, say: Say) -> Timeline:
+    """The acts were played, up to the first in which the device got stuck, and the device is off."""
+    timeline = Timeline(say, record.steps, record.now_s)
+    device = VirtualDevice(
+        machine=record.prepared.machine, drives=record.prepared.drives, folder=folder, timeline=timeline
+    )
+    with Run(record=record, virtual=device) as run:
+        try:
+            for act in () if record.stuck else acts:
+                record.checks.extend(act.play(run))
+                record.acts_played += 1
+        except (MigrateError, OSError, ValueError) as error:
+            # The last two: a file that should be on its disk is not, or what it printed is no JSON.
+            record.stuck = True
+            record.checks.append(ran_to_its_end(str(error)))
+    record.steps, record.now_s = timeline.steps, timeline.now()
+    return timeline
+
+
+def _result(scenario: Scenario, record: Record, timeline: Timeline, folder: Path) -> Rehearsal:
+    prepared, armed = record.prepared, record.armed
+    return Rehearsal(
+        scenario=scenario.name,
+        description=scenario.description,
+        passed=bool(record.checks) and all(check.passed for check in record.checks),
+        checks=tuple(record.checks),
+        timeline=timeline.steps,
+        serial_logs=tuple(sorted(log.name for log in folder.glob("*.log"))),
+        window_s=timeline.window_s,
+        stage1_s=record.stage1_s,
+        stage2_s=timeline.stage2_s,
+        initramfs_bytes=armed.initramfs_bytes if armed else None,
+        peak_memory_bytes=timeline.peak_memory_bytes,
+        disk_before=record.disk_before,
+        disk_after=find_disk_state(prepared.disk),
+        changes=armed.changes if armed else (),
+        machine=prepared.machine.facts(prepared.memory_mib),
+        accelerator=prepared.machine.accelerator,
+    )

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A PC with SeaBIOS, which boots from its disk as any PC does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from balena_migrate.workstation.lab.machines import Machine
+from balena_migrate.workstation.lab.qemu import find_accelerator, pc_arguments, read_version
+from balena_migrate.workstation.lab.result import Fact
+
+PROGRAM = "qemu-system-x86_64"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PcMachine(Machine):
+    """`kernel` only serves to find out how fast QEMU can be here; the disk's own is started."""
+
+    lines: tuple[str, ...] = ("console", "shell")
+    kernel: Path
+
+    @property
+    def accelerator(self) -> str:
+        return find_accelerator(self.kernel)
+
+    def argv(self, drives: Sequence[Path], memory_mib: int, folder: Path) -> list[str]:
+        return [PROGRAM, *pc_arguments(*drives, memory_mib=memory_mib, accelerator=self.accelerator), "-no-reboot"]
+
+    def facts(self, memory_mib: int) -> tuple[Fact, ...]:
+        return (
+            Fact(name="Machine", value="q35, with SeaBIOS and one processor"),
+            Fact(name="Memory", value=f"{memory_mib} MiB"),
+            Fact(name="Emulator", value=read_version(PROGRAM)),
+        )

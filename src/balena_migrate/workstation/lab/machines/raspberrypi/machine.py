@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""QEMU's Raspberry Pis, each started with what the firmware stand-in finds on the card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from balena_migrate.bootloaders.raspberrypi.board import Board, Chip, Model
+from balena_migrate.core.errors import LabError
+from balena_migrate.workstation.lab.disks import MIB
+from balena_migrate.workstation.lab.machines import Machine
+from balena_migrate.workstation.lab.pi_firmware import FatImage, Start, find_start
+from balena_migrate.workstation.lab.qemu import read_version
+from balena_migrate.workstation.lab.result import Fact
+
+BOOT_START_BYTES = 4 * MIB
+"""Where the cards' boot partition begins, as on every card of Raspberry Pi OS."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PiMachine(Machine):
+    """A virtual Raspberry Pi. `arguments` are added to every kernel's command line, the new system's too, because of
+    QEMU alone; the real firmware adds some of its own. `clock` is QEMU's options for the machine's clock."""
+
+    board: Board
+    machine: str
+    program: str
+    arguments: str
+    clock: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ("console",)
+    off_words: str = r"reboot: (Restarting system|Power down|System halted)"
+    """QEMU's boards neither reset nor go off by themselves."""
+
+    @property
+    def accelerator(self) -> str:
+        """The kernel uses one processor, and flushes the address caches of all four: where each has a thread of its
+        own, every flush waits for all of them, which on a busy machine takes minutes."""
+        return "tcg,thread=single"
+
+    @property
+    def memory_mib(self) -> int:
+        return self.board.memory_bytes // MIB
+
+    def argv(self, drives: Sequence[Path], memory_mib: int, folder: Path) -> list[str]:
+        """Several initramfs files follow each other in memory, as the firmware loads them."""
+        (card,) = drives
+        partition, start = FatImage(card, BOOT_START_BYTES), self.next_boot(card)
+        partition.extract(start.kernel, folder / "kernel")
+        partition.extract(start.device_tree, folder / "device-tree")
+        (folder / "initramfs").write_bytes(b"".join(partition.read(name) for name in start.initramfs))
+        words = (start.command_line, self.arguments, self._memory_argument(memory_mib))
+        return [
+            *(self.program, "-machine", self.machine, "-accel", self.accelerator, *self.clock),
+            *("-m", f"{self.memory_mib}M", "-nodefaults", "-display", "none", "-no-reboot"),
+            *("-drive", f"file={card},format=raw,if=sd,cache=unsafe"),
+            *("-kernel", f"{folder}/kernel", "-dtb", f"{folder}/device-tree", "-append", " ".join(filter(None, words))),
+            *(("-initrd", f"{folder}/initramfs") if start.initramfs else ()),
+        ]
+
+    def _memory_argument(self, memory_mib: int) -> str:
+        """QEMU's boards have the memory of the real ones; less of it is the kernel's affair, as with total_mem."""
+        if memory_mib > self.memory_mib:
+            raise LabError(f"{self.board.name} has {self.memory_mib} MiB of memory, and cannot have {memory_mib}")
+        return f"mem={memory_mib}M" if memory_mib < self.memory_mib else ""
+
+    def next_boot(self, disk: Path) -> Start:
+        return find_start(FatImage(disk, BOOT_START_BYTES), self.board)
+
+    def facts(self, memory_mib: int) -> tuple[Fact, ...]:
+        return (
+            Fact(name="Board", value=f"{self.board.name} (QEMU's {self.machine})"),
+            Fact(name="Firmware", value="a stand-in, which reads config.txt at every start"),
+            Fact(name="Memory", value=f"{memory_mib} MiB"),
+            Fact(name="Emulator", value=read_version(self.program)),
+            *((Fact(name="Clock", value=f"counts instructions: {' '.join(self.clock)}"),) if self.clock else ()),
+        )
+
+
+ONE_PROCESSOR = "maxcpus=1"
+"""Four translated processors on a busy machine spend their time waiting for each other."""
+
+RASPI3B = PiMachine(
+    board=Board(model=Model.THREE_B, chip=Chip.BCM2837, memory_bytes=1024 * MIB),
+    machine="raspi3b",
+    program="qemu-system-aarch64",
+    arguments=ONE_PROCESSOR,
+    # What is said to the first line goes to the Bluetooth driver: the second is the mini UART.
+    lines=("console", "shell"),
+)
+RASPI2B = PiMachine(
+    board=Board(model=Model.TWO_B, chip=Chip.BCM2836, memory_bytes=1024 * MIB),
+    machine="raspi2b",
+    program="qemu-system-arm",
+    arguments=ONE_PROCESSOR,
+)
+RASPI0 = PiMachine(
+    board=Board(model=Model.ZERO, chip=Chip.BCM2835, memory_bytes=512 * MIB),
+    machine="raspi0",
+    program="qemu-system-arm",
+    # QEMU's machine has no power controller of the form that this driver looks for: the kernel would hang.
+    arguments="initcall_blacklist=bcm2835_pm_driver_init",
+    # The board's only timer fires when its counter is equal to what the kernel wrote: where this machine halts QEMU
+    # just then, the next time is 71 minutes away. So the board's clock counts its instructions, 4 ns for each.
+    clock=("-icount", "shift=2,sleep=off"),
+)

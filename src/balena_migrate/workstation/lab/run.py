@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A rehearsal while it goes on: the device, which is on or off, and what was found of it so far."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from balena_migrate.core.journal import parse_journal
+from balena_migrate.core.paths import INITRAMFS_NAME, JOURNAL, STAGE2_CONFIG
+from balena_migrate.settings import Config
+from balena_migrate.workstation.lab import owner
+from balena_migrate.workstation.lab.console import Shell
+from balena_migrate.workstation.lab.disks import mounted, read_partitions
+from balena_migrate.workstation.lab.pi_firmware import FatImage, Start
+from balena_migrate.workstation.lab.prepare import KIT_FOLDER, Prepared
+from balena_migrate.workstation.lab.proofs import Armed, backup_names, read_backups
+from balena_migrate.workstation.lab.result import Check, DiskState, Step, same
+from balena_migrate.workstation.lab.snapshot import find_changes, read_tree
+from balena_migrate.workstation.lab.timeline import Timeline
+from balena_migrate.workstation.lab.virtual import BOOT_TIMEOUT_S, Boot, VirtualDevice
+
+PROGRAM = f"/{KIT_FOLDER}/balena-migrate"
+SHOWN_CHANGES = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class OldState:
+    """What an old system has to be again: its files, and what boots next where that can be seen from outside."""
+
+    files: dict[str, str]
+    next_boot: Start | None
+
+
+@dataclass(kw_only=True)
+class Record:
+    """What is known of a device between two acts, while it is off; a rehearsal can go on from it."""
+
+    prepared: Prepared
+    before: OldState
+    """Before it was switched on."""
+    disk_before: DiskState | None
+    checks: list[Check] = field(default_factory=list)
+    left: tuple[str, ...] = ()
+    """The files that may be there by now, and were not before."""
+    armed: Armed | None = None
+    stage1_s: float | None = None
+    acts_played: int = 0
+    stuck: bool = False
+    """Whether the device did not come to the end of the next act."""
+    steps: tuple[Step, ...] = ()
+    now_s: float = 0.0
+
+
+@dataclass(kw_only=True)
+class Run:
+    """A device that is on or off; what is found of it goes into the record."""
+
+    record: Record
+    virtual: VirtualDevice
+    _boot: Boot | None = None
+    _shell: Shell | None = None
+    _held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._held.close()
+
+    @property
+    def prepared(self) -> Prepared:
+        return self.record.prepared
+
+    @property
+    def timeline(self) -> Timeline:
+        return self.virtual.timeline
+
+    @property
+    def config(self) -> Config:
+        """The settings that are on the device."""
+        return self.prepared.expected.config
+
+    @property
+    def on(self) -> Boot:
+        """The device, which is on."""
+        assert self._boot is not None, "the device is off"
+        return self._boot
+
+    def switch_on(self, memory_mib: int | None = None) -> Boot:
+        """The device is on, and boots what its disk says."""
+        self._is_off()
+        self._boot = self._held.enter_context(self.virtual.on(memory_mib or self.prepared.memory_mib))
+        return self._boot
+
+    def old_system(self) -> Shell:
+        """A root shell of the old system, which is up; the device is switched on for it where it is off."""
+        if self._shell is None:
+            with self.timeline.step("old system"):
+                self._shell = (self._boot or self.switch_on()).log_in()
+        return self._shell
+
+    def wait_off(self, timeout_s: float = BOOT_TIMEOUT_S) -> str:
+        """The device went off by itself; says why."""
+        reason = self.on.wait_off(timeout_s)
+        self._is_off()
+        return reason
+
+    def reboot(self) -> str:
+        """The running old system was rebooted in the orderly way; says why the device went off."""
+        return self._leave(self.prepared.device.guest.reboot)
+
+    def power_off(self) -> None:
+        """The running old system was shut down in the orderly way."""
+        self._leave(self.prepared.device.guest.power_off)
+
+    def cut_power(self) -> None:
+        """The device is off, as if its plug were pulled."""
+        self.on.emulator.cut_power()
+        self._is_off()
+
+    def _leave(self, command: str) -> str:
+        self.on.shell_line.send(f"{command}\n")
+        return self.wait_off()
+
+    def _is_off(self) -> None:
+        self._held.close()
+        self._boot = self._shell = None
+
+    def look_at_armed_disk(self) -> Armed:
+        """What stage 1 left on the disk, read while the device is off."""
+        with mounted(self.prepared.disk, self.prepared.root, read_only=True) as root:
+            journal = parse_journal((root / JOURNAL.lstrip("/")).read_text())
+            return Armed(
+                backups=read_backups(root, self.config),
+                initramfs_bytes=self._initramfs_bytes(root),
+                changes=tuple(entry.title for entry in journal.entries if entry.title),
+            )
+
+    def _initramfs_bytes(self, root: Path) -> int:
+        if self.prepared.boot:
+            return len(FatImage(self.prepared.disk, self.prepared.boot.start_bytes).read(INITRAMFS_NAME))
+        return (root / self.prepared.device.guest.boot_folder / INITRAMFS_NAME).stat().st_size
+
+    def may_be_left(self) -> tuple[str, ...]:
+        """What stage 1 leaves for `undo`, besides its own folder. No file of the boot loader."""
+        initramfs = f"{self.prepared.device.guest.boot_folder}/{INITRAMFS_NAME}"
+        return (
+            initramfs,
+            STAGE2_CONFIG.lstrip("/"),
+            *(f"{owner.HOME_DIR}/{name}" for name in backup_names(self.config)),
+        )
+
+    def old_system_checks(self) -> list[Check]:
+        """The old system is as it was before, but for `left`, while the device is off."""
+        now = read_old_system(self.prepared)
+        same_table = self.prepared.root in read_partitions(self.prepared.disk)
+        changes = find_changes(self.record.before.files, now.files, self.record.left)
+        unchanged = Check(
+            name="the old system is unchanged",
+            passed=same_table and not changes,
+            expected=f"no change but our journal, the logs{' and what undo removes' if self.record.left else ''}",
+            found=", ".join(changes[:SHOWN_CHANGES]) or ("no change" if same_table else "another partition table"),
+        )
+        return [unchanged, *self.next_boot_checks()]
+
+    def next_boot_checks(self) -> list[Check]:
+        """What boots next is what booted before, as far as that can be seen while the device is off."""
+        now = self.prepared.machine.next_boot(self.prepared.disk)
+        return [same("what boots next", self.record.before.next_boot, now)] if now else []
+
+
+def read_old_system(prepared: Prepared) -> OldState:
+    """The files of the old system, and what boots next, read while the device is off."""
+    with mounted(prepared.disk, prepared.root, read_only=True) as root:
+        files = read_tree(root)
+    if prepared.boot:
+        fat, folder = FatImage(prepared.disk, prepared.boot.start_bytes), prepared.device.guest.boot_folder
+        files |= {f"{folder}/{name}": hashlib.sha256(fat.read(name)).hexdigest() for name in fat.names}
+    return OldState(files=files, next_boot=prepared.machine.next_boot(prepared.disk))

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The scenarios: a device, what its owner wants, what happens, and what has to come of it. One table for each family.
+
+Scenarios with the same device and wishes that begin with Stage1() share its disk: stage 1 runs once for all of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from balena_migrate.core.steps import Step
+from balena_migrate.settings import Config
+from balena_migrate.status import Standing
+from balena_migrate.workstation.lab.acts import Act, NewSystem, OldSystem, PowerCut, Stage1, Stage2, Status, Undo
+from balena_migrate.workstation.lab.wishes import Device, Expect, Wishes
+
+MIGRATION: tuple[Act, ...] = (Stage1(), Stage2(), NewSystem())
+NO_FLASH: tuple[Act, ...] = (Stage1(), Stage2(comes_back=True), Status(standing=Standing.NO_FLASH), OldSystem())
+NO_SETUP: tuple[Act, ...] = (Stage1(), Status(standing=Standing.PREPARED), OldSystem(at_once=True))
+UNDO: tuple[Act, ...] = (
+    Stage1(stays=True),
+    Status(standing=Standing.ARMED),
+    Undo(),
+    Status(standing=Standing.UNDONE),
+    OldSystem(at_once=True),
+)
+CUT_STAGE1: tuple[Act, ...] = (
+    PowerCut(at="make the initramfs of stage 2"),
+    Status(standing=Standing.PARTLY),
+    Undo(),
+    OldSystem(at_once=True),
+)
+CUT_STAGE2: tuple[Act, ...] = (
+    Stage1(),
+    PowerCut(at=Step.SECURE),
+    Status(standing=Standing.NOT_STARTED),
+    OldSystem(at_once=True),
+    Undo(),
+    OldSystem(at_once=True),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """One rehearsal. `in_tests`: it is part of ./test; the others run in ./rehearse --all."""
+
+    name: str
+    description: str
+    device: Device
+    wishes: Wishes = field(default_factory=Wishes)
+    acts: tuple[Act, ...] = MIGRATION
+    expect: Expect = field(default_factory=Expect)
+    in_tests: bool = False
+
+    @property
+    def armed_by(self) -> tuple[Device, Wishes, Expect] | None:
+        """What makes its disk after stage 1; None where it goes on without a break."""
+        return (self.device, self.wishes, self.expect) if self.acts[0] == Stage1() else None
+
+    def acts_for(self, config: Config) -> tuple[Act, ...]:
+        """The acts, unless the user's settings forbid the flash that is among them."""
+        if NewSystem() not in self.acts:
+            return self.acts
+        return NO_SETUP if config.no_setup else NO_FLASH if config.no_flash else self.acts

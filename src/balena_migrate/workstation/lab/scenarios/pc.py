@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rehearsals on PCs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from balena_migrate.core.steps import Step
+from balena_migrate.status import Standing
+from balena_migrate.workstation.lab import networked, owner
+from balena_migrate.workstation.lab.acts import (
+    LogDrive,
+    OldSystem,
+    Refused,
+    Shows,
+    Stage1,
+    Stage2,
+    Status,
+    Undo,
+)
+from balena_migrate.workstation.lab.guests.debian_pc import DEBIAN_12
+from balena_migrate.workstation.lab.lookalike import find_spec
+from balena_migrate.workstation.lab.scenarios import CUT_STAGE1, CUT_STAGE2, MIGRATION, NO_SETUP, UNDO, Scenario
+from balena_migrate.workstation.lab.wishes import Device, Expect, Wishes
+
+PC = Device(guest=DEBIAN_12, image=find_spec("intel-nuc"))
+
+PC_BIOS = Scenario(
+    name="pc-bios",
+    description="a PC with BIOS and GRUB, Debian 12, to a current image for intel-nuc",
+    device=PC,
+    in_tests=True,
+)
+
+_BACKUP_SCRIPT = """\
+#!/bin/sh
+exec tar -czf "$1" -C / srv/depot
+"""
+
+SCENARIOS = (
+    PC_BIOS,
+    replace(
+        PC_BIOS,
+        name="pc-bios-low-memory-stage2",
+        description="stage 2 finds less memory than stage 1 saw: the old system is back, and knows why",
+        acts=(
+            Stage1(),
+            Stage2(comes_back=True, memory_mib=192),
+            Status(standing=Standing.FAILED, step=Step.SECURE),
+            OldSystem(),
+        ),
+        in_tests=True,
+    ),
+    replace(
+        PC_BIOS,
+        name="pc-bios-cut-stage2",
+        description="the power goes in stage 2, before the line: the old system boots, and undo takes all back",
+        acts=CUT_STAGE2,
+        in_tests=True,
+    ),
+    Scenario(
+        name="pc-bios-2.15",
+        description="the same PC to an image of 2018, which brings no boot loader for BIOS; a log drive, a backup "
+        "script, and Wi-Fi networks by their names",
+        device=replace(PC, image=find_spec("intel-nuc-2.15"), log_drive=True),
+        wishes=Wishes(
+            settings={
+                "STRATEGY": "DEFAULT",
+                "TERM_EXIT": "reboot -f",
+                "LOG_DRIVE": "/dev/sdb1",
+                "LOG_FS_TYPE": "ext4",
+                "BACKUP_SCRIPT": f"/{owner.HOME_DIR}/make-backup",
+                "BACKUP_FILE": "depot.tgz",
+                "HAS_WIFI_CFG": "TRUE",
+                "MIGRATE_ALL_WIFIS": "FALSE",
+                "MIGRATE_WIFI_CFG": "wifis",
+            },
+            files={f"{owner.HOME_DIR}/wifis": "Yard\ndepot-guest\nunknown\n"},
+            programs={f"{owner.HOME_DIR}/make-backup": _BACKUP_SCRIPT},
+        ),
+        acts=(*MIGRATION, LogDrive(pattern="step transfer started")),
+        expect=Expect(composed_files=("grub/grub.cfg",), script_folders=("srv/depot",)),
+        in_tests=True,
+    ),
+    Scenario(
+        name="pc-network",
+        description="all network settings, for a real NetworkManager; volumes and a plain backup; what KEEP keeps",
+        device=replace(PC, image=find_spec("intel-nuc-network")),
+        wishes=Wishes(
+            settings={
+                "BACKUP_DIRECTORIES": "/etc",
+                "BACKUP_VOLUMES": networked.VOLUMES_NAME,
+                "KEEP": "hostname ssh-keys time-servers dns-servers country machine-id",
+            },
+            files=networked.FILES,
+        ),
+        expect=Expect(
+            composed_files=("system-proxy/redsocks.conf",),
+            netplan_networks=frozenset(networked.NETPLAN_NETWORKS),
+            profiles=networked.PROFILES,
+            proxy=networked.PROXY_SETTINGS,
+            volumes=networked.VOLUMES,
+            kept=networked.KEPT,
+            machine_id=networked.MACHINE_ID,
+        ),
+        in_tests=True,
+    ),
+    Scenario(
+        name="pc-large-backup",
+        description="a backup that is larger than the image's resin-data, which stage 2 grows before it copies it",
+        device=PC,
+        wishes=Wishes(data_mib=240),
+        expect=Expect(grows_data=True),
+        in_tests=True,
+    ),
+    Scenario(
+        name="pc-no-flash",
+        description="NO_FLASH=TRUE: stage 2 runs up to the line, the old system is back, unchanged; then undo",
+        device=PC,
+        wishes=Wishes(settings={"NO_FLASH": "TRUE", "TERM_EXIT": "exit 0", "DEBUG": "TRUE"}),
+        acts=(
+            Stage1(),
+            Stage2(comes_back=True),
+            Shows(command="cat /run/initramfs/initramfs.debug", pattern="balena-migrate: .* step secure done"),
+            Status(standing=Standing.NO_FLASH),
+            Undo(),
+            Status(standing=Standing.UNDONE),
+            OldSystem(at_once=True),
+        ),
+        in_tests=True,
+    ),
+    Scenario(
+        name="pc-no-flash-reboot",
+        description="NO_FLASH with TERM_EXIT=reboot -f, a log drive, and a GRUB that cannot search",
+        device=replace(PC, log_drive=True),
+        wishes=Wishes(
+            settings={
+                "NO_FLASH": "TRUE",
+                "TERM_EXIT": "reboot -f",
+                "GRUB_BOOT_DEV": "hd0",
+                "LOG_DRIVE": "/dev/sdb1",
+                "DO_REBOOT": "FALSE",
+            },
+            removed=("boot/grub/i386-pc/search.mod",),
+        ),
+        acts=(
+            Stage1(),
+            Stage2(comes_back=True, shows="search.mod' not found"),
+            Status(standing=Standing.NO_FLASH),
+            OldSystem(),
+            LogDrive(pattern="going back to the old system: NO_FLASH is set"),
+        ),
+    ),
+    Scenario(
+        name="pc-no-setup",
+        description="NO_SETUP: all is made, but nothing boots stage 2; undo takes it back",
+        device=PC,
+        wishes=Wishes(settings={"NO_SETUP": "TRUE", "HOME_DIR": f"/{owner.HOME_DIR}/"}),
+        acts=(*NO_SETUP, Undo(), OldSystem(at_once=True)),
+    ),
+    Scenario(
+        name="pc-undo",
+        description="undo before the reboot takes all back",
+        device=PC,
+        wishes=Wishes(settings={"DO_REBOOT": "FALSE"}),
+        acts=UNDO,
+        in_tests=True,
+    ),
+    Scenario(
+        name="pc-cut-stage1",
+        description="the power goes while stage 1 makes the initramfs; undo takes back what it had done",
+        device=PC,
+        acts=CUT_STAGE1,
+        in_tests=True,
+    ),
+    Scenario(
+        name="pc-image-cut",
+        description="the image's download broke off: stage 1 refuses",
+        device=replace(PC, image_part=0.6),
+        acts=(Refused(finding="image"), OldSystem(at_once=True)),
+    ),
+    Scenario(
+        name="pc-low-memory",
+        description="too little memory for the backup and the image: stage 1 refuses",
+        device=replace(PC, memory_mib=384),
+        wishes=Wishes(data_mib=300),
+        acts=(Refused(finding="memory-too-small"), OldSystem(at_once=True)),
+    ),
+    Scenario(
+        name="pc-wrong-image",
+        description="an image for a Raspberry Pi: stage 1 refuses",
+        device=replace(PC, image=find_spec("raspberrypi3")),
+        acts=(Refused(finding="image-device-type"), OldSystem(at_once=True)),
+        in_tests=True,
+    ),
+)

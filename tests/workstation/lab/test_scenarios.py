@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of scenarios: what is rehearsed at all, and which scenarios share a stage 1."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from balena_migrate.settings import SETTINGS, Config
+from balena_migrate.workstation.lab import owner
+from balena_migrate.workstation.lab.acts import NewSystem, OldSystem, Stage1, Status, Undo
+from balena_migrate.workstation.lab.scenarios import MIGRATION, NO_FLASH, NO_SETUP
+from balena_migrate.workstation.lab.scenarios.table import SCENARIOS, find_scenario, shares_stage1
+
+ORIGINAL_KEYS = (
+    *("STRATEGY", "HOME_DIR", "NO_FLASH", "TERM_EXIT", "NO_SETUP", "DO_REBOOT", "IMAGE_NAME", "DEBUG"),
+    *("LOG_DRIVE", "LOG_FS_TYPE", "BACKUP_FILE", "BACKUP_SCRIPT", "BACKUP_DIRECTORIES", "GRUB_BOOT_DEV"),
+    *("HAS_WIFI_CFG", "MIGRATE_ALL_WIFIS", "MIGRATE_WIFI_CFG"),
+)
+"""All keys of the description that the project began with."""
+
+
+@pytest.mark.parametrize("key", ORIGINAL_KEYS)
+def test_every_key_of_the_original_description_is_rehearsed(key: str) -> None:
+    assert key in {setting.key for setting in SETTINGS}
+    rehearsed = {key for scenario in SCENARIOS.values() for key in scenario.wishes.settings}
+    assert key in rehearsed | set(owner.default_settings("image"))
+
+
+def test_keys_that_switch_something_are_rehearsed_switched() -> None:
+    """The default settings say FALSE to none of these, which is not what has to be seen to work."""
+    wished = {item for scenario in SCENARIOS.values() for item in scenario.wishes.settings.items()}
+    switches = ("NO_FLASH", "NO_SETUP", "DEBUG", "HAS_WIFI_CFG")
+    assert {(key, "TRUE") for key in switches} | {("TERM_EXIT", "reboot -f"), ("DO_REBOOT", "FALSE")} <= wished
+
+
+def test_a_settings_key_is_known() -> None:
+    keys = {setting.key for setting in SETTINGS}
+    for scenario in SCENARIOS.values():
+        assert set(scenario.wishes.settings) <= keys, scenario.name
+
+
+def test_every_board_is_migrated_to_its_end_in_the_tests() -> None:
+    """Of its other endings some are, and the rest in ./rehearse --all."""
+    guests = {scenario.device.guest.name for scenario in SCENARIOS.values() if "userland" not in scenario.name}
+    migrated = {s.device.guest.name for s in SCENARIOS.values() if s.in_tests and NewSystem() in s.acts}
+    assert guests == migrated
+
+
+def test_undo_is_rehearsed_on_a_pc_and_on_a_raspberry_pi_before_the_reboot() -> None:
+    for name in ("pc-undo", "raspberrypi3-64-undo"):
+        acts = find_scenario(name).acts
+        assert acts[0] == Stage1(stays=True) and Undo() in acts and acts[-1] == OldSystem(at_once=True)
+
+
+def test_scenarios_that_begin_alike_share_a_stage_1() -> None:
+    assert shares_stage1(find_scenario("pc-bios"))
+    assert shares_stage1(find_scenario("pc-bios-cut-stage2"))
+    assert not shares_stage1(find_scenario("pc-large-backup")), "it has more data"
+    assert not shares_stage1(find_scenario("pc-cut-stage1")), "its power goes before stage 1 is done"
+
+
+def test_settings_that_forbid_the_flash_change_how_a_migration_ends() -> None:
+    scenario = find_scenario("pc-bios")
+    config = Config(no_flash=False)
+    assert scenario.acts_for(config) == MIGRATION
+    assert scenario.acts_for(replace(config, no_flash=True)) == NO_FLASH
+    assert scenario.acts_for(replace(config, no_setup=True)) == NO_SETUP
+    assert find_scenario("pc-undo").acts_for(replace(config, no_flash=True)) == find_scenario("pc-undo").acts
+    assert any(isinstance(act, Status) for act in NO_SETUP)
