@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from balena_migrate import stage1
+from balena_migrate.core.steps import Step
 from balena_migrate.settings import SETTINGS, Config
 from balena_migrate.workstation.lab import owner
-from balena_migrate.workstation.lab.acts import NewSystem, OldSystem, Stage1, Status, Undo
+from balena_migrate.workstation.lab.acts import NewSystem, OldSystem, PowerCut, Stage1, Status, Undo
 from balena_migrate.workstation.lab.scenarios import MIGRATION, NO_FLASH, NO_SETUP
 from balena_migrate.workstation.lab.scenarios.table import SCENARIOS, find_scenario, shares_stage1
 
@@ -52,6 +55,13 @@ def test_undo_is_rehearsed_on_a_pc_and_on_a_raspberry_pi_before_the_reboot() -> 
     for name in ("pc-undo", "raspberrypi3-64-undo"):
         acts = find_scenario(name).acts
         assert acts[0] == Stage1(stays=True) and Undo() in acts and acts[-1] == OldSystem(at_once=True)
+
+
+def test_the_words_at_which_the_power_goes_are_stage_1s_own() -> None:
+    """Else a rehearsal would wait for them for an hour."""
+    cuts = {act.at for scenario in SCENARIOS.values() for act in scenario.acts if isinstance(act, PowerCut)}
+    (cut,) = (at for at in cuts if not isinstance(at, Step))
+    assert f'"{cut}"' in Path(stage1.__file__).read_text()
 
 
 def test_scenarios_that_begin_alike_share_a_stage_1() -> None:

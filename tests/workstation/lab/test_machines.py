@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What QEMU is started with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from balena_migrate.core.errors import LabError
+from balena_migrate.workstation.lab.machines.pc import PcMachine
+from balena_migrate.workstation.lab.machines.raspberrypi import RASPI3B, PiMachine, machine
+from balena_migrate.workstation.lab.pi_firmware import Start
+
+START = Start(kernel="kernel8.img", initramfs=("one", "two"), device_tree="pi.dtb", command_line="root=/dev/mmcblk0p2")
+
+
+class Partition:
+    """The boot partition of a card: a file's content is its name."""
+
+    def __init__(self, card: Path, start_bytes: int) -> None:
+        pass
+
+    def read(self, name: str) -> bytes:
+        return name.encode()
+
+    def extract(self, name: str, target: Path) -> None:
+        target.write_text(name)
+
+
+@pytest.fixture(autouse=True)
+def firmware(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "FatImage", Partition)
+    monkeypatch.setattr(PiMachine, "next_boot", lambda self, disk: START)
+    monkeypatch.setattr(PcMachine, "accelerator", "tcg")
+
+
+def option(argv: list[str], name: str) -> str:
+    return argv[argv.index(name) + 1]
+
+
+def test_a_pi_starts_what_the_firmware_finds_on_its_card(tmp_path: Path) -> None:
+    argv = RASPI3B.argv([tmp_path / "card"], 1024, tmp_path)
+    assert Path(option(argv, "-kernel")).read_text() == "kernel8.img"
+    assert Path(option(argv, "-initrd")).read_bytes() == b"onetwo", "one behind the other, as in memory"
+    assert option(argv, "-append") == "root=/dev/mmcblk0p2 maxcpus=1"
+
+
+def test_a_pi_with_less_memory_keeps_its_board_and_gives_the_kernel_less(tmp_path: Path) -> None:
+    argv = RASPI3B.argv([tmp_path / "card"], 512, tmp_path)
+    assert option(argv, "-m") == "1024M"
+    assert option(argv, "-append").endswith(" mem=512M")
+
+
+def test_a_pi_cannot_have_more_memory_than_its_board(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match="1024 MiB of memory, and cannot have 2048"):
+        RASPI3B.argv([tmp_path / "card"], 2048, tmp_path)
+
+
+def test_a_pc_has_its_drives_in_their_order(tmp_path: Path) -> None:
+    argv = PcMachine(kernel=tmp_path / "vmlinuz").argv([tmp_path / "a", tmp_path / "b"], 512, tmp_path)
+    devices = [value for value in argv if value.startswith("ide-hd")]
+    assert devices == [
+        "ide-hd,bus=ide.0,drive=disk0,serial=LAB0001",
+        "ide-hd,bus=ide.1,drive=disk1,serial=LAB0002",
+    ]
+    assert option(argv, "-m") == "512M" and option(argv, "-smp") == "1"
