@@ -50,6 +50,16 @@ _CONSOLE = "console=tty0 console=ttyS0,115200"
 _UNITS = "etc/systemd/system"
 _ROOT_UUID = "0f6d3c1e-7a52-4b39-9d0e-5c1b8a7e2f41"
 
+_SHELL = """\
+# A root shell, without the device unit that a getty waits for: on a busy workstation that takes minutes to appear.
+[Unit]
+After=network.target
+
+[Service]
+ExecStart=-/sbin/agetty --autologin root --noclear --keep-baud 115200 ttyS1 dumb
+Restart=always
+"""
+
 _MASKED = (
     # No timer may change files while a rehearsal compares them.
     *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer"),
@@ -93,15 +103,13 @@ DEBIAN_12 = DebianPc(
         "etc/systemd/network/20-wired.network": (
             "[Match]\nName=en*\n\n[Network]\nAddress=10.0.2.15/24\nGateway=10.0.2.2\nDNS=10.0.2.3\n"
         ),
-        f"{_UNITS}/serial-getty@ttyS1.service.d/lab.conf": (
-            "[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin root --noclear --keep-baud 115200 %I dumb\n"
-        ),
-        # On a busy workstation a device unit may take minutes to appear; then there would be no login.
+        f"{_UNITS}/lab-shell.service": _SHELL,
+        # On a busy workstation starting the network may take minutes.
         "etc/systemd/system.conf.d/lab.conf": "[Manager]\nDefaultTimeoutStartSec=30min\n",
         "etc/systemd/journald.conf.d/lab.conf": "[Journal]\nStorage=volatile\n",
     },
     links={
-        f"{_UNITS}/getty.target.wants/serial-getty@ttyS1.service": "/lib/systemd/system/serial-getty@.service",
+        f"{_UNITS}/multi-user.target.wants/lab-shell.service": f"/{_UNITS}/lab-shell.service",
         f"{_UNITS}/multi-user.target.wants/systemd-networkd.service": "/lib/systemd/system/systemd-networkd.service",
         f"{_UNITS}/default.target": "/lib/systemd/system/multi-user.target",
         **{f"{_UNITS}/{unit}": "/dev/null" for unit in _MASKED},

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from balena_migrate.core.steps import Step
+from balena_migrate.core.steps import Step, done, started
 from balena_migrate.status import Standing
 from balena_migrate.workstation.lab import networked, owner
 from balena_migrate.workstation.lab.acts import (
@@ -78,7 +78,7 @@ SCENARIOS = (
             files={f"{owner.HOME_DIR}/wifis": "Yard\ndepot-guest\nunknown\n"},
             programs={f"{owner.HOME_DIR}/make-backup": _BACKUP_SCRIPT},
         ),
-        acts=(*MIGRATION, LogDrive(pattern="step transfer started")),
+        acts=(*MIGRATION, LogDrive(pattern=started(Step.TRANSFER))),
         expect=Expect(composed_files=("grub/grub.cfg",), script_folders=("srv/depot",)),
         in_tests=True,
     ),
@@ -121,7 +121,7 @@ SCENARIOS = (
         acts=(
             Stage1(),
             Stage2(comes_back=True),
-            Shows(command="cat /run/initramfs/initramfs.debug", pattern="balena-migrate: .* step secure done"),
+            Shows(command="cat /run/initramfs/initramfs.debug", pattern=rf"balena-migrate: .* {done(Step.SECURE)}"),
             Status(standing=Standing.NO_FLASH),
             Undo(),
             Status(standing=Standing.UNDONE),
