@@ -21,15 +21,15 @@ from balena_migrate.plan import Plan, describe, expected_window, make_plan, to_d
 from balena_migrate.settings import Config
 from balena_migrate.stage1 import file_systems
 from balena_migrate.survey import Accepted, accept
-from tests.images.test_room import DATA
 from tests.support.facts import MIB, pc_facts, pi_facts
 from tests.support.surveys import carrying, some_backup, some_image, stage1_of
+from tests.support.tables import DATA_FILE_SYSTEM
 
 PLANS = Path(__file__).parent / "plans"
 
 
 def accepted_for(config: Config, facts: Facts | None = None, *, backup_bytes: int = 0, backups: int = 1) -> Accepted:
-    image = replace(some_image(files=("grub/grub.cfg",)), data_file_system=DATA)
+    image = replace(some_image(files=("grub/grub.cfg",)), data_file_system=DATA_FILE_SYSTEM)
     plans = (some_backup(expected_bytes=backup_bytes // backups),) * backups
     return accept(replace(carrying(facts, config, backups=plans), image=image), ())
 

@@ -22,8 +22,8 @@ from balena_migrate.core.paths import INITRAMFS_NAME, STAGE2_CONFIG, STATE_DIR, 
 from balena_migrate.core.system import Result, System
 from balena_migrate.settings import Config
 from balena_migrate.stage2 import kernel
-from tests.bootloaders.test_raspberrypi_firmware import CMDLINE, facts
-from tests.core.test_journal import quiet, tree
+from tests.support.raspberrypi import CMDLINE, facts
+from tests.support.system import quiet, tree
 
 BOOT_FILES = {"config.txt": b"arm_64bit=1\r\n[pi4]", "cmdline.txt": CMDLINE.encode()}
 INITRAMFS_BYTES = 96 << 10

@@ -7,37 +7,12 @@ import json
 
 import pytest
 
-from balena_migrate.core.changes import Undo, UndoRecord
 from balena_migrate.core.errors import FileError
 from balena_migrate.core.handover import (
-    DataFile,
-    DataPartition,
-    DiskIdentity,
-    FileSystem,
-    Handover,
-    StoredFile,
-    TermExit,
     dump_handover,
     parse_handover,
 )
-
-HANDOVER = Handover(
-    strategy="DEFAULT",
-    target=DiskIdentity(name="sda", size_bytes=8 << 30, table_id="abc", serial=""),
-    image=StoredFile(path="/root/image.gz", size_bytes=1, sha256="00"),
-    image_format="gzip",
-    image_size_bytes=2,
-    patches=StoredFile(path="/var/lib/balena-migrate/run/p", size_bytes=3, sha256="01"),
-    data_partition=DataPartition(start_bytes=4, size_bytes=5),
-    data_files=(DataFile(file=StoredFile(path="/b", size_bytes=6, sha256="02"), name="backup.tgz"),),
-    file_systems=(FileSystem(uuid="u", fstype="ext4", mount_point="/"),),
-    boot_undo=(UndoRecord(undo=Undo.REWRITE, path="/boot/grub/grubenv", content=b"\xff", mode=0o644, mtime_ns=7),),
-    memory_reserve_bytes=8,
-    no_flash=True,
-    term_exit=TermExit.REBOOT,
-    log_file_system=FileSystem(uuid="v", fstype="vfat", mount_point=""),
-    version="1",
-)
+from tests.support.handover import HANDOVER
 
 
 def test_it_survives_its_file() -> None:

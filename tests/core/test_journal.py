@@ -19,8 +19,7 @@ from balena_migrate.core.errors import AlreadyAppliedError, FileError, Interrupt
 from balena_migrate.core.journal import State
 from balena_migrate.core.paths import JOURNAL, STATE_DIR
 from balena_migrate.core.system import System
-
-Tree = dict[str, tuple[int, bytes]]
+from tests.support.system import quiet, tree
 
 
 class PowerCutError(BaseException):
@@ -79,20 +78,6 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "root/boot/config.txt").write_bytes(b"\xff as it was\r\n")
     (tmp_path / "root/boot/config.txt").chmod(0o640)
     return tmp_path / "root"
-
-
-def tree(root: Path) -> Tree:
-    """Every path with mode and content, but for the journal's own folder."""
-    found = {}
-    for path in sorted(root.rglob("*")):
-        name = str(path.relative_to(root))
-        if not f"/{name}".startswith(STATE_DIR):
-            found[name] = (path.stat().st_mode, path.read_bytes() if path.is_file() else b"")
-    return found
-
-
-def quiet(_: str) -> None:
-    pass
 
 
 def apply_all(system: System) -> None:

@@ -16,8 +16,8 @@ from balena_migrate.images.filesystems.fat import Fat
 from balena_migrate.images.formats import sniff_format
 from balena_migrate.images.partitions.table import TableKind, read_table
 from balena_migrate.images.scan import read_image
-from tests.images.partitions.test_table import reader, rows
 from tests.support.corpus import corpus
+from tests.support.tables import reader, rows
 
 pytestmark = pytest.mark.processes
 

@@ -7,7 +7,7 @@ import json
 import re
 import struct
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from balena_migrate.core.errors import ImageError
 from balena_migrate.images import Image
-from balena_migrate.images.filesystems.ext import ExtFileSystem
 from balena_migrate.images.partitions.resize import lengthened
 from balena_migrate.images.partitions.table import TableKind, read_table
 from balena_migrate.images.patches import Block
@@ -28,6 +27,7 @@ from balena_migrate.workstation.lab.lookalike.layout import plan_layout, table_s
 from balena_migrate.workstation.lab.lookalike.specs import find_spec
 from tests.support.images import gpt_image, mbr_image, put, table_sector
 from tests.support.surveys import some_image
+from tests.support.tables import DATA_FILE_SYSTEM, assert_sound, image_of, put_blocks, read_by_sfdisk
 
 MIB = 1 << 20
 DISK_BYTES = 8192 * MIB
@@ -41,18 +41,6 @@ start=4227072, size=415744, name="resin-data"
 """
 """The layout of generic-amd64."""
 GPT_IMAGE_BYTES = 2378170368
-DATA = ExtFileSystem(
-    block_bytes=4096,
-    blocks=49152,
-    free_blocks=43000,
-    first_block=0,
-    group_blocks=32768,
-    inode_table_blocks=1024,
-    descriptors_per_block=64,
-    reserved_descriptor_blocks=23,
-    can_grow=True,
-)
-"""About as balenaOS's own."""
 
 
 def make_mbr(path: Path, name: str) -> None:
@@ -68,50 +56,6 @@ def make_gpt(path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(GPT_IMAGE_BYTES)
     subprocess.run(["sfdisk", "-q", path], input=GPT_SCRIPT.encode(), check=True)
-
-
-def image_of(path: Path, system: ExtFileSystem | None = DATA) -> Image:
-    """What read_image() finds, but for the boot partition: there is none in these."""
-    records = []
-
-    def read(offset: int, length: int) -> bytes:
-        with path.open("rb") as file:
-            file.seek(offset)
-            content = file.read(length)
-        if offset:
-            records.append(Block(offset_bytes=offset, content=content))
-        return content
-
-    return replace(
-        some_image(),
-        size_bytes=path.stat().st_size,
-        table=read_table(read),
-        start_file=path,
-        extended_records=tuple(records),
-        data_file_system=system,
-    )
-
-
-def put_blocks(path: Path, blocks: Sequence[Block], disk_bytes: int) -> None:
-    """As the flash does it: the image's file becomes the disk."""
-    with path.open("r+b") as file:
-        file.truncate(disk_bytes)
-        for block in blocks:
-            file.seek(block.offset_bytes)
-            file.write(block.content)
-
-
-def read_by_sfdisk(disk: Path) -> dict[str, Any]:
-    done = subprocess.run(["sfdisk", "--json", disk], check=True, capture_output=True, text=True)
-    assert done.stderr == "", "a table that sfdisk would repair"
-    table: dict[str, Any] = json.loads(done.stdout)["partitiontable"]
-    return table
-
-
-def assert_sound(disk: Path) -> None:
-    done = subprocess.run(["sfdisk", "--verify", disk], check=False, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr
-    assert "No errors detected" in done.stdout
 
 
 @pytest.mark.processes
@@ -242,10 +186,10 @@ def test_a_partition_behind_the_disks_end(make: Any, tmp_path: Path) -> None:
 
 
 def with_data(**changes: Any) -> Image:
-    return replace(some_image(), data_file_system=replace(DATA, **changes))
+    return replace(some_image(), data_file_system=replace(DATA_FILE_SYSTEM, **changes))
 
 
-USABLE = DATA.usable_bytes - MARGIN_BYTES
+USABLE = DATA_FILE_SYSTEM.usable_bytes - MARGIN_BYTES
 
 
 def test_what_fits_needs_no_growth() -> None:
@@ -267,8 +211,11 @@ def test_what_is_promised_is_there_and_the_disks_end_stays_free(files_bytes: int
     room = grown_room_bytes(image, disk_bytes)
     if size is not None:
         groups = size // (128 * MIB)
-        assert DATA.usable_bytes_with(groups) >= files_bytes + MARGIN_BYTES > DATA.usable_bytes
-        assert groups == DATA.groups + 1 or DATA.usable_bytes_with(groups - 1) < files_bytes + MARGIN_BYTES
+        assert DATA_FILE_SYSTEM.usable_bytes_with(groups) >= files_bytes + MARGIN_BYTES > DATA_FILE_SYSTEM.usable_bytes
+        assert (
+            groups == DATA_FILE_SYSTEM.groups + 1
+            or DATA_FILE_SYSTEM.usable_bytes_with(groups - 1) < files_bytes + MARGIN_BYTES
+        )
         assert image.data.start_bytes + size + LEFT_FREE_BYTES <= disk_bytes
         assert room is not None and files_bytes <= room
     elif files_bytes > USABLE:

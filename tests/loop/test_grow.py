@@ -31,9 +31,9 @@ from balena_migrate.stage2.stash import RamStash
 from balena_migrate.stage2.target import open_disk
 from balena_migrate.workstation.lab.lookalike.layout import plan_layout, table_sectors
 from balena_migrate.workstation.lab.lookalike.specs import find_spec
-from tests.images.test_room import assert_sound, read_by_sfdisk
 from tests.support.flash import flash_image
 from tests.support.images import make_fat
+from tests.support.tables import assert_sound, read_by_sfdisk
 
 pytestmark = [
     pytest.mark.loop,

@@ -17,7 +17,7 @@ from balena_migrate.stage2.console import Console
 from balena_migrate.stage2.finish import finish
 from balena_migrate.stage2.frame import TRIES, Stage2
 from balena_migrate.stage2.stash import RamStash
-from tests.core.test_handover import HANDOVER
+from tests.support.handover import HANDOVER
 
 GROWN = replace(HANDOVER, data_partition=replace(HANDOVER.data_partition, grow_bytes=384 << 20), machine_id="5ca1e")
 

@@ -13,7 +13,7 @@ import pytest
 from balena_migrate.core.handover import dump_handover
 from balena_migrate.core.system import System
 from balena_migrate.stage2 import kernel, main
-from tests.core.test_handover import HANDOVER
+from tests.support.handover import HANDOVER
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import pytest
 
 from balena_migrate.core.errors import ImageError
 from balena_migrate.images.filesystems.fat import Fat
-from tests.images.partitions.test_table import reader
 from tests.support.images import BOOT_FILES, make_fat
+from tests.support.tables import reader
 
 pytestmark = pytest.mark.processes
 

@@ -6,16 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balena_migrate.core.errors import ImageError
-from balena_migrate.images.partitions.table import PartitionTable, Read, TableKind, parse_head, read_table
+from balena_migrate.images.partitions.table import PartitionTable, TableKind, parse_head, read_table
 from tests.support.images import ESP, LINUX, gpt_image, mbr_image, put, table_sector
-
-
-def reader(image: bytes | bytearray) -> Read:
-    return lambda offset, length: bytes(image[offset : offset + length])
-
-
-def rows(table: PartitionTable) -> list[tuple[int, int, int, str]]:
-    return [(p.number, p.start_bytes // 512, p.size_bytes // 512, p.type) for p in table.partitions]
+from tests.support.tables import reader, rows
 
 
 def test_the_table_of_a_balenaos_image_on_mbr() -> None:

@@ -18,7 +18,7 @@ from balena_migrate.workstation.kit.archive import packed_size_bytes
 from balena_migrate.workstation.kit.assemble import assemble
 from balena_migrate.workstation.kit.packages import unpack_packages
 from balena_migrate.workstation.kit.programs import Tree
-from tests.workstation.kit.conftest import Root, enter
+from tests.support.kit_root import Root, enter
 
 pytestmark = pytest.mark.kit
 

@@ -13,7 +13,7 @@ from balena_migrate.images.room import grown_table
 from balena_migrate.workstation.lab.leftdisk import CLEAN, SIZE, TABLE, left_disk_checks
 from balena_migrate.workstation.lab.lookalike.layout import plan_layout, table_sectors
 from balena_migrate.workstation.lab.lookalike.specs import find_spec
-from tests.images.test_room import image_of, put_blocks
+from tests.support.tables import image_of, put_blocks
 
 pytestmark = pytest.mark.processes
 

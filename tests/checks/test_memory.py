@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Memory is counted to the byte that decides."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from balena_migrate.checks import memory
+from balena_migrate.core.memory import MemoryFacts
+from tests.support.facts import MIB, pc_facts
+from tests.support.findings import blockers
+from tests.support.surveys import carrying, some_backup, some_survey
+
+
+def test_memory_is_counted_to_the_byte_that_decides() -> None:
+    def total(size: int) -> list[str]:
+        return blockers(some_survey(replace(pc_facts(), memory=MemoryFacts(total_bytes=size, available_bytes=0))))
+
+    need = 4 * (30 + 10) * MIB + 100 * MIB + memory.PATCHES_BYTES + memory.RESERVE_BYTES
+    assert total(need) == []
+    assert total(need - 1) == ["memory-too-small"]
+
+
+def test_the_backup_counts_in_memory() -> None:
+    assert blockers(carrying(backups=(some_backup(expected_bytes=2000 * MIB),))) == ["memory-too-small"]
