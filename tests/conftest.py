@@ -6,7 +6,6 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
-from collections.abc import Iterator
 from typing import Any
 
 import hypothesis
@@ -36,7 +35,7 @@ MAY_START_PROCESSES = ("processes", "loop", "kit", "vm")
 
 
 @pytest.fixture(autouse=True)
-def no_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails a test that starts a program without saying so by its marker."""
     if not any(request.node.get_closest_marker(name) for name in MAY_START_PROCESSES):
 
@@ -44,4 +43,3 @@ def no_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
             raise AssertionError(f"this test may start no process: {args}")
 
         monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
-    yield

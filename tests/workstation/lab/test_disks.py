@@ -51,9 +51,16 @@ def test_what_is_put_on_a_disk_is_there_and_no_loop_device_is_left(tmp_path: Pat
     with mounted(disk, span) as root:
         (root / "file").write_text("there")
     copy_disk(disk, tmp_path / "copy")
-    with pytest.raises(RuntimeError), mounted(tmp_path / "copy", span, read_only=True) as root:
-        assert (root / "file").read_text() == "there"
-        raise RuntimeError("something else went wrong")
-    assert not root.exists()
+    roots = []
+
+    def fail_inside() -> None:
+        with mounted(tmp_path / "copy", span, read_only=True) as root:
+            roots.append(root)
+            assert (root / "file").read_text() == "there"
+            raise RuntimeError("something else went wrong")
+
+    with pytest.raises(RuntimeError, match="something else"):
+        fail_inside()
+    assert [root.exists() for root in roots] == [False]
     loops = subprocess.run(["losetup", "--all"], capture_output=True, text=True, check=True).stdout
     assert str(tmp_path) not in loops
