@@ -67,7 +67,7 @@ def test_a_backup_that_makes_resin_data_grow_is_in_the_plan() -> None:
     plan = plan_for(CONFIGS["pc-flash"], backup_bytes=1024 * MIB)
     assert plan.after[1] == (
         "grow resin-data's file system from 196 to about 1152 MiB, so that the backup fits;"
-        " the partition table that is written has it that large"
+        " the partition table that is written already has it that large"
     )
     assert plan.after[2].startswith("copy the backup")
     assert plan.window_s == pytest.approx(908 / 50 + 908 / 100 + 1024 / 50)

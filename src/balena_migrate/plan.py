@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plan: every change in order, what takes it back, where the line is, and what lies behind it.
+"""The plan: every change in order, how it is undone, where the line is, and what follows it.
 
-A pure function of what was found before. `run` applies the same objects that `plan` prints.
+A pure function of the accepted survey. `run` applies the same objects that `plan` prints.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ FLASH_SPEEDS_BYTES_PER_S = (
     ("nvme", 200 * MIB),
     ("", 50 * MIB),
 )
-"""Careful guesses by the disk's name: SD cards of class 10 write 10 MiB/s at least; all are read twice as fast."""
+"""Conservative estimates by the disk's name: SD cards of class 10 write at least 10 MiB/s; all read twice as fast."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,14 @@ class Plan:
     """What stage 2 does after the line, in words."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of the plan as a person reads it."""
+
+    title: str
+    lines: tuple[str, ...] = ()
+
+
 def expected_window(target: str, size_bytes: int, backup_bytes: int = 0) -> tuple[float, str]:
     """The expected seconds from the first overwritten byte to the reboot, and the arithmetic."""
     name = target.rpartition("/")[2]
@@ -48,19 +57,19 @@ def expected_window(target: str, size_bytes: int, backup_bytes: int = 0) -> tupl
     backup = f", {backup_bytes // MIB} MiB of backup written," if backup_bytes >= MIB else ""
     text = (
         f"{size_bytes // MIB} MiB written at {speed // MIB} MiB/s and read back at {2 * speed // MIB} MiB/s{backup}"
-        f" (a careful guess for {target}) = {seconds:.0f} s"
+        f" (a conservative estimate for {target}) = {seconds:.0f} s"
     )
     return seconds, text
 
 
 def growth_steps(accepted: Accepted) -> tuple[str, ...]:
-    """What stage 2 does where the backup, of the size that is expected of it, does not fit as the image has it."""
+    """What stage 2 does if the backup, at its expected size, does not fit on resin-data as the image brings it."""
     size_bytes = grown_size_bytes(accepted.image, accepted.survey.backup_bytes, accepted.target.size_bytes)
     if size_bytes is None:
         return ()
     old = accepted.image.data.size_bytes
     text = f"grow resin-data's file system from {old // MIB} to about {size_bytes // MIB} MiB, so that the backup fits"
-    return (f"{text}; the partition table that is written has it that large",)
+    return (f"{text}; the partition table that is written already has it that large",)
 
 
 def make_plan(accepted: Accepted, actions: tuple[Action, ...], boot_actions: tuple[Action, ...]) -> Plan:
@@ -77,7 +86,7 @@ def make_plan(accepted: Accepted, actions: tuple[Action, ...], boot_actions: tup
         window_s=seconds,
         window_text=text,
         after=(
-            f"write {image.size_bytes // MIB} MiB to {target.path}, the first MiB last; read it back",
+            f"write {image.size_bytes // MIB} MiB to {target.path}, the first MiB last, and read it back",
             *growth_steps(accepted),
             "copy the backup and the log to resin-data",
             "reboot into balenaOS",
@@ -86,29 +95,43 @@ def make_plan(accepted: Accepted, actions: tuple[Action, ...], boot_actions: tup
 
 
 def describe(plan: Plan) -> str:
-    """The plan for a person."""
-    lines = ["Stage 1, now; balena-migrate undo takes all of it back:"]
-    for number, action in enumerate((*plan.actions, *plan.boot_actions), start=1):
-        lines.append(f"  {number:2}. {action.title} ({action.path})")
-    if not plan.boot_actions:
-        lines.append("      NO_SETUP is set: what boots next is not changed")
-    back = (
-        "boots the old system"
-        if plan.one_shot
-        else "starts stage 2 once more; only stage 2 puts the boot configuration back"
-    )
-    lines += ["", f"A power cut between here and stage 2's first step {back}.", ""]
+    """The plan for a person: sections, separated by empty lines."""
+    return "\n\n".join("\n".join((section.title, *section.lines)) for section in sections(plan))
+
+
+def sections(plan: Plan) -> Iterator[Section]:
+    """The plan in the order in which it happens."""
+    yield Section(title="Stage 1, now; balena-migrate undo reverts all of it:", lines=_changes(plan))
+    yield Section(title=f"A power cut between here and stage 2's first step {_after_power_cut(plan)}.")
     if plan.reboot_argument:
-        lines += [f'Only `reboot "{plan.reboot_argument}"` starts stage 2; any other reboot starts the old system.', ""]
-    lines += ["Stage 2, after the reboot, from memory; any error here leads back to the old system:"]
-    lines += ["      restore the boot configuration, take all files into memory, check them, find the disk"]
+        yield Section(
+            title=f'Only `reboot "{plan.reboot_argument}"` starts stage 2; any other reboot starts the old system.'
+        )
+    before = "      restore the boot configuration, copy all files into memory, verify them, find the disk"
+    leave = "      unmount the old system"
+    title = "Stage 2, after the reboot, from memory; any error here leads back to the old system:"
     if plan.no_flash:
-        lines += ["      NO_FLASH is set: stage 2 ends here and goes back to the old system", ""]
-        lines += ["With NO_FLASH=FALSE it would go on:"]
-    lines += ["      unmount the old system", "", "==== the line: from here on there is no way back ====", ""]
-    lines += [f"      {text}" for text in plan.after]
-    lines += ["", f"The part after the line takes about {plan.window_s:.0f} s: {plan.window_text}."]
-    return "\n".join(lines)
+        yield Section(
+            title=title, lines=(before, "      NO_FLASH is set: stage 2 ends here and returns to the old system")
+        )
+        yield Section(title="With NO_FLASH=FALSE it would continue:", lines=(leave,))
+    else:
+        yield Section(title=title, lines=(before, leave))
+    yield Section(title="==== the line: from here on there is no way back ====")
+    yield Section(title="Stage 2, after the line:", lines=tuple(f"      {text}" for text in plan.after))
+    yield Section(title=f"The part after the line takes about {plan.window_s:.0f} s: {plan.window_text}.")
+
+
+def _changes(plan: Plan) -> tuple[str, ...]:
+    actions = enumerate((*plan.actions, *plan.boot_actions), start=1)
+    lines = tuple(f"  {number:2}. {action.title} ({action.path})" for number, action in actions)
+    return lines if plan.boot_actions else (*lines, "      NO_SETUP is set: what boots next is not changed")
+
+
+def _after_power_cut(plan: Plan) -> str:
+    if plan.one_shot:
+        return "boots the old system"
+    return "starts stage 2 once more; only stage 2 restores the boot configuration"
 
 
 def to_data(plan: Plan) -> dict[str, Any]:
