@@ -27,7 +27,7 @@ from balena_migrate.network.model import Ip, Kind, Method, Profile, Reading, Rou
 from balena_migrate.network.reading import Collector, not_carried, read_config
 from balena_migrate.network.route_commands import parse_route_command
 from balena_migrate.network.sources import Source
-from balena_migrate.network.sources.wpa_supplicant import make_profile, read_file
+from balena_migrate.network.wpa_profiles import make_profile, read_file
 
 FILE = "/etc/network/interfaces"
 FILES_LIMIT = 200

@@ -19,6 +19,7 @@ from balena_migrate.network.addresses import gateway_route, make_ip, parse_addre
 from balena_migrate.network.files.keyfile import Keyfile, escape
 from balena_migrate.network.files.number import find_number
 from balena_migrate.network.files.yaml import Node, as_node, flag_of, items_of, parse_yaml, text_of, texts_of
+from balena_migrate.network.keyfile_profile import make_profile
 from balena_migrate.network.model import (
     Ip,
     Kind,
@@ -31,8 +32,7 @@ from balena_migrate.network.model import (
 )
 from balena_migrate.network.reading import Collector, not_carried, read_config, read_layered
 from balena_migrate.network.sources import Source
-from balena_migrate.network.sources._netplan_parts import POINT_KEYS, access_point, is_cdma, read_modem, wired_eap
-from balena_migrate.network.sources.networkmanager import make_profile
+from balena_migrate.network.sources.netplan.parts import POINT_KEYS, access_point, is_cdma, read_modem, wired_eap
 from balena_migrate.network.write.keyfile import write_keyfile
 
 FOLDERS = ("/run/netplan", "/etc/netplan", "/lib/netplan")
