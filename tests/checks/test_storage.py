@@ -99,7 +99,7 @@ def test_a_boot_partition_on_another_disk_than_the_root_is_refused() -> None:
     survey = some_survey(facts, image=some_image(**PI_IMAGE))
     assert blockers(survey) == ["boot-on-other-disk"]
     cause = next(f.cause for f in findings(survey) if f.code == "boot-on-other-disk")
-    assert cause == "/boot/firmware is on /dev/mmcblk0, and the root file system on /dev/sda"
+    assert cause == "/boot/firmware is on /dev/mmcblk0, but the root file system is on /dev/sda"
 
 
 def test_a_log_drive_has_to_be_there_and_on_another_disk() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What several checks say of something that was never run with this tool."""
+"""What several checks report about something that was never migrated with this tool."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ def untested(config: Config, code: str, cause: str) -> Finding:
     """A blocker, which UNTESTED turns into a warning."""
     if config.untested:
         return warning(code, cause)
-    return blocker(code, cause, "try it on one that you can reach, with --untested")
+    return blocker(code, cause, "try it on a device within reach first, with --untested")

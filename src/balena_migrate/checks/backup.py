@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Are the backups what their owner meant, is there room for them, and will the new system take them."""
+"""Are the backups what their owner meant, is there room for them, and will the new system accept them?"""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from balena_migrate.survey import Survey
 MIB = 1 << 20
 NAMED = 5
 MARGIN = 1.25
-"""The samples may be that much off."""
+"""The samples may be off by this factor."""
 
 EXT4_FREE_PERCENT = 85
-"""What a fresh resin-data has free: ext4 takes its tables and reserves 5 % for root (mke2fs.conf(5))."""
+"""The free part of a fresh resin-data: ext4 needs its tables and reserves 5 % for root (mke2fs.conf(5))."""
 
-_SMALLER = "leave folders out, or carry the data over another way"
+_SMALLER = "leave folders out, or transfer the data some other way"
 _SETTINGS = "correct BACKUP_DIRECTORIES, BACKUP_VOLUMES or BACKUP_SCRIPT"
 
 _ROOM = "Leave folders out of the backup, or transfer the data some other way."
@@ -141,7 +141,9 @@ def check_plans(
     `os_version` is the image's ("2.15.1+rev2", "" for unknown); `managed` says whether the new system joins a fleet.
     """
     if not plans:
-        yield passed("backup-none", "no backup is made: BACKUP_DIRECTORIES, BACKUP_VOLUMES and BACKUP_SCRIPT are empty")
+        yield passed(
+            "backup-none", "no backup configured (BACKUP_DIRECTORIES, BACKUP_VOLUMES and BACKUP_SCRIPT are empty)"
+        )
         return
     for plan in plans:
         yield from _check_sources(plan, config)
@@ -156,7 +158,7 @@ def check_result(result: BackupResult, plan: BackupPlan, room: Room, total_bytes
     """The findings once a backup is made; `total_bytes` is the size of all that are."""
     if result.skipped_count:
         named = _named(result.skipped, result.skipped_count)
-        yield warning("backup-skipped", f"files that are not in the backup as they should be: {named}")
+        yield warning("backup-skipped", f"files that are missing or changed in the backup: {named}")
     size = f"the backup has {_mib(total_bytes)} MiB"
     if room.data_limit_bytes is not None and total_bytes > room.data_limit_bytes:
         yield blocker("backup-too-large", f"{size}; {room.data_text}", _SMALLER)
@@ -169,12 +171,14 @@ def _check_sources(plan: BackupPlan, config: Config) -> Iterator[Finding]:
     for problem in plan.problems:
         yield blocker("backup-source", f"the backup cannot be made: {problem}", _SETTINGS)
     if not plan.script and not plan.problems and plan.file_count == 0:
-        yield blocker("backup-empty", "there is no file in the backup", _SETTINGS)
+        yield blocker("backup-empty", "the backup would not contain a single file", _SETTINGS)
     if plan.script and config.backup_directories != Config().backup_directories:
         cause = "BACKUP_DIRECTORIES is not backed up, because BACKUP_SCRIPT is set"
-        yield warning("backup-directories-unused", cause, "name the folders there, or leave one of the two out")
+        yield warning(
+            "backup-directories-unused", cause, "let the script back up the folders, or clear one of the two settings"
+        )
     if plan.skipped_count:
-        yield warning("backup-skips", f"files that cannot be in the backup: {_named(plan.skipped, plan.skipped_count)}")
+        yield warning("backup-skips", f"files that cannot be backed up: {_named(plan.skipped, plan.skipped_count)}")
     if plan.attributes_count:
         cause = (
             f"{plan.attributes_count} files have access lists, capabilities or other extended attributes, which the"
@@ -186,29 +190,31 @@ def _check_sources(plan: BackupPlan, config: Config) -> Iterator[Finding]:
 def _check_name(plan: BackupPlan, config: Config) -> Iterator[Finding]:
     if plan.volumes:
         names = ", ".join(plan.volumes)
-        cause = f"the backup will be {SUPERVISOR_NAME} on resin-data, of which the supervisor makes the volumes {names}"
-        remedy = "the fleet's release has to have volumes of these names; else the supervisor retries without end"
+        cause = (
+            f"the backup will be {SUPERVISOR_NAME} on resin-data, from which the supervisor creates the volumes {names}"
+        )
+        remedy = "the fleet's release must declare volumes of these names; otherwise the supervisor retries forever"
         yield warning("backup-volumes", cause, remedy)
     elif config.backup_file == SUPERVISOR_NAME:
         cause = (
             f"the backup will be {plan.name_on_data} on resin-data: {SUPERVISOR_NAME} is the name under which the"
-            " supervisor takes a backup for volumes, and it would try without end to restore this one"
+            " supervisor looks for a backup of volumes, and it would try forever to restore this one"
         )
         yield passed("backup-renamed", cause)
     else:
         yield passed(
-            "backup-plain", f"the backup will be {plan.name_on_data} on resin-data; nothing restores it by itself"
+            "backup-plain", f"the backup will be {plan.name_on_data} on resin-data; nothing restores it automatically"
         )
 
 
 def _check_supervisor(config: Config, os_version: str, managed: bool) -> Iterator[Finding]:
     if not managed:
-        cause = "without a fleet the supervisor restores no backup; its file stays on resin-data"
-        yield warning("backup-unmanaged", cause, "name the fleet's config.json in CONFIG_JSON")
+        cause = "without a fleet the supervisor does not restore the backup; the file stays on resin-data"
+        yield warning("backup-unmanaged", cause, "set CONFIG_JSON to the fleet's config.json")
     version = find_supervisor(os_version, config.image_name)
     if version is None:
         yield warning(
-            "backup-supervisor-unknown", "which supervisor the image holds, and what it restores, is not known"
+            "backup-supervisor-unknown", "it is unknown which supervisor the image contains and what it restores"
         )
         return
     name = ".".join(map(str, version)) if any(version) else "before 7.16.6"
@@ -216,13 +222,13 @@ def _check_supervisor(config: Config, os_version: str, managed: bool) -> Iterato
     newer = "use an image of balenaOS 2.44.0 or later"
     if outcome is Restore.IGNORED:
         cause = (
-            f"the image's supervisor ({name}) restores no backup: that began with 8.7.0; the file stays on resin-data"
+            f"the image's supervisor ({name}) is older than 8.7.0 and restores no backup; the file stays on resin-data"
         )
         yield warning("backup-supervisor-old", cause, newer)
     elif outcome is Restore.BROKEN:
         cause = (
             f"the image's supervisor ({name}) fails to restore any backup (9.18.4 to 10.3.3 do), and starts no"
-            " application before it has"
+            " application before it succeeds"
         )
         yield blocker("backup-supervisor-broken", cause, f"{newer}, or use BACKUP_DIRECTORIES")
     else:
@@ -272,10 +278,10 @@ def _named(skipped: tuple[Skipped, ...], count: int) -> str:
 
 
 def _mib(count: int) -> int:
-    """Of what is needed: rounded up."""
+    """What is needed, rounded up."""
     return -(-count // MIB)
 
 
 def _mib_in(count: int) -> int:
-    """Of what there is: rounded down."""
+    """What is available, rounded down."""
     return count // MIB

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What config.json has to be, as balenaOS and its supervisor read it.
+"""Is config.json what balenaOS and its supervisor expect?
 
-The system's scripts read it with jq and evaluate the result in a shell (meta-balena, balena-config-vars): one value of
-the wrong form there and *no* setting is read at all. The supervisor is more lenient: numbers may be text, and
-truth values text or numbers (balena-supervisor, src/config/schema-type.ts).
+The system's scripts read it with jq and evaluate the result in a shell (meta-balena, balena-config-vars): a single
+value of the wrong form, and *no* setting is read at all. The supervisor is more lenient: numbers may be text, and
+booleans text or numbers (balena-supervisor, src/config/schema-type.ts).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from balena_migrate.settings import Config
 from balena_migrate.survey import Survey
 
 _CORRECT = "correct the file that CONFIG_JSON names"
-_SAY_CONFIG = "download the fleet's config.json again, or make it with `balena-migrate config --fleet NAME`"
+_SAY_CONFIG = "download the fleet's config.json again, or create it with `balena-migrate config --fleet NAME`"
 
 _DOWNLOAD = "Download the fleet's config.json again, or create it with `balena-migrate config --fleet NAME`."
 CODES = (
@@ -125,7 +125,7 @@ def _is_host_name(value: Any) -> bool:
 
 
 def _is_own_name(value: Any) -> bool:
-    """The kernel takes 64 bytes."""
+    """The kernel accepts 64 bytes."""
     return _is_host_name(value) and len(value) < 64
 
 
@@ -152,8 +152,8 @@ def _is_key_list(value: Any) -> bool:
     return isinstance(value, list) and all(_is_text(item) for item in value)
 
 
-_TEXT: tuple[Test, str] = (_is_text, "has to be text")
-_NUMBER: tuple[Test, str] = (_is_number, "has to be a number, or a number as text")
+_TEXT: tuple[Test, str] = (_is_text, "has to be a string")
+_NUMBER: tuple[Test, str] = (_is_number, "has to be a number, or a string of digits")
 _PORT: tuple[Test, str] = (_is_port, "has to be a port from 1 to 65535")
 _TRUTH: tuple[Test, str] = (_is_truth, "has to be true or false")
 _ENDPOINT: tuple[Test, str] = (_is_endpoint, "has to be an address such as https://api.balena-cloud.com")
@@ -174,7 +174,7 @@ FORMS: dict[str, tuple[Test, str]] = {
     "deviceApiKeys": _OBJECT,
     "deviceId": _NUMBER,
     "deviceType": _TEXT,
-    "dnsServers": (_is_text, "has to be one text, with blanks between the servers"),
+    "dnsServers": (_is_text, "has to be one string, with spaces between the servers"),
     "hostname": (_is_own_name, "has to be a host name: letters, digits, '-' and '.'"),
     "initialDeviceName": _TEXT,
     "installer": _OBJECT,
@@ -183,7 +183,7 @@ FORMS: dict[str, tuple[Test, str]] = {
     "listenPort": _PORT,
     "logsEndpoint": _ENDPOINT,
     "mixpanelToken": _TEXT,
-    "ntpServers": (_is_text, "has to be one text, with blanks between the servers"),
+    "ntpServers": (_is_text, "has to be one string, with spaces between the servers"),
     "os": _OBJECT,
     "os.fan": _OBJECT,
     "os.fan.profile": _TEXT,
@@ -198,7 +198,7 @@ FORMS: dict[str, tuple[Test, str]] = {
     "os.network.wifi.randomMacAddressScan": _TRUTH,
     "os.power": _OBJECT,
     "os.power.mode": _TEXT,
-    "os.sshKeys": (_is_key_list, "has to be a list of text"),
+    "os.sshKeys": (_is_key_list, "has to be a list of strings"),
     "os.udevRules": _OBJECT,
     "persistentLogging": _TRUTH,
     "pubnubPublishKey": _TEXT,
@@ -207,12 +207,12 @@ FORMS: dict[str, tuple[Test, str]] = {
     "registryEndpoint": _TEXT,
     "userId": _NUMBER,
     "username": _TEXT,
-    "uuid": (_is_uuid, "has to be 32 digits and letters from a to f"),
+    "uuid": (_is_uuid, "has to be 32 or 62 hexadecimal digits"),
     "version": _TEXT,
     "vpnEndpoint": (_is_host_name, "has to be a host name"),
     "vpnPort": _PORT,
 }
-"""Key, with "." between the levels -> its test, and what it has to be. Other keys are passed on as they are."""
+"""Key, with "." between the levels -> its test, and what it has to be. Other keys are passed on unchanged."""
 
 IGNORED = {"wifiSsid", "wifiKey", "files"}
 """Keys of balenaOS 1 that today's system does not read: networks are files in system-connections."""
@@ -222,7 +222,7 @@ def _check_forms(config_json: ConfigJson) -> Iterator[Finding]:
     for key, (test, wanted) in FORMS.items():
         value = _find(config_json.values, key)
         if value not in (None, "") and not test(value):
-            cause = f"{config_json.origin}: {key} {wanted}; else the system cannot read the file"
+            cause = f"{config_json.origin}: {key} {wanted}; otherwise the system cannot read the file"
             yield blocker("config-json-value", cause, _CORRECT)
     for key in config_json.values:
         if key in IGNORED:
@@ -254,14 +254,16 @@ def _check_identity(config_json: ConfigJson) -> Iterator[Finding]:
     has = {key for key in config_json.values if config_json.text(key)}
     registered = {"deviceApiKey", "uuid"} <= has
     if not registered and "apiKey" not in has:
-        cause = f"{config_json.origin} has neither apiKey nor deviceApiKey and uuid: the fleet will not take the device"
+        cause = (
+            f"{config_json.origin} has neither apiKey nor deviceApiKey and uuid: the fleet will not accept the device"
+        )
         yield blocker("config-json-no-key", cause, _SAY_CONFIG)
     if not registered and "applicationId" not in has:
         cause = f"{config_json.origin} has no applicationId: the device cannot register with its fleet"
         yield blocker("config-json-no-fleet", cause, _SAY_CONFIG)
     missing = sorted({"registered_at", "deviceId"} - has)
     if registered and "apiKey" not in has and missing:
-        cause = f"{config_json.origin} is that of a registered device, but lacks {' and '.join(missing)}"
+        cause = f"{config_json.origin} belongs to a registered device, but lacks {' and '.join(missing)}"
         yield warning("config-json-registration", cause, _SAY_CONFIG)
 
 
@@ -274,8 +276,10 @@ def _check_device_type(
         if config_json.is_managed and not config.change_device_type:
             yield blocker("config-json-no-device-type", f"{config_json.origin} has no deviceType", _SAY_CONFIG)
     elif image and ours != image:
-        cause = f"{config_json.origin} is for the device type {ours!r}, the image for {image!r}"
-        remedy = "take the image of the fleet's device type, or set CHANGE_DEVICE_TYPE to write the image's into it"
+        cause = f"{config_json.origin} is for the device type {ours!r}, but the image is for {image!r}"
+        remedy = (
+            "use the image of the fleet's device type, or set CHANGE_DEVICE_TYPE to write the image's into config.json"
+        )
         if config.change_device_type:
             yield warning("config-json-type-changed", f"{cause}; CHANGE_DEVICE_TYPE makes it {image!r}")
         else:
@@ -283,4 +287,4 @@ def _check_device_type(
     final = image if config.change_device_type and image else ours
     if final and hardware_types and final not in hardware_types:
         cause = f"this hardware cannot be a {final!r}; it can be {', '.join(hardware_types)}"
-        yield blocker("config-json-hardware", cause, "take image and config.json of one of these device types")
+        yield blocker("config-json-hardware", cause, "use an image and a config.json for one of these device types")

@@ -34,8 +34,8 @@ def check(survey: Survey) -> Iterator[Finding]:
     if image is None:
         return
     if image.identity.kind is ImageKind.FLASHER:
-        cause = "the image is a flasher, which installs from a stick; it cannot be put in place"
-        yield blocker("image-flasher", cause, "take the raw image of this device type")
+        cause = "the image is a flasher, which installs balenaOS from a USB stick; it cannot be written in place"
+        yield blocker("image-flasher", cause, "use the raw image of this device type")
         return
     yield from _check_device_type(survey, image)
     yield from _check_name(survey, image)
@@ -44,27 +44,29 @@ def check(survey: Survey) -> Iterator[Finding]:
 def _check_device_type(survey: Survey, image: Image) -> Iterator[Finding]:
     wanted = device_types_for(survey.facts)
     device = survey.device_type
-    slugs = ", ".join(d.slug for d in wanted) or "none that we know"
+    slugs = ", ".join(d.slug for d in wanted) or "no known device type"
     if device is None or device not in wanted:
-        cause = f"the image is for {image.identity.slug or 'an unknown device type'}; this device can run: {slugs}"
-        yield blocker("image-device-type", cause, "take an image for one of these")
+        cause = f"the image is for {image.identity.slug or 'an unknown device type'}; this device can run {slugs}"
+        yield blocker("image-device-type", cause, "use an image for one of these")
         return
     version = image.identity.os_version or "of unknown version"
     cause = f"balenaOS {version} for {device.slug} ({device.name}), readable to its last byte"
     yield passed("image", cause)
     if not device.tested:
-        yield untested(survey.config, "device-untested", f"{device.slug} is known, but was never run with this tool")
+        yield untested(
+            survey.config, "device-untested", f"{device.slug} is known, but was never migrated with this tool"
+        )
     if survey.facts.boot.firmware is Firmware.BIOS and image.table.kind is TableKind.GPT:
         cause = "the image has a GPT and starts through UEFI only; this PC starts through BIOS"
         yield blocker("image-needs-uefi", cause)
 
 
 def _check_name(survey: Survey, image: Image) -> Iterator[Finding]:
-    """The first description's rule: the file's name carries the platform. The content decides; the name may warn."""
+    """In the first description, the file name determines the platform. Here the content does; the name may warn."""
     name = PurePosixPath(image.path).name
     named = [device for device in device_types() if any(_has_tag(name, tag) for tag in _tags(device))]
     if named and survey.device_type not in named:
-        cause = f"the image's name {name} speaks of {named[0].slug}, its content of {image.identity.slug}"
+        cause = f"the file name {name} mentions {named[0].slug}, but the image is for {image.identity.slug}"
         yield warning("image-name", cause)
 
 
@@ -73,7 +75,7 @@ def _tags(device: DeviceType) -> tuple[str, ...]:
 
 
 def _has_tag(name: str, tag: str) -> bool:
-    """Whether the tag stands in the name between dashes: raspberrypi3 is not in raspberrypi3-64-2.0."""
+    """Whether the name contains the tag between dashes: raspberrypi3 is not in raspberrypi3-64-2.0."""
     return f"-{tag}-" in f"-{name}" and not any(
         f"-{other}-" in f"-{name}"
         for device in device_types()

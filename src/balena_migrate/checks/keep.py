@@ -12,7 +12,7 @@ from balena_migrate.survey import Survey
 IMPOSSIBLE = {
     Keep.SSH_HOST_KEYS: (
         "balenaOS keeps SSH host keys below root-overlay in resin-state, and its first boot empties that: clients will"
-        " be told that the host's key has changed"
+        " report that the host key has changed"
     ),
 }
 """meta-balena: resin-state-reset, and openssh_%.bbappend."""
@@ -49,7 +49,7 @@ def check(survey: Survey) -> Iterator[Finding]:
     if named:
         yield passed("keep", f"the new system keeps {named}")
     for problem in kept.problems:
-        yield warning("keep-missing", f"KEEP asks for what cannot be kept: {problem}", "set it in config.json")
+        yield warning("keep-missing", f"KEEP: cannot be carried over: {problem}", "set it in config.json")
     for word, reason in IMPOSSIBLE.items():
         if word in survey.config.keep:
             yield warning(f"keep-{word}", reason, f"leave {word} out of KEEP; nothing else depends on it")

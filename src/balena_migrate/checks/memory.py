@@ -41,11 +41,11 @@ def check_memory(survey: Survey, backup_bytes: int) -> Iterator[Finding]:
         ("image", survey.image.file_bytes),
         ("backup", backup_bytes),
         ("boot partition's changes", PATCHES_BYTES),
-        ("to work with", RESERVE_BYTES),
+        ("working memory", RESERVE_BYTES),
     )
     need, total = sum(size for _, size in parts), survey.facts.memory.total_bytes
     sums = " + ".join(f"{round(size / MIB)} ({name})" for name, size in parts)
-    text = f"stage 2 needs {sums} = {round(need / MIB)} MiB of memory, this device has {total // MIB} MiB"
+    text = f"stage 2 needs {sums} = {round(need / MIB)} MiB of memory; this device has {total // MIB} MiB"
     if need > total:
         yield blocker("memory-too-small", text, "make the backup smaller, or use an image that is compressed better")
     else:

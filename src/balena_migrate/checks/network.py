@@ -15,7 +15,7 @@ from balena_migrate.survey import Survey
 _OF_OTHER_DEVICES = (Kind.WIFI, Kind.GSM, Kind.CDMA)
 _AUTOMATIC = {4: (Method.AUTO, Method.DHCP), 6: (Method.AUTO, Method.DHCP, Method.IGNORE)}
 """How an interface gets a lease. Where NetworkManager ignores IPv6, the kernel follows router advertisements."""
-_NOT_BY_ITSELF = "its settings say not to connect by itself"
+_NOT_BY_ITSELF = "its settings say not to connect automatically"
 
 CODES = (
     Code("network-online", PASSES, "The connection in use has a counterpart in the new system."),
@@ -68,14 +68,14 @@ def check_network(
         else:
             yield warning("network-detail-not-carried", str(problem))
     for name in selection.unknown:
-        cause = f"MIGRATE_WIFI_CFG names the Wi-Fi network {name}, of which the old system has no settings"
+        cause = f"MIGRATE_WIFI_CFG names the Wi-Fi network {name}, which the old system does not know"
         yield warning("wifi-unknown", cause)
 
 
 def _check_image(config: Config, selection: Selection, in_image: set[str]) -> Iterator[Finding]:
     """Whether the image's own network files stay, and are there where the settings say so."""
     if config.has_wifi_cfg and in_image.isdisjoint(IMAGE_WIFIS):
-        cause = f"HAS_WIFI_CFG is set, but the image holds none of {', '.join(IMAGE_WIFIS)}"
+        cause = f"HAS_WIFI_CFG is set, but the image contains none of {', '.join(IMAGE_WIFIS)}"
         yield warning("wifi-not-in-image", cause)
     for name, profile in named_profiles(config, selection):
         if f"{CONNECTIONS}/{name}" in in_image:
@@ -87,16 +87,18 @@ def _check_image(config: Config, selection: Selection, in_image: set[str]) -> It
 def _check_online(config: Config, network: NetworkFacts, selection: Selection, *, has_wifi: bool) -> Iterator[Finding]:
     interface = network.online()
     if interface is None:
-        cause = "there is no default route, so it cannot be told what leads the device online"
+        cause = "there is no default route, so it is unknown which connection brings the device online"
         yield warning("network-offline", cause)
         return
     if interface.kind is InterfaceKind.WIFI and not interface.ssid and any(p.wifi for p in selection.profiles):
-        cause = f"which Wi-Fi network {interface.name} uses cannot be told; see that it is among those carried over"
+        cause = (
+            f"it is unknown which Wi-Fi network {interface.name} uses; make sure that it is among those carried over"
+        )
         yield warning("wifi-in-use-unknown", cause)
         return
     reason = find_obstacle(interface, network, selection)
     if not reason:
-        cause = f"the connection in use ({_describe(interface)}) has its counterpart in the new system"
+        cause = f"the connection in use ({_describe(interface)}) has a counterpart in the new system"
         yield passed("network-online", cause)
         return
     cause, remedy = (
@@ -119,7 +121,7 @@ def _describe(interface: Interface) -> str:
 def _remedy(interface: Interface, selection: Selection) -> str:
     if any(p.wifi and interface.ssid in (b"", p.wifi.ssid) for p in selection.left_out):
         return 'set MIGRATE_ALL_WIFIS="TRUE", or name the network in MIGRATE_WIFI_CFG'
-    return 'put the settings of this connection where this tool finds them, or set ALLOW_OFFLINE="TRUE" to go on'
+    return 'configure this connection where the tool finds it, or set ALLOW_OFFLINE="TRUE" to continue'
 
 
 def find_obstacle(interface: Interface, network: NetworkFacts, selection: Selection) -> str:
@@ -196,7 +198,7 @@ def _fixed_obstacle(
     if missing:
         return f"its fixed address {missing[0]} is in no settings that are carried over"
     if settings and not any(a.address in carried for a in mine):
-        return "its settings do not give it the address that it has now"
+        return "its settings do not assign the address that it has now"
     if settings and gateways[0] and not ways_out & set(gateways):
         return f"its gateway {gateways[0]} is in no settings that are carried over"
     return ""

@@ -60,7 +60,7 @@ def check(survey: Survey) -> Iterator[Finding]:
 
 def _check_root(survey: Survey) -> Iterator[Finding]:
     if survey.facts.uid != 0:
-        yield blocker("not-root", "this is not run by root", "run it with sudo")
+        yield blocker("not-root", "not running as root", "run it with sudo")
 
 
 def _check_system(survey: Survey) -> Iterator[Finding]:
@@ -69,9 +69,9 @@ def _check_system(survey: Survey) -> Iterator[Finding]:
     family = find_system(survey.facts)
     release = family.find_release(facts) if family else None
     if release and release.tested:
-        yield passed("system", f"{name} was tested: {release.tested}")
+        yield passed("system", f"{name} was tested {release.tested}")
         return
-    known = "is known, but was never run" if release else "is not known"
+    known = "is known, but was never migrated" if release else "is unknown, and was never migrated"
     yield untested(survey.config, "system-untested", f"{name} {known} with this tool")
 
 
@@ -88,12 +88,12 @@ def _check_hardware(survey: Survey) -> Iterator[Finding]:
 
 def _check_boot_loader(survey: Survey) -> Iterator[Finding]:
     if survey.facts.boot.secure_boot:
-        cause = "Secure Boot is on; it would not start balenaOS"
-        yield blocker("secure-boot", cause, "switch it off in the firmware's setup")
+        cause = "Secure Boot is on and would not start balenaOS"
+        yield blocker("secure-boot", cause, "turn it off in the firmware setup")
     loader = survey.boot_loader
     if loader is None:
-        cause = f"no boot loader that we know starts this device ({survey.facts.boot.firmware} firmware)"
-        yield blocker("boot-loader-unknown", cause, "on a PC with BIOS: install grub-pc and run update-grub")
+        cause = f"no supported boot loader starts this device ({survey.facts.boot.firmware} firmware)"
+        yield blocker("boot-loader-unknown", cause, "on a PC with BIOS, install grub-pc and run update-grub")
         return
     yield passed("boot-loader", f"{loader.name} starts this device")
     yield from loader.check(survey.config, survey.facts)
@@ -105,12 +105,12 @@ def _check_programs(survey: Survey) -> Iterator[Finding]:
     missing = [name for name in needed if name not in survey.facts.programs]
     if missing:
         cause = f"these programs are missing: {', '.join(missing)}"
-        remedy = "install the packages that hold them (initramfs-tools, grub-common, grub-pc-bin)"
+        remedy = "install the packages that provide them (initramfs-tools, grub-common, grub-pc-bin)"
         yield blocker("programs-missing", cause, remedy)
 
 
 def _check_kit(survey: Survey) -> Iterator[Finding]:
     if not survey.kit_base_bytes:
-        cause = "the tool does not run from a kit, so it has no stage 2 to put into an initramfs"
-        remedy = "make one with `balena-migrate kit build` on a workstation and run that on the device"
+        cause = "the tool is not running from a kit, so there is no stage 2 to put into an initramfs"
+        remedy = "build a kit with `balena-migrate kit build` on a workstation, and run it on the device"
         yield blocker("no-kit", cause, remedy)

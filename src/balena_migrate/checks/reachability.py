@@ -12,8 +12,8 @@ from balena_migrate.survey import Survey
 
 CLOCK_LIMIT_S = 300
 _WHAT = {
-    Probe.API: "the fleet's API, where the new system has to register",
-    Probe.VPN: "the VPN, over which the new system is reached",
+    Probe.API: "the fleet's API, with which the new system has to register",
+    Probe.VPN: "the VPN, through which the new system is reached",
 }
 
 _NETWORK = "Check the network, or name the probe in SKIP_CHECKS where the new system will have another network."
@@ -52,20 +52,20 @@ def _check(probe: Probe, endpoint: Endpoint) -> Iterator[Finding]:
     through = f" through the proxy {endpoint.proxy}" if endpoint.proxy else ""
     cause = f"{endpoint.name}{through}, {_WHAT[probe]}"
     if endpoint.problem:
-        remedy = f"see to the network, or set SKIP_CHECKS={probe} where the new system will have another one"
-        yield blocker(f"{probe}-unreachable", f"{cause}, is not reached from here: {endpoint.problem}", remedy)
+        remedy = f"check the network, or set SKIP_CHECKS={probe} if the new system will have another one"
+        yield blocker(f"{probe}-unreachable", f"{cause}, is unreachable from here: {endpoint.problem}", remedy)
         return
-    yield passed(f"{probe}-reached", f"{cause}, is reached from here")
+    yield passed(f"{probe}-reached", f"{cause}, is reachable from here")
     if endpoint.proxy:
-        cause = f"{endpoint.name} was reached through a proxy only asked for on this system"
-        remedy = "the new system needs it, too: system-proxy/redsocks.conf in its boot partition"
+        cause = f"{endpoint.name} was reached through a proxy that is configured on this system only"
+        remedy = "configure it for the new system as well: system-proxy/redsocks.conf in its boot partition"
         yield warning(f"{probe}-proxy", cause, remedy)
 
 
 def _check_certificate(endpoint: Endpoint) -> Iterator[Finding]:
     if endpoint.tls_problem and not endpoint.problem:
         cause = f"the certificate of {endpoint.name} is not trusted here: {endpoint.tls_problem}"
-        remedy = "old certificates here do no harm (ca-certificates), but something in between the two would"
+        remedy = "outdated certificates here are harmless (update ca-certificates); an intercepted connection is not"
         yield warning("api-certificate", cause, remedy)
 
 
@@ -73,5 +73,7 @@ def _check_clock(endpoint: Endpoint) -> Iterator[Finding]:
     behind = endpoint.clock_behind_s
     if behind is not None and abs(behind) > CLOCK_LIMIT_S:
         side = "behind" if behind > 0 else "ahead of"
-        cause = f"this device's clock is {abs(behind):.0f} s {side} {endpoint.name}'s: certificates may seem invalid"
-        yield warning("clock-wrong", cause, "set it (timedatectl); the new system needs to reach a time server")
+        cause = f"this device's clock is {abs(behind):.0f} s {side} {endpoint.name}'s: certificates may appear invalid"
+        yield warning(
+            "clock-wrong", cause, "set the clock (timedatectl), and make sure that the new system reaches a time server"
+        )

@@ -20,17 +20,17 @@ BELOW_ROOT = {
 ROOT_FILE_SYSTEMS = ("ext2", "ext3", "ext4", "xfs", "f2fs")
 
 INITRAMFS_GUESS_BYTES = 64 * MIB
-"""Taken where the running kernel has no initramfs of its own to measure."""
+"""Assumed where the running kernel has no initramfs of its own to measure."""
 SMALL_INITRAMFS_BYTES = 16 * MIB
-"""One with the modules of this machine only, which is what a small boot partition gets (measured: less than 10 MiB)."""
+"""With the modules of this machine only, as a small boot partition gets it (measured: less than 10 MiB)."""
 CHANGE_BYTES = 4096
-"""More than the boot change adds to any file, and more than a kernel's command line can have (COMMAND_LINE_SIZE)."""
+"""More than the boot change adds to any file, and more than a kernel command line can hold (COMMAND_LINE_SIZE)."""
 SMALL_FILES = 2
 """tryboot.txt and the command line of stage 2, where the boot partition has neither."""
 FOLDER_CLUSTERS = 1
 """The folder may have to grow for the new names."""
 CLUSTER_BYTES = 64 << 10
-"""The largest there is on FAT; taken where the file system does not say."""
+"""The largest on FAT; assumed where the file system does not say."""
 KIT_PACKING = 2
 """The kit's base part is at least twice as large unpacked as in an initramfs (measured: 2.6 to 3.1)."""
 
@@ -83,7 +83,7 @@ def check(survey: Survey) -> Iterator[Finding]:
 def _check_root(survey: Survey) -> Iterator[Finding]:
     root, device = survey.root, survey.root_device
     if root is None or device is None:
-        where = root.source if root else "nowhere"
+        where = root.source if root else "an unknown device"
         yield blocker("root-not-on-disk", f"the root file system is on {where}, which is not a block device")
         return
     if root.fstype not in ROOT_FILE_SYSTEMS:
@@ -91,7 +91,7 @@ def _check_root(survey: Survey) -> Iterator[Finding]:
     for part in survey.facts.disks.chain(device):
         if part.kind not in ("part", "disk"):
             what = BELOW_ROOT.get(part.kind, f"{part.kind} (RAID)" if part.kind.startswith("raid") else part.kind)
-            cause = f"the root file system is on {what} ({part.path}): it would hold the disk while it is overwritten"
+            cause = f"the root file system is on {what} ({part.path}): it would keep the disk busy during the flash"
             yield blocker(f"root-on-{part.kind}", cause)
     if survey.target is None:
         names = ", ".join(disk.path for disk in survey.facts.disks.disks_below("/"))
@@ -104,14 +104,14 @@ def _check_boot_disk(survey: Survey) -> Iterator[Finding]:
     root, boot = (survey.facts.disks.disks_below(path) for path in ("/", folder))
     if root and boot != root:
         names = ", ".join(disk.path for disk in boot) or "no disk"
-        yield blocker("boot-on-other-disk", f"{folder} is on {names}, and the root file system on {root[0].path}")
+        yield blocker("boot-on-other-disk", f"{folder} is on {names}, but the root file system is on {root[0].path}")
 
 
 def _check_size(survey: Survey) -> Iterator[Finding]:
     if survey.image is None or survey.target is None:
         return
     disk, image = survey.target.size_bytes, survey.image.size_bytes
-    text = f"the image needs {image // MIB} MiB, {survey.target.path} has {disk // MIB} MiB"
+    text = f"the image needs {image // MIB} MiB; {survey.target.path} has {disk // MIB} MiB"
     if disk < image:
         yield blocker("disk-too-small", text)
     else:
@@ -131,7 +131,7 @@ def has_small_boot_partition(survey: Survey) -> bool:
 
 
 def own_initramfs_bytes(survey: Survey) -> int:
-    """How large the migration initramfs gets without the kit: as the running kernel's own, or a careful guess."""
+    """The size of the migration initramfs without the kit: as the running kernel's own, or a conservative estimate."""
     if has_small_boot_partition(survey):
         return SMALL_INITRAMFS_BYTES
     return survey.facts.boot.initramfs_bytes or INITRAMFS_GUESS_BYTES
@@ -157,17 +157,17 @@ def _check_boot_room(survey: Survey) -> Iterator[Finding]:
     others = configuration_bytes(survey.facts.boot.files, folder, block)
     text = (
         f"the initramfs takes about {own // MIB} ({what}) + {kit // MIB} (kit) ="
-        f" {(own + kit) // MIB} MiB and the boot configuration at most {others >> 10} KiB more,"
+        f" {(own + kit) // MIB} MiB and the boot configuration at most {others >> 10} KiB more;"
         f" {folder} has {free // MIB} MiB free"
     )
     if own + kit + others > free:  # the rest is whole blocks, so the first two round up by themselves
-        yield blocker("boot-full", text, "remove old kernels from it (apt-get autoremove --purge)")
+        yield blocker("boot-full", text, "remove old kernels (apt-get autoremove --purge)")
     else:
         yield passed("boot-room", text)
 
 
 def configuration_bytes(files: Mapping[str, str], folder: str, block_bytes: int) -> int:
-    """What the boot loader's changed files take at most, beside the old ones, which stay until the new ones are whole.
+    """The most that the boot loader's changed files take, next to the old ones, which remain until the new are whole.
 
     Each takes whole blocks, however short it is.
     """
@@ -186,13 +186,13 @@ def _check_log_drive(survey: Survey) -> Iterator[Finding]:
     if not path:
         return
     if device is None:
-        yield blocker("log-drive-missing", f"there is no {path} for LOG_DRIVE", "plug it in, or leave LOG_DRIVE out")
+        yield blocker("log-drive-missing", f"LOG_DRIVE={path} does not exist", "plug it in, or leave LOG_DRIVE empty")
     elif survey.target in survey.facts.disks.chain(device):
-        cause = f"LOG_DRIVE={path} is on {_path(survey.target)}, which gets overwritten"
+        cause = f"LOG_DRIVE={path} is on {_path(survey.target)}, which will be overwritten"
         yield blocker("log-drive-on-target", cause, "name a partition of another disk")
     elif not device.uuid or device.fstype != fstype:
-        cause = f"LOG_DRIVE={path} holds {device.fstype or 'no file system'}, and LOG_FS_TYPE says {fstype}"
-        yield blocker("log-drive-file-system", cause, "set LOG_FS_TYPE to what is there")
+        cause = f"LOG_DRIVE={path} contains {device.fstype or 'no file system'}, but LOG_FS_TYPE is {fstype}"
+        yield blocker("log-drive-file-system", cause, "set LOG_FS_TYPE to the file system that is there")
 
 
 def _path(device: BlockDevice | None) -> str:
