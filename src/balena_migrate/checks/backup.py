@@ -221,9 +221,7 @@ def _check_supervisor(config: Config, os_version: str, managed: bool) -> Iterato
     outcome = restore(version)
     newer = "use an image of balenaOS 2.44.0 or later"
     if outcome is Restore.IGNORED:
-        cause = (
-            f"the image's supervisor ({name}) is older than 8.7.0 and restores no backup; the file stays on resin-data"
-        )
+        cause = f"the image's supervisor ({name}) is older than 8.7.0 and restores no backup; it stays on resin-data"
         yield warning("backup-supervisor-old", cause, newer)
     elif outcome is Restore.BROKEN:
         cause = (
