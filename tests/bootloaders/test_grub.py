@@ -147,7 +147,7 @@ def test_an_image_that_brings_its_boot_loader_gets_none() -> None:
 
 
 def test_an_image_without_any_way_to_boot_is_refused() -> None:
-    with pytest.raises(ImageError, match="no kernel"):
+    with pytest.raises(ImageError, match="nor a kernel"):
         BOOT_LOADER.assets(System("/"), ImageBoot(boot_start_bytes=4 * MIB, boot_files=(), has_boot_code=False))
 
 

@@ -182,7 +182,7 @@ def test_a_command_line_of_another_system_is_not_given_to_stage_2(text: str) -> 
 
 def test_a_boot_partition_that_is_not_mounted_is_named() -> None:
     found = next(iter(BOOT_LOADER.check(CONFIG, facts({}, {"/": "mmcblk0p2"}))))
-    assert "not mounted are /dev/mmcblk0p1, /dev/mmcblk0p6" in found.cause
+    assert "not mounted: /dev/mmcblk0p1, /dev/mmcblk0p6" in found.cause
     assert "/etc/fstab" in found.remedy
 
 

@@ -129,7 +129,7 @@ def test_a_wrong_clock_is_measured() -> None:
 @pytest.mark.parametrize(
     ("path", "problem"),
     [
-        ("/portal", "something else than the API answers there"),
+        ("/portal", "something other than the API answers there"),
         ("/broken", "it answers with status 503"),
         ("/nowhere", "it answers with status 404"),
     ],
@@ -143,7 +143,7 @@ def test_what_is_not_the_api_is_not_taken_for_it(path: str, problem: str) -> Non
     ("url", "problem"),
     [
         ("http://127.0.0.1:{closed}", "Connection refused"),
-        ("file:///etc", "not an address of a web server"),
+        ("file:///etc", "not the address of a web server"),
         ("http://[", "ValueError"),
         ("http://127.0.0.1:port", "InvalidURL"),
         ("http://a b/", "InvalidURL"),
@@ -219,7 +219,7 @@ def test_a_proxy_is_asked_and_its_password_kept() -> None:
         wrong = reach(Config(proxy=f"http://me:no@127.0.0.1:{port}"), vpnEndpoint="vpn.invalid")
     assert found.api is not None and (found.api.problem, found.api.proxy) == ("", "127.0.0.1")
     assert found.vpn == Endpoint(name="vpn.invalid:443", proxy="127.0.0.1")
-    assert wrong.vpn is not None and wrong.vpn.problem == "the proxy refuses it"
+    assert wrong.vpn is not None and wrong.vpn.problem == "the proxy refuses the connection"
     assert "secretword" not in repr((proxy, found))
 
 

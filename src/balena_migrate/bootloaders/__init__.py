@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boot loaders: one file each, which holds a `BOOT_LOADER`. The folder is the registry.
+"""Boot loaders: one file each, with a `BOOT_LOADER`. The folder is the registry.
 
 A boot loader knows its configuration files, whether it starts this device, and which smallest change makes it start
 the migration initramfs once. Everything but reading the files is a pure function of facts.
@@ -27,7 +27,7 @@ PANIC_REBOOT_S = 30
 
 @dataclass(frozen=True, kw_only=True)
 class BootAssets:
-    """What the new system needs to boot and its image does not carry."""
+    """What the new system needs to boot and its image does not contain."""
 
     files: tuple[BootFile, ...] = ()
     blocks: tuple[Block, ...] = ()
@@ -36,7 +36,7 @@ class BootAssets:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageBoot:
-    """What a boot loader has to know of the image: where resin-boot is and what it holds, and LBA 0."""
+    """What a boot loader has to know about the image: where resin-boot is, its files, and LBA 0."""
 
     boot_start_bytes: int
     boot_files: tuple[str, ...]
@@ -44,7 +44,7 @@ class ImageBoot:
 
 
 class BootLoader(Protocol):
-    """What a boot loader's file has to offer."""
+    """What the file of a boot loader has to provide."""
 
     @property
     def name(self) -> str: ...
@@ -70,19 +70,19 @@ class BootLoader(Protocol):
         """Whether a power cut after the boot change leads back to the old system without stage 2's help."""
 
     def reboot_argument(self, facts: Facts) -> str:
-        """What `reboot` has to be told so that stage 2 starts; "" where any reboot does it."""
+        """The argument of `reboot` that starts stage 2; "" where any reboot does."""
 
     def boot_folder(self, facts: Facts) -> str:
         """The folder that it loads kernel and initramfs from; the initramfs is put there."""
 
     def check(self, config: Config, facts: Facts) -> Iterator[Finding]:
-        """Whether it can start stage 2, and come back."""
+        """Whether it can start stage 2 and, afterwards, the old system."""
 
     def boot_actions(self, config: Config, facts: Facts) -> tuple[Action, ...]:
         """The change that starts stage 2 at the next boot: small, plain file writes, the deciding one last."""
 
     def assets(self, system: System, image: ImageBoot) -> BootAssets:
-        """What the new system needs from this boot loader; nothing where the image brings it."""
+        """What the new system needs from this boot loader; nothing where the image brings its own."""
 
 
 @cache

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GRUB 2, on a PC with BIOS: a one-shot menu entry, and boot code for images that carry none.
+"""GRUB 2 on a PC with BIOS: a one-shot menu entry, and boot code for images that have none.
 
 The entry goes into custom.cfg, which Debian's and Ubuntu's grub.cfg reads at every start (41_custom), and is chosen
 once by `next_entry` in grubenv, which grub.cfg clears before it boots (00_header). Both are plain file writes, so
-nothing has to run to take them back. GRUB clears next_entry by writing the blocks of grubenv in place, which it can
-not do on LVM, RAID, btrfs and the like (GRUB manual, "Environment block"): such a device would boot stage 2 for ever.
+nothing has to run to undo them. GRUB clears next_entry by writing the blocks of grubenv in place, which it
+cannot do on LVM, RAID, btrfs and the like (GRUB manual, "Environment block"): such a device would boot stage 2 forever.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ENVIRONMENT_HEADER = "# GRUB Environment Block\n"
 WRITABLE_FILE_SYSTEMS = ("ext2", "ext3", "ext4", "vfat", "xfs")
 
 BOOT_CODE_BYTES = 440
-"""What boot.img may fill of LBA 0: behind it are the disk's id and the partition table."""
+"""The part of LBA 0 that boot.img may fill; the disk's id and the partition table follow."""
 
 CORE_MODULES = ("biosdisk", "part_msdos", "part_gpt", "fat", "ext2", "normal", "linux", "search", "configfile")
 """All that core.img needs to read grub.cfg from resin-boot and to start a kernel; resin-boot needs no modules then."""
@@ -62,7 +62,7 @@ CODES = (
 
 
 def parse_environment(text: str) -> dict[str, str]:
-    """The variables of a GRUB environment block. Raises ValueError where it is none."""
+    """The variables of a GRUB environment block. Raises ValueError for anything else."""
     if not text.startswith(ENVIRONMENT_HEADER) or len(text.encode("utf-8", "surrogateescape")) != ENVIRONMENT_BYTES:
         raise ValueError("not an environment block of 1024 bytes")
     lines = text[len(ENVIRONMENT_HEADER) :].split("\n")
@@ -82,7 +82,7 @@ def dump_environment(variables: dict[str, str]) -> bytes:
 def entry_text(config: Config, facts: Facts) -> str:
     """The menu entry that starts the running kernel with our initramfs and the running kernel's arguments.
 
-    Needs facts that `check` found well.
+    Requires facts that `check` found in order.
     """
     mount, device = _boot_file_system(facts)
     prefix = _prefix_on(mount)
@@ -182,7 +182,7 @@ class Grub:
         if image.has_boot_code and "grub/grub.cfg" in image.boot_files:
             return BootAssets()
         if "vmlinuz" not in image.boot_files:
-            raise ImageError("the image has no GRUB for BIOS, and no kernel in resin-boot that one could start")
+            raise ImageError("the image has neither a GRUB for BIOS nor a kernel in resin-boot that one could start")
         boot_code, core = _boot_code(system), _core_image(system)
         if 512 + len(core) > image.boot_start_bytes:
             raise ImageError("GRUB's core image does not fit before the first partition")
@@ -194,13 +194,13 @@ class Grub:
 
 def _check_grub_cfg(text: str) -> Iterator[Finding]:
     if "next_entry" not in text:
-        cause = f"{GRUB_CFG} does not look at next_entry, so an entry cannot be started just once"
-        yield blocker("grub-no-one-shot", cause, "run update-grub, which writes a grub.cfg that does")
+        cause = f"{GRUB_CFG} does not read next_entry, so no entry can be started just once"
+        yield blocker("grub-no-one-shot", cause, "run update-grub, which writes a suitable grub.cfg")
     elif "custom.cfg" not in text:
         cause = f"{GRUB_CFG} does not read custom.cfg, where the entry of stage 2 would be"
         yield blocker("grub-no-custom", cause, "make /etc/grub.d/41_custom executable and run update-grub")
     else:
-        yield passed("grub-one-shot", "GRUB 2 can start an entry just once")
+        yield passed("grub-one-shot", "GRUB 2 can start an entry exactly once")
 
 
 def _check_environment(facts: Facts) -> Iterator[Finding]:
@@ -208,7 +208,7 @@ def _check_environment(facts: Facts) -> Iterator[Finding]:
     if obstacle := _find_obstacle(facts):
         yield blocker("grubenv-not-writable", obstacle)
     elif GRUBENV not in facts.boot.files:
-        yield blocker("grubenv-missing", f"there is no {GRUBENV}", remedy)
+        yield blocker("grubenv-missing", f"{GRUBENV} does not exist", remedy)
     else:
         try:
             variables = parse_environment(facts.boot.files[GRUBENV])
@@ -229,13 +229,13 @@ def _find_obstacle(facts: Facts) -> str:
         return f"{GRUBENV} is on {mount.fstype}, where GRUB cannot clear the one-shot entry"
     if device.kind not in ("part", "disk"):
         return f"{GRUBENV} is on {device.path} ({device.kind}), where GRUB cannot clear the one-shot entry"
-    return "" if device.uuid else f"the file system on {device.path} has no UUID, by which GRUB would find it"
+    return "" if device.uuid else f"the file system on {device.path} has no UUID by which GRUB could find it"
 
 
 def _check_pending_entry(variables: dict[str, str]) -> Iterator[Finding]:
     pending = variables.get("next_entry", "")
     if pending and pending != BOOT_ENTRY:
-        cause = f"GRUB was told to start {pending!r} at the next boot; stage 2 takes its place"
+        cause = f"GRUB is set to start {pending!r} at the next boot; stage 2 replaces that"
         yield warning("grub-other-one-shot", cause)
 
 
@@ -247,7 +247,7 @@ def _boot_code(system: System) -> bytes:
 def _core_image(system: System) -> bytes:
     """A core.img that finds its configuration on the first partition of the disk that it was started from.
 
-    grub-mkimage's block list says that the rest of the image follows the first sector, which lies at LBA 1: the list's
+    grub-mkimage's block list says that the rest of the image follows the first sector, which is at LBA 1: the list's
     last entry is 12 bytes before the end of that sector (start LBA as u64, length as u16, segment as u16).
     """
     with tempfile.TemporaryDirectory(prefix="balena-migrate-") as folder:
@@ -264,7 +264,7 @@ def _core_image(system: System) -> bytes:
 
 
 def _image_grub_cfg(image: ImageBoot) -> str:
-    """What the system of such an image is started with: the kernel lies in resin-boot, the root is found by label."""
+    """How the system of such an image is started: the kernel is in resin-boot, the root is found by its label."""
     initrd = "initrd /initrd.img\n" if "initrd.img" in image.boot_files else ""
     return (
         "serial --unit=0 --speed=115200\n"

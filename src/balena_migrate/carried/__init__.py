@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What moves along from the old system to the new one, besides its network."""
+"""What is carried over from the old system to the new one, besides its network."""

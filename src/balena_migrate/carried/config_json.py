@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""config.json: who the new system is, as its owner's file says it, and what we put into it.
+"""config.json: the new system's identity as its owner's file defines it, and what we add to it.
 
-The file holds keys to the fleet. Its values never appear in a message, a log or a repr; names of keys may.
+The file contains keys to the fleet. Its values never appear in a message, a log or a repr; names of keys may.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ConfigJson:
     values: Mapping[str, Any] = field(repr=False)
 
     def text(self, key: str) -> str:
-        """The value of a key as text, as the system's own shell scripts see it; empty where it is no text or number."""
+        """The value of a key as text, as the system's own shell scripts see it; empty unless it is text or a number."""
         value = self.values.get(key)
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             return ""
@@ -81,9 +81,9 @@ def parse_config_json(content: bytes, origin: str) -> ConfigJson:
     except json.JSONDecodeError as error:
         refuse(f"line {error.lineno}, column {error.colno}: {error.msg}")
     except _DoubleKeyError as error:
-        refuse(f"the key {error} stands in it twice")
+        refuse(f"it has the key {error} twice")
     except (ValueError, RecursionError):
-        refuse("it holds a number that is none, or is nested too deeply")
+        refuse("it contains NaN, Infinity or an oversized number, or is nested too deeply")
     if not isinstance(values, dict):
         refuse("it is not a JSON object")
     if _depth(values) > DEPTH_LIMIT:
@@ -92,7 +92,7 @@ def parse_config_json(content: bytes, origin: str) -> ConfigJson:
 
 
 class _DoubleKeyError(Exception):
-    """Of two values for one key each reader would take another."""
+    """Of two values for one key, different readers take different ones."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -119,8 +119,8 @@ def _depth(value: Any) -> int:
 def merged(config_json: ConfigJson | None, edits: Mapping[str, Any], image_content: bytes = b"") -> bytes:
     """The config.json that goes into resin-boot: the image's own, below the owner's, below our edits.
 
-    `edits` are keys and values; objects are merged key by key. Where the owner gives a file, the image's identity
-    (IDENTITY_KEYS) is not taken. Raises FileError where the image's own file is not a JSON object.
+    `edits` are keys and values; objects are merged key by key. Where the owner provides a file, the image's identity
+    (IDENTITY_KEYS) is dropped. Raises FileError where the image's own file is not a JSON object.
     """
     values: dict[str, Any] = {}
     if image_content.strip():

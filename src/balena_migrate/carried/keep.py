@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""KEEP: what of this device's identity the new system takes over, where the owner asks for it.
+"""KEEP: the parts of this device's identity that its owner wants the new system to keep.
 
-balenaOS takes most of it from config.json: hostname, os.sshKeys, ntpServers, dnsServers and country; the machine id
+balenaOS reads most of it from config.json: hostname, os.sshKeys, ntpServers, dnsServers and country; the machine id
 from a file in resin-state, which stage 2 writes.
 """
 
@@ -33,7 +33,7 @@ TIMESYNCD_FILES = ("/etc/systemd/timesyncd.conf", "/etc/systemd/timesyncd.conf.d
 VENDOR_POOLS = re.compile(
     r"(.*\.)?(debian|ubuntu|raspbian|centos|rhel|fedora)\.pool\.ntp\.org|ntp\.ubuntu\.com|.*\.ntp\.ubuntu\.com"
 )
-"""Time servers that a distribution brings and that are for its users only (pool.ntp.org, vendor zones)."""
+"""Default time servers of a distribution, reserved for its users (pool.ntp.org, vendor zones)."""
 
 KEY_TYPES = re.compile(r"(?:^|\s)((?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+)\s+(AAAA[A-Za-z0-9+/]+={0,2})(?:\s|$)")
 _COMMAND = re.compile(r'(?:^|,)command="', re.IGNORECASE)
@@ -41,7 +41,7 @@ _COMMAND = re.compile(r'(?:^|,)command="', re.IGNORECASE)
 
 @dataclass(frozen=True, kw_only=True)
 class PreservedSettings:
-    """What was found of that which KEEP asks for; empty where it is not asked for or not there."""
+    """The settings that KEEP asks for; empty where one is not asked for or does not exist."""
 
     hostname: str = ""
     ssh_keys: tuple[str, ...] = ()
@@ -50,9 +50,9 @@ class PreservedSettings:
     dns_servers: tuple[str, ...] = ()
     country: str = ""
     machine_id: str = ""
-    """Of 32 digits; empty where it is not asked for."""
+    """32 hexadecimal digits; empty where it is not asked for."""
     problems: tuple[str, ...] = ()
-    """What is asked for and cannot be kept, and why."""
+    """What is asked for but cannot be kept, and why."""
 
 
 def read_preserved(
@@ -86,12 +86,12 @@ def read_preserved(
 
 
 class _NotKeptError(Exception):
-    """Something that is asked for is not there, or not so that balenaOS takes it."""
+    """Something that is asked for does not exist, or not in a form that balenaOS accepts."""
 
 
 def _country(country: str) -> str:
     if not country:
-        raise _NotKeptError("no network settings name a country")
+        raise _NotKeptError("no country is configured")
     return country
 
 
@@ -124,7 +124,7 @@ def _keys_of(config_json: ConfigJson | None) -> tuple[str, ...]:
 def _machine_id(system: System) -> str:
     text = (system.find_text("/etc/machine-id") or "").strip()
     if not re.fullmatch("[0-9a-f]{32}", text):
-        raise _NotKeptError("/etc/machine-id holds no machine id")
+        raise _NotKeptError("/etc/machine-id does not contain a machine id")
     return text
 
 
@@ -135,11 +135,11 @@ def _hostname(system: System) -> str:
     name = parse_hostname(system.find_text("/etc/hostname") or "")
     if HOST_NAME.fullmatch(name) and len(name) < 64:
         return name
-    raise _NotKeptError(f"balenaOS does not take the host name {name[:64]!r}")
+    raise _NotKeptError(f"balenaOS does not accept the host name {name[:64]!r}")
 
 
 def parse_hostname(text: str) -> str:
-    """The name in /etc/hostname: the first line that is no comment (hostname(5))."""
+    """The name in /etc/hostname: the first line that is not a comment (hostname(5))."""
     lines = (line.strip() for line in text.splitlines())
     return next((line for line in lines if line and not line.startswith("#")), "")
 
@@ -157,9 +157,9 @@ def _ssh_keys(system: System, user: str, problems: list[str]) -> tuple[str, ...]
         keys, refused = parse_authorized_keys(system.find_text(path) or "")
         found += keys
         if refused:
-            problems.append(f"{path}: {refused} lines are no plain keys (a command of the old system, or not a key)")
+            problems.append(f"{path}: {refused} lines are not plain keys (forced commands, or no keys at all)")
     if not found:
-        raise _NotKeptError("there are no authorized SSH keys of root or of who called sudo")
+        raise _NotKeptError("neither root nor the user who called sudo has authorized SSH keys")
     return tuple(dict.fromkeys(found))
 
 
@@ -198,19 +198,21 @@ def _time_servers(system: System) -> tuple[str, ...]:
             found += parse(system.read_text(path))
     own = tuple(dict.fromkeys(name for name in found if not VENDOR_POOLS.fullmatch(name)))
     if not own:
-        raise _NotKeptError("there are no time servers but the distribution's own, which are not for others")
+        raise _NotKeptError(
+            "only the distribution's default time servers are configured; they are reserved for its users"
+        )
     return own
 
 
 def parse_ntp_conf(text: str) -> tuple[str, ...]:
-    """The hosts of the lines `server` and `pool` in a chrony.conf(5) or ntp.conf(5); clocks in the machine are none."""
+    """The hosts of the lines `server` and `pool` in a chrony.conf(5) or ntp.conf(5); local clocks are skipped."""
     words = (line.split() for line in text.splitlines())
     hosts = (line[1] for line in words if len(line) > 1 and line[0].lower() in ("server", "pool"))
     return tuple(host for host in hosts if _is_server(host))
 
 
 def parse_timesyncd_conf(text: str) -> tuple[str, ...]:
-    """The hosts of NTP= in a timesyncd.conf(5); an empty value forgets those before it."""
+    """The hosts of NTP= in a timesyncd.conf(5); an empty value discards those before it."""
     hosts: list[str] = []
     for line in text.splitlines():
         key, mark, value = line.strip().partition("=")
@@ -222,7 +224,7 @@ def parse_timesyncd_conf(text: str) -> tuple[str, ...]:
 def _dns_servers(name_servers: Sequence[str]) -> tuple[str, ...]:
     found = tuple(dict.fromkeys(server for server in name_servers if _is_dns_server(server)))
     if not found:
-        raise _NotKeptError("this device asks no name server that another system could ask")
+        raise _NotKeptError("this device uses no name server that another system could use")
     return found
 
 

@@ -25,41 +25,41 @@ from balena_migrate.settings import Config, Probe
 
 DEFAULT_VPN_PORT = 443
 PATIENCE = 3
-"""A probe may take so many time-outs in all: to look up a name, to connect, and to get an answer."""
+"""A probe may take this many timeouts in total: to look up a name, to connect, and to get an answer."""
 
 _BODY_BYTES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """One thing that was tried."""
+    """One server that was tried."""
 
     name: str
     """Host, or host and port; nothing secret."""
     problem: str = ""
-    """Why it is not reached; empty where it is."""
+    """Why it is unreachable; empty where it is reachable."""
     tls_problem: str = ""
-    """Why its certificate is not trusted here; it was reached all the same."""
+    """Why its certificate is not trusted here; it was reached nevertheless."""
     proxy: str = ""
-    """The host of the proxy that was asked; empty for none."""
+    """The host of the proxy that was used; empty for none."""
     clock_behind_s: float | None = None
-    """So many seconds our clock is behind the server's, negative where ahead; None where the server did not say."""
+    """How many seconds our clock is behind the server's, negative where ahead; None where the server did not say."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoints:
-    """None is what was not tried: config.json does not name it, or SKIP_CHECKS does."""
+    """None where an endpoint was not tried: config.json does not name it, or SKIP_CHECKS does."""
 
     api: Endpoint | None = None
     vpn: Endpoint | None = None
 
 
 def read_endpoints(config_json: ConfigJson, config: Config) -> Endpoints:
-    """What is reached from here. Takes at most PATIENCE times CHECK_TIMEOUT for each, whatever the other side does."""
+    """What is reachable from here. Takes at most PATIENCE times CHECK_TIMEOUT each, whatever the other side does."""
     url, host, port = (config_json.text(key) for key in ("apiEndpoint", "vpnEndpoint", "vpnPort"))
     limit_s = config.check_timeout
     api = vpn = None
-    # The time is told by the API's answer.
+    # The API's answer contains the time.
     if url and not {Probe.API, Probe.TIME} <= set(config.skip_checks):
         root = config_json.text("balenaRootCA")
         api = in_time(Endpoint(name=_host(url)), limit_s, lambda: ping(url, root, config.proxy, limit_s))
@@ -84,7 +84,7 @@ def ping(url: str, root_ca: str, proxy: str, limit_s: float) -> Endpoint:
     """Asks the API for /ping, which answers OK. Where its certificate is not trusted, asks again without trust."""
     found = Endpoint(name=_host(url))
     if not url.startswith(("https://", "http://")):
-        return replace(found, problem="not an address of a web server")
+        return replace(found, problem="not the address of a web server")
     chosen = _proxy_for(url, proxy)
     found = replace(found, proxy=_host(chosen))
     trusting = _trusting(root_ca)
@@ -111,7 +111,7 @@ def _ping(found: Endpoint, url: str, context: ssl.SSLContext, proxy: str, limit_
         body = answer.read(_BODY_BYTES).strip()
         behind = clock_behind_s(answer.headers.get("Date", ""), time.time())
     found = replace(found, clock_behind_s=behind)
-    return found if body == b"OK" else replace(found, problem="something else than the API answers there")
+    return found if body == b"OK" else replace(found, problem="something other than the API answers there")
 
 
 def connect(host: str, port: int, proxy: str, limit_s: float) -> Endpoint:
@@ -148,7 +148,7 @@ def _trusting(root_ca: str) -> ssl.SSLContext:
         if pem:
             context.load_verify_locations(cadata=pem)
     except (binascii.Error, UnicodeDecodeError, ssl.SSLError):
-        pass  # its form is for the checks of config.json to judge
+        pass  # its form is checked in checks/config_json.py
     return context
 
 
@@ -186,5 +186,5 @@ def _reason(error: Exception) -> str:
     if isinstance(reason, OSError) and reason.strerror:
         return reason.strerror
     if str(reason).startswith("Tunnel connection failed"):
-        return "the proxy refuses it"
+        return "the proxy refuses the connection"
     return type(reason).__name__

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Device types: one file each, which holds a `DEVICE_TYPE`. The folder is the registry."""
+"""Device types: one file each, with a `DEVICE_TYPE`. The folder is the registry."""
 
 from __future__ import annotations
 

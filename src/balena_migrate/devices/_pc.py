@@ -10,7 +10,7 @@ X86 = ("x86_64", "i386", "i486", "i586", "i686")
 
 
 def is_64_bit_pc(facts: Facts) -> bool:
-    """Whether the running kernel is a 64-bit PC's: a 32-bit one says nothing of the processor, so it does not count."""
+    """Whether the running kernel is a 64-bit PC's: a 32-bit kernel proves nothing about the processor."""
     return facts.hardware.machine in X86_64
 
 

@@ -10,7 +10,7 @@ from balena_migrate.facts import Facts
 
 
 def is_board(*models: Model) -> Callable[[Facts], bool]:
-    """Whether the facts are those of one of these boards, by its hardware: user land may be of another width."""
+    """Whether the facts are those of one of these boards, by its hardware: user space may have another word size."""
 
     def matches(facts: Facts) -> bool:
         board = find_board(facts.hardware)

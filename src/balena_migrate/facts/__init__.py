@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is true of this device. Gathering only reads; every parser is a pure function of text.
 
-`Facts` goes to JSON and back (`balena-migrate facts --json`), so that a device can be recorded and a plan for it
-be made elsewhere. It holds no secret.
+`Facts` goes to JSON and back (`balena-migrate facts --json`), so that a device can be recorded and
+inspected elsewhere. It contains no secrets.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ class OsFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class HardwareFacts:
-    """The machine: `machine` is the kernel's architecture (uname -m), not user land's."""
+    """The machine: `machine` is the kernel's architecture (uname -m), not user space's."""
 
     machine: str
     userland: str = ""
-    """Debian's name of the user land's architecture (dpkg --print-architecture), "" where unknown."""
+    """Debian's name of user space's architecture (dpkg --print-architecture), "" where unknown."""
     model: str = ""
     """/proc/device-tree/model without its final NUL."""
     compatible: tuple[str, ...] = ()
     revision: str = ""
-    """The Raspberry Pi's revision code in hexadecimal, as found (warranty bits and all); "" where there is none."""
+    """The Raspberry Pi's revision code in hexadecimal, as found (with the warranty bits); "" on other machines."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ class DiskFacts:
     mounts: tuple[Mount, ...]
 
     def find_mount(self, path: str) -> Mount | None:
-        """The mount that holds the path: the longest mount point above it; of several on one point the last."""
+        """The mount that contains the path: the longest mount point above it; the last of several on the same point."""
         best: Mount | None = None
         for mount in self.mounts:
             inside = PurePosixPath(path).is_relative_to(mount.mount_point)
@@ -110,7 +110,7 @@ class DiskFacts:
         return next((d for d in self.devices if path in (d.path, d.name)), None)
 
     def chain(self, device: BlockDevice) -> tuple[BlockDevice, ...]:
-        """The device and all that lies below it, down to its disks; each once."""
+        """The device and everything below it, down to its disks; each once."""
         found: list[BlockDevice] = []
         todo = [device]
         while todo:
@@ -121,7 +121,7 @@ class DiskFacts:
         return tuple(found)
 
     def disks_below(self, path: str) -> tuple[BlockDevice, ...]:
-        """The whole disks that hold the file system which holds `path`; none where it is not on a block device."""
+        """The whole disks of the file system that contains `path`; empty where that is not on a block device."""
         mount = self.find_mount(path)
         device = self.find_device(mount.source) if mount else None
         return tuple(d for d in self.chain(device) if d.kind == "disk") if device else ()
@@ -134,11 +134,11 @@ class BootFacts:
     kernel_command_line: str
     secure_boot: bool | None = None
     tryboot: bool = False
-    """Raspberry Pi: firmware and kernel know the one-shot start from tryboot.txt."""
+    """Raspberry Pi: firmware and kernel support the one-shot start from tryboot.txt."""
     initramfs_bytes: int = 0
     """The size of the running kernel's own initramfs; 0 where it has none."""
     files: dict[str, str] = field(default_factory=dict)
-    """Path -> text of the boot loader configuration files that there are (each boot loader names its own)."""
+    """Path -> text of the existing configuration files of boot loaders (each boot loader names its own)."""
     unreadable: dict[str, str] = field(default_factory=dict)
     """Path -> the reason why such a file, or a folder of such files, could not be read."""
     changed: tuple[str, ...] = ()
@@ -155,7 +155,7 @@ class Facts:
     boot: BootFacts
     memory: MemoryFacts
     programs: dict[str, str]
-    """Name -> path of each program that there is, of those that any part of the tool asks for."""
+    """Name -> path of each installed program, of those that any part of the tool needs."""
     uid: int
     network: NetworkFacts = field(default_factory=NetworkFacts)
     format: int = FACTS_FORMAT

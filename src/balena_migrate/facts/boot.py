@@ -18,10 +18,10 @@ SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e0
 """UEFI specification, 3.3 "Globally Defined Variables"; efivarfs puts four bytes of attributes before the value."""
 
 TRYBOOT = "/proc/device-tree/chosen/bootloader/tryboot"
-"""A firmware that knows tryboot says there whether it is on (raspberrypi/documentation, config_txt/autoboot)."""
+"""A firmware that supports tryboot reports here whether it is on (raspberrypi/documentation, config_txt/autoboot)."""
 
 TRYBOOT_KERNELS = re.compile(r"\+rpt|-rpi-|-v(6|7|7l|8|8-16k)\+$|-raspi$")
-"""The maker's kernels and Ubuntu's: others do not pass the argument of `reboot` on (raspberrypi/linux#3937)."""
+"""The maker's kernels and Ubuntu's: others do not pass on the argument of `reboot` (raspberrypi/linux#3937)."""
 
 NamedFiles = Callable[[Mapping[str, str]], Iterable[str]]
 """Text by path -> the paths of further files that it names."""
@@ -61,7 +61,7 @@ def read_boot(
 def find_changed(system: System, disks: DiskFacts) -> tuple[str, ...]:
     """The files on mounted FAT file systems that were written since the kernel was started.
 
-    A time in the future says nothing: the clock of a device without a battery starts somewhere in the past.
+    A time in the future proves nothing: the clock of a device without a battery starts somewhere in the past.
     """
     now_s = time.time()
     started_s = now_s - time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -89,7 +89,7 @@ def read_boot_files(
     system: System, patterns: Iterable[str], named: NamedFiles
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Path -> text of all files that match the patterns, and of those that `named` finds named in them; and path or
-    pattern -> reason of what is there and cannot be read.
+    pattern -> reason of what exists but cannot be read.
     """
     files: dict[str, str] = {}
     unreadable: dict[str, str] = {}

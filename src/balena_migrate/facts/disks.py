@@ -42,13 +42,13 @@ PSEUDO_FILE_SYSTEMS = frozenset(
         "tracefs",
     }
 )
-"""They hold nothing that a migration has to know of."""
+"""They contain nothing that matters to a migration."""
 
 COLUMNS = "NAME,PATH,TYPE,SIZE,FSTYPE,LABEL,UUID,PARTUUID,PTUUID,PTTYPE,SERIAL,MODEL,RO,LOG-SEC,START"
 
 
 def parse_lsblk(text: str) -> tuple[BlockDevice, ...]:
-    """The devices in the output of `lsblk --json --bytes`; one that hangs below several parents is there once.
+    """The devices in the output of `lsblk --json --bytes`; one with several parents appears once.
 
     Raises ValueError for what is not such output.
     """
@@ -113,12 +113,12 @@ def parse_mountinfo(text: str) -> tuple[Mount, ...]:
 
 
 def _unescape(text: str) -> str:
-    """Blanks, tabs, newlines and backslashes stand there in octal."""
+    """Spaces, tabs, newlines and backslashes are written in octal."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
 
 
 def read_disks(system: System) -> DiskFacts:
-    """The device's block devices and mounts. Raises FileError where the kernel's or lsblk's words cannot be read."""
+    """The device's block devices and mounts. Raises FileError where the output of the kernel or lsblk is malformed."""
     try:
         devices = parse_lsblk(system.run(["lsblk", "--json", "--bytes", "--output", COLUMNS]).text)
         mounts = parse_mountinfo(system.read_text("/proc/self/mountinfo"))
@@ -135,7 +135,7 @@ def read_disks(system: System) -> DiskFacts:
 
 
 def _with_start(system: System, device: BlockDevice) -> BlockDevice:
-    """lsblk has the column START only from util-linux 2.38 on; the kernel has always said it."""
+    """lsblk has the column START only since util-linux 2.38; the kernel has always provided it."""
     text = system.find_text(f"/sys/class/block/{device.name}/start")
     return replace(device, start_bytes=int(text) * SECTOR_BYTES) if text else device
 

@@ -14,7 +14,7 @@ DEVICE_TREE = "/proc/device-tree"
 
 
 def parse_cpuinfo_revision(text: str) -> str:
-    """The Raspberry Pi's revision code as it stands in /proc/cpuinfo, "" where there is none."""
+    """The Raspberry Pi's revision code as /proc/cpuinfo shows it; "" where it does not."""
     match = re.search(r"^Revision\s*:\s*([0-9a-fA-F]+)\s*$", text, re.MULTILINE)
     return match[1].lower() if match else ""
 
@@ -54,7 +54,7 @@ def _device_tree_strings(system: System, name: str) -> tuple[str, ...]:
 
 
 def _device_tree_revision(system: System) -> str:
-    """The firmware also puts the code there, as a big-endian word; 64-bit kernels may have it nowhere else."""
+    """The firmware also puts the code into the device tree, big-endian; 64-bit kernels may have it nowhere else."""
     try:
         data = system.read_bytes(f"{DEVICE_TREE}/system/linux,revision")
     except FileError:

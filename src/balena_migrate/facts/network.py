@@ -34,7 +34,7 @@ class InterfaceKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Interface:
-    """`mac_permanent` tells whether the hardware address is the device's own and stays over a restart."""
+    """`mac_permanent` says whether the hardware address is the device's own and survives a restart."""
 
     name: str
     kind: InterfaceKind
@@ -89,7 +89,7 @@ class NetworkFacts:
 
 
 Dump = Callable[[int, int], bytes]
-"""Asks the kernel: gets a netlink message type and an address family, gives the answer's bytes."""
+"""Asks the kernel: takes a netlink message type and an address family, returns the answer's bytes."""
 
 RTM_NEWADDR, RTM_GETADDR = 20, 22
 RTM_NEWROUTE, RTM_GETROUTE = 24, 26
@@ -106,7 +106,7 @@ _ANSWER_LIMIT_BYTES = 4 << 20
 def read_network_facts(
     system: System, *, dump: Dump | None = None, ask_ssid: Callable[[str], bytes] | None = None
 ) -> NetworkFacts:
-    """The network as it is now. What the kernel does not tell is empty. Raises nothing.
+    """The network as it is now. What the kernel does not report is empty. Raises nothing.
 
     The kernel is asked only about the running system; a test gives `dump` and `ask_ssid`.
     """
@@ -164,7 +164,7 @@ def _kind(system: System, folder: str, hardware: str, uevent: str) -> InterfaceK
 
 
 def _name_servers(system: System) -> tuple[str, ...]:
-    """The name servers in use, those behind systemd-resolved where it stands in between."""
+    """The name servers in use; those behind systemd-resolved where it is in between."""
     for path in ("/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"):
         try:
             found = re.findall(r"^[ \t]*nameserver[ \t]+(\S+)", system.read_text(path), re.MULTILINE)

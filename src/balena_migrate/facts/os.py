@@ -10,7 +10,7 @@ from balena_migrate.facts import OsFacts
 
 
 def parse_os_release(text: str) -> OsFacts:
-    """The fields that we use; a line that is not an assignment is passed over, as the specification asks."""
+    """The fields that we use; a line that is not an assignment is ignored, as the specification asks."""
     values: dict[str, str] = {}
     for line in text.splitlines():
         key, equals, value = line.strip().partition("=")

@@ -2,8 +2,8 @@
 """Which Raspberry Pi a board is: its revision code decoded.
 
 The rules are those of "Raspberry Pi revision codes" in the maker's documentation. A new code has bit 23 set and
-holds type, chip and memory in fields of its own; an old one is an entry of a short list. The bits from 24 on say
-things about the board's past (overvoltage, warranty) and nothing about what it is.
+has fields for type, chip and memory; an old one is an entry of a short list. The bits from 24 on describe the
+board's past (overvoltage, warranty), not what it is.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Model(StrEnum):
     FIVE = "5"
     CM5 = "Compute Module 5"
     FIVE_HUNDRED = "500"
-    """The 500+ too: the code has one type for both."""
+    """Also the 500+: the code has one type for both."""
     CM5_LITE = "Compute Module 5 Lite"
 
 

@@ -29,7 +29,7 @@ def boot_mounts(facts: Facts) -> tuple[Mount, ...]:
 
 
 def boot_mount(facts: Facts) -> Mount | None:
-    """The mounted FAT file system that holds config.txt, wherever it is; None where that is not certain."""
+    """The mounted FAT file system with config.txt, wherever it is; None where that is not certain."""
     found = boot_mounts(facts)
     return found[0] if len(found) == 1 else None
 
@@ -46,7 +46,7 @@ def find_place(facts: Facts) -> Place | Finding:
     """Board and boot partition, or the reason why one of them is not certain."""
     board, mount = find_board(facts.hardware), boot_mount(facts)
     if board is None:
-        cause = f"the Raspberry Pi with revision code {facts.hardware.revision or 'unknown'} is not known"
+        cause = f"the Raspberry Pi with revision code {facts.hardware.revision or 'unknown'} is unknown"
         return blocker("pi-unknown", cause)
     return Place(board=board, mount=mount) if mount else _no_boot_mount(facts)
 
@@ -80,7 +80,7 @@ def _no_boot_mount(facts: Facts) -> Finding:
     mounts = boot_mounts(facts)
     if mounts:
         names = " and ".join(f"{mount.source} ({mount.mount_point})" for mount in mounts)
-        cause = f"{names} both hold a config.txt, and which one the firmware reads is not known"
+        cause = f"{names} both contain a config.txt, and it is unknown which one the firmware reads"
         return blocker("pi-boot-ambiguous", cause, "unmount the one that the firmware does not read")
     disks = facts.disks
     mounted = {mount.source for mount in disks.mounts}
@@ -91,6 +91,6 @@ def _no_boot_mount(facts: Facts) -> Finding:
         and device.path not in mounted
         and set(disks.chain(device)) & set(disks.disks_below("/"))
     ]
-    cause = "no FAT file system with a config.txt is mounted, so the boot partition is not known"
-    found = f"; not mounted are {', '.join(idle)}" if idle else ""
+    cause = "no FAT file system with a config.txt is mounted, so the boot partition is unknown"
+    found = f"; not mounted: {', '.join(idle)}" if idle else ""
     return blocker("pi-no-boot-partition", cause + found, "mount it (mount -a, or see /etc/fstab)")

@@ -36,8 +36,8 @@ def changed_files(config: Config, facts: Facts, mount: Mount, board: Board) -> d
 def can_try(facts: Facts, mount: Mount, board: Board) -> bool:
     """Whether the firmware's own one-shot start does it.
 
-    It looks for tryboot.txt on the disk's first FAT partition, where NOOBS has its own system; autoboot.txt gives
-    tryboot another meaning; and nothing but config.txt may have to differ for stage 2.
+    It reads tryboot.txt from the disk's first FAT partition, where NOOBS has its own system; autoboot.txt gives
+    tryboot another meaning; and for stage 2 only config.txt may have to differ.
     """
     files = config_files(facts.boot.files, mount)
     return (
@@ -52,8 +52,8 @@ def can_try(facts: Facts, mount: Mount, board: Board) -> bool:
 def find_command_line(facts: Facts, files: dict[str, str], settings: Settings) -> str | None:
     """The text of the file with the command line; None where it is not certain which that is.
 
-    The running kernel was started with it: a file that speaks of another root file system would start stage 2
-    without the old system, and no later start would do better.
+    The running kernel was started with it: a file with another root file system would start stage 2
+    without the old system, and so would every later start.
     """
     try:
         name = command_line_file(files, settings)

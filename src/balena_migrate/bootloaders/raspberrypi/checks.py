@@ -94,7 +94,7 @@ def check_boot(config: Config, facts: Facts) -> Iterator[Finding]:
         return
     board, mount = place.board, place.mount
     if other := other_name(facts.hardware):
-        cause = f"the revision code is that of a {board.name}, and the device tree that of a {other.name}"
+        cause = f"the revision code is that of a {board.name}, but the device tree is that of a {other.name}"
         yield warning("pi-two-names", f"{cause}; the code counts")
     yield from _check_boot_partition(facts, mount)
     yield from _check_autoboot(facts, board, mount)
@@ -104,7 +104,7 @@ def check_boot(config: Config, facts: Facts) -> Iterator[Finding]:
 
 
 def _check_readable(facts: Facts, mount: Mount) -> Iterator[Finding]:
-    """What cannot be read cannot be put back either."""
+    """What cannot be read cannot be restored either."""
     for name, reason in config_files(facts.boot.unreadable, mount).items():
         cause = f"{path_on(mount, name)} on {mount.source} cannot be read: {reason}"
         yield blocker("pi-boot-unreadable", cause, f"repair the file system (umount, then fsck {mount.source})")
@@ -117,7 +117,7 @@ def _check_boot_partition(facts: Facts, mount: Mount) -> Iterator[Finding]:
         yield blocker("pi-boot-read-only", cause, f"{remedy} {mount.mount_point}")
     device = facts.disks.find_device(mount.source)
     if device is None or not device.uuid:
-        cause = f"the boot partition {mount.source} has no UUID by which stage 2 would find it"
+        cause = f"the boot partition {mount.source} has no UUID by which stage 2 could find it"
         yield blocker("pi-boot-no-uuid", cause)
 
 
@@ -137,7 +137,7 @@ def _check_autoboot(facts: Facts, board: Board, mount: Mount) -> Iterator[Findin
             yield blocker("pi-autoboot", f"which partition {path} chooses is not certain: {error}")
             continue
         if chosen and chosen not in ours:
-            cause = f"{path} lets the firmware start from partition {chosen}, and {mount.source} is not that one"
+            cause = f"{path} makes the firmware start from partition {chosen}, which is not {mount.source}"
             yield blocker("pi-autoboot", cause, "mount the boot partition that is in use")
 
 
@@ -150,10 +150,10 @@ def _check_config(config: Config, facts: Facts, board: Board, mount: Mount) -> I
     path, files = path_on(mount, CONFIG), config_files(facts.boot.files, mount)
     settings = evaluate(files, board)
     if INITRAMFS_NAME in files[CONFIG]:
-        yield blocker("pi-config-ours", f"{path} loads our initramfs already", "run balena-migrate undo")
+        yield blocker("pi-config-ours", f"{path} already loads the initramfs of stage 2", "run balena-migrate undo")
         return
     if settings.values.get("boot_ramdisk", "0") != "0" or "boot_ramdisk" in settings.unclear:
-        yield blocker("pi-boot-ramdisk", f"{path} sets boot_ramdisk: the firmware takes its files out of boot.img")
+        yield blocker("pi-boot-ramdisk", f"{path} sets boot_ramdisk: the firmware takes its files from boot.img")
     try:
         changed_files(config, facts, mount, board)
     except UnclearError as error:
@@ -171,10 +171,10 @@ def _check_command_line(facts: Facts, path: str, files: dict[str, str], settings
     words = (text if text is not None else facts.boot.kernel_command_line).split()
     if others := [word for word in words if OTHER_RAMDISK.fullmatch(word)]:
         cause = f"the kernel's command line says {others[0]}, so the kernel would not start our initramfs"
-        yield blocker("pi-other-ramdisk", cause, "take that out of it, and reboot")
+        yield blocker("pi-other-ramdisk", cause, "remove it, and reboot")
     if text is None:
-        cause = f"which file {path} takes the running kernel's command line from is not certain"
-        yield warning("pi-cmdline-unclear", f"{cause}; panic= and debug are left out")
+        cause = f"it is not certain which file the running kernel's command line comes from ({path})"
+        yield warning("pi-cmdline-unclear", f"{cause}; panic= and debug are omitted")
 
 
 def _check_kernel(path: str, settings: Settings, board: Board) -> Iterator[Finding]:
@@ -185,20 +185,20 @@ def _check_kernel(path: str, settings: Settings, board: Board) -> Iterator[Findi
         yield warning("pi-kernel-unclear", f"which kernel {path} starts is not certain: {error}")
         return
     if re.search(r"u-?boot|uefi|\.efi$", name, re.IGNORECASE):
-        cause = f"{path} starts {name}, a boot loader of its own, which would not load our initramfs"
-        yield blocker("pi-other-loader", cause, "let the firmware start the kernel itself")
+        cause = f"{path} starts {name}, another boot loader, which would not load our initramfs"
+        yield blocker("pi-other-loader", cause, "make the firmware start the kernel itself")
     else:
         yield passed("pi-kernel", f"the firmware starts {name} itself")
 
 
 def _check_replaced(facts: Facts, mount: Mount, settings: Settings, board: Board) -> Iterator[Finding]:
-    """An upgrade puts another kernel on the boot partition at once. Our initramfs holds the running kernel's modules:
-    with the new one, stage 2 could lack the very driver that it takes to put config.txt back."""
+    """An upgrade replaces the kernel on the boot partition at once, but our initramfs contains the running kernel's
+    modules: stage 2 could lack the very driver that it needs to restore config.txt."""
     with contextlib.suppress(UnclearError):
         prefixes = {"", UPSTREAM_PREFIX, settings.get("os_prefix")}
         names = {prefix + name for prefix in prefixes for name in kernel_names(settings, board)}
         starts = {path_on(mount, name.lstrip("/")).lower() for name in names}
         for path in facts.boot.changed:
             if path.lower() in starts:
-                cause = f"{path} was replaced since this system was started: the next start takes another kernel"
-                yield blocker("pi-kernel-replaced", cause, "reboot, and try again")
+                cause = f"{path} was replaced since this system was started: the next start would use another kernel"
+                yield blocker("pi-kernel-replaced", cause, "reboot and try again")

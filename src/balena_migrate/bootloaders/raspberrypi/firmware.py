@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Raspberry Pi's own firmware: reads config.txt from a FAT partition at every start.
 
-It is told to load our initramfs, with a command line of our own, by lines at the end of config.txt; see config_txt.py.
+Lines at the end of config.txt make it load our initramfs with a command line of our own; see config_txt.py.
 The old command line stays untouched, so config.txt is the only file of the old system that is replaced.
 
-Firmware that knows tryboot gets those lines in tryboot.txt, which it reads once, and config.txt is not touched: a power
-cut at any time boots the old system. Other firmware has no such memory: what boots stays changed until stage 2, as its
-first act, puts config.txt back; a power cut before that starts stage 2 once more.
+Firmware that supports tryboot gets those lines in tryboot.txt, which it reads once, and config.txt is not touched: a
+power cut at any time boots the old system. Other firmware has no such memory: what boots stays changed until stage 2,
+as its first act, restores config.txt; a power cut before that starts stage 2 once more.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from balena_migrate.findings import Finding
 from balena_migrate.settings import Config
 
 FILES = (CONFIG, CMDLINE, AUTOBOOT, TRYBOOT)
-"""Read on every FAT file system, and then what they name. Not all text files: userconf.txt holds a password."""
+"""Read on every FAT file system, then the files they name. Not all text files: userconf.txt contains a password."""
 
 TRYBOOT_ARGUMENT = "0 tryboot"
 """What `reboot` passes to the firmware: partition 0 is the default one."""
