@@ -102,7 +102,7 @@ def test_the_secrets_of_wireguards_peers_are_asked_for_too(device: Device) -> No
     ("text", "words"),
     [
         (PSK + "psk-flags=1\n", "keyring"),
-        (PSK + "psk-flags=2\n", "asked for"),
+        (PSK + "psk-flags=2\n", "asked for each time"),
         (WIFI + "mode=ap\n", "access point"),
         (WIFI + "mode=mesh\n", "mesh"),
         ("[connection]\ntype=vpn\n", "VPN"),

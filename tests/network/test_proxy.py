@@ -61,7 +61,7 @@ def test_exceptions_that_are_names_are_told(device: Device) -> None:
     ("place", "text", "words"),
     [
         ("/etc/environment", "http_proxy=ftp://x:21\n", "ftp"),
-        ("/etc/environment", "http_proxy=http://x:99999\n", "cannot be read"),
+        ("/etc/environment", "http_proxy=http://x:99999\n", "is malformed"),
         ("/etc/environment", "http_proxy=http://a%22b:c@x:1\n", "login"),
         ("/etc/redsocks.conf", "redsocks { type = socks5; }\n", "address"),
         ("/etc/redsocks.conf", "redsocks {\ntype = autoproxy;\n}\n", "autoproxy"),

@@ -75,9 +75,9 @@ def make_profile(system: System, keyfile: Keyfile, source: str) -> tuple[Profile
     if kind in _REFUSED:
         raise NetworkConfigError(f"the connection type {kind} {_REFUSED[kind]}")
     if kind in _WITH_OWN_GROUP and kind not in file.groups():
-        raise NetworkConfigError(f"is of the type {kind} and has no group of this name")
+        raise NetworkConfigError(f"is of the type {kind} but has no group of this name")
     if kind not in _KINDS and kind not in _AS_IT_IS:
-        raise NetworkConfigError(f"the connection type {kind} is not known")
+        raise NetworkConfigError(f"the connection type {kind} is unknown")
     file = _without_flags(file)
     file, lost = _without_the_foreign(file)
     profile = Profile(
@@ -120,8 +120,8 @@ def _without_flags(file: Keyfile) -> Keyfile:
             name = "wep-key-flags" if key == "wep-key0" else f"{key}-flags"
             flags = file.number(group, name) or 0
             if flags & (_AGENT_OWNED | _NOT_SAVED) and file.raw(group, key) is None:
-                place = "in a keyring" if flags & _AGENT_OWNED else "nowhere: it is asked for each time"
-                raise NetworkConfigError(f"{group}.{key} is not in the file, but {place}")
+                place = "in a keyring" if flags & _AGENT_OWNED else "asked for each time"
+                raise NetworkConfigError(f"{group}.{key} is not in the file but {place}")
             if flags & (_AGENT_OWNED | _NOT_SAVED):
                 file = file.without(group, name)
     return file
@@ -164,11 +164,11 @@ def _security(file: Keyfile) -> Security:
     if management == "none":
         return Security.WEP if _wep(file) else Security.OPEN
     if file.text("wifi-security", "auth-alg") == "leap":
-        raise NetworkConfigError("LEAP in place of 802.1X cannot be carried over")
+        raise NetworkConfigError("LEAP instead of 802.1X cannot be carried over")
     try:
         return Security(management)
     except ValueError:
-        raise NetworkConfigError("its key-mgmt is not known") from None
+        raise NetworkConfigError("its key-mgmt is unknown") from None
 
 
 def _wep(file: Keyfile) -> Wep | None:
@@ -227,7 +227,7 @@ def _ip(file: Keyfile, group: str) -> Ip:
     """What the check has to know of the addresses; the keyfile itself carries them."""
     method = file.text(group, "method") if group in file.groups() else "auto"
     if method not in set(Method):
-        raise NetworkConfigError(f"{group}.method={method} is not known")
+        raise NetworkConfigError(f"{group}.method={method} is unknown")
     keys = [key for key in file.keys(group) if re.fullmatch(r"address(es)?[0-9]*", key)]
     pairs = [_address(file.text(group, key), 32 if group == "ipv4" else 128) for key in keys]
     routes = [_address(file.text(group, key), 0) for key in file.keys(group) if re.fullmatch(r"routes?[0-9]*", key)]

@@ -183,7 +183,7 @@ def _without_duplicates(
     for group in groups.values():
         best = next((p for p in group if any((p.interface, a) in in_use for a in _addresses(p))), group[0])
         for profile in group:
-            if profile.source == best.source:  # those of one file stand beside each other on purpose
+            if profile.source == best.source:  # those of one file coexist on purpose
                 kept.append(profile)
             elif not _is_same_link(profile, best):
                 problems.append(_displaced(profile, best))
@@ -209,7 +209,7 @@ def _is_same_link(one: Profile, other: Profile) -> bool:
     return meaning(one) == meaning(other) and _identity(one) == _identity(other)
 
 
-# What stands on something else --------------------------------------------------------------------------------------
+# What is on top of something else -----------------------------------------------------------------------------------
 
 
 def without_orphans(

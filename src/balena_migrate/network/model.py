@@ -22,7 +22,7 @@ class Kind(StrEnum):
     GSM = "gsm"
     CDMA = "cdma"
     LINK = "link"
-    """Addresses for an interface; whether it is wired or wireless is told when all sources are merged."""
+    """Addresses for an interface; whether it is wired or wireless is decided when all sources are merged."""
     OTHER = "other"
     """A type that only NetworkManager's own keyfiles describe (bond, bridge, wireguard ...), carried as it is."""
 
@@ -266,7 +266,7 @@ class Proxy:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What one source holds."""
+    """What one source contains."""
 
     profiles: tuple[Profile, ...] = ()
     problems: tuple[Problem, ...] = ()

@@ -33,7 +33,7 @@ _SCHEMES = {
 _COMMENT = re.compile(r'("(?:[^"\\\n]|\\.)*")|//[^\n]*|#[^\n]*|/\*.*?(?:\*/|\Z)', re.DOTALL)
 _SETTING = re.compile(r'^[ \t]*(\w+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;\s]+)\s*;', re.MULTILINE)
 _SAFE = re.compile(r"[!#-\[\]-~]*")
-"""What may stand in a quoted value of redsocks.conf: printable, no blank, no quote, no backslash."""
+"""What may stand in a quoted value of redsocks.conf: printable, no space, no quote, no backslash."""
 
 
 def read_proxy(system: System) -> tuple[Proxy | None, tuple[Problem, ...]]:
@@ -75,7 +75,7 @@ def parse_environment(text: str, source: str) -> Proxy | None:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         port = str(parts.port or 80)
     except ValueError:
-        raise NetworkConfigError("the proxy's address cannot be read") from None
+        raise NetworkConfigError("the proxy's address is malformed") from None
     login = {"login": unquote(parts.username or ""), "password": unquote(parts.password or "")}
     exceptions = tuple(word for word in re.split(r"[,\s]+", values.get("no_proxy", "")) if word)
     return _proxy(source, _SCHEMES.get(parts.scheme, parts.scheme), parts.hostname or "", port, login, exceptions)
@@ -93,7 +93,7 @@ def _proxy(
         raise NetworkConfigError("the proxy has no port")
     login, password = values.get("login", ""), values.get("password", "")
     if not (_SAFE.fullmatch(login) and _SAFE.fullmatch(password)):
-        raise NetworkConfigError("the proxy's login or password holds signs that redsocks.conf cannot")
+        raise NetworkConfigError("the proxy's login or password contains characters that redsocks.conf cannot hold")
     return Proxy(source=source, kind=kind, host=host, port=number, login=login, password=password, no_proxy=no_proxy)
 
 
@@ -109,7 +109,7 @@ def _lost_exceptions(proxy: Proxy) -> Iterator[str]:
     """The new system makes exceptions for addresses only; it excepts its own and local ones by itself."""
     for word in proxy.no_proxy:
         if not _is_network(word) and word not in ("localhost", "localhost.localdomain"):
-            yield f"the exception {word} is a name, and only addresses are carried over"
+            yield f"the exception {word} is a name, but only addresses are carried over"
 
 
 def proxy_files(proxy: Proxy | None) -> tuple[BootFile, ...]:

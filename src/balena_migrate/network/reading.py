@@ -79,7 +79,7 @@ def read_config(system: System, path: PurePath | str, *, limit_bytes: int = LIMI
     """
     text = system.read_text(path, limit_bytes=limit_bytes)
     if "\0" in text:
-        raise NetworkConfigError("holds a NUL byte, and is no text")
+        raise NetworkConfigError("contains a NUL byte, so it is not text")
     return text
 
 
@@ -93,6 +93,6 @@ def read_layered(system: System, folders: Iterable[str], pattern: str) -> dict[s
 
 
 def is_masked(system: System, path: PurePath) -> bool:
-    """Whether a link to /dev/null stands in place of the file, which hides files of its name in other folders."""
+    """Whether the file is a link to /dev/null, which masks files of its name in other folders."""
     real = system.real(path, follow=False)
     return real.is_symlink() and os.readlink(real) == "/dev/null"

@@ -21,7 +21,7 @@ from balena_migrate.settings import Config
 
 CONNECTIONS = "system-connections"
 IMAGE_WIFIS = tuple(f"{CONNECTIONS}/{name}" for name in ("resin-wifi-01", "resin-wifi01", "resin-wifi"))
-"""What the image holds already where HAS_WIFI_CFG is set; the last is the name that balena's own programs give."""
+"""What the image already contains where HAS_WIFI_CFG is set; the last is the name that balena's own programs use."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ def select_profiles(config: Config, settings: NetworkSettings, system: System) -
 
 
 def _wanted_ssids(config: Config, system: System) -> dict[bytes, None]:
-    """The lines of MIGRATE_WIFI_CFG, each once; a line is an SSID, blanks included."""
+    """The lines of MIGRATE_WIFI_CFG, each once; a line is an SSID, spaces included."""
     if not config.migrate_wifi_cfg:
         return {}
     try:
@@ -88,7 +88,7 @@ def is_automatic(profile: Profile) -> bool:
 
 
 def boot_files(config: Config, selection: Selection, network: NetworkFacts) -> tuple[BootFile, ...]:
-    """The files for resin-boot: a keyfile for each profile, certificates beside it, and the proxy."""
+    """The files for resin-boot: a keyfile for each profile, its certificates, and the proxy."""
     files: list[BootFile] = []
     priorities = fitting_priorities(profile.priority for profile in selection.profiles)
     for name, profile in named_profiles(config, selection):

@@ -15,7 +15,7 @@ from balena_migrate.network.files.keyfile import join_list
 from balena_migrate.network.model import Eap, Ip, Kind, Method, Profile, Security, Wep, Wifi
 
 EAP_METHODS = frozenset({"leap", "md5", "tls", "peap", "ttls", "fast", "pwd"})
-"""Those that need nothing but what a profile holds (SIM and AKA need a card reader)."""
+"""Those that need nothing beyond what a profile contains (SIM and AKA need a card reader)."""
 
 INNER_METHODS = frozenset({"pap", "chap", "mschap", "mschapv2", "gtc", "otp", "md5", "tls"})
 INNER_EAP_METHODS = frozenset({"md5", "mschapv2", "otp", "gtc", "tls"})
@@ -56,7 +56,7 @@ def _faults(profile: Profile) -> Iterator[str]:
         yield from _own(profile)
     for ip in (profile.ipv4, profile.ipv6):
         if ip and ip.method is Method.MANUAL and not any(map(_is_address, ip.addresses)):
-            yield "it has a fixed address, and names none"
+            yield "it has a static configuration, but no address"
         if ip and ip.gateway and not _is_address(ip.gateway):
             yield f"its gateway {ip.gateway!r} is not an address"
 
@@ -74,7 +74,7 @@ def _own(profile: Profile) -> Iterator[str]:
         texts |= {"identity": eap.identity, "anonymous identity": eap.anonymous_identity, "password": eap.password}
     for what, text in texts.items():
         if text.startswith("\f"):  # GLib skips it before a value, and knows no escape for it
-            yield f"its {what} starts with a form feed, which a keyfile cannot hold"
+            yield f"its {what} starts with a form feed, which a keyfile cannot represent"
     if profile.vlan and not 0 <= profile.vlan.id <= 4094:
         yield f"{profile.vlan.id} is not a VLAN id"
     if profile.vlan and not (profile.mac or _INTERFACE.fullmatch(profile.vlan.parent)):
@@ -86,9 +86,9 @@ def _own(profile: Profile) -> Iterator[str]:
 
 def _wifi(wifi: Wifi, eap: Eap | None) -> Iterator[str]:
     if not 1 <= len(wifi.ssid) <= SSID_BYTES:
-        yield f"an SSID has 1 to {SSID_BYTES} bytes, and this has {len(wifi.ssid)}"
+        yield f"an SSID has 1 to {SSID_BYTES} bytes, but this one has {len(wifi.ssid)}"
     if wifi.security is Security.PSK and not is_psk(wifi.secret):
-        yield "the passphrase has neither 8 to 63 characters nor is it 64 hexadecimal digits"
+        yield "the passphrase has to be 8 to 63 characters or 64 hexadecimal digits"
     if wifi.security is Security.SAE and not wifi.secret:
         yield "there is no passphrase"
     if wifi.security in (Security.EAP, Security.EAP_192, Security.DYNAMIC_WEP) and eap is None:
@@ -96,7 +96,7 @@ def _wifi(wifi: Wifi, eap: Eap | None) -> Iterator[str]:
     if wifi.security is Security.WEP:
         yield from _wep(wifi.wep)
     if "\0" in wifi.secret:
-        yield "the passphrase holds a NUL byte"
+        yield "the passphrase contains a NUL byte"
 
 
 def is_psk(secret: str) -> bool:
@@ -108,7 +108,7 @@ def is_psk(secret: str) -> bool:
 
 def _wep(wep: Wep | None) -> Iterator[str]:
     if wep is None or not wep.keys[wep.index]:
-        yield "the WEP key that is to be used is missing"
+        yield "the selected WEP key is missing"
         return
     for key in wep.keys:
         if key and not re.fullmatch(r"[ -~]{5}|[ -~]{13}|[0-9A-Fa-f]{10}|[0-9A-Fa-f]{26}", key):
@@ -124,7 +124,7 @@ def _eap(eap: Eap) -> Iterator[str]:
         if inner and inner not in known:
             yield f"the inner method {inner} of 802.1X is not known to NetworkManager"
     if eap.ca_path and eap.ca_path.rstrip("/") != SYSTEM_CERTIFICATES:
-        yield f"its certificates are a whole folder ({eap.ca_path}), which cannot be carried over"
+        yield f"its certificates are an entire folder ({eap.ca_path}), which cannot be carried over"
     if "tls" in usable and len(usable) == 1:
         if not eap.identity:
             yield "EAP-TLS needs an identity"
@@ -133,7 +133,7 @@ def _eap(eap: Eap) -> Iterator[str]:
     elif not eap.identity:
         yield "802.1X needs an identity"
     elif not (eap.password or eap.password_raw or eap.private_key or eap.inner_private_key):
-        yield "802.1X needs a password, and the source has none"
+        yield "802.1X needs a password, but the source has none"
 
 
 def _usable_methods(eap: Eap) -> tuple[str, ...]:
@@ -153,12 +153,12 @@ def completed(profile: Profile) -> tuple[Profile, tuple[str, ...]]:
     methods = _usable_methods(eap)
     if methods != eap.methods:
         unknown = ", ".join(method for method in eap.methods if method not in methods)
-        changes.append(f"NetworkManager does not know {unknown} for 802.1X, and uses {', '.join(methods)} alone")
+        changes.append(f"NetworkManager does not know {unknown} for 802.1X and uses only {', '.join(methods)}")
         file = file and file.with_raw("802-1x", "eap", join_list(methods))
     inner = eap.inner
     if not inner and not eap.inner_eap and TUNNELS & set(methods):
         inner = INNER_DEFAULT
-        changes.append(f"names no inner method of 802.1X, which NetworkManager needs; {inner} is taken")
+        changes.append(f"names no inner method of 802.1X, which NetworkManager needs; {inner} is assumed")
         file = file and file.with_text("802-1x", "phase2-auth", inner)
     return replace(profile, eap=replace(eap, methods=methods, inner=inner), keyfile=file), tuple(changes)
 

@@ -83,7 +83,7 @@ def make_profile(system: System, values: dict[str, str], blobs: dict[str, bytes]
         raise NetworkConfigError("names no SSID: NetworkManager cannot join just any network")
     security = _security(values)
     if security is Security.PSK:
-        lost += [f"{what} is another way to join it, and not carried over" for what in _second_ways(values)]
+        lost += [f"{what} is an alternative way to join it that is not carried over" for what in _second_ways(values)]
     eap = None
     if security in (Security.EAP, Security.EAP_192, Security.DYNAMIC_WEP):
         eap = _eap(system, values, blobs, lost)
@@ -132,7 +132,7 @@ def _security(values: dict[str, str]) -> Security:
     if "NONE" in words:
         return Security.WEP if any(key.startswith("wep_key") for key in values) else Security.OPEN
     if words & (_PSK | _SAE | _EAP):
-        raise NetworkConfigError("has neither psk nor eap, so that nothing can join it")
+        raise NetworkConfigError("has neither psk nor eap, so nothing can join it")
     raise NetworkConfigError("its key_mgmt is not known to NetworkManager")
 
 
@@ -188,7 +188,7 @@ def _secret(values: dict[str, str], security: Security, ssid: bytes) -> str:
         if not re.fullmatch(r"[0-9A-Fa-f]{64}", psk):
             raise NetworkConfigError("psk is neither a quoted passphrase nor 64 hexadecimal digits")
         if security is Security.SAE:
-            raise NetworkConfigError("WPA3-SAE needs the passphrase, and only a key (psk=64 digits) is there")
+            raise NetworkConfigError("WPA3-SAE needs the passphrase, but there is only a key (psk=64 digits)")
         return psk
     secret = parse_string(psk)
     if security is Security.PSK and not secret.isascii():
@@ -218,7 +218,7 @@ def _eap(system: System, values: dict[str, str], blobs: dict[str, bytes], lost: 
         if name.startswith("blob://"):
             content = blobs.get(name.removeprefix("blob://"), b"")
             if not content:
-                raise NetworkConfigError(f"{key}: the file holds no {name}")
+                raise NetworkConfigError(f"{key}: the file does not contain {name}")
             return Certificate(path=name, content=content)
         return read_certificate(system, name, key) if name else None
 

@@ -45,7 +45,7 @@ class Stanza:
 
 
 def logical_lines(text: str) -> Iterator[str]:
-    """The lines without comments, with blanks made one, and continued lines put together."""
+    """The lines without comments, with runs of spaces collapsed and continued lines joined."""
     for line in text.replace("\\\n", " ").split("\n"):
         words = line.split()
         if words and not words[0].startswith("#"):
@@ -84,7 +84,7 @@ def parse_interfaces(text: str, source: str) -> InterfacesFile:
 
 
 def _stanza(words: list[str], source: str) -> Stanza:
-    """The stanza of an iface line. What stands behind the method is kept as options ("inherits", "base")."""
+    """The stanza of an iface line. What follows the method is kept as options ("inherits", "base")."""
     name, family, method = (*words, "", "", "")[:3]
     pairs = zip(words[3::2], words[4::2], strict=False)
     return Stanza(source=source, name=name, family=family, method=method, options=list(pairs))

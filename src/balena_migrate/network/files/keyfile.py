@@ -22,7 +22,7 @@ _LIST_OF_BYTES = re.compile(r"[0-9; ]*")
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One line; the value is raw, as it stands in the file, and may be secret."""
+    """One line; the value is raw, as it is in the file, and may be secret."""
 
     group: str
     key: str
@@ -51,7 +51,7 @@ class Keyfile:
         return {(entry.group, entry.key): entry.value for entry in self.entries}
 
     def raw(self, group: str, key: str) -> str | None:
-        """The value as it stands in the file, or None."""
+        """The value as it is in the file, or None."""
         return self._values.get((group, key))
 
     def text(self, group: str, key: str) -> str:
@@ -121,7 +121,7 @@ def parse_keyfile(text: str) -> Keyfile:
 
 
 def escape(text: str) -> str:
-    """A text as a raw value: line breaks, tabs and backslashes escaped, and a blank at the start or end."""
+    """A text as a raw value: line breaks, tabs and backslashes escaped, and a space at the start or end."""
     raw = text.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
     if raw.startswith(" "):
         raw = "\\s" + raw[1:]
@@ -129,7 +129,7 @@ def escape(text: str) -> str:
 
 
 def unescape(raw: str) -> str:
-    """The text of a raw value; an escape that GLib does not know is kept as it stands."""
+    """The text of a raw value; an escape that GLib does not know is kept unchanged."""
     return re.sub(r"\\(.)", lambda match: _ESCAPES.get(match[1], match[0]), raw)
 
 

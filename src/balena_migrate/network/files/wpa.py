@@ -73,7 +73,7 @@ def parse_wpa_supplicant(text: str) -> WpaFile:
 
 
 def _strip_line(raw: str) -> str:
-    """A line without leading and trailing blanks and without its comment, which may not start inside of quotes."""
+    """A line without leading and trailing spaces and without its comment, which may not start inside of quotes."""
     line = raw.lstrip(" \t\r")
     if line.startswith("#"):
         return ""
@@ -124,4 +124,4 @@ def parse_text(value: str) -> str:
     try:
         return parse_string(value).decode("utf-8")
     except UnicodeDecodeError:
-        raise NetworkConfigError("a value is not UTF-8, which is all that a keyfile can hold") from None
+        raise NetworkConfigError("a value is not UTF-8, the only encoding of keyfiles") from None

@@ -21,7 +21,7 @@ NODES_LIMIT = 20_000
 
 
 class Null(str):
-    """What YAML takes for nothing, where it stands without quotes; with quotes it is a text."""
+    """What YAML reads as null when unquoted; quoted, it is text."""
 
 
 class _Loader(yaml.BaseLoader):
@@ -45,7 +45,7 @@ def parse_yaml(text: str) -> Any:
         place = f"line {mark.line + 1}: " if mark else ""
         raise NetworkConfigError(f"{place}{error.problem or 'not YAML'}") from None
     except yaml.YAMLError:
-        raise NetworkConfigError("holds bytes that YAML does not allow") from None
+        raise NetworkConfigError("contains bytes that YAML does not allow") from None
 
 
 def _check_size(text: str) -> None:
@@ -56,7 +56,7 @@ def _check_size(text: str) -> None:
     for event in yaml.parse(text, Loader=yaml.BaseLoader):
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in sizes:
-                raise NetworkConfigError(f"the alias *{event.anchor} stands for nothing, or for itself")
+                raise NetworkConfigError(f"the alias *{event.anchor} is undefined or refers to itself")
             total += sizes[event.anchor]
         elif isinstance(event, _OPENING):
             open_nodes.append((event.anchor, total))
@@ -70,7 +70,7 @@ def _check_size(text: str) -> None:
             if event.anchor:
                 sizes[event.anchor] = 1
         if len(open_nodes) > DEPTH_LIMIT or total > NODES_LIMIT:
-            raise NetworkConfigError(f"is nested deeper than {DEPTH_LIMIT} or holds more than {NODES_LIMIT} values")
+            raise NetworkConfigError(f"is nested deeper than {DEPTH_LIMIT} or contains more than {NODES_LIMIT} values")
 
 
 def as_node(value: Any) -> Node:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One file for each place where systems keep network settings; it holds a `SOURCE`. The folder is the registry."""
+"""One file for each place where systems keep network settings, with a `SOURCE`. The folder is the registry."""
 
 from __future__ import annotations
 

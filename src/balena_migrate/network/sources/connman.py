@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ConnMan: the services it has stored in /var/lib/connman, and provisioning files (*.config) beside them.
+"""ConnMan: the services it has stored in /var/lib/connman, and provisioning files (*.config) next to them.
 
 Source: ConnMan's doc/config-format.txt and doc/service-api.txt; the stored form is that of src/storage.c.
 """
@@ -124,7 +124,7 @@ def _wifi(section: Section, ssid_hex: str, security: str) -> Wifi:
     except ValueError:
         raise NetworkConfigError("its SSID is not hexadecimal") from None
     if security not in _SECURITY:
-        raise NetworkConfigError("its security is not known")
+        raise NetworkConfigError("its security is unknown")
     kind = _SECURITY[security]
     secret = unescape(section.value("Passphrase"))
     return Wifi(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """dhcpcd: the static addresses that /etc/dhcpcd.conf gives to interfaces (Raspberry Pi OS up to 11).
 
-Source: dhcpcd.conf(5). What stands before the first `interface` holds for all of them; it carries no addresses.
+Source: dhcpcd.conf(5). What precedes the first `interface` applies to all of them; it contains no addresses.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _OPTIONS = ("noipv6", "ipv4only", "nogateway", "metric", "inform")
 
 @dataclass(kw_only=True)
 class Block:
-    """What stands under one `interface`, `ssid` or `profile` line."""
+    """The lines under one `interface`, `ssid` or `profile` line."""
 
     kind: str = ""
     name: str = ""
@@ -69,7 +69,7 @@ def read(system: System) -> Reading:
 
 
 def parse_dhcpcd(text: str) -> tuple[Block, ...]:
-    """The blocks of the file; the first, without a name, holds what is for all interfaces."""
+    """The blocks of the file; the first, without a name, applies to all interfaces."""
     blocks = [Block()]
     for line in text.split("\n"):
         words = line.partition("#")[0].split(None, 1) if not line.lstrip().startswith("#") else []

@@ -86,7 +86,7 @@ def _secret(security: Section) -> str:
 
 
 def _ip(section: Section, version: int) -> Ip | None:
-    """None where nothing is said, so that the interface's own settings count."""
+    """None where it is unspecified, so that the interface's own settings apply."""
     if not section.names():
         return None
     address = section.value("Address")
@@ -117,7 +117,7 @@ def _eap(system: System, security: Section, embedded: dict[str, bytes]) -> Eap:
         if path.startswith("embed:"):
             content = embedded.get(path.removeprefix("embed:"))
             if content is None:
-                raise NetworkConfigError(f"{key}: the file holds no {path}")
+                raise NetworkConfigError(f"{key}: the file does not contain {path}")
             return Certificate(path=path, content=content)
         return read_certificate(system, path, key) if path else None
 

@@ -144,7 +144,7 @@ def _matched(match: Section) -> tuple[list[str], list[str]]:
 
 
 def _wifis(match: Section) -> list[Wifi | None]:
-    """The Wi-Fi networks that a file is for alone; None stands for all. Raises NetworkConfigError."""
+    """The Wi-Fi networks that a file is limited to; None means all. Raises NetworkConfigError."""
     words = [word for value in match.values("SSID") for word in value.split()]
     if any(re.search(r"[*?\[!]", word) for word in words):
         raise NetworkConfigError("Match.SSID with a pattern cannot be carried over")
@@ -173,7 +173,7 @@ def _profiles(source: str, sections: Sections) -> Iterator[tuple[Profile, list[s
     if "lo" in names:
         raise NetworkConfigError("addresses of the loopback interface cannot be carried over")
     if names and names[0].startswith("!"):
-        raise NetworkConfigError("settings for all interfaces but some cannot be carried over")
+        raise NetworkConfigError("settings for all interfaces except some cannot be carried over")
     if not names and not macs:
         raise NetworkConfigError("matches neither by name nor by hardware address")
     profile = Profile(

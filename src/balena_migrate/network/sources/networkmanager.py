@@ -69,7 +69,7 @@ def read_profile(system: System, path: PurePosixPath) -> tuple[Profile, list[str
     """
     text = read_config(system, path)
     if re.search("[\ud800-\udfff]", text):
-        raise NetworkConfigError("is not UTF-8, and NetworkManager does not read it either")
+        raise NetworkConfigError("is not UTF-8, so NetworkManager does not read it either")
     return make_profile(system, parse_keyfile(text), str(path))
 
 

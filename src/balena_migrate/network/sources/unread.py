@@ -18,7 +18,7 @@ PLACES = (
     ("/etc/wvdial.conf", "a modem connection of wvdial"),
 )
 EXAMPLE = "/etc/ppp/peers/provider"
-"""Debian's package ppp brings it, and hardly anybody uses it."""
+"""Part of Debian's package ppp, and hardly ever used."""
 
 
 def read(system: System) -> Reading:

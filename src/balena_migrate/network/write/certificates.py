@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Certificates and keys that profiles name: they are read now, since the disk that holds them is overwritten."""
+"""Certificates and keys that profiles name: they are read now, since their disk will be overwritten."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def read_certificate(system: System, path: str, key: str, folder: str = "/") -> 
     Raises NetworkConfigError, which names the key of the source, where it cannot travel.
     """
     if path.lower().startswith("pkcs11:"):
-        raise NetworkConfigError(f"{key}: {path} is in a hardware token")
+        raise NetworkConfigError(f"{key}: {path} is on a hardware token")
     name = path.removeprefix("file://")
     full = name if name.startswith("/") else f"{folder.rstrip('/')}/{name}"
     if "\0" in full:
-        raise NetworkConfigError(f"{key}: the path holds a NUL byte")
+        raise NetworkConfigError(f"{key}: the path contains a NUL byte")
     try:
         content = system.read_bytes(full)
     except FileError as error:

@@ -39,7 +39,7 @@ _WEP_KEY = "1"
 
 
 def certificate_files(profile: Profile, name: str) -> dict[str, tuple[str, bytes]]:
-    """The file name and content of each certificate, by its key in [802-1x]; they lie beside the keyfile `name`.
+    """The file name and content of each certificate, by its key in [802-1x]; they are next to the keyfile `name`.
 
     What is the same file on the old system is one here, too: with PKCS#12, NetworkManager wants the certificate and
     the key to have one path. The suffix is .pem whatever is inside, since NetworkManager takes no such file for a
@@ -68,7 +68,7 @@ def _certificates(eap: Eap | None) -> dict[str, Certificate]:
 
 
 def write_keyfile(profile: Profile, name: str) -> Keyfile:
-    """The keyfile of a profile, which gets the id `name`; its certificates lie beside it."""
+    """The keyfile of a profile, which gets the id `name`; its certificates are next to it."""
     file = profile.keyfile or Keyfile()
     for group, key, value in _values(profile, name):
         file = file.with_raw(group, key, value)

@@ -95,7 +95,7 @@ def read(system: System) -> Reading:
 
 
 def _is_generated(system: System, name: str) -> bool:
-    """Whether NetworkManager has the device from netplan: as a keyfile in /run, which holds all of it."""
+    """Whether NetworkManager has the device from netplan: as a keyfile in /run, which contains all of it."""
     base = f"{GENERATED}/netplan-{glob.escape(name)}"
     return bool(system.glob(f"{base}.nmconnection") or system.glob(f"{base}-*.nmconnection"))
 
@@ -106,7 +106,7 @@ def _network(document: Any) -> Node:
     network: Node = document["network"]
     version = network.get("version", "2")
     if version != "2":
-        raise NetworkConfigError(f"is of version {version}, and netplan knows only version 2")
+        raise NetworkConfigError(f"has version {version}, but netplan supports only version 2")
     return network
 
 
@@ -140,7 +140,7 @@ def _read_device(
     """The profile of a device, or those of its access points. Raises NetworkConfigError."""
     lost = not_carried(key for key in device if key not in _KNOWN)
     if flag_of(device, "wakeonlan") or texts_of(device, "wakeonwlan") not in ([], ["default"]):
-        lost.append("to be woken over the network is not carried over")
+        lost.append("Wake-on-LAN is not carried over")
     profile = _profile(system, kind, name, device, lost, source)
     if kind is Kind.VLAN:
         profile = _vlan(profile, network, device)
@@ -251,7 +251,7 @@ def _vlan(profile: Profile, network: Node, device: Node) -> Profile:
     number, link = find_number(text_of(device, "id")), text_of(device, "link")
     section, parent = next(((s, as_node(d)[link]) for s, d in network.items() if link in as_node(d)), ("", {}))
     if section in _NOT_CARRIED:
-        raise NetworkConfigError(f"stands on {link}, {_NOT_CARRIED[section]}, which cannot be carried over")
+        raise NetworkConfigError(f"is on top of {link}, {_NOT_CARRIED[section]}, which cannot be carried over")
     name, mac = _match(link, as_node(parent))
     vlan = Vlan(id=-1 if number is None else number, parent="" if mac else name)
     return replace(profile, vlan=vlan, mac=mac)
@@ -260,7 +260,7 @@ def _vlan(profile: Profile, network: Node, device: Node) -> Profile:
 def _passed_through(
     system: System, profile: Profile, node: Node, name: str, lost: list[str]
 ) -> tuple[Profile, list[str]]:
-    """The profile with the keyfile values that stand under `networkmanager`, if any."""
+    """The profile with the keyfile values under `networkmanager`, if any."""
     extra = as_node(node.get("networkmanager"))
     values = as_node(extra.get("passthrough"))
     uuid = text_of(extra, "uuid")

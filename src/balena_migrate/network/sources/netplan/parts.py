@@ -32,7 +32,7 @@ def access_point(system: System, ssid: str, point: Node, device: Profile) -> Pro
     password = text_of(point, "password")
     management = text_of(auth, "key-management") or ("psk" if password or text_of(auth, "password") else "none")
     if management not in _SECURITY:
-        raise NetworkConfigError("its key-management is not known")
+        raise NetworkConfigError("its key-management is unknown")
     security = _SECURITY[management]
     mode = text_of(point, "mode") or "infrastructure"
     if mode not in set(Mode):
