@@ -9,7 +9,7 @@ import pytest
 
 from balena_migrate.findings import Severity
 from balena_migrate.images import Image, ImageKind
-from balena_migrate.images.partitions.table import PartitionTable, TableKind
+from balena_migrate.images.partitions import PartitionTable, TableKind
 from tests.support.findings import blockers, findings
 from tests.support.surveys import BOOT, DATA, some_image, some_survey
 

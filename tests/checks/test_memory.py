@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from balena_migrate.checks import memory
+from balena_migrate.checks import strategy
 from balena_migrate.core.memory import MemoryFacts
 from tests.support.facts import MIB, pc_facts
 from tests.support.findings import blockers

@@ -14,7 +14,8 @@ import pytest
 from balena_migrate.core.errors import ImageError
 from balena_migrate.images.filesystems.fat import Fat
 from balena_migrate.images.formats import sniff_format
-from balena_migrate.images.partitions.table import TableKind, read_table
+from balena_migrate.images.partitions import TableKind
+from balena_migrate.images.partitions.table import read_table
 from balena_migrate.images.scan import read_image
 from tests.support.corpus import corpus
 from tests.support.tables import reader, rows

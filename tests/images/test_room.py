@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from balena_migrate.core.errors import ImageError
 from balena_migrate.images import Image
-from balena_migrate.images.partitions.resize import lengthened
-from balena_migrate.images.partitions.table import TableKind, read_table
+from balena_migrate.images.partitions.resize import resize_last_partition
+from balena_migrate.images.partitions import TableKind
+from balena_migrate.images.partitions.table import read_table
 from balena_migrate.images.patches import Block
 from balena_migrate.images.room import LEFT_FREE_BYTES, MARGIN_BYTES, grown_room_bytes, grown_size_bytes, grown_table
 from balena_migrate.images.room import room_bytes as room_of
@@ -171,7 +172,7 @@ def test_a_table_that_would_not_be_read_as_it_is_meant() -> None:
     put(raw, 26624 + 6144, table_sector([(0x83, 127, 4096)]))
     records = tuple(Block(offset_bytes=at * 512, content=bytes(raw[at * 512 :][:512])) for at in (26624, 32768))
     with pytest.raises(ImageError, match="cannot be changed"):
-        lengthened(bytes(raw[: 1 << 20]), records, image.table, image.data, 8 * MIB, DISK_BYTES)
+        resize_last_partition(bytes(raw[: 1 << 20]), records, image.table, image.data, 8 * MIB, DISK_BYTES)
 
 
 @pytest.mark.parametrize("make", [mbr_image, gpt_image])

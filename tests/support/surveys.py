@@ -14,7 +14,7 @@ from balena_migrate.core.kit import Kit
 from balena_migrate.core.progress import Report
 from balena_migrate.facts import Facts
 from balena_migrate.images import Identity, Image, ImageKind
-from balena_migrate.images.partitions.table import Partition, PartitionTable, TableKind
+from balena_migrate.images.partitions import Partition, PartitionTable, TableKind
 from balena_migrate.settings import Config
 from balena_migrate.stage1 import Stage1
 from balena_migrate.survey import Accepted, Payload, Survey

@@ -12,7 +12,8 @@ from typing import Any
 
 from balena_migrate.images import Image
 from balena_migrate.images.filesystems.ext import ExtFileSystem
-from balena_migrate.images.partitions.table import PartitionTable, Read, read_table
+from balena_migrate.images.partitions import PartitionTable, Read
+from balena_migrate.images.partitions.table import read_table
 from balena_migrate.images.patches import Block
 from tests.support.surveys import some_image
 

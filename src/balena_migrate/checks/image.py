@@ -11,7 +11,7 @@ from balena_migrate.devices import DeviceType, device_types, device_types_for
 from balena_migrate.facts import Firmware
 from balena_migrate.findings import BLOCKS, WARNS, Code, Finding, blocker, passed, warning
 from balena_migrate.images import Image, ImageKind
-from balena_migrate.images.partitions.table import TableKind
+from balena_migrate.images.partitions import TableKind
 from balena_migrate.survey import Survey
 
 _FITTING = "Use the image of a device type that this device can run."

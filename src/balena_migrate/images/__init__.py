@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from balena_migrate.images.filesystems.ext import ExtFileSystem
-from balena_migrate.images.partitions.table import Partition, PartitionTable
+from balena_migrate.images.partitions import Partition, PartitionTable
 from balena_migrate.images.patches import Block
 
 

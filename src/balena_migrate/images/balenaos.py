@@ -12,7 +12,7 @@ from typing import Any
 from balena_migrate.core.errors import ImageError
 from balena_migrate.images import Identity, ImageKind
 from balena_migrate.images.filesystems.fat import Fat
-from balena_migrate.images.partitions.table import Partition, PartitionTable, TableKind
+from balena_migrate.images.partitions import Partition, PartitionTable, TableKind
 
 BOOT_LABELS = ("resin-boot", "flash-boot", "balena-boot")
 FAT_TYPES = (

@@ -19,7 +19,8 @@ from balena_migrate.core.system import System
 from balena_migrate.images import Image
 from balena_migrate.images.boot_file import BootFile
 from balena_migrate.images.filesystems.fat import ENTRY_BYTES, Fat
-from balena_migrate.images.partitions.table import HEAD_BYTES, parse_head
+from balena_migrate.images.partitions import HEAD_BYTES
+from balena_migrate.images.partitions.table import parse_head
 from balena_migrate.images.patches import BLOCK_BYTES, Block, Patches
 from balena_migrate.images.scan import create_private, partition_reader
 

@@ -12,8 +12,8 @@ import bisect
 
 from balena_migrate.images import Image
 from balena_migrate.images.filesystems.ext import ExtFileSystem
-from balena_migrate.images.partitions.resize import lengthened
-from balena_migrate.images.partitions.table import HEAD_BYTES, SECTOR_BYTES
+from balena_migrate.images.partitions import HEAD_BYTES, SECTOR_BYTES
+from balena_migrate.images.partitions.resize import resize_last_partition
 from balena_migrate.images.patches import Block
 
 MIB = 1 << 20
@@ -57,7 +57,7 @@ def grown_table(image: Image, size_bytes: int, disk_bytes: int) -> tuple[Block, 
     """
     with image.start_file.open("rb") as start:
         head = start.read(min(HEAD_BYTES, image.size_bytes))
-    return lengthened(head, image.extended_records, image.table, image.data, size_bytes, disk_bytes)
+    return resize_last_partition(head, image.extended_records, image.table, image.data, size_bytes, disk_bytes)
 
 
 def _most_groups(image: Image, disk_bytes: int) -> int:

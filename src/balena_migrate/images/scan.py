@@ -17,16 +17,9 @@ from balena_migrate.images.balenaos import find_boot_partition, read_identity
 from balena_migrate.images.filesystems.ext import SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET, parse_superblock
 from balena_migrate.images.filesystems.fat import Fat
 from balena_migrate.images.formats import magic_bytes, read_chunks, sniff_format
-from balena_migrate.images.partitions.table import (
-    HEAD_BYTES,
-    SECTOR_BYTES,
-    Partition,
-    PartitionTable,
-    Read,
-    logical_partitions,
-    parse_head,
-    with_logical,
-)
+from balena_migrate.images.partitions import HEAD_BYTES, SECTOR_BYTES, Partition, PartitionTable, Read
+from balena_migrate.images.partitions.mbr import logical_partitions
+from balena_migrate.images.partitions.table import parse_head, with_logical
 from balena_migrate.images.patches import Block
 from balena_migrate.images.pieces import Piece, piece
 

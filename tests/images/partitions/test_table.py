@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balena_migrate.core.errors import ImageError
-from balena_migrate.images.partitions.table import PartitionTable, TableKind, parse_head, read_table
+from balena_migrate.images.partitions import PartitionTable, TableKind
+from balena_migrate.images.partitions.table import parse_head, read_table
 from tests.support.images import ESP, LINUX, gpt_image, mbr_image, put, table_sector
 from tests.support.tables import reader, rows
 

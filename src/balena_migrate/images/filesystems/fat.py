@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from balena_migrate.core.errors import ImageError
-from balena_migrate.images.partitions.table import Read
+from balena_migrate.images.partitions import Read
 
 ENTRY_BYTES = 32
 ENTRIES_LIMIT = 20_000
