@@ -8,6 +8,9 @@ import pytest
 from balena_migrate.bootloaders import boot_loaders
 from balena_migrate.devices import DeviceType, device_types, device_types_for, find_device_type
 from balena_migrate.facts import OsFacts
+from balena_migrate.settings import Strategy as StrategyName
+from balena_migrate.stage2.strategies import strategies as stage2_strategies
+from balena_migrate.strategies import strategies
 from balena_migrate.systems import OperatingSystem, find_system, systems
 from tests.support.facts import pc_facts
 
@@ -71,3 +74,9 @@ def test_the_system_of_a_device_is_found_by_its_id() -> None:
 def test_every_boot_loader_has_a_name_of_its_own() -> None:
     names = [loader.name for loader in boot_loaders()]
     assert len(names) == len(set(names)) >= 2
+
+
+def test_every_strategy_that_a_user_may_name_is_one_file_on_each_side() -> None:
+    names = {strategy.name for strategy in strategies()}
+    assert names == set(StrategyName) == {strategy.name for strategy in stage2_strategies()}
+    assert len(strategies()) == len(stage2_strategies()) == len(names)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from balena_migrate.core.changes import Action
-from balena_migrate.images.room import grown_size_bytes
+from balena_migrate.strategies import strategy_named
 from balena_migrate.survey import Accepted
 
 MIB = 1 << 20
@@ -37,6 +37,8 @@ class Plan:
     window_s: float
     """How long the part after the line is expected to take."""
     window_text: str
+    before: str
+    """What stage 2 does before it lets go of the old system, in words."""
     after: tuple[str, ...]
     """What stage 2 does after the line, in words."""
 
@@ -62,19 +64,10 @@ def expected_window(target: str, size_bytes: int, backup_bytes: int = 0) -> tupl
     return seconds, text
 
 
-def growth_steps(accepted: Accepted) -> tuple[str, ...]:
-    """What stage 2 does if the backup, at its expected size, does not fit on resin-data as the image brings it."""
-    size_bytes = grown_size_bytes(accepted.image, accepted.survey.backup_bytes, accepted.target.size_bytes)
-    if size_bytes is None:
-        return ()
-    old = accepted.image.data.size_bytes
-    text = f"grow resin-data's file system from {old // MIB} to about {size_bytes // MIB} MiB, so that the backup fits"
-    return (f"{text}; the partition table that is written already has it that large",)
-
-
 def make_plan(accepted: Accepted, actions: tuple[Action, ...], boot_actions: tuple[Action, ...]) -> Plan:
     """The plan for an accepted device, without the boot change where NO_SETUP is set."""
     image, target, loader = accepted.image, accepted.target, accepted.boot_loader
+    strategy = strategy_named(accepted.config.strategy)
     seconds, text = expected_window(target.path, image.size_bytes, accepted.survey.backup_bytes)
     return Plan(
         actions=actions,
@@ -85,12 +78,8 @@ def make_plan(accepted: Accepted, actions: tuple[Action, ...], boot_actions: tup
         no_flash=accepted.config.no_flash,
         window_s=seconds,
         window_text=text,
-        after=(
-            f"write {image.size_bytes // MIB} MiB to {target.path}, the first MiB last, and read it back",
-            *growth_steps(accepted),
-            "copy the backup and the log to resin-data",
-            "reboot into balenaOS",
-        ),
+        before=strategy.before_the_line,
+        after=strategy.after_the_line(accepted),
     )
 
 
@@ -107,7 +96,7 @@ def sections(plan: Plan) -> Iterator[Section]:
         yield Section(
             title=f'Only `reboot "{plan.reboot_argument}"` starts stage 2; any other reboot starts the old system.'
         )
-    before = "      restore the boot configuration, copy all files into memory, verify them, find the disk"
+    before = f"      {plan.before}"
     leave = "      unmount the old system"
     title = "Stage 2, after the reboot, from memory; any error here leads back to the old system:"
     if plan.no_flash:

@@ -13,8 +13,8 @@ from balena_migrate import VERSION, initramfs
 from balena_migrate.bootloaders import ImageBoot
 from balena_migrate.carried.backup import BackupPlan, BackupResult, make_backup
 from balena_migrate.checks.backup import check_result, find_room
-from balena_migrate.checks.memory import RESERVE_BYTES, check_memory
 from balena_migrate.checks.storage import has_small_boot_partition
+from balena_migrate.checks.strategy import check_strategy
 from balena_migrate.core.blockdev import read_serial
 from balena_migrate.core.changes import Action, MakeDir, Produce, WriteFile
 from balena_migrate.core.errors import BackupError, DiskError
@@ -42,6 +42,7 @@ from balena_migrate.findings import Severity
 from balena_migrate.images.compose import compose
 from balena_migrate.images.patches import Block, write_patches
 from balena_migrate.images.room import MIB, grown_size_bytes, grown_table
+from balena_migrate.strategies import strategy_named
 from balena_migrate.survey import Accepted
 
 LOG_DRIVE_MODULES = ("usb_storage", "uas", "sd_mod")
@@ -95,7 +96,7 @@ class Stage1:
     def _judge_backup(self, plan: BackupPlan, backup: BackupResult) -> None:
         """Now that its size is known, there has to be room for it and those before. Raises BackupError otherwise."""
         survey, total_bytes = self._accepted.survey, self._backup_bytes
-        found = (*check_result(backup, plan, find_room(survey), total_bytes), *check_memory(survey, total_bytes))
+        found = (*check_result(backup, plan, find_room(survey), total_bytes), *check_strategy(survey, total_bytes))
         for finding in found:
             if finding.severity is Severity.BLOCKER:
                 raise BackupError(finding.cause, hint=finding.remedy)
@@ -159,7 +160,7 @@ class Stage1:
             file_systems=file_systems(facts.disks, paths),
             boot_undo=() if config.no_setup else boot_undo,
             boot_written=self._boot_written(),
-            memory_reserve_bytes=RESERVE_BYTES,
+            memory_reserve_bytes=strategy_named(config.strategy).memory_reserve_bytes,
             no_flash=config.no_flash,
             term_exit=config.term_exit,
             log_file_system=self._log_file_system(),

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from balena_migrate.checks import image, memory, platform, storage
+from balena_migrate.checks import image, platform, storage, strategy
 from balena_migrate.findings import Finding, Severity
 from balena_migrate.survey import Survey
 
-CHECKS: tuple[Callable[[Survey], Iterator[Finding]], ...] = (platform.check, storage.check, image.check, memory.check)
+CHECKS: tuple[Callable[[Survey], Iterator[Finding]], ...] = (platform.check, storage.check, image.check, strategy.check)
 PI_IMAGE = {"slug": "raspberrypi3-64", "name": "balena-cloud-x-raspberrypi3-64-2.113.18.img.gz", "arch": "aarch64"}
 
 

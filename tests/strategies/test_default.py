@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from balena_migrate.checks import strategy
 from balena_migrate.core.memory import MemoryFacts
+from balena_migrate.strategies import default
 from tests.support.facts import MIB, pc_facts
 from tests.support.findings import blockers
 from tests.support.surveys import carrying, some_backup, some_survey
@@ -16,7 +16,7 @@ def test_memory_is_counted_to_the_byte_that_decides() -> None:
     def total(size: int) -> list[str]:
         return blockers(some_survey(replace(pc_facts(), memory=MemoryFacts(total_bytes=size, available_bytes=0))))
 
-    need = 4 * (30 + 10) * MIB + 100 * MIB + memory.PATCHES_BYTES + memory.RESERVE_BYTES
+    need = 4 * (30 + 10) * MIB + 100 * MIB + default.PATCHES_BYTES + default.RESERVE_BYTES
     assert total(need) == []
     assert total(need - 1) == ["memory-too-small"]
 
