@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from balena_migrate.core.errors import ImageError
 from balena_migrate.images import Image
-from balena_migrate.images.partitions.resize import resize_last_partition
 from balena_migrate.images.partitions import TableKind
+from balena_migrate.images.partitions.resize import resize_last_partition
 from balena_migrate.images.partitions.table import read_table
 from balena_migrate.images.patches import Block
 from balena_migrate.images.room import LEFT_FREE_BYTES, MARGIN_BYTES, grown_room_bytes, grown_size_bytes, grown_table
