@@ -75,7 +75,7 @@ def parse_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def stop(signum: int, frame: object) -> NoReturn:
+def stop(signum: int, _frame: object) -> NoReturn:
     raise SystemExit(128 + signum)
 
 

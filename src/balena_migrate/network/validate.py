@@ -12,7 +12,7 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 
 from balena_migrate.network.files.keyfile import join_list
-from balena_migrate.network.model import Eap, Ip, Kind, Method, Profile, Security, Wep, Wifi
+from balena_migrate.network.model import Eap, Ip, Kind, Method, Profile, Security, Vlan, Wep, Wifi
 
 EAP_METHODS = frozenset({"leap", "md5", "tls", "peap", "ttls", "fast", "pwd"})
 """Those that need nothing beyond what a profile contains (SIM and AKA need a card reader)."""
@@ -75,13 +75,18 @@ def _own(profile: Profile) -> Iterator[str]:
     for what, text in texts.items():
         if text.startswith("\f"):  # GLib skips it before a value, and knows no escape for it
             yield f"its {what} starts with a form feed, which a keyfile cannot represent"
-    if profile.vlan and not 0 <= profile.vlan.id <= 4094:
-        yield f"{profile.vlan.id} is not a VLAN id"
-    if profile.vlan and not (profile.mac or _INTERFACE.fullmatch(profile.vlan.parent)):
-        yield "the VLAN's interface is not named"
+    if profile.vlan:
+        yield from _vlan(profile.vlan, profile.mac)
     for ip, version in ((profile.ipv4, 4), (profile.ipv6, 6)):
         if ip is not None:
             yield from _ip(ip, version)
+
+
+def _vlan(vlan: Vlan, mac: str) -> Iterator[str]:
+    if not 0 <= vlan.id <= 4094:
+        yield f"{vlan.id} is not a VLAN id"
+    if not (mac or _INTERFACE.fullmatch(vlan.parent)):
+        yield "the VLAN's interface is not named"
 
 
 def _wifi(wifi: Wifi, eap: Eap | None) -> Iterator[str]:

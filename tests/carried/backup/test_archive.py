@@ -215,7 +215,7 @@ def test_unreadable_and_vanished_files_are_told(tmp_path: Path, monkeypatch: pyt
 def during_reading(monkeypatch: pytest.MonkeyPatch, happen: Callable[[int], None]) -> None:
     """`happen` is called with 1, 2, ... each time after a piece of a file was read."""
     reads = 0
-    read = archive_module._read
+    read = archive_module.read_chunk
 
     def watched(*args: object) -> bytes:
         nonlocal reads
@@ -224,7 +224,7 @@ def during_reading(monkeypatch: pytest.MonkeyPatch, happen: Callable[[int], None
         happen(reads)
         return data
 
-    monkeypatch.setattr(archive_module, "_read", watched)
+    monkeypatch.setattr(archive_module, "read_chunk", watched)
 
 
 def test_a_file_that_changes_once_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +284,7 @@ def test_a_failing_disk_leaves_the_old_archive_and_nothing_else(
 
 def test_large_sizes_and_owners_need_no_pax_headers(tmp_path: Path) -> None:
     """A file of more than 8 GiB and an owner above 2^21 are written in GNU tar's base 256."""
-    member = archive_module._member("./data/huge", tarfile.REGTYPE)
+    member = archive_module.make_member("./data/huge", tarfile.REGTYPE)
     member.size, member.uid = 9 << 30, 3_000_000
     header = member.tobuf(tarfile.GNU_FORMAT)
     assert len(header) == 512 and header[124] == 0x80 and header[108] == 0x80

@@ -48,11 +48,11 @@ class Archive:
         for folder in self._above.pop(entry.name, ()):
             if folder not in self._folders:
                 self._folders.add(folder)
-                self._put(_member(folder, tarfile.DIRTYPE))
+                self._put(make_member(folder, tarfile.DIRTYPE))
         if entry.is_dir:
             if entry.name in self._wanted:
                 self._folders.add(entry.name)
-            self._put(_member(entry.name, tarfile.DIRTYPE, entry.info))
+            self._put(make_member(entry.name, tarfile.DIRTYPE, entry.info))
             return None
         try:
             trouble = self._add_file(entry) if entry.is_file else self._add_link(entry)
@@ -70,7 +70,7 @@ class Archive:
         self.member_count += 1
 
     def _add_link(self, entry: Entry) -> str:
-        info = _member(entry.name, tarfile.SYMTYPE, entry.info)
+        info = make_member(entry.name, tarfile.SYMTYPE, entry.info)
         try:
             info.linkname = os.readlink(entry.real)
         except OSError as error:
@@ -82,7 +82,7 @@ class Archive:
         """Empty, or what is doubtful about the member."""
         first = self._links.get(identity(entry.info))
         if first is not None:
-            info = _member(entry.name, tarfile.LNKTYPE, entry.info)
+            info = make_member(entry.name, tarfile.LNKTYPE, entry.info)
             info.linkname = first
             self._put(info)
             return ""
@@ -111,11 +111,11 @@ class Archive:
     def _copy_once(self, name: str, file: BinaryIO) -> bool:
         before = os.fstat(file.fileno())
         left = size = before.st_size
-        info = _member(name, tarfile.REGTYPE, before)
+        info = make_member(name, tarfile.REGTYPE, before)
         info.size = size
         self._put(info)
         file.seek(0)
-        while left and (data := _read(file, min(left, CHUNK_BYTES))):
+        while left and (data := read_chunk(file, min(left, CHUNK_BYTES))):
             self._sink.write(data)
             self._advanced(len(data))
             left -= len(data)
@@ -140,7 +140,7 @@ def _open_file(real: str) -> BinaryIO:
     return os.fdopen(fd, "rb", buffering=0)
 
 
-def _read(file: BinaryIO, count: int) -> bytes:
+def read_chunk(file: BinaryIO, count: int) -> bytes:
     try:
         return file.read(count)
     except OSError as error:
@@ -152,7 +152,7 @@ def folders_above(name: str) -> tuple[str, ...]:
     return tuple(name[:index] for index, mark in enumerate(name) if mark == "/")
 
 
-def _member(name: str, kind: bytes, info: os.stat_result | None = None) -> tarfile.TarInfo:
+def make_member(name: str, kind: bytes, info: os.stat_result | None = None) -> tarfile.TarInfo:
     """A member without content. A time before 1970 becomes 1970: busybox reads no negative numbers."""
     member = tarfile.TarInfo(name)
     member.type = kind

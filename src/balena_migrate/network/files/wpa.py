@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from balena_migrate.core.errors import NetworkConfigError
 
+_BLOB = "blob-base64-"
 _BLOCK = re.compile(r"(network|cred|interworking|blob-base64-[^=]*)=\{")
 
 
@@ -43,20 +44,14 @@ class WpaFile:
 def parse_wpa_supplicant(text: str) -> WpaFile:
     """The blocks and global settings of a wpa_supplicant.conf, by hostap's own rules for lines."""
     settings: dict[str, str] = {}
-    networks: list[Block] = []
-    blobs: dict[str, bytes] = {}
+    blocks: list[tuple[str, int, list[str]]] = []
     faults: list[tuple[int, str]] = []
     name, start, lines = "", 0, list[str]()
     for number, raw in enumerate(text.split("\n"), start=1):
         line = _strip_line(raw)
         opening = _BLOCK.fullmatch(line)
         if name and line == "}":
-            if name == "network":
-                networks.append(Block(line=start, values=_values(lines)))
-            elif name.startswith("blob-base64-"):
-                blobs[name.removeprefix("blob-base64-")] = _blob("".join(lines))
-            elif name == "cred":
-                faults.append((start, "a cred block (Hotspot 2.0) cannot be carried"))
+            blocks.append((name, start, lines))
             name = ""
         elif opening and not name:
             name, start, lines = opening[1], number, []
@@ -69,7 +64,15 @@ def parse_wpa_supplicant(text: str) -> WpaFile:
             faults.append((number, "not a line of the form key=value"))
     if name:
         faults.append((start, f"the {name} block is not closed"))
-    return WpaFile(globals=settings, networks=tuple(networks), blobs=blobs, faults=tuple(faults))
+    faults += [(at, "a cred block (Hotspot 2.0) cannot be carried") for kind, at, _ in blocks if kind == "cred"]
+    return WpaFile(
+        globals=settings,
+        networks=tuple(Block(line=at, values=_values(inside)) for kind, at, inside in blocks if kind == "network"),
+        blobs={
+            kind.removeprefix(_BLOB): _blob("".join(inside)) for kind, _, inside in blocks if kind.startswith(_BLOB)
+        },
+        faults=tuple(sorted(faults)),
+    )
 
 
 def _strip_line(raw: str) -> str:

@@ -159,15 +159,7 @@ def _profiles(source: str, sections: Sections) -> Iterator[tuple[Profile, list[s
     for key in _OWNERS:
         if network.value(key):
             raise NetworkConfigError(f"a member of {key} {network.value(key)} cannot be carried over")
-    lost = [
-        f"[{name}] is not carried over" for name in dict.fromkeys(s.name for s in sections) if name not in _SECTIONS
-    ]
-    for name, known in _KEYS.items():
-        lost += [
-            f"{name}.{key} is not carried over"
-            for key in find_section(sections, name).names()
-            if key not in known.split()
-        ]
+    lost = _unknown(sections)
     match = find_section(sections, "Match")
     macs, names = _matched(match)
     if "lo" in names:
@@ -189,6 +181,18 @@ def _profiles(source: str, sections: Sections) -> Iterator[tuple[Profile, list[s
             yield replace(profile, mac=mac, wifi=wifi), lost
         for name in () if macs else names:
             yield replace(profile, interface=name, wifi=wifi), lost
+
+
+def _unknown(sections: Sections) -> list[str]:
+    """Sections and keys that are not carried over, in words."""
+    names = [name for name in dict.fromkeys(s.name for s in sections) if name not in _SECTIONS]
+    keys = [
+        f"{name}.{key}"
+        for name, known in _KEYS.items()
+        for key in find_section(sections, name).names()
+        if key not in known.split()
+    ]
+    return [f"{what} is not carried over" for what in (*(f"[{name}]" for name in names), *keys)]
 
 
 def _ip(sections: Sections, version: int, lost: list[str]) -> Ip:

@@ -180,7 +180,7 @@ def _make_card(guest: DebianPi, trees: list[Path], folder: Path, span: Span) -> 
         system.run(["tar", "-x", "-f", trees[0], "-C", root, "--numeric-owner"])
         for tree in trees[1:]:
             _replace_kernel(root, tree)
-        _complete_root(guest, root)
+        _complete_root(root)
         boot.mkdir()
         _make_boot_files(guest, root, boot, folder / "first")
     make_fat(card, BOOT, boot)
@@ -217,7 +217,7 @@ def _replace_kernel(root: Path, tree: Path) -> None:
     )
 
 
-def _complete_root(guest: DebianPi, root: Path) -> None:
+def _complete_root(root: Path) -> None:
     """What the packages' own scripts would have done, as far as a rehearsal needs it."""
     for name in ("passwd", "group"):
         shutil.copy(root / f"usr/share/base-passwd/{name}.master", root / f"etc/{name}")
