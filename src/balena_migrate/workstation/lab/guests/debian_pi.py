@@ -21,8 +21,13 @@ from balena_migrate.workstation.cache import cached
 from balena_migrate.workstation.debian import SUITE, fetch_packages
 from balena_migrate.workstation.lab.disks import MIB, SECTOR_BYTES, Span, make_ext4, mounted, require_file
 from balena_migrate.workstation.lab.guests import Guest, GuestDisk, Say, put_files
-from balena_migrate.workstation.lab.machines.raspberrypi import RASPI0, RASPI2B, RASPI3B, PiMachine
-from balena_migrate.workstation.lab.machines.raspberrypi.machine import BOOT_START_BYTES
+from balena_migrate.workstation.lab.machines.raspberrypi.machine import (
+    BOOT_START_BYTES,
+    RASPI0,
+    RASPI2B,
+    RASPI3B,
+    PiMachine,
+)
 
 COMPONENTS = "main,non-free-firmware"
 
