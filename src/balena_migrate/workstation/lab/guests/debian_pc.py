@@ -68,9 +68,9 @@ _MASKED = (
     *("getty@tty1.service", "serial-getty@ttyS0.service", "systemd-logind.service", "systemd-user-sessions.service"),
     *("dbus.service", "dbus.socket", "systemd-rfkill.socket", "systemd-fsckd.socket", "systemd-binfmt.service"),
     *("systemd-update-utmp.service", "systemd-update-utmp-runlevel.service", "systemd-random-seed.service"),
-    *("systemd-journal-flush.service", "systemd-sysusers.service", "systemd-machine-id-commit.service"),
+    *("systemd-journal-flush.service", "systemd-sysusers.service"),
     *("dev-hugepages.mount", "dev-mqueue.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount"),
-    *("sys-kernel-config.mount", "sys-fs-fuse-connections.mount", "kmod-static-nodes.service"),
+    *("sys-kernel-config.mount", "sys-fs-fuse-connections.mount"),
 )
 
 DEBIAN_12 = DebianPc(
