@@ -11,13 +11,15 @@ import pytest
 
 from balena_migrate import stage1 as stage1_module
 from balena_migrate.carried.backup import BackupResult
+from balena_migrate.cli.verbs.plan import planned
 from balena_migrate.core.changes import Produce
 from balena_migrate.core.errors import DiskError
 from balena_migrate.core.handover import FileSystem, describe_content, parse_handover
 from balena_migrate.core.paths import PATCHES, STAGE2_CONFIG, WORK_DIR
 from balena_migrate.core.system import System
+from balena_migrate.core.values import to_json
 from balena_migrate.facts import Facts
-from balena_migrate.plan import Plan, describe, expected_window, make_plan, to_data
+from balena_migrate.plan import Plan, describe, expected_window, make_plan
 from balena_migrate.settings import Config
 from balena_migrate.stage1 import file_systems
 from balena_migrate.survey import Accepted, accept
@@ -105,7 +107,7 @@ def test_the_table_is_made_for_the_backups_as_they_became(
 
 
 def test_the_boot_change_is_the_last_thing() -> None:
-    data = to_data(plan_for(CONFIGS["pc-flash"]))
+    data = to_json(planned(plan_for(CONFIGS["pc-flash"])))
     assert [row["path"] for row in data["boot_actions"]] == ["/boot/grub/custom.cfg", "/boot/grub/grubenv"]
     assert data["actions"][-1]["path"] == "/boot/balena-migrate-initramfs"
     assert data["no_flash"] is False

@@ -11,7 +11,7 @@ import pytest
 from balena_migrate.core.errors import ConfigError
 from balena_migrate.core.handover import TermExit
 from balena_migrate.core.system import System
-from balena_migrate.settings import SETTINGS, Config, parse_settings, read_config
+from balena_migrate.settings import SETTINGS, Config, Setting, parse_settings, read_config
 
 
 def test_the_defaults_are_those_of_the_first_description() -> None:
@@ -65,11 +65,11 @@ def test_a_file_of_the_first_description_is_read() -> None:
         ("NO_FLASH=maybe", "test:2: NO_FLASH has to be TRUE or FALSE"),
         ("TERM_EXIT=halt", 'test:2: TERM_EXIT has to be "exit 0" or "reboot -f"'),
         ("STRATEGY=RESIZE", "test:2: STRATEGY the strategy RESIZE is not available; leave the setting out"),
-        ("IMAGE_NAME=../x", "test:2: IMAGE_NAME has to be a file name without a folder"),
+        ("IMAGE_NAME=../x", "test:2: IMAGE_NAME has to be an absolute path, or that of a file below HOME_DIR"),
         ("BACKUP_DIRECTORIES=etc", "test:2: BACKUP_DIRECTORIES 'etc' is not an absolute path"),
         ("GRUB_BOOT_DEV=sda", 'test:2: GRUB_BOOT_DEV has to be a GRUB disk such as "hd0"'),
         ("export NO_FLASH=TRUE", 'test:2: not a line of the form KEY="value"'),
-        ("HOME_DIR=a b", "test:2: a value with blanks has to stand in quotes"),
+        ("HOME_DIR=a b", "test:2: a value with spaces has to be in quotes"),
         ('HOME_DIR="a', "test:2: no closing quotation"),
     ],
 )
@@ -98,3 +98,27 @@ def test_a_settings_file_that_is_named_has_to_exist(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file"):
         read_config(System(tmp_path), "/none.conf", {})
     assert read_config(System(tmp_path), None, {}) == Config(home_dir=str(Path.cwd()))
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("os.img.gz", "/home/os.img.gz"), ("images/os.img", "/home/images/os.img"), ("/srv/os.img", "/srv/os.img")],
+)
+def test_an_image_is_a_file_below_home_dir_or_an_absolute_path(name: str, path: str) -> None:
+    config = Config(**parse_settings(f"IMAGE_NAME={name}\nHOME_DIR=/home\n", "test"))
+    assert config.in_home(config.image_name) == path
+
+
+@pytest.mark.parametrize("name", ["", "/", ".", "..", "../x", "a/../../x"])
+def test_what_is_no_image_name(name: str) -> None:
+    with pytest.raises(ConfigError, match="IMAGE_NAME has to be"):
+        parse_settings(f"IMAGE_NAME={name}\n", "test")
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.key)
+def test_default_and_example_of_a_setting_are_good_values_for_it(setting: Setting) -> None:
+    if setting.default or setting.parse is str:
+        assert setting.parse(setting.default) == getattr(Config(), setting.field)
+    if setting.example:
+        setting.parse(setting.example)
+    assert setting.default or setting.example or setting.is_flag

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from balena_migrate.core.changes import Action
 from balena_migrate.strategies import strategy_named
@@ -121,21 +120,3 @@ def _after_power_cut(plan: Plan) -> str:
     if plan.one_shot:
         return "boots the old system"
     return "starts stage 2 once more; only stage 2 restores the boot configuration"
-
-
-def to_data(plan: Plan) -> dict[str, Any]:
-    """The plan for a machine."""
-
-    def rows(actions: tuple[Action, ...]) -> list[dict[str, str]]:
-        return [{"title": action.title, "path": action.path} for action in actions]
-
-    return {
-        "actions": rows(plan.actions),
-        "boot_actions": rows(plan.boot_actions),
-        "target": plan.target,
-        "one_shot": plan.one_shot,
-        "reboot_argument": plan.reboot_argument,
-        "no_flash": plan.no_flash,
-        "after_the_line": list(plan.after),
-        "window_s": plan.window_s,
-    }

@@ -2,7 +2,8 @@
 """Settings: one table, read from the settings file and from flags; never executed.
 
 The keys, their defaults and their meaning are those of the project's first description; the keys that came later
-follow them. Every key is also a flag: HOME_DIR is --home-dir.
+follow them. Every key is also a flag: HOME_DIR is --home-dir. `--help`, the manual page and docs/settings.md are made
+of this table.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from pathlib import PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -26,12 +28,24 @@ S = TypeVar("S", bound=StrEnum)
 CONFIG_FILES = ("/etc/balena-migrate.conf", "/etc/balena-migration.conf")
 
 
+class Group(StrEnum):
+    """What settings are about; the order is that of `--help`."""
+
+    IMAGE = "Image and files"
+    MIGRATION = "Migration"
+    BOOT = "Boot and log"
+    BACKUP = "Backup"
+    NETWORK = "Network"
+    CARRIED = "Carried over"
+    CHECKS = "Checks"
+
+
 class Strategy(StrEnum):
     DEFAULT = "DEFAULT"
 
 
 class Keep(StrEnum):
-    """What of this device's identity the new system can be asked to take over."""
+    """What of this device's identity the new system can take over."""
 
     HOSTNAME = "hostname"
     SSH_KEYS = "ssh-keys"
@@ -43,7 +57,7 @@ class Keep(StrEnum):
 
 
 class Probe(StrEnum):
-    """What is tried from this device because the new system will need it."""
+    """A connectivity check: what the new system will need is tried from this device."""
 
     API = "api"
     VPN = "vpn"
@@ -54,29 +68,29 @@ class Probe(StrEnum):
 class Config:
     """All settings, each with its final value."""
 
-    strategy: Strategy = Strategy.DEFAULT
+    image_name: str = ""
     home_dir: str = "./"
+    config_json: str = ""
+    change_device_type: bool = False
+    strategy: Strategy = Strategy.DEFAULT
     no_flash: bool = True
-    term_exit: TermExit = TermExit.CONTINUE
     no_setup: bool = False
     do_reboot: bool = False
-    image_name: str = ""
+    term_exit: TermExit = TermExit.CONTINUE
     debug: bool = False
     log_drive: str = ""
     log_fs_type: str = "ext4"
+    grub_boot_dev: str = "hd0"
     backup_file: str = "backup.tgz"
     backup_script: str = ""
     backup_directories: tuple[str, ...] = ("/etc",)
-    grub_boot_dev: str = "hd0"
+    backup_volumes: tuple[str, ...] = ()
     has_wifi_cfg: bool = False
     migrate_all_wifis: bool = False
     migrate_wifi_cfg: str = ""
-    allow_offline: bool = False
-    config_json: str = ""
-    untested: bool = False
-    backup_volumes: tuple[str, ...] = ()
-    change_device_type: bool = False
     keep: tuple[Keep, ...] = ()
+    untested: bool = False
+    allow_offline: bool = False
     skip_checks: tuple[Probe, ...] = ()
     check_timeout: int = 10
     proxy: str = field(default="", repr=False)
@@ -97,7 +111,7 @@ def parse_flag(text: str) -> bool:
 
 
 def parse_words(text: str) -> tuple[str, ...]:
-    """Words, separated by blanks; one that holds a blank stands in quotes."""
+    """Words, separated by spaces; a word that contains a space is in quotes."""
     return tuple(shlex.split(text))
 
 
@@ -124,7 +138,7 @@ def parse_seconds(text: str) -> int:
 
 
 def parse_proxy(text: str) -> str:
-    """An address that may hold a password, so none of it is in an error."""
+    """An address that may contain a password, so no error repeats any of it."""
     try:
         parts = urlsplit(text)
         good = not text or (parts.scheme == "http" and parts.hostname and parts.port)
@@ -136,7 +150,7 @@ def parse_proxy(text: str) -> str:
 
 
 def parse_paths(text: str) -> tuple[str, ...]:
-    """Absolute paths, separated by blanks; one that holds a blank stands in quotes."""
+    """Absolute paths, separated by spaces; a path that contains a space is in quotes."""
     paths = tuple(shlex.split(text))
     for path in paths:
         if not path.startswith("/"):
@@ -151,6 +165,14 @@ def parse_name(text: str) -> str:
     return text
 
 
+def parse_image_name(text: str) -> str:
+    """A file below HOME_DIR, or an absolute path."""
+    path = PurePosixPath(text)
+    if not path.name or ".." in path.parts or "\0" in text:
+        raise ValueError("has to be an absolute path, or that of a file below HOME_DIR")
+    return text
+
+
 def parse_strategy(text: str) -> Strategy:
     if text == "RESIZE":
         raise ValueError("the strategy RESIZE is not available; leave the setting out")
@@ -160,10 +182,13 @@ def parse_strategy(text: str) -> Strategy:
         raise ValueError('has to be "DEFAULT"') from None
 
 
+TERM_EXITS = {"exit 0": TermExit.CONTINUE, "reboot -f": TermExit.REBOOT}
+
+
 def parse_term_exit(text: str) -> TermExit:
     try:
-        return TermExit(" ".join(text.split()))
-    except ValueError:
+        return TERM_EXITS[" ".join(text.split())]
+    except KeyError:
         raise ValueError('has to be "exit 0" or "reboot -f"') from None
 
 
@@ -178,8 +203,13 @@ class Setting:
     """One row of the table: the key in the file, how its text is read, and what it is for."""
 
     key: str
+    group: Group
     parse: Callable[[str], Any]
     help: str
+    example: str = ""
+    """A value, where the default is none and the meaning does not say what one looks like."""
+    details: str = ""
+    """More than `--help` has room for."""
 
     @property
     def field(self) -> str:
@@ -193,37 +223,210 @@ class Setting:
     def is_flag(self) -> bool:
         return self.parse is parse_flag
 
+    @property
+    def default(self) -> str:
+        """The default as a settings file would have it; "" for none."""
+        value = getattr(Config(), self.field)
+        if isinstance(value, TermExit):
+            return next(text for text, known in TERM_EXITS.items() if known is value)
+        if isinstance(value, bool):
+            return "TRUE" if value else "FALSE"
+        return " ".join(value) if isinstance(value, tuple) else str(value)
 
-SETTINGS: tuple[Setting, ...] = tuple(
-    Setting(key=key, parse=parse, help=text)
-    for key, parse, text in (
-        ("STRATEGY", parse_strategy, "how to migrate; only DEFAULT: all in memory, then flash"),
-        ("HOME_DIR", str, "the folder that holds the image and the other files"),
-        ("NO_FLASH", parse_flag, "stop before the flash and return to the old system (the default)"),
-        ("TERM_EXIT", parse_term_exit, 'how stage 2 ends early: "exit 0" boots on, "reboot -f" reboots'),
-        ("NO_SETUP", parse_flag, "make everything, but do not change what boots next"),
-        ("DO_REBOOT", parse_flag, "reboot 5 s after stage 1 is done"),
-        ("IMAGE_NAME", parse_name, "the balenaOS image, a file in HOME_DIR"),
-        ("DEBUG", parse_flag, "boot the initramfs with the kernel argument debug"),
-        ("LOG_DRIVE", str, "a partition on another disk that gets stage 2's log"),
-        ("LOG_FS_TYPE", str, "the file system on LOG_DRIVE"),
-        ("BACKUP_FILE", parse_name, "the name of the backup in HOME_DIR and on resin-data"),
-        ("BACKUP_SCRIPT", str, "a program that makes the backup; it gets the file's path as its argument"),
-        ("BACKUP_DIRECTORIES", parse_paths, "what to back up where there is no BACKUP_SCRIPT"),
-        ("GRUB_BOOT_DEV", parse_grub_device, "the disk as GRUB names it, where the search by UUID fails"),
-        ("HAS_WIFI_CFG", parse_flag, "the image holds resin-wifi-01 already: number ours from 02"),
-        ("MIGRATE_ALL_WIFIS", parse_flag, "take all Wi-Fi networks along"),
-        ("MIGRATE_WIFI_CFG", str, "a file in HOME_DIR with the names of the Wi-Fi networks to take along"),
-        ("ALLOW_OFFLINE", parse_flag, "go on where the connection in use has no counterpart in the new system"),
-        ("CONFIG_JSON", str, "the fleet's config.json, a file in HOME_DIR or an absolute path"),
-        ("UNTESTED", parse_flag, "go on where this system or device was never tested"),
-        ("BACKUP_VOLUMES", parse_words, 'back up into volumes: "volume=/path ...", or a YAML file in HOME_DIR'),
-        ("CHANGE_DEVICE_TYPE", parse_flag, "write the image's device type into config.json"),
-        ("KEEP", parse_keep, f"what the new system keeps: {' '.join(Keep)}"),
-        ("SKIP_CHECKS", parse_probes, f"do not try whether the fleet is reached from here: {' '.join(Probe)}"),
-        ("CHECK_TIMEOUT", parse_seconds, "how many seconds each step of such a try may take"),
-        ("PROXY", parse_proxy, "the HTTP proxy for such a try, where the environment names none"),
-    )
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        key="IMAGE_NAME",
+        group=Group.IMAGE,
+        parse=parse_image_name,
+        help="The balenaOS image: a file below HOME_DIR or an absolute path.",
+        example="balena-cloud-gates-raspberrypi4-64-6.0.10.img.gz",
+        details="It has to be set.",
+    ),
+    Setting(
+        key="HOME_DIR",
+        group=Group.IMAGE,
+        parse=str,
+        help="The folder of the image and of the other files.",
+        example="/srv/migrate",
+        details="A relative path starts at the folder in which balena-migrate is started.",
+    ),
+    Setting(
+        key="CONFIG_JSON",
+        group=Group.IMAGE,
+        parse=str,
+        help="The fleet's config.json: a file in HOME_DIR or an absolute path.",
+        example="config.json",
+        details="Without it, and without one in the image, the new system does not join a fleet.",
+    ),
+    Setting(
+        key="CHANGE_DEVICE_TYPE",
+        group=Group.IMAGE,
+        parse=parse_flag,
+        help="Write the image's device type into config.json.",
+        details="Without it, a config.json for another device type than the image's is refused.",
+    ),
+    Setting(
+        key="STRATEGY",
+        group=Group.MIGRATION,
+        parse=parse_strategy,
+        help="How to migrate; DEFAULT takes all files into memory, then flashes.",
+        details="DEFAULT is the only strategy.",
+    ),
+    Setting(
+        key="NO_FLASH",
+        group=Group.MIGRATION,
+        parse=parse_flag,
+        help="Stop stage 2 before the flash and return to the old system.",
+        details="This is the default, so that a first run is a rehearsal. `--flash` is the same as `NO_FLASH=FALSE`.",
+    ),
+    Setting(
+        key="NO_SETUP",
+        group=Group.MIGRATION,
+        parse=parse_flag,
+        help="Prepare everything, but do not change what boots next.",
+    ),
+    Setting(
+        key="DO_REBOOT",
+        group=Group.MIGRATION,
+        parse=parse_flag,
+        help="Reboot 5 s after stage 1 is done.",
+        details="`--reboot` is the same as `DO_REBOOT=TRUE`.",
+    ),
+    Setting(
+        key="TERM_EXIT",
+        group=Group.MIGRATION,
+        parse=parse_term_exit,
+        help='How stage 2 ends before the flash: "exit 0" boots on, "reboot -f" reboots.',
+        example="reboot -f",
+    ),
+    Setting(
+        key="DEBUG",
+        group=Group.BOOT,
+        parse=parse_flag,
+        help="Boot the initramfs with the kernel argument debug.",
+        details="The initramfs's log is then in /run/initramfs/initramfs.debug.",
+    ),
+    Setting(
+        key="LOG_DRIVE",
+        group=Group.BOOT,
+        parse=str,
+        help="A partition on another disk, for stage 2's log.",
+        example="/dev/sdb1",
+        details="The log is migrate.log in its top folder.",
+    ),
+    Setting(key="LOG_FS_TYPE", group=Group.BOOT, parse=str, help="The file system of LOG_DRIVE."),
+    Setting(
+        key="GRUB_BOOT_DEV",
+        group=Group.BOOT,
+        parse=parse_grub_device,
+        help="GRUB's name of the disk, where its search by UUID fails.",
+        example="hd1",
+    ),
+    Setting(
+        key="BACKUP_FILE",
+        group=Group.BACKUP,
+        parse=parse_name,
+        help="The name of the backup in HOME_DIR and on resin-data.",
+    ),
+    Setting(
+        key="BACKUP_SCRIPT",
+        group=Group.BACKUP,
+        parse=str,
+        help="A program that makes the backup; its argument is the file to write.",
+        example="backup.sh",
+        details="It takes the place of BACKUP_DIRECTORIES.",
+    ),
+    Setting(
+        key="BACKUP_DIRECTORIES",
+        group=Group.BACKUP,
+        parse=parse_paths,
+        help="The directories to back up where there is no BACKUP_SCRIPT.",
+        example="/etc /home/pi",
+        details="Absolute paths, separated by spaces; a path that contains a space is in quotes.",
+    ),
+    Setting(
+        key="BACKUP_VOLUMES",
+        group=Group.BACKUP,
+        parse=parse_words,
+        help='Back up into volumes: "volume=/path ...", or a YAML file in HOME_DIR.',
+        example="data=/var/lib/gate",
+        details="The supervisor unpacks them into the volumes of the fleet's services.",
+    ),
+    Setting(
+        key="HAS_WIFI_CFG",
+        group=Group.NETWORK,
+        parse=parse_flag,
+        help="The image contains resin-wifi-01 already: number ours from 02.",
+    ),
+    Setting(key="MIGRATE_ALL_WIFIS", group=Group.NETWORK, parse=parse_flag, help="Migrate all Wi-Fi networks."),
+    Setting(
+        key="MIGRATE_WIFI_CFG",
+        group=Group.NETWORK,
+        parse=str,
+        help="A file in HOME_DIR with the SSIDs of the Wi-Fi networks to migrate.",
+        example="wifis.txt",
+        details="One SSID on each line.",
+    ),
+    Setting(
+        key="KEEP",
+        group=Group.CARRIED,
+        parse=parse_keep,
+        help=f"What the new system keeps of: {' '.join(Keep)}.",
+        example="hostname ssh-keys",
+        details="Words, separated by spaces.",
+    ),
+    Setting(
+        key="UNTESTED",
+        group=Group.CHECKS,
+        parse=parse_flag,
+        help="Go on though this system or device was never tested.",
+    ),
+    Setting(
+        key="ALLOW_OFFLINE",
+        group=Group.CHECKS,
+        parse=parse_flag,
+        help="Go on though the connection in use cannot be migrated.",
+    ),
+    Setting(
+        key="SKIP_CHECKS",
+        group=Group.CHECKS,
+        parse=parse_probes,
+        help=f"Connectivity checks to skip: {' '.join(Probe)}.",
+        example="vpn time",
+        details="Words, separated by spaces.",
+    ),
+    Setting(
+        key="CHECK_TIMEOUT",
+        group=Group.CHECKS,
+        parse=parse_seconds,
+        help="The longest that each step of a connectivity check may take, in seconds.",
+        details="From 1 to 999.",
+    ),
+    Setting(
+        key="PROXY",
+        group=Group.CHECKS,
+        parse=parse_proxy,
+        help="The HTTP proxy for the connectivity checks.",
+        example="http://proxy.example.com:3128",
+        details="Without it, they use the one that the environment names.",
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Switch:
+    """A plain flag that gives a setting a value."""
+
+    flag: str
+    key: str
+    value: str
+    help: str
+
+
+SWITCHES = (
+    Switch(flag="--flash", key="NO_FLASH", value="FALSE", help="Flash the image: NO_FLASH=FALSE."),
+    Switch(flag="--reboot", key="DO_REBOOT", value="TRUE", help="Reboot into stage 2: DO_REBOOT=TRUE."),
 )
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)")
@@ -255,7 +458,7 @@ def _unquote(text: str, source: str, line: int) -> str:
     except ValueError as error:
         raise ConfigError(f"{error}".lower(), source=source, line=line) from None
     if len(words) > 1:
-        raise ConfigError("a value with blanks has to stand in quotes", source=source, line=line)
+        raise ConfigError("a value with spaces has to be in quotes", source=source, line=line)
     return words[0] if words else ""
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line as a user meets it: exit status, one clear error, JSON for machines, nothing changed by a check."""
+"""The command line as a user meets it: exit status, one clear error, a quick start."""
 
 from __future__ import annotations
 
@@ -8,39 +8,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
+
+from balena_migrate.cli import WORKSTATION_VERBS, cli, verbs
+from balena_migrate.core.errors import UsageError
+from balena_migrate.core.plugins import module_names
+from balena_migrate.workstation.kit.recipe import LEFT_OUT
+from tests.support.command import balena_migrate
 
 pytestmark = pytest.mark.processes
 
-
-def balena_migrate(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "balena_migrate", *map(str, words)]
-    return subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-
-
-def test_check_shows_all_findings_and_refuses(tmp_path: Path) -> None:
-    done = balena_migrate("check", "--home-dir", tmp_path, "--skip-checks", "api vpn time", "--json")
-    found = json.loads(done.stdout)
-    assert done.returncode == 1
-    assert found["refused"] is True
-    codes = {finding["code"] for finding in found["findings"]}
-    assert {"image", "no-kit"} <= codes
-    assert all(f["severity"] in ("blocker", "warning", "ok") and f["cause"] for f in found["findings"])
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_check_in_a_pipe_is_one_plain_line_a_finding(tmp_path: Path) -> None:
-    done = balena_migrate("check", "--home-dir", tmp_path, "--skip-checks", "api vpn time")
-    assert "BLOCKER  image: no image is named -> set IMAGE_NAME" in done.stdout
-    assert "\x1b" not in done.stdout
-
-
-def test_run_refuses_with_the_same_findings_and_changes_nothing(tmp_path: Path) -> None:
-    done = balena_migrate("run", "--home-dir", tmp_path, "--skip-checks", "api vpn time")
-    assert done.returncode == 1
-    assert "BLOCKER  image" in done.stdout
-    assert "nothing was changed" in done.stderr
-    assert "Traceback" not in done.stderr
+VERBS = module_names(verbs.__path__)
 
 
 @pytest.mark.parametrize(
@@ -65,27 +44,51 @@ def test_a_wrong_flag_is_wrong_use() -> None:
     assert balena_migrate("no-such-verb").returncode == 2
 
 
-def test_facts_are_json_and_hold_no_secret_files() -> None:
-    found = json.loads(balena_migrate("facts", "--json").stdout)
-    assert found["format"] == 1
-    assert found["hardware"]["machine"]
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_a_short_summary_and_a_test_file(verb: str) -> None:
+    command = cli.commands.get(verb) or cli.get_command(click.Context(cli), verb)
+    assert command is not None and command.help
+    summary = command.help.split("\n\n")[0]
+    assert summary.endswith(".") and len(summary) <= 60
+    assert (Path(__file__).parent / f"verbs/test_{verb}.py").is_file()
 
 
-def test_every_setting_is_a_flag_of_run() -> None:
-    text = balena_migrate("run", "--help").stdout
-    for flag in (
-        "--image-name",
-        "--no-flash",
-        "--grub-boot-dev",
-        "--migrate-all-wifis",
-        "--config-json",
-        "--log-drive",
-    ):
-        assert flag in text
+def test_help_lists_every_verb_with_its_summary_on_one_line() -> None:
+    lines = balena_migrate("--help").stdout.partition("Commands:")[2].splitlines()
+    assert [line.split()[0] for line in lines if line.strip()] == VERBS
 
 
-def test_image_inspect_names_what_is_wrong_with_a_file(tmp_path: Path) -> None:
-    (tmp_path / "image.zip").write_bytes(b"PK\x03\x04" + bytes(100))
-    done = balena_migrate("image", "inspect", tmp_path / "image.zip")
-    assert done.returncode == 3
-    assert "is a zip archive" in done.stderr
+def test_a_device_is_told_where_the_verbs_of_a_workstation_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kit leaves these files out."""
+    assert {f"balena_migrate.cli.verbs.{verb}" for verb in WORKSTATION_VERBS} <= LEFT_OUT
+    monkeypatch.setattr("balena_migrate.cli.module_names", lambda path: ["check"])
+    for verb in WORKSTATION_VERBS:
+        with pytest.raises(UsageError, match=f"{verb} runs on a workstation"):
+            cli.main([verb], standalone_mode=False)
+
+
+@pytest.mark.parametrize(("argument", "loaded"), [("--version", ""), ("--help", "rich.console"), ("status", "")])
+def test_what_takes_long_is_loaded_only_where_it_is_needed(argument: str, loaded: str) -> None:
+    program = f"""import sys
+from balena_migrate.cli import cli
+cli.main([{argument!r}], standalone_mode=False)
+print("loaded:", *sorted({{"rich.console", "yaml", "ssl", "jinja2", "balena_migrate.survey"}} & set(sys.modules)))"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1].split()[1:] == loaded.split()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["check", "--json", "--no-such-flag"], "No such option"),
+        (["check", "--json", "--term-exit", "halt"], "TERM_EXIT has to be"),
+        (["plan", "--json", "--flash", "--no-flash", "TRUE"], "--flash and --no-flash contradict each other"),
+        (["run", "--config", "/no/such/file", "--json"], "there is no such file"),
+    ],
+)
+def test_an_error_in_json_is_one_object(arguments: list[str], message: str) -> None:
+    done = balena_migrate(*arguments)
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["exit_status"], found["format"]) == (2, 2, 1)
+    assert message in found["error"]
+    assert set(found) == {"error", "hint", "exit_status", "findings", "format"}

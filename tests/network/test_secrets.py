@@ -16,14 +16,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from balena_migrate import checks
-from balena_migrate.cli.network import show_network
+from balena_migrate.cli.output import show_findings
+from balena_migrate.cli.verbs.network import show_network
+from balena_migrate.cli.verbs.plan import planned
+from balena_migrate.core.values import to_json
 from balena_migrate.facts.network import NetworkFacts
 from balena_migrate.findings import blocker
 from balena_migrate.network.select import Selection, boot_files
-from balena_migrate.plan import describe, make_plan, to_data
+from balena_migrate.plan import describe, make_plan
 from balena_migrate.settings import Config, Keep, Probe
 from balena_migrate.survey import accept, survey_with
-from balena_migrate.ui import show_findings
 from tests.support.facts import MIB, pc_facts
 from tests.support.network import Device, read_networks
 from tests.support.surveys import KIT, some_image, stage1_of
@@ -143,7 +145,8 @@ def test_what_check_and_plan_show(
     plan = make_plan(accepted, stage1.actions(), stage1.boot_actions())
     captured = capsys.readouterr()
     assert {"config-json-value", "network-detail-not-carried"} <= {finding.code for finding in findings}
-    texts = (captured.out, captured.err, caplog.text, describe(plan), json.dumps(to_data(plan)), repr((accepted, plan)))
+    shown = (describe(plan), json.dumps(to_json(planned(plan))), repr((accepted, plan)))
+    texts = (captured.out, captured.err, caplog.text, *shown)
     assert [leaks(text) for text in texts] == [[]] * len(texts)
 
 

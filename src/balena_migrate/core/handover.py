@@ -23,8 +23,8 @@ HANDOVER_FORMAT = 1
 class TermExit(StrEnum):
     """How stage 2 ends where it ends before the flash: go on booting the old system, or reboot into it."""
 
-    CONTINUE = "exit 0"
-    REBOOT = "reboot -f"
+    CONTINUE = "continue"
+    REBOOT = "reboot"
 
 
 @dataclass(frozen=True, kw_only=True)

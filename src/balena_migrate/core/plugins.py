@@ -10,8 +10,17 @@ from types import ModuleType
 from typing import Any
 
 
+def module_names(path: Iterable[str]) -> list[str]:
+    """The names of the modules in a package, sorted, without those that begin with an underscore."""
+    return sorted(module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_"))
+
+
+def load(package: str, name: str, attribute: str) -> Any:
+    """The attribute of one module in the package, which is loaded now."""
+    return getattr(importlib.import_module(f"{package}.{name}"), attribute)
+
+
 def load_all(package: str, path: Iterable[str], attribute: str) -> tuple[Any, ...]:
     """The attribute of every module in the package that has it, by module name."""
-    names = sorted(module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_"))
-    modules: list[ModuleType] = [importlib.import_module(f"{package}.{name}") for name in names]
+    modules: list[ModuleType] = [importlib.import_module(f"{package}.{name}") for name in module_names(path)]
     return tuple(getattr(module, attribute) for module in modules if hasattr(module, attribute))

@@ -26,7 +26,7 @@ BASE_LIMIT_BYTES = 15 << 20
 
 IMPORTS = """
 import bz2, ctypes, decimal, fcntl, hashlib, json, lzma, mmap, ssl, tarfile, urllib.request, uuid, zipfile, zlib
-import click, rich.console, rich.logging, rich.progress, rich.table, yaml
+import click, rich.console, rich.logging, rich.progress, rich.table, rich_click, yaml
 """
 
 START_PROGRAMS = """

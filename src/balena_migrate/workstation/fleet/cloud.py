@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`balena-migrate config`: a fleet's config.json from balenaCloud or openBalena, on a workstation.
+"""A fleet's config.json from balenaCloud or openBalena, on a workstation.
 
-Asked for through the official balena-sdk, which no device needs: pip install 'balena-migrate[fleet]'.
+It is downloaded by the official balena-sdk, which no device needs: pip install 'balena-migrate[fleet]'.
 """
 
 from __future__ import annotations
@@ -11,38 +11,15 @@ import os
 from pathlib import Path
 from typing import Any
 
-import click
-
-from balena_migrate.carried.config_json import NAME, parse_config_json
+from balena_migrate.carried.config_json import parse_config_json
 from balena_migrate.checks.config_json import check_config_json
 from balena_migrate.core.errors import FileError, FleetError, UsageError
 from balena_migrate.core.system import System
 from balena_migrate.findings import Severity
 from balena_migrate.settings import Config
-from balena_migrate.ui import say
 
 TOKEN_VARIABLE = "BALENA_API_KEY"
 CLOUD = "balena-cloud.com"
-
-
-@click.command("config")
-@click.option("--fleet", required=True, metavar="NAME", help="The fleet: organisation/name, or its number.")
-@click.option("--os-version", required=True, metavar="VERSION", help="The image's version, such as 6.0.10.")
-@click.option("--device-type", default="", metavar="SLUG", help="The image's device type; default: the fleet's.")
-@click.option("--output", default=NAME, metavar="FILE", help=f"Where to put it; default: {NAME} here.")
-@click.option(
-    "--token-file", default="", metavar="FILE", help=f"A file that holds the token; default: ${TOKEN_VARIABLE}."
-)
-@click.option("--host", default=CLOUD, metavar="DOMAIN", help=f"The domain of the cloud; default: {CLOUD}.")
-def config_command(fleet: str, os_version: str, device_type: str, output: str, token_file: str, host: str) -> None:
-    """Gets a fleet's config.json, for CONFIG_JSON. It is a secret: readable by you alone, and never shown."""
-    path = str(Path(output).absolute())
-    system = System("/")
-    if system.real(path).exists():
-        raise UsageError(f"{path} is there already", hint="name another file with --output, or remove it")
-    token = read_token(system, token_file)
-    system.write_file(path, fetch_config(fleet, os_version, device_type, token, host), mode=0o600)
-    say(f"{path} holds the settings of {fleet}: name it in CONFIG_JSON, and keep it secret")
 
 
 def read_token(system: System, file: str) -> str:
@@ -52,7 +29,7 @@ def read_token(system: System, file: str) -> str:
     if not token:
         raise UsageError("there is no token", hint=f"put it into ${TOKEN_VARIABLE}, or name a file with --token-file")
     if not token.isascii() or not token.isprintable() or " " in token:
-        raise UsageError("what is given as the token is none: it has blanks or lines in it")
+        raise UsageError("the token is malformed: it contains spaces or line breaks")
     return token
 
 

@@ -56,11 +56,14 @@ def assemble(tree: Tree, architecture: Architecture, folder: Path) -> None:
 
 def package_files() -> list[Path]:
     """The files of our package that a device gets."""
-    left_out = [PACKAGE / name.removeprefix("balena_migrate.") for name in recipe.LEFT_OUT]
+    ours = [name.split(".")[1:] for name in recipe.LEFT_OUT if name.startswith("balena_migrate.")]
+    left_out = [PACKAGE.joinpath(*parts) for parts in ours]
     return sorted(
         path
         for path in PACKAGE.rglob("*")
-        if path.is_file() and path.suffix != ".pyc" and not any(path.is_relative_to(place) for place in left_out)
+        if path.is_file()
+        and path.suffix != ".pyc"
+        and not any(path.with_suffix("").is_relative_to(place) for place in left_out)
     )
 
 

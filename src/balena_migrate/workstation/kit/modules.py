@@ -125,7 +125,7 @@ def find_closure(roots: Iterable[str], folders: Iterable[Path], leave_out: froze
         if not module.is_extension:
             imports = _read_imports(module)
             todo.extend(imports)
-            if module.is_package and "balena_migrate.core.plugins.load_all" in imports:
+            if module.is_package and "balena_migrate.core.plugins" in imports:
                 todo.extend(submodules(module))
     return dict(sorted(found.items()))
 

@@ -45,14 +45,13 @@ BASE_MODULES = (
 
 MORE_MODULES = ("ssl", "urllib.request")
 
-DISTRIBUTIONS = ("click", "rich", "PyYAML")
+DISTRIBUTIONS = ("click", "rich", "rich-click", "PyYAML")
 
 LEFT_OUT = frozenset(
     {
         # What only a workstation runs.
         "balena_migrate.workstation",
-        "balena_migrate.cli.kit",
-        "balena_migrate.cli.rehearse",
+        *(f"balena_migrate.cli.{name}" for name in ("rehearsal", "verbs.config", "verbs.kit", "verbs.rehearse")),
         # Named by the standard library for its own tests and for developers, or on other systems.
         *("_aix_support", "_bootsubprocess", "_osx_support", "_py_abc", "_pydecimal", "_testcapi"),
         *("_testinternalcapi", "distutils", "doctest", "ensurepip", "lib2to3", "nt", "ntpath", "pdb", "pydoc"),

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from balena_migrate.cli.rehearse import figures, parse_setting, rehearse_command, write_json
+from balena_migrate.cli.rehearsal import figures, parse_setting, write_json
+from balena_migrate.cli.verbs.rehearse import rehearse
 from balena_migrate.core.errors import MigrateError
 from balena_migrate.workstation.lab.result import Check, Rehearsal
 from balena_migrate.workstation.lab.scenarios.table import DEFAULT_SCENARIO, SCENARIOS
@@ -30,7 +31,7 @@ def result(name: str) -> Rehearsal:
 
 
 def test_lists_every_scenario() -> None:
-    shown = CliRunner().invoke(rehearse_command, ["--list"])
+    shown = CliRunner().invoke(rehearse, ["--list"])
     assert shown.exit_code == 0
     assert [line.split()[0] for line in shown.output.splitlines()] == [*SCENARIOS]
     assert DEFAULT_SCENARIO in SCENARIOS
@@ -48,7 +49,7 @@ def test_lists_every_scenario() -> None:
 )
 def test_refuses_what_it_cannot_do(arguments: list[str], reason: str) -> None:
     with pytest.raises(MigrateError, match=reason):
-        rehearse_command.main(arguments, standalone_mode=False)
+        rehearse.main(arguments, standalone_mode=False)
 
 
 def test_a_setting_may_hold_an_equals_sign() -> None:

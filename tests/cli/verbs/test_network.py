@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from balena_migrate.cli.network import show_network
+from balena_migrate.cli.verbs.network import show_network
 from tests.support.network import Device
 
 WPA = """country=GB

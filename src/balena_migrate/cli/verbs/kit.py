@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands `kit build` and `kit list`."""
+"""`balena-migrate kit build` and `balena-migrate kit list`, on a workstation."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import click
+import rich_click as click
 
 from balena_migrate.core.architectures import PLATFORMS, Architecture
 from balena_migrate.core.errors import UsageError
@@ -20,22 +20,25 @@ output_option = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("dist"),
     show_default=True,
-    help="the folder that holds the kits",
+    help="The folder that holds the kits.",
 )
 
 
-@click.group("kit")
-def kit_command() -> None:
-    """Build the kits: all that a device needs, in one folder and one file."""
+@click.group()
+def kit() -> None:
+    """Build the kits that run on devices.
+
+    A kit holds everything that a device needs, as one folder and as one file.
+    """
 
 
-@kit_command.command("build")
+@kit.command("build")
 @click.option(
     "--architecture",
     "architectures",
     multiple=True,
     type=click.Choice([architecture.value for architecture in Architecture]),
-    help="the architecture to build for; may be given more than once; all without it",
+    help="Build for this architecture only; repeat the option for several.",
 )
 @output_option
 def build_command(architectures: tuple[str, ...], output: Path) -> None:
@@ -48,20 +51,20 @@ def build_command(architectures: tuple[str, ...], output: Path) -> None:
 
     output.mkdir(parents=True, exist_ok=True)
     for architecture in architectures or tuple(Architecture):
-        kit = build_kit(architecture, kit_folder(output, architecture), cache_folder(), click.echo)
+        built = build_kit(architecture, kit_folder(output, architecture), cache_folder(), click.echo)
         archive = kit_archive(output, architecture)
         with open(archive, "wb") as stream:
-            write_archive(kit.path, stream, kit.path.name)
-        click.echo(describe(kit, archive))
+            write_archive(built.path, stream, built.path.name)
+        click.echo(describe(built, archive))
 
 
-@kit_command.command("list")
+@kit.command("list")
 @output_option
 def list_command(output: Path) -> None:
-    """Show the architectures, the machines they are for, and which kits are built."""
+    """Print the architectures, their machines, and which kits are built."""
     for architecture, platform in PLATFORMS.items():
-        kit = find_kit_in(kit_folder(output, architecture))
-        state = "not built" if kit is None else str(kit.path)
+        found = find_kit_in(kit_folder(output, architecture))
+        state = "not built" if found is None else str(found.path)
         click.echo(f"{architecture:6} {', '.join(platform.machines):24} {state}")
 
 

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`balena-migrate rehearse`, and ./rehearse: a migration on a virtual device, from start to proof."""
+"""What `balena-migrate rehearse` runs and prints: a migration on a virtual device, from start to proof."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -25,75 +24,13 @@ from balena_migrate.workstation.lab.engine import Places, rehearse
 from balena_migrate.workstation.lab.report import write_report
 from balena_migrate.workstation.lab.result import Rehearsal
 from balena_migrate.workstation.lab.scenarios import Scenario
-from balena_migrate.workstation.lab.scenarios.table import DEFAULT_SCENARIO, SCENARIOS, find_scenario
+from balena_migrate.workstation.lab.scenarios.table import SCENARIOS
 from balena_migrate.workstation.lab.wishes import Options
 
 FOLDER = Path("rehearsal")
-EXIT_FAILED = 1
 PLAIN_WIDTH = 160
 """Of the table, where there is no terminal that knows its own."""
 
-existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
-existing_folder = click.Path(exists=True, file_okay=False, path_type=Path)
-
-
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("names", metavar="[SCENARIO]...", nargs=-1)
-@click.option("--list", "list_only", is_flag=True, help="Name all scenarios, and end.")
-@click.option("--all", "run_all", is_flag=True, help="Run every scenario.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the result there.")
-@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Any setting of the settings file.")
-@click.option("--overlay", type=existing_folder, help="Put these files over the device's, before it starts.")
-@click.option("--config-json", type=existing_file, help="The fleet's config.json, in place of an invented one.")
-@click.option("--image", type=existing_file, help="Your own image; then its serial port is all that can be judged.")
-@click.option("--keep", is_flag=True, help="Keep the device's disk in rehearsal/SCENARIO/disk.img.")
-@click.option(
-    "--work",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Keep disks that several scenarios begin with in this folder, for later calls.",
-)
-@click.option("--memory", "memory_mib", type=click.IntRange(min=64), metavar="MIB", help="The device's memory.")
-@click.option("--disk", "disk_mib", type=click.IntRange(min=2048), metavar="MIB", help="The size of its disk.")
-def rehearse_command(
-    names: tuple[str, ...],
-    list_only: bool,
-    run_all: bool,
-    json_file: Path | None,
-    settings: tuple[str, ...],
-    overlay: Path | None,
-    config_json: Path | None,
-    image: Path | None,
-    keep: bool,
-    work: Path | None,
-    memory_mib: int | None,
-    disk_mib: int | None,
-) -> None:
-    """Rehearses a migration on a virtual device: without a name, of a PC with BIOS. Leaves rehearsal/SCENARIO/.
-
-    Ends with status 0 only where the scenario came to its end and everything was as expected.
-    """
-    if list_only:
-        list_scenarios()
-        return
-    # Ends us as an error would, so that every device, mount and file is put away on the way.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
-    options = Options(
-        settings=dict(map(parse_setting, settings)),
-        overlay=overlay,
-        config_json=config_json,
-        image=image,
-        memory_mib=memory_mib,
-        disk_mib=disk_mib,
-        keep=keep,
-    )
-    wanted = [find_scenario(name) for name in (SCENARIOS if run_all else names or (DEFAULT_SCENARIO,))]
-    with work_folder(work) as folder:
-        results = [run_one(scenario, options, folder) for scenario in wanted]
-    if json_file:
-        write_json(results, json_file)
-    if not all(result.passed for result in results):
-        raise SystemExit(EXIT_FAILED)
 
 
 def list_scenarios() -> None:

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`balena-migrate plan`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from balena_migrate.cli.options import device_system, json_option, settings_options
+from balena_migrate.cli.output import print_json
+from balena_migrate.findings import Finding
+
+if TYPE_CHECKING:
+    from balena_migrate.core.changes import Action
+    from balena_migrate.plan import Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One change that stage 1 makes, and that `undo` rolls back."""
+
+    title: str
+    path: str
+    """The file or folder that is changed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """What `run` does, in order, and what stage 2 does after it."""
+
+    actions: tuple[Change, ...]
+    """Everything but what boots next."""
+    boot_actions: tuple[Change, ...]
+    """What changes the next boot; empty with NO_SETUP."""
+    target: str
+    """The disk that gets the image."""
+    one_shot: bool
+    """Whether a power cut before stage 2's first step boots the old system."""
+    reboot_argument: str
+    """What `reboot` has to be called with to start stage 2; "" for nothing."""
+    no_flash: bool
+    """Whether stage 2 ends before the flash."""
+    after_the_line: tuple[str, ...]
+    """What stage 2 does once the first byte of the old system is overwritten, in words."""
+    window_s: float
+    """How long that is expected to take."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanOutput:
+    """Every change that `run` would make."""
+
+    plan: Planned
+    findings: tuple[Finding, ...]
+    format: int = 1
+
+
+DOCUMENT = PlanOutput
+
+
+@click.command()
+@settings_options()
+@json_option
+def plan(config_file: str | None, as_json: bool, **flags: str | None) -> None:
+    """Print every change that `run` would make; change nothing."""
+    from balena_migrate.cli.device import prepare, surveyed
+    from balena_migrate.plan import describe
+
+    with surveyed(device_system(), config_file, flags) as survey:
+        made, findings = prepare(survey, as_json=as_json)
+    if as_json:
+        print_json(PlanOutput(plan=planned(made), findings=findings))
+    else:
+        click.echo(describe(made))
+
+
+def planned(plan: Plan) -> Planned:
+    """The plan for a machine."""
+    return Planned(
+        actions=changes(plan.actions),
+        boot_actions=changes(plan.boot_actions),
+        target=plan.target,
+        one_shot=plan.one_shot,
+        reboot_argument=plan.reboot_argument,
+        no_flash=plan.no_flash,
+        after_the_line=plan.after,
+        window_s=plan.window_s,
+    )
+
+
+def changes(actions: Iterable[Action]) -> tuple[Change, ...]:
+    """The actions, without what they write, of which some is secret."""
+    return tuple(Change(title=action.title, path=action.path) for action in actions)

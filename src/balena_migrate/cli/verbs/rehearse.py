@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`balena-migrate rehearse`, and ./rehearse, on a workstation."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import rich_click as click
+
+EXIT_FAILED = 1
+
+existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+existing_folder = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("names", metavar="[SCENARIO]...", nargs=-1)
+@click.option("--list", "list_only", is_flag=True, help="List all scenarios and exit.")
+@click.option("--all", "run_all", is_flag=True, help="Run every scenario.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the result there.")
+@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Set KEY in the settings file; repeatable.")
+@click.option("--overlay", type=existing_folder, help="Copy these files onto the device before it starts.")
+@click.option("--config-json", type=existing_file, help="Use this config.json of a fleet; default: an invented one.")
+@click.option("--image", type=existing_file, help="Use your own image; only its serial console can then be checked.")
+@click.option("--keep", is_flag=True, help="Keep the device's disk as rehearsal/SCENARIO/disk.img.")
+@click.option(
+    "--work",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep disks that several scenarios begin with in this folder, for later calls.",
+)
+@click.option("--memory", "memory_mib", type=click.IntRange(min=64), metavar="MIB", help="The device's memory.")
+@click.option("--disk", "disk_mib", type=click.IntRange(min=2048), metavar="MIB", help="The size of the device's disk.")
+def rehearse(
+    names: tuple[str, ...],
+    list_only: bool,
+    run_all: bool,
+    json_file: Path | None,
+    settings: tuple[str, ...],
+    overlay: Path | None,
+    config_json: Path | None,
+    image: Path | None,
+    keep: bool,
+    work: Path | None,
+    memory_mib: int | None,
+    disk_mib: int | None,
+) -> None:
+    """Rehearse a migration on a virtual device.
+
+    Without a name the device is a PC with BIOS. The report is in rehearsal/SCENARIO/. The exit status is 0 only where
+    every scenario was completed and every check passed.
+    """
+    from balena_migrate.cli import rehearsal
+    from balena_migrate.workstation.lab.scenarios.table import DEFAULT_SCENARIO, SCENARIOS, find_scenario
+    from balena_migrate.workstation.lab.wishes import Options
+
+    if list_only:
+        rehearsal.list_scenarios()
+        return
+    # Ends us as an error would, so that every device, mount and file is put away on the way.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    options = Options(
+        settings=dict(map(rehearsal.parse_setting, settings)),
+        overlay=overlay,
+        config_json=config_json,
+        image=image,
+        memory_mib=memory_mib,
+        disk_mib=disk_mib,
+        keep=keep,
+    )
+    wanted = [find_scenario(name) for name in (SCENARIOS if run_all else names or (DEFAULT_SCENARIO,))]
+    with rehearsal.work_folder(work) as folder:
+        results = [rehearsal.run_one(scenario, options, folder) for scenario in wanted]
+    if json_file:
+        rehearsal.write_json(results, json_file)
+    if not all(result.passed for result in results):
+        raise SystemExit(EXIT_FAILED)

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`balena-migrate run`, and `balena-stage1`: stage 1 from its checks to the reboot."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import time
+from dataclasses import dataclass, replace
+
+import rich_click as click
+
+from balena_migrate.cli.options import Flags, device_system, json_option, settings_options
+from balena_migrate.cli.output import print_json, say
+from balena_migrate.cli.verbs.plan import Change, changes
+from balena_migrate.core import journal
+from balena_migrate.core.errors import CommandError
+from balena_migrate.core.paths import STAGE1_LOG, STAGE2_REPORT, STATE_DIR
+from balena_migrate.core.system import System
+from balena_migrate.findings import Finding, Severity
+
+REBOOT_DELAY_S = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOutput:
+    """What stage 1 did."""
+
+    armed: bool
+    """Whether the next boot starts stage 2; false with NO_SETUP."""
+    reboots: bool
+    """Whether the device reboots into stage 2 now, as DO_REBOOT asks."""
+    reboot_argument: str
+    """What `reboot` has to be called with to start stage 2; "" for nothing."""
+    changes: tuple[Change, ...]
+    """All changes that were made, in order; `undo` rolls them back."""
+    findings: tuple[Finding, ...]
+    duration_s: float
+    """How long the changes took."""
+    format: int = 1
+
+
+DOCUMENT = RunOutput
+
+
+@click.command()
+@settings_options()
+@json_option
+def run(config_file: str | None, as_json: bool, **flags: str | None) -> None:
+    """Prepare the migration and arm the next boot.
+
+    Roll back on any failure.
+    """
+    system = device_system()
+    journal.refuse_second_run(system)
+    done = run_stage1(system, config_file, flags, as_json=as_json)
+    if done.reboots:
+        done = replace(done, reboots=reboot(system, done.reboot_argument))
+    elif done.armed:
+        command = f'reboot "{done.reboot_argument}"' if done.reboot_argument else "reboot"
+        say(f"{command} starts stage 2; balena-migrate undo rolls everything back")
+    else:
+        say("NO_SETUP is set: the next boot starts the old system")
+    if as_json:
+        with contextlib.suppress(OSError):  # a reader that is gone makes no failure of it
+            print_json(done)
+
+
+def run_stage1(system: System, config_file: str | None, flags: Flags, *, as_json: bool = False) -> RunOutput:
+    """Stage 1 was applied. Raises SystemExit where a finding prevents that."""
+    from balena_migrate.cli.device import prepare, surveyed
+
+    with surveyed(system, config_file, flags) as survey:
+        made, findings = prepare(survey, as_json=as_json)
+        start_s = time.monotonic()
+        log_to_file(system)
+        for finding in findings:
+            if finding.severity is Severity.WARNING:
+                say(f"warning: {finding.cause}")
+        system.remove_file(STAGE2_REPORT)
+        armed = bool(made.boot_actions)
+        actions = (*made.actions, *made.boot_actions)
+        journal.apply(system, actions, say, arm=armed)
+        duration_s = time.monotonic() - start_s
+        say(f"stage 1 is done in {duration_s:.0f} s")
+        return RunOutput(
+            armed=armed,
+            reboots=armed and survey.config.do_reboot,
+            reboot_argument=made.reboot_argument,
+            changes=changes(actions),
+            findings=findings,
+            duration_s=duration_s,
+        )
+
+
+def log_to_file(system: System) -> None:
+    """From now on a log goes to STAGE1_LOG, and a terminal that goes away does not end us."""
+    if not system.is_dir(STATE_DIR):
+        system.make_dir(STATE_DIR, mode=0o700)
+    handler = logging.FileHandler(system.real(STAGE1_LOG))
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    os.chmod(system.real(STAGE1_LOG), 0o600)
+    logging.getLogger().addHandler(handler)
+    logging.getLogger("balena_migrate").setLevel(logging.DEBUG)
+    for other in logging.getLogger().handlers[:-1]:
+        other.setLevel(logging.WARNING)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def reboot(system: System, argument: str) -> bool:
+    """Warns, waits five seconds, and reboots in the orderly way; the argument is for the firmware.
+
+    False where the user stopped it. Where the reboot is refused, every change is rolled back: status 3 says that
+    nothing is left changed.
+    """
+    say(f"rebooting into stage 2 in {REBOOT_DELAY_S} s; Ctrl-C keeps the device running")
+    try:
+        time.sleep(REBOOT_DELAY_S)
+    except KeyboardInterrupt:
+        say("not rebooted; the next reboot starts stage 2; balena-migrate undo rolls everything back")
+        return False
+    plain = ["systemctl", "reboot"] if system.find_program("systemctl") else ["reboot"]
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the reboot ends us, but not before we have said so
+    try:
+        system.run(["reboot", argument] if argument else plain)
+    except CommandError:
+        journal.undo(system, say)
+        raise
+    return True

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`balena-migrate status`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import rich_click as click
+
+from balena_migrate.cli.options import device_system, json_option
+from balena_migrate.cli.output import print_json
+from balena_migrate.core.outcome import Outcome
+from balena_migrate.status import Standing, read_status
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusOutput:
+    """How far the migration of this device is."""
+
+    standing: Standing
+    changes: int
+    """How many changes are in place now."""
+    outcome: Outcome | None
+    """What the newest stage 2 left behind, also after an undo; null where none ran."""
+    format: int = 1
+
+
+DOCUMENT = StatusOutput
+
+
+@click.command()
+@json_option
+def status(as_json: bool) -> None:
+    """Print how far the migration of this device is."""
+    found = read_status(device_system())
+    if as_json:
+        print_json(StatusOutput(standing=found.standing, changes=found.changes, outcome=found.outcome))
+    else:
+        click.echo(found.text)

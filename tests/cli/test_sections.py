@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Facts and images for a person: aligned text, sizes, and a layout to scale."""
+
+from __future__ import annotations
+
+import re
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from balena_migrate.cli.sections import Section, draw_layout, facts_sections, format_sections, format_size
+from balena_migrate.images.partitions.table import Partition
+from tests.support.facts import MIB, pc_facts
+
+
+def partition(number: int, start: int, size: int, kind: str = "83") -> Partition:
+    return Partition(number=number, start_bytes=start, size_bytes=size, type=kind)
+
+
+def test_a_layout_is_drawn_to_scale() -> None:
+    partitions = (partition(1, 10, 20), partition(2, 30, 50), partition(4, 80, 20, "0f"), partition(5, 90, 10))
+    assert draw_layout(100, partitions, 50) == "....." + "1---------" + "2" + 24 * "-" + "....." + "5----"
+
+
+@given(st.lists(st.integers(min_value=1, max_value=10**9), min_size=1, max_size=12), st.integers(0, 10**9))
+def test_every_partition_is_in_the_picture_however_small(sizes: list[int], gap: int) -> None:
+    starts = [gap + sum(sizes[:index]) for index in range(len(sizes))]
+    partitions = [partition(i + 1, start, size) for i, (start, size) in enumerate(zip(starts, sizes, strict=True))]
+    drawn = draw_layout(gap + sum(sizes), partitions, 60)
+    assert len(drawn) == 60
+    assert "".join(re.findall("[0-9]", drawn)) == "".join(str(index + 1) for index in range(len(sizes)))
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1.0 KiB"), (40 * MIB, "40.0 MiB"), (3 << 29, "1.5 GiB")],
+)
+def test_sizes(size: int, text: str) -> None:
+    assert format_size(size) == text
+
+
+def test_columns_are_aligned_empty_sections_left_out_and_names_cannot_steer_the_terminal() -> None:
+    sections = (
+        Section(title="A", rows=(("x", "1"), ("long", "2\x1b[2J"))),
+        Section(title="B", rows=()),
+        Section(title="C", rows=(("y",),)),
+    )
+    assert format_sections(sections) == "A\n  x     1\n  long  2\ufffd[2J\n\nC\n  y"
+
+
+def test_facts_of_a_device() -> None:
+    text = format_sections(facts_sections(pc_facts(separate_boot=True)))
+    assert "  system        Debian GNU/Linux 12 (bookworm)\n" in text
+    assert "  memory        2.0 GiB, 1.8 GiB available\n" in text
+    assert re.search(r"  sda +disk  8\.0 GiB  dos table", text)
+    assert re.search(r"  /boot +/dev/sda2  ext4", text)
+    assert "Facts(" not in text and "model" not in text

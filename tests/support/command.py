@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line as a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def balena_migrate(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "balena_migrate", *map(str, words)]
+    return subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
