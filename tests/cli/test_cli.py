@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 import pytest
 
-from balena_migrate.cli import WORKSTATION_VERBS, cli, verbs
-from balena_migrate.core.errors import UsageError
+from balena_migrate.cli import STATUSES, WORKSTATION_VERBS, cli, verbs
+from balena_migrate.core.errors import ExitStatus, UsageError
 from balena_migrate.core.plugins import module_names
 from balena_migrate.workstation.kit.recipe import LEFT_OUT
 from tests.support.command import balena_migrate
@@ -54,7 +54,8 @@ def test_every_verb_has_a_short_summary_and_a_test_file(verb: str) -> None:
 
 
 def test_help_lists_every_verb_with_its_summary_on_one_line() -> None:
-    lines = balena_migrate("--help").stdout.partition("Commands:")[2].splitlines()
+    listed = balena_migrate("--help").stdout.partition("Commands:")[2].partition("Exit status:")[0]
+    lines = listed.splitlines()
     assert [line.split()[0] for line in lines if line.strip()] == VERBS
 
 
@@ -92,3 +93,19 @@ def test_an_error_in_json_is_one_object(arguments: list[str], message: str) -> N
     assert (done.returncode, found["exit_status"], found["format"]) == (2, 2, 1)
     assert message in found["error"]
     assert set(found) == {"error", "hint", "exit_status", "findings", "format"}
+
+
+def test_the_shell_completes_options() -> None:
+    words = {
+        "_BALENA_MIGRATE_COMPLETE": "bash_complete",
+        "COMP_WORDS": "balena-migrate run --migrate",
+        "COMP_CWORD": "2",
+    }
+    done = balena_migrate(env=words)
+    assert done.stdout.split() == ["plain,--migrate-all-wifis", "plain,--migrate-wifi-cfg"]
+
+
+def test_help_names_the_exit_statuses() -> None:
+    shown = balena_migrate("--help").stdout
+    assert all(f"\n{status:d}  {text.split()[0]}" in shown for status, text in STATUSES.items())
+    assert list(STATUSES) == list(ExitStatus)

@@ -24,6 +24,14 @@ from balena_migrate.core.plugins import load, module_names
 WORKSTATION_VERBS = ("config", "kit", "rehearse")
 """A device's kit does not have them."""
 
+STATUSES = {
+    ExitStatus.DONE: "Done.",
+    ExitStatus.REFUSED: "Refused by a finding, or because changes of an earlier run are in place; nothing was changed.",
+    ExitStatus.USAGE: "Wrong use; nothing was changed.",
+    ExitStatus.FAILED: "Failed or interrupted; nothing is left changed.",
+    ExitStatus.NOT_ROLLED_BACK: "Failed, and a change could not be rolled back: someone has to look at the device.",
+}
+
 # Plain text without boxes, since a device's console may be a serial line.
 appearance.THEME = "default-slim"
 appearance.MAX_WIDTH = 110
@@ -49,7 +57,10 @@ class Verbs(click.RichGroup):
         return None
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+EPILOG = "Exit status:\n\n" + "\n\n".join(f"  {status:d}  {text}" for status, text in STATUSES.items())
+
+
+@click.group(cls=Verbs, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="balena-migrate")
 def cli() -> None:
     """Turn this running Linux device into a balenaOS device, in place and remotely."""
@@ -57,16 +68,16 @@ def cli() -> None:
 
 def main() -> None:
     """The command `balena-migrate`."""
-    sys.exit(guarded(cli))
+    sys.exit(guarded(cli, "balena-migrate"))
 
 
 def stage1_main() -> None:
     """The command `balena-stage1`: `balena-migrate run` under its old name."""
-    sys.exit(guarded(load(verbs.__name__, "run", "run")))
+    sys.exit(guarded(load(verbs.__name__, "run", "run"), "balena-stage1"))
 
 
-def guarded(command: click.Command) -> int:
-    """Runs a command and turns errors into one line, or JSON, and an exit status.
+def guarded(command: click.Command, name: str | None = None) -> int:
+    """Runs a command, under this name, and turns errors into one line, or JSON, and an exit status.
 
     With BALENA_MIGRATE_DEBUG an error is a traceback.
     """
@@ -74,7 +85,7 @@ def guarded(command: click.Command) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     session = Session()
     try:
-        command.main(standalone_mode=False, obj=session)
+        command.main(prog_name=name, standalone_mode=False, obj=session)
     except click.ClickException as error:
         if asks_for_json(error):
             return report(True, error.format_message(), ExitStatus.USAGE)

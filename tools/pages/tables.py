@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docs/settings.md, docs/findings.md, and the platforms of README.md: each a table of the source, printed."""
+
+from __future__ import annotations
+
+from balena_migrate import checks
+from balena_migrate.devices import device_types
+from balena_migrate.findings import Severity
+from balena_migrate.settings import CONFIG_FILES, SETTINGS, SWITCHES, Group, Setting
+from balena_migrate.systems import systems
+from pages import NOTICE, code, paragraph, table
+
+
+def settings_page() -> str:
+    """All settings, in their groups."""
+    files = " or ".join(map(code, CONFIG_FILES))
+    page = f"# Settings\n\n{NOTICE}"
+    page += paragraph(
+        f"""Settings are `KEY="value"` lines in {files} (the first that exists; `--config` names another file). The file
+        is read as a shell would read it, but nothing in it is executed or expanded. Every key is also a flag, which
+        wins over the file: `HOME_DIR` is `--home-dir`. A setting that is TRUE or FALSE may be given as a flag without a
+        value, which is TRUE. An unknown key and a value that is not allowed are errors that name file and line."""
+    )
+    for group in Group:
+        page += f"## {group.value}\n\n"
+        rows = (_setting_row(setting) for setting in SETTINGS if setting.group is group)
+        page += table(("setting", "default", "meaning", "example"), rows)
+    page += "## Switches\n\n"
+    page += paragraph("Plain flags beside the keys; together with a key that says the opposite they are an error.")
+    page += table(("switch", "the same as"), ((code(s.flag), code(f"{s.key}={s.value}")) for s in SWITCHES))
+    return page.rstrip() + "\n"
+
+
+def _setting_row(setting: Setting) -> tuple[str, str, str, str]:
+    meaning = f"{setting.help} {setting.details}".strip()
+    return code(setting.key), code(setting.default), meaning, code(setting.example)
+
+
+WORDS = {Severity.BLOCKER: "blocks", Severity.WARNING: "warns", Severity.OK: "passes"}
+
+
+def findings_page() -> str:
+    """Every code that a finding can have."""
+    page = f"# Findings\n\n{NOTICE}"
+    page += paragraph(
+        """`balena-migrate check` prints findings. Each has a code, which does not change between versions, a cause and,
+        where there is something to do, a remedy. One that blocks prevents the migration: `check`, `plan` and `run` end
+        with exit status 1. The cause and the remedy that are printed name files, sizes and devices; this page says what
+        the codes mean in general."""
+    )
+    rows = (
+        (code(row.code), ", ".join(WORDS[severity] for severity in row.severities), row.meaning, row.remedy)
+        for row in checks.codes()
+    )
+    return page + table(("code", "effect", "meaning", "what to do"), rows).rstrip() + "\n"
+
+
+def platforms_table() -> str:
+    """The device types and the systems, each with what was really run."""
+    devices = ((code(device.slug), device.name, device.tested or "not tested") for device in device_types())
+    page = table(("device type of the image", "hardware", "migrated on"), devices)
+    releases = (
+        (system.name, release.version_id, release.tested or "not tested")
+        for system in systems()
+        for release in system.releases
+    )
+    return page + table(("old system", "release", "migrated"), releases).rstrip() + "\n"
