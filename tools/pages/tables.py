@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from balena_migrate import checks
 from balena_migrate.devices import device_types
+from balena_migrate.facts import Firmware
 from balena_migrate.findings import Severity
 from balena_migrate.settings import CONFIG_FILES, SETTINGS, SWITCHES, Group, Setting
 from balena_migrate.systems import systems
@@ -56,12 +57,20 @@ def findings_page() -> str:
 
 
 def platforms_table() -> str:
-    """The device types and the systems, each with what was really run."""
-    devices = ((code(device.slug), device.name, device.tested or "not tested") for device in device_types())
-    page = table(("device type of the image", "hardware", "migrated on"), devices)
-    releases = (
-        (system.name, release.version_id, release.tested or "not tested")
-        for system in systems()
-        for release in system.releases
+    """What was really run, and what is known but was not."""
+    rows = (
+        (f"{code(device.slug)}{f', {row.image}' if row.image else ''}", row.machine, row.firmware, row.system, row.what)
+        for device in device_types()
+        for row in device.tested
     )
-    return page + table(("old system", "release", "migrated"), releases).rstrip() + "\n"
+    page = table(("device type of the image", "machine", "firmware", "old system", "what was run"), rows)
+    known = [d for d in device_types() if not d.tested and set(d.firmware) != {Firmware.UEFI}]
+    untested = [
+        f"{system.name} {', '.join(release.version_id for release in system.releases if not release.tested)}"
+        for system in systems()
+    ]
+    return page + paragraph(
+        f"""**Known, but never migrated from start to finish**, and therefore refused without `--untested`; only the
+        parts are tested: the old systems {"; ".join(untested)}; the device types
+        {", ".join(code(device.slug) for device in known)}."""
+    )

@@ -63,7 +63,7 @@ def image_sections(image: Image) -> Iterator[Section]:
         ("architecture", found.arch or "unknown"),
         ("kind", found.kind.value),
         ("BIOS boot code", "yes" if found.has_bios_boot_code else "no"),
-        ("format", image.format.value),
+        ("format", image.format),
         ("file size", format_size(image.file_bytes)),
         ("size on disk", format_size(image.size_bytes)),
         ("SHA-256", image.sha256),

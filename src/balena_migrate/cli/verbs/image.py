@@ -62,7 +62,7 @@ def output_of(found: Image) -> ImageOutput:
     """The image for a machine."""
     return ImageOutput(
         path=str(found.path),
-        compression=found.format.value,
+        compression=found.format,
         file_bytes=found.file_bytes,
         sha256=found.sha256,
         size_bytes=found.size_bytes,

@@ -78,6 +78,7 @@ class Rehearsal:
     """What stage 1 changed on the old system, in its order."""
     machine: tuple[Fact, ...] = ()
     accelerator: str = ""
+    format: int = 1
 
     @classmethod
     def failed(cls, scenario: str, description: str, reason: str) -> Rehearsal:
