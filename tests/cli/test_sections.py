@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from balena_migrate.cli.sections import Section, draw_layout, facts_sections, format_sections, format_size
-from balena_migrate.images.partitions.table import Partition
+from balena_migrate.images.partitions import Partition
 from tests.support.facts import MIB, pc_facts
 
 

@@ -32,7 +32,6 @@ PLAIN_WIDTH = 160
 """Of the table, where there is no terminal that knows its own."""
 
 
-
 def list_scenarios() -> None:
     """Prints every scenario with its description."""
     descriptions = {name: scenario.description for name, scenario in SCENARIOS.items()}

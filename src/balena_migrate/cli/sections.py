@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from balena_migrate.facts import BlockDevice, Facts, Mount
     from balena_migrate.facts.network import NetworkFacts
     from balena_migrate.images import Image
-    from balena_migrate.images.partitions.table import Partition
+    from balena_migrate.images.partitions import Partition
 
 WIDTH = 78
 """Of a drawn layout, in characters."""

@@ -13,7 +13,7 @@ from balena_migrate.cli.options import json_option
 from balena_migrate.cli.output import print_json, progress
 from balena_migrate.cli.sections import format_sections, image_sections
 from balena_migrate.images import Identity, Image
-from balena_migrate.images.partitions.table import Partition, PartitionTable
+from balena_migrate.images.partitions import Partition, PartitionTable
 
 
 @dataclass(frozen=True, kw_only=True)
