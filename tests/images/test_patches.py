@@ -66,7 +66,7 @@ def test_a_file_that_is_cut_short(tmp_path: Path, length: int) -> None:
 def test_blocks_may_not_overlap_nor_lead_out_of_the_image() -> None:
     with pytest.raises(ImageError, match="overlap"):
         Patches(size_bytes=99, blocks=(Block(offset_bytes=0, content=b"aa"), Block(offset_bytes=1, content=b"b")))
-    with pytest.raises(ImageError, match="leads out"):
+    with pytest.raises(ImageError, match="crosses the end"):
         Patches(size_bytes=99, blocks=(Block(offset_bytes=98, content=b"aa"),))
 
 

@@ -144,7 +144,7 @@ def test_nobody_can_mount_the_disk_while_it_is_open(tmp_path: Path, loop: Path) 
 
 
 def test_what_is_no_disk() -> None:
-    with pytest.raises(DiskError, match="is no disk"), open_disk(Path("/dev/null")):
+    with pytest.raises(DiskError, match="is not a disk"), open_disk(Path("/dev/null")):
         pass
     with pytest.raises(DiskError, match="No such file"), open_disk(Path("/dev/missing")):
         pass

@@ -67,7 +67,7 @@ def test_the_disk_is_found_under_another_name(tmp_path: Path) -> None:
 
 def test_another_serial_size_or_table_is_another_disk(tmp_path: Path) -> None:
     system = machine(tmp_path, serial="S2")
-    with pytest.raises(DiskError, match="no disks are like sda"):
+    with pytest.raises(DiskError, match="no disk matches the one that stage 1 saw as sda"):
         find_target(system, IDENTITY)
     for wrong in (
         DiskIdentity(name="sda", size_bytes=1, table_id="0000abcd", serial="S2"),
@@ -79,7 +79,7 @@ def test_another_serial_size_or_table_is_another_disk(tmp_path: Path) -> None:
 
 def test_two_disks_that_are_alike_are_refused(tmp_path: Path) -> None:
     system = machine(tmp_path, tables=(0xABCD, 0xABCD))
-    with pytest.raises(DiskError, match="2 disks are like sda"):
+    with pytest.raises(DiskError, match="2 disks match the one that stage 1 saw as sda"):
         find_target(system, IDENTITY)
 
 

@@ -13,7 +13,7 @@ from balena_migrate.images.patches import Block
 
 
 class ImageKind(StrEnum):
-    """RAW is balenaOS itself; FLASHER is a system that installs it from a stick; UNKNOWN is no balenaOS image."""
+    """RAW is balenaOS itself; FLASHER is a system that installs it from a stick; UNKNOWN is anything else."""
 
     RAW = "raw"
     FLASHER = "flasher"
@@ -44,7 +44,7 @@ class Identity:
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """An image file that was read to its last byte and found well.
+    """An image file that was read to its last byte and found to be sound.
 
     `size_bytes` is its size on the disk. `start_file` is a sparse file that holds the image's first MiB and its boot
     partition, each at its place in the image; nothing else of the image is in it.

@@ -30,13 +30,13 @@ _BOOT_CODE_BYTES = 440
 def find_boot_partition(table: PartitionTable) -> Partition:
     """The partition that GPT names so, else the first of a FAT type.
 
-    Raises ImageError where there is none among the primary partitions: then it is no balenaOS image.
+    Raises ImageError where there is none among the primary partitions: then it is not a balenaOS image.
     """
     named = [p for p in table.partitions if p.name in BOOT_LABELS]
     typed = [p for p in table.partitions if p.type in FAT_TYPES]
     for partition in named + typed:
         return partition
-    raise ImageError("has no boot partition: none of its partitions is FAT", hint="is it a balenaOS image?")
+    raise ImageError("has no boot partition: it has no FAT partition", hint="is it a balenaOS image?")
 
 
 def read_identity(fat: Fat, table: PartitionTable, head: bytes) -> Identity:
@@ -94,7 +94,7 @@ def _parse_device_type(content: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise ImageError(f"device-type.json in its boot partition is damaged: {error}") from None
     if not isinstance(value, dict):
-        raise ImageError("device-type.json in its boot partition is no JSON object")
+        raise ImageError("device-type.json in its boot partition is not a JSON object")
     return value
 
 

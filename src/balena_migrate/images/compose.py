@@ -50,8 +50,8 @@ def compose(
     It is checked that every file can be read back, that no other file changed and that the file system is consistent.
     `blocks` lie before the first partition, keep the partition table and need no alignment. `table` changes the table,
     in the first MiB and elsewhere. Patches of the first MiB and the boot partition have an alignment of 4 KiB.
-    `work_dir` has to be root's alone, since for a while a file in it holds what the files hold.
-    Raises ImageError where a name is none for FAT, a block is misplaced, there is no room, or a check fails.
+    `work_dir` has to be root's alone, since for a while a file in it holds their content.
+    Raises ImageError where a name is not valid on FAT, a block is misplaced, there is no room, or a check fails.
     """
     for file in files:
         check_path(file.path)
@@ -77,14 +77,14 @@ def compose(
 
 
 def check_path(path: str) -> None:
-    """Raises ImageError where FAT or Linux's vfat would not take the path as it is."""
+    """Raises ImageError where FAT or Linux's vfat would not store the path as it is."""
     for name in path.split("/"):
         stem = name.split(".")[0].lower()
         printable = name.isascii() and name.isprintable() and not set(name) & _FORBIDDEN
         if not name or not printable or len(name) > NAME_LIMIT or name[-1] in ". " or name[0] == " ":
-            raise ImageError(f"{path!r} is no name for a file in the boot partition, which is FAT")
+            raise ImageError(f"{path!r} is not a valid file name on the FAT boot partition")
         if stem in _DEVICE_NAMES:
-            raise ImageError(f"{path!r} is no name for a file in the boot partition: {stem} is reserved")
+            raise ImageError(f"{path!r} is not a valid file name on the FAT boot partition: {stem} is reserved")
 
 
 def _check_places(fat: Fat, files: Sequence[BootFile]) -> None:
@@ -205,13 +205,13 @@ def _check_result(before: Fat, after: Fat, files: Sequence[BootFile]) -> None:
     for file in wanted.values():
         entry = after.find(file.path)
         if entry is None or entry.is_folder or after.read_file(file.path) != file.content:
-            raise ImageError(f"{file.path} in the composed boot partition is not what was put there")
+            raise ImageError(f"{file.path} in the composed boot partition does not read back as written")
     for entry in before.entries:
         if entry.path.lower() not in wanted and not _is_same(before, after, entry.path):
             raise ImageError(f"{entry.path} in the composed boot partition changed")
     expected = {path.lower() for path in before.files} | set(wanted)
     if {path.lower() for path in after.files} != expected or after.label != before.label:
-        raise ImageError("the composed boot partition holds what it should not")
+        raise ImageError("the composed boot partition holds files that it should not")
 
 
 def _check_table(original: BinaryIO, composed: BinaryIO, table: Sequence[Block]) -> None:

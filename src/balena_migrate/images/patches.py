@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is written in place of parts of the image: blocks, and the file that carries them to stage 2.
+"""Patches: blocks that replace parts of the image, and the file that carries them to stage 2.
 
 Standard library only: stage 2 imports this too. The file, all numbers little-endian:
 
     magic (8 bytes), format number (4), number of blocks (4), size of the image (8)
     for each block: its offset in the image (8), its length (4), its bytes
-    SHA-256 of all that stands before (32)
+    SHA-256 of everything before it (32)
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Block:
 class Patches:
     """Blocks in the order of their offsets, none over another, each inside of an image of `size_bytes` or behind it.
 
-    What lies behind it goes to its place on the disk all the same: the copy of a GPT at the disk's end.
+    What is beyond its end goes to its place on the disk all the same: the copy of a GPT at the disk's end.
 
     Raises ImageError where that does not hold.
     """
@@ -60,11 +60,11 @@ class Patches:
                 raise ImageError(f"two patches overlap at byte {following.offset_bytes} of the image")
         for block in self.blocks:
             if block.offset_bytes < self.size_bytes < block.end_bytes:
-                raise ImageError(f"a patch leads out of the image, to byte {block.end_bytes}")
+                raise ImageError(f"a patch crosses the end of the image, up to byte {block.end_bytes}")
 
     @property
     def end_bytes(self) -> int:
-        """The first byte behind all of it: so large the disk has to be."""
+        """The first byte after all of it: the size that the disk needs."""
         return max((self.size_bytes, *(block.end_bytes for block in self.blocks[-1:])))
 
     def apply(self, offset: int, chunk: bytes) -> bytes:
@@ -81,7 +81,7 @@ class Patches:
         return bytes(patched)
 
     def overlay(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
-        """The image's pieces with the patches in them; what patches a gap, or lies behind the image, in between."""
+        """The image's pieces with the patches in them; what patches a gap, or is beyond the image, in between."""
         end = 0
         for old in pieces:
             yield from self._parts(end, old.offset_bytes)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far resin-data has to be grown before a backup fits, and the partition table that says so.
+"""How large resin-data has to be for a backup to fit, and the partition table that says so.
 
 Only as far as the backup needs, in whole block groups, and never to the end of the disk: balenaOS grows resin-data
 itself at its first boot where more than 10 MiB are free behind it, and resizes the file system then. So it goes on as
@@ -22,7 +22,7 @@ MARGIN_BYTES = 8 * MIB
 """For stage 2's log and what ext4 needs to describe the files."""
 
 LEFT_FREE_BYTES = 16 * MIB
-"""Stays free at the disk's end: balenaOS looks for more than 10 MiB, and the copy of a GPT lies there."""
+"""Stays free at the disk's end: balenaOS looks for more than 10 MiB, and the copy of a GPT is there."""
 
 
 def room_bytes(image: Image) -> int | None:

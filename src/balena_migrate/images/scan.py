@@ -154,7 +154,7 @@ class _Scan:
         while self._logical is None and (sector := chunk.part(self._wanted, self._wanted + SECTOR_BYTES)):
             self._advance(sector.data)
         if self._logical is None and self._wanted < chunk.offset_bytes:
-            raise ImageError("its logical partitions are described from back to front")
+            raise ImageError("its logical partitions are not in the order of their places")
         self._take_superblock(chunk)
 
     def _take_superblock(self, chunk: Piece) -> None:

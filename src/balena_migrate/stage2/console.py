@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 2's voice: lines on the console, kept in memory, and copied to a log drive where there is one.
+"""Stage 2's output: lines on the console, kept in memory, and copied to a log drive where there is one.
 
 The lines are read by the rehearsals: "balena-migrate: [12.345] step flash started".
 """
@@ -33,7 +33,7 @@ def uptime_s() -> float:
 
 
 class Console:
-    """Says what happens. What it was told is in `lines`; `also` gets each line from then on."""
+    """Says what happens, and keeps it in `lines`; the file given to `also` gets each line, too."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds file systems and the target disk, by what they are and never by their names alone."""
+"""Finds file systems and the target disk by what identifies them, never by their names alone."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ PAUSE_S = 0.5
 
 
 def find_file_system(system: System, uuid: str) -> str:
-    """The device with this file system, waited for as slow buses ask. Raises DiskError."""
+    """The device with this file system; slow buses are waited for. Raises DiskError."""
     deadline_s = time.monotonic() + WAIT_S
     while True:
         for probe in read_probes(system):
             if probe.values.get("UUID") == uuid:
                 return probe.path
         if time.monotonic() > deadline_s:
-            raise DiskError(f"there is no file system with the UUID {uuid}")
+            raise DiskError(f"no file system has the UUID {uuid}")
         time.sleep(PAUSE_S)
 
 
@@ -43,7 +43,8 @@ def find_target(system: System, identity: DiskIdentity) -> str:
     ]
     if len(found) != 1:
         what = f"{identity.size_bytes} bytes, table {identity.table_id}, serial {identity.serial or 'unknown'}"
-        raise DiskError(f"{len(found) or 'no'} disks are like {identity.name} was ({what})")
+        count = f"{len(found)} disks match" if found else "no disk matches"
+        raise DiskError(f"{count} the one that stage 1 saw as {identity.name} ({what})")
     return f"/dev/{found[0]}"
 
 
@@ -81,7 +82,7 @@ def find_data_partition(system: System, disk: str, place: DataPartition) -> str:
     for name in partitions(system, disk):
         if _number(system, f"/sys/class/block/{name}/start") * SECTOR_BYTES == place.start_bytes:
             return f"/dev/{name}"
-    raise DiskError(f"{disk} shows no resin-data, by label or at byte {place.start_bytes}")
+    raise DiskError(f"{disk} has no resin-data, by label or at byte {place.start_bytes}")
 
 
 def _number(system: System, path: str) -> int:

@@ -45,5 +45,5 @@ def keep_machine_id(stage2: Stage2, target: str) -> None:
     """The new system has the old one's machine id."""
     device = disks.find_labelled(stage2.machine, target, "resin-state")
     if device is None:
-        raise DiskError(f"{target} shows no resin-state")
+        raise DiskError(f"{target} has no resin-state")
     transfer.keep_machine_id(device, stage2.handover.machine_id)

@@ -76,7 +76,7 @@ class Commit(Protocol):
         """What has to be on the disk before the first piece is. Raises OSError. It may be called again."""
 
     def holds_back(self, piece: Piece) -> bool:
-        """Whether finish() writes this piece, and nobody else."""
+        """Whether only finish() writes this piece."""
 
     def finish(self, disk: Disk) -> None:
         """The disk boots what was written. Raises OSError, and FlashError where it does not read back right.
@@ -227,7 +227,7 @@ def _digest(content: bytes) -> _Digest:
 
 
 class _Failure:
-    """What the reading thread could not do, for the writing one to raise."""
+    """The error of the reading thread, for the writing one to raise."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error

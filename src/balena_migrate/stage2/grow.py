@@ -25,7 +25,7 @@ _EXT4_IOC_RESIZE_FS = 0x40086610
 def grow(device: str, size_bytes: int) -> None:
     """The ext4 file system on the device has this size, a multiple of its blocks, and is unmounted.
 
-    Raises DiskError; then it is as large as before or in between, and sound.
+    Raises DiskError; then its size is the old one or in between, and it is sound.
     """
     with kernel.mounted(device, POINT, "ext4") as folder:
         blocks = size_bytes // os.statvfs(folder).f_frsize

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The old system's file systems in stage 2: mount, restore the boot configuration, keep the reason, let go."""
+"""The old system's file systems in stage 2: mount, restore the boot configuration, keep the reason, unmount."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def mount_point(old: System, file_system: FileSystem) -> Path:
 def mount_missing(machine: System, old: System, handover: Handover, console: Console) -> None:
     """Each old file system that is not mounted is mounted, read-only, where the old system has it.
 
-    One that cannot be mounted is said, and no reason to stop: what is on it will be missed where it is needed.
+    A file system that cannot be mounted is logged, not fatal: whatever needs a file on it will fail.
     """
     for file_system in handover.file_systems:
         point = mount_point(old, file_system)
@@ -56,7 +56,7 @@ def mount_missing(machine: System, old: System, handover: Handover, console: Con
 
 @contextlib.contextmanager
 def mounted_beside(machine: System, old: System, handover: Handover, console: Console) -> Iterator[None]:
-    """The old file systems besides the root are mounted; in the end only the root still is, if it was not let go."""
+    """The old file systems besides the root are mounted; in the end only the root still is, unless it was unmounted."""
     try:
         mount_missing(machine, old, handover, console)
         yield
@@ -68,10 +68,10 @@ def mounted_beside(machine: System, old: System, handover: Handover, console: Co
 
 
 def restore_boot(old: System, handover: Handover, console: Console) -> None:
-    """The boot configuration is as it was before stage 1, as far as that can be had; a failure is said and no more.
+    """The boot configuration is as it was before stage 1, as far as possible; a failure is logged, not fatal.
 
-    The records are undone newest first, the one that decides what boots before the others. What was changed since
-    stage 1 is put back as well: our lines are in it, and would start us again.
+    The records are undone newest first, the one that decides what boots before the others. A file that was changed
+    since stage 1 is restored as well: our lines are in it, and would start stage 2 again.
     """
     left = {file.path: file for file in handover.boot_written}
     for record in handover.boot_undo:
@@ -94,7 +94,7 @@ def _is_there(old: System, file: StoredFile) -> bool:
 
 @contextlib.contextmanager
 def logging_to_drive(machine: System, handover: Handover, console: Console) -> Iterator[None]:
-    """What is said goes to the log drive too, if there is one; a failure is said and no more."""
+    """Every line goes to the log drive too, if there is one; a failure is logged, not fatal."""
     with contextlib.ExitStack() as held:
         if handover.log_file_system:
             try:

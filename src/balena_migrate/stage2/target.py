@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The disk that is written: opened for us alone, measured, read back past the caches.
+"""The disk to write: opened exclusively, measured, read back past the caches.
 
 Standard library only. Sources: open(2) for O_EXCL on block devices and O_DIRECT, the kernel's block/ioctl.c for
 BLKFLSBUF and BLKRRPART, Documentation/ABI/stable/sysfs-block for holders.
@@ -27,7 +27,7 @@ READ_BYTES = 1 << 20
 
 BUSY_TRIES = 20
 BUSY_PAUSE_S = 0.1
-"""After an unmount somebody may look at a disk for a moment (udev does); coreos-installer waits as long."""
+"""After an unmount someone may look at a disk for a moment (udev does); coreos-installer waits as long."""
 
 _BLKRRPART = 0x125F
 _BLKFLSBUF = 0x1261
@@ -103,18 +103,18 @@ class Disk:
 
 @contextlib.contextmanager
 def open_disk(path: Path) -> Iterator[Disk]:
-    """The disk, opened so that nobody can mount or claim it or one of its partitions meanwhile.
+    """The disk, opened so that no one can mount or claim it or one of its partitions meanwhile.
 
     A regular file may stand in for it.
 
-    Raises DiskError where it is missing, is no disk, is in use (with who uses it), or holds the running system.
+    Raises DiskError where it is missing, is not a disk, is in use (with who uses it), or holds the running system.
     """
     try:
         mode = path.stat().st_mode
         if stat.S_ISBLK(mode):
             _refuse_root_disk(path)
         elif not stat.S_ISREG(mode):
-            raise DiskError(f"{path} is no disk")
+            raise DiskError(f"{path} is not a disk")
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_EXCL if stat.S_ISBLK(mode) else 0)
         fd = _retry_busy(lambda: os.open(path, flags))
     except OSError as error:
