@@ -149,7 +149,7 @@ def check_plans(
         yield from _check_sources(plan, config)
         yield from _check_name(plan, config)
         if plan.volumes:
-            yield from _check_supervisor(config, os_version, managed)
+            yield from _check_supervisor(config, os_version, managed=managed)
     if not any(plan.script for plan in plans):
         yield from _check_room(plans, room)
 
@@ -207,7 +207,7 @@ def _check_name(plan: BackupPlan, config: Config) -> Iterator[Finding]:
         )
 
 
-def _check_supervisor(config: Config, os_version: str, managed: bool) -> Iterator[Finding]:
+def _check_supervisor(config: Config, os_version: str, *, managed: bool) -> Iterator[Finding]:
     if not managed:
         cause = "without a fleet the supervisor does not restore the backup; the file stays on resin-data"
         yield warning("backup-unmanaged", cause, "set CONFIG_JSON to the fleet's config.json")

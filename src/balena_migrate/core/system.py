@@ -142,11 +142,11 @@ class System:
         if self.root == Path("/") and follow:
             return Path(path)
         try:
-            return self._resolve(path, follow)
+            return self._resolve(path, follow=follow)
         except OSError as error:
             raise FileError(path, os.strerror(error.errno or 0)) from None
 
-    def _resolve(self, path: PurePath | str, follow: bool) -> Path:
+    def _resolve(self, path: PurePath | str, *, follow: bool) -> Path:
         done = PurePosixPath("/")
         todo = [part for part in reversed(PurePosixPath("/", path).parts) if part != "/"]
         links = 0

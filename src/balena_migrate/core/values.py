@@ -113,6 +113,6 @@ def _build_dataclass(kind: Any, data: Any, place: str) -> Any:
     return kind(**values)
 
 
-def _expect(condition: bool, place: str, wanted: str, found: Any) -> None:
+def _expect(condition: bool, place: str, wanted: str, found: Any) -> None:  # noqa: FBT001  (as in an assertion)
     if not condition:
         raise ValueError(f"{place}: expected {wanted}, found {type(found).__name__}")

@@ -85,7 +85,7 @@ def make_profile(system: System, keyfile: Keyfile, source: str) -> tuple[Profile
         source=source,
         interface=file.text("connection", "interface-name"),
         mac=_mac(file, kind),
-        autoconnect=file.flag("connection", "autoconnect", True),
+        autoconnect=file.flag("connection", "autoconnect", default=True),
         priority=file.number("connection", "autoconnect-priority") or 0,
         wifi=_wifi(file) if kind == "wifi" else None,
         eap=_eap(system, file, source) if file.keys("802-1x") else None,
@@ -150,7 +150,7 @@ def _wifi(file: Keyfile) -> Wifi:
         ssid=parse_bytes(file.raw("wifi", "ssid") or ""),
         security=_security(file),
         mode=Mode(mode),
-        hidden=file.flag("wifi", "hidden", False),
+        hidden=file.flag("wifi", "hidden", default=False),
         bssid=file.text("wifi", "bssid"),
         secret=file.text("wifi-security", "psk"),
         wep=_wep(file),
@@ -238,7 +238,7 @@ def _ip(file: Keyfile, group: str) -> Ip:
         addresses=tuple(address for address, _ in pairs if address),
         gateway=next(filter(None, gateways), ""),
         dns=file.items(group, "dns"),
-        never_default=file.flag(group, "never-default", False),
+        never_default=file.flag(group, "never-default", default=False),
     )
 
 

@@ -67,7 +67,7 @@ def test_what_is_missing_is_told(device: System) -> None:
     ],
 )
 def test_only_volumes_get_the_supervisors_name(file: str, volumes: bool, name: str) -> None:
-    assert name_on_data(file, volumes) == name
+    assert name_on_data(file, for_supervisor=volumes) == name
 
 
 def test_a_name_that_resin_data_has_is_refused(device: System) -> None:

@@ -82,12 +82,12 @@ def plan_backups(config: Config, system: System) -> tuple[BackupPlan, ...]:
         return (_by_script(config, system, left_out),)
     plans = []
     if items := plain_items(config.backup_directories):
-        plans.append(_counted(system, items, False, config.backup_file, left_out))
+        plans.append(_counted(system, items, config.backup_file, left_out, for_supervisor=False))
     if config.backup_volumes:
         if config.backup_file == VOLUMES_FILE:
             raise ConfigError(f"BACKUP_FILE must not be {VOLUMES_FILE!r}: that is the archive of BACKUP_VOLUMES")
         items = read_volumes(system, config.backup_volumes, config.in_home("."))
-        plans.append(_counted(system, items, True, VOLUMES_FILE, left_out))
+        plans.append(_counted(system, items, VOLUMES_FILE, left_out, for_supervisor=True))
     return tuple(plans)
 
 
@@ -108,13 +108,13 @@ def _by_script(config: Config, system: System, left_out: dict[str, str]) -> Back
         script=script,
         volumes=volumes,
         name=config.backup_file,
-        name_on_data=name_on_data(config.backup_file, bool(volumes)),
+        name_on_data=name_on_data(config.backup_file, for_supervisor=bool(volumes)),
         problems=_script_problems(system, script),
         left_out=left_out,
     )
 
 
-def name_on_data(backup_file: str, for_supervisor: bool) -> str:
+def name_on_data(backup_file: str, *, for_supervisor: bool) -> str:
     """The archive's name at the root of resin-data.
 
     Only an archive of volumes may have the supervisor's name: it retries forever to restore any other.
@@ -135,7 +135,7 @@ def plain_items(folders: tuple[str, ...]) -> tuple[BackupItem, ...]:
 
 
 def _counted(
-    system: System, items: tuple[BackupItem, ...], for_supervisor: bool, file: str, reasons: dict[str, str]
+    system: System, items: tuple[BackupItem, ...], file: str, reasons: dict[str, str], *, for_supervisor: bool
 ) -> BackupPlan:
     missing = [item.source for item in items if not system.exists(item.source)]
     present = [item for item in items if item.source not in missing]
@@ -149,7 +149,7 @@ def _counted(
         items=items,
         volumes=tuple(dict.fromkeys(item.name.split("/")[1] for item in items)) if for_supervisor else (),
         name=file,
-        name_on_data=name_on_data(file, for_supervisor),
+        name_on_data=name_on_data(file, for_supervisor=for_supervisor),
         problems=tuple(f"there is no {path!r}" for path in missing),
         left_out=reasons,
         file_count=total.files,

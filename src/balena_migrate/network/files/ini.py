@@ -28,7 +28,7 @@ class Section:
         """The last value of a key, "" where there is none."""
         return next((value for name, value in reversed(self.pairs) if name == key), "")
 
-    def flag(self, key: str, default: bool = False) -> bool:
+    def flag(self, key: str, *, default: bool = False) -> bool:
         value = self.value(key).lower()
         return value in ("true", "yes", "on", "1", "y", "t") if value else default
 

@@ -63,7 +63,7 @@ class Keyfile:
         """The value as a list of texts; the last semicolon may be missing."""
         return split_list(self.raw(group, key) or "")
 
-    def flag(self, group: str, key: str, default: bool) -> bool:
+    def flag(self, group: str, key: str, *, default: bool) -> bool:
         raw = (self.raw(group, key) or "").strip().lower()
         return raw in ("true", "1", "yes") if raw else default
 

@@ -79,7 +79,7 @@ def _stored(path: PurePosixPath, section: Section) -> Profile | None:
         kind=Kind.ETHERNET,
         source="",
         mac=":".join(re.findall("..", match[2])) if match[1] == "ethernet" and len(match[2]) == 12 else "",
-        autoconnect=section.flag("AutoConnect", True),
+        autoconnect=section.flag("AutoConnect", default=True),
         ipv4=_stored_ip(section, 4),
         ipv6=_stored_ip(section, 6),
     )

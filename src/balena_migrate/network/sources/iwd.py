@@ -60,7 +60,7 @@ def _profile(system: System, path: PurePosixPath) -> Profile:
         kind=Kind.WIFI,
         source=str(path),
         cloned_mac=settings.value("AddressOverride"),
-        autoconnect=settings.flag("AutoConnect", True),
+        autoconnect=settings.flag("AutoConnect", default=True),
         wifi=wifi,
         eap=_eap(system, find_section(sections, "Security"), embedded) if security is Security.EAP else None,
         ipv4=_ip(find_section(sections, "IPv4"), 4),
@@ -91,7 +91,7 @@ def _ip(section: Section, version: int) -> Ip | None:
         return None
     address = section.value("Address")
     gateway = section.value("Gateway")
-    enabled = section.flag("Enabled", True)
+    enabled = section.flag("Enabled", default=True)
     return make_ip(
         version,
         automatic=enabled and not address,

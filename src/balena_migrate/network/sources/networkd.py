@@ -206,7 +206,7 @@ def _ip(sections: Sections, version: int, lost: list[str]) -> Ip:
             routes.append(_route(section, lost))
     dhcp = _DHCP.get(network.value("DHCP").lower(), (False, False))[0 if version == 4 else 1]
     quiet = network.value("LinkLocalAddressing").lower() in ("no", "false", "ipv4")
-    ra = version == 6 and not quiet and network.flag("IPv6AcceptRA", True)
+    ra = version == 6 and not quiet and network.flag("IPv6AcceptRA", default=True)
     ip = make_ip(
         version,
         automatic=dhcp or ra,
@@ -221,8 +221,8 @@ def _ip(sections: Sections, version: int, lost: list[str]) -> Ip:
     return replace(
         ip,
         metric=ip.metric if metric is None else metric,
-        ignore_auto_dns=not options.flag("UseDNS", True),
-        never_default=not options.flag("UseRoutes", True) and not ip.gateway,
+        ignore_auto_dns=not options.flag("UseDNS", default=True),
+        never_default=not options.flag("UseRoutes", default=True) and not ip.gateway,
     )
 
 

@@ -105,11 +105,13 @@ class Stage2:
             if found[1] is not None and not self.comes_back:
                 raise LabError(f"stage 2 came back to the old system: {found[1]}")
             if self.shows:
-                yield same(f"the console shows {self.shows!r}", True, bool(re.search(self.shows, line.text)))
+                yield same(
+                    f"the console shows {self.shows!r}", expected=True, found=bool(re.search(self.shows, line.text))
+                )
             if not self.comes_back or run.config.term_exit is TermExit.REBOOT:
                 run.wait_off(STAGE2_TIMEOUT_S)
         if self.comes_back:
-            yield same("stage 2 comes back to the old system", True, found[1] is not None)
+            yield same("stage 2 comes back to the old system", expected=True, found=found[1] is not None)
         elif run.prepared.boot_files is not None:
             yield from left_disk_checks(
                 run.prepared.disk, run.prepared.device.image, grown=run.prepared.expect.grows_data

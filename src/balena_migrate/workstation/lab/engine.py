@@ -44,7 +44,7 @@ def rehearse(scenario: Scenario, options: Options, places: Places, say: Say) -> 
     A device that does not do what it should is a failed check; MigrateError is raised only where it cannot be built.
     """
     places.folder.mkdir(parents=True, exist_ok=True)
-    with _disk_folder(places.folder, options.keep) as disks:
+    with _disk_folder(places.folder, keep=options.keep) as disks:
         record = _begin(scenario, options, places, disks, say)
         acts = scenario.acts_for(record.prepared.expected.config)
         timeline = _play(record, acts[record.acts_played :], places.folder, say)
@@ -52,7 +52,7 @@ def rehearse(scenario: Scenario, options: Options, places: Places, say: Say) -> 
 
 
 @contextlib.contextmanager
-def _disk_folder(folder: Path, keep: bool) -> Iterator[Path]:
+def _disk_folder(folder: Path, *, keep: bool) -> Iterator[Path]:
     """Where the drives are: gone afterwards, unless they are to be kept."""
     if keep:
         yield folder

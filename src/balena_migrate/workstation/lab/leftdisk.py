@@ -31,7 +31,7 @@ def left_disk_checks(disk: Path, image: ImageSpec, *, grown: bool) -> Iterator[C
     if data is None:
         yield Check(name=SIZE, passed=False, expected=f"at byte {shipped.start_bytes}", found="no such partition")
         return
-    yield _size_check(disk, data, shipped.size_bytes, grown)
+    yield _size_check(disk, data, shipped.size_bytes, grown=grown)
     place = f"{disk}?offset={data.start_bytes}"
     checked = System().run(["e2fsck", "-f", "-n", place], ok=ANY_STATUS)
     found = "none" if checked.returncode == 0 else checked.text.strip()
@@ -48,7 +48,7 @@ def _wrong_in_table(disk: Path, spans: tuple[Span, ...]) -> str:
     return f"what begins at byte {', '.join(out)} ends behind the disk" if out else "nothing wrong"
 
 
-def _size_check(disk: Path, data: Span, shipped_bytes: int, grown: bool) -> Check:
+def _size_check(disk: Path, data: Span, shipped_bytes: int, *, grown: bool) -> Check:
     size_bytes = _file_system_bytes(disk, data)
     if grown:
         passed = data.size_bytes > shipped_bytes and size_bytes == data.size_bytes

@@ -93,12 +93,12 @@ class Start:
 def find_start(partition: BootPartition, board: Board, *, tryboot: bool = False) -> Start:
     """What a start of this board would boot. Raises LabError where it would not boot, or where that is not certain."""
     try:
-        return _find_start(partition, board, tryboot)
+        return _find_start(partition, board, tryboot=tryboot)
     except UnclearError as error:
         raise LabError(f"the firmware stand-in does not know: {error}") from None
 
 
-def _find_start(partition: BootPartition, board: Board, tryboot: bool) -> Start:
+def _find_start(partition: BootPartition, board: Board, *, tryboot: bool) -> Start:
     if partition.exists("autoboot.txt"):
         raise UnclearError("autoboot.txt may choose another partition")
     config = TRYBOOT if tryboot else CONFIG
