@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import io
 import re
+from pathlib import Path
 
 import pytest
 
 from balena_migrate.core.steps import Step
-from balena_migrate.stage2.console import Console
+from balena_migrate.stage2.console import Console, outputs
 
 
 class BrokenTerminal(io.StringIO):
@@ -32,6 +33,25 @@ def test_a_terminal_that_is_gone_does_not_stop_it() -> None:
     with console.step(Step.FLASH):
         console.say("still here")
     assert len(console.lines) == 3
+
+
+@pytest.mark.parametrize(("name", "is_on_console"), [("initramfs.debug", True), ("other", False)])
+def test_output_that_goes_to_the_debug_file_is_on_the_console_too(
+    tmp_path: Path, name: str, is_on_console: bool
+) -> None:
+    """As with the kernel argument `debug`; each line is there while stage 2 still runs."""
+    screen = tmp_path / "console"
+    (tmp_path / "initramfs.debug").touch()
+    screen.touch()
+    with open(tmp_path / name, "w") as file, outputs(file, screen, tmp_path / "initramfs.debug") as voices:
+        Console(*voices).say("hello")
+        assert "hello" in (tmp_path / name).read_text()
+        assert ("hello" in screen.read_text()) is is_on_console
+
+
+def test_a_console_that_cannot_be_opened_is_no_reason_to_stop(tmp_path: Path) -> None:
+    with open(tmp_path / "debug", "w") as file, outputs(file, tmp_path / "no/console", tmp_path / "debug") as voices:
+        assert voices == (file,)
 
 
 def test_a_step_says_its_begin_and_its_end_in_lines_that_can_be_read_back() -> None:

@@ -7,14 +7,18 @@ The lines are read by the rehearsals: "balena-migrate: [12.345] step flash start
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TextIO
 
 from balena_migrate.core.steps import Step, done, started
 
 PREFIX = "balena-migrate:"
+CONSOLE = Path("/dev/console")
+DEBUG_FILE = Path("/run/initramfs/initramfs.debug")
 PROGRESS_PAUSE_S = 5.0
 
 
@@ -32,10 +36,25 @@ def uptime_s() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+@contextlib.contextmanager
+def outputs(out: TextIO, console: Path = CONSOLE, debug_file: Path = DEBUG_FILE) -> Iterator[tuple[TextIO, ...]]:
+    """Where stage 2 speaks: `out`, and the console as well where `out` is initramfs-tools' debug file.
+
+    With `debug` on the kernel's command line its init sends all output to that file (init: log_output), and a device
+    that migrates would show nothing.
+    """
+    with contextlib.ExitStack() as held:
+        found = [out]
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(out.fileno()), debug_file.stat()):
+                found.append(held.enter_context(open(console, "w", encoding="utf-8", errors="surrogateescape")))
+        yield tuple(found)
+
+
 class Console:
     """Says what happens, and keeps it in `lines`; the file given to `also` gets each line, too."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, *out: TextIO) -> None:
         self._out = out
         self._external: TextIO | None = None
         self._last_progress_s = 0.0
@@ -48,7 +67,7 @@ class Console:
         """One line. No failure to print it may stop a migration."""
         line = f"{PREFIX} [{uptime_s():.3f}] {text}"
         self.lines.append(line)
-        for file in (self._out, self._external):
+        for file in (*self._out, self._external):
             if file is not None:
                 with contextlib.suppress(OSError, ValueError):
                     file.write(line + "\n")

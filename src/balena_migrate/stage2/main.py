@@ -17,7 +17,7 @@ from balena_migrate.core.paths import STAGE2_CONFIG
 from balena_migrate.core.steps import Step
 from balena_migrate.core.system import System
 from balena_migrate.stage2 import kernel
-from balena_migrate.stage2.console import Console
+from balena_migrate.stage2.console import Console, outputs
 from balena_migrate.stage2.frame import CameBackError, Stage2, describe
 from balena_migrate.stage2.memory_peak import MemoryPeak
 from balena_migrate.stage2.strategies import Strategy, strategy_named
@@ -30,7 +30,12 @@ def main() -> None:
     """Runs the migration. Whatever is wrong before it begins leads to the old system."""
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
-    console = Console(sys.stdout)
+    with outputs(sys.stdout) as out:
+        start(Console(*out), Path(sys.argv[1]))
+
+
+def start(console: Console, rootmnt: Path) -> None:
+    """The migration that the hand-over asks for; nothing where it cannot be read."""
     try:
         kit = find_kit()
         machine = System("/", programs=kit.programs() if kit else {})
@@ -39,7 +44,7 @@ def main() -> None:
     except MigrateError as error:
         console.say(f"going back to the old system: {error}")
         return
-    run(console, machine, handover, strategy, Path(sys.argv[1]))
+    run(console, machine, handover, strategy, rootmnt)
 
 
 def run(console: Console, machine: System, handover: Handover, strategy: Strategy, rootmnt: Path) -> None:
