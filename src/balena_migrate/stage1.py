@@ -16,7 +16,7 @@ from balena_migrate.checks.backup import check_result, find_room
 from balena_migrate.checks.storage import has_small_boot_partition
 from balena_migrate.checks.strategy import check_strategy
 from balena_migrate.core.blockdev import read_serial
-from balena_migrate.core.changes import Action, MakeDir, Produce, WriteFile
+from balena_migrate.core.changes import Action, ActionName, CapturedOnce, MakeDir, Produce, WriteFile
 from balena_migrate.core.errors import BackupError, DiskError
 from balena_migrate.core.handover import (
     DataFile,
@@ -60,23 +60,37 @@ class Stage1:
         self._image, self._loader, self._target = accepted.image, accepted.boot_loader, accepted.target
         self._progress, self._say = progress, say
         self._backups: list[BackupResult] = []
+        # The hand-over and the journal capture these: each has to get the same undo record.
+        self._boot_actions = tuple(map(CapturedOnce, self._loader.boot_actions(self._config, self._facts)))
 
     @property
     def initramfs_path(self) -> str:
         return f"{self._loader.boot_folder(self._facts)}/{INITRAMFS_NAME}"
 
     def boot_actions(self) -> tuple[Action, ...]:
-        """The change that starts stage 2 at the next boot."""
-        return self._loader.boot_actions(self._config, self._facts)
+        """The change that starts stage 2 at the next boot; the same objects at each call."""
+        return self._boot_actions
 
     def actions(self) -> tuple[Action, ...]:
         """All that comes before it. None of these changes what boots next."""
         return (
-            MakeDir(title="make a folder for what stage 2 needs", path=WORK_DIR, mode=0o700),
+            MakeDir(name=ActionName.WORK_DIR, title="make a folder for what stage 2 needs", path=WORK_DIR, mode=0o700),
             *map(self._backup_action, self._accepted.payload.backups),
-            Produce(title="compose the new boot partition", path=PATCHES, make=self._make_patches),
-            Produce(title="write down what stage 2 has to do", path=STAGE2_CONFIG, make=self._make_handover),
-            Produce(title="make the initramfs of stage 2", path=self.initramfs_path, make=self._make_initramfs),
+            Produce(
+                name=ActionName.PATCHES, title="compose the new boot partition", path=PATCHES, make=self._make_patches
+            ),
+            Produce(
+                name=ActionName.HANDOVER,
+                title="write down what stage 2 has to do",
+                path=STAGE2_CONFIG,
+                make=self._make_handover,
+            ),
+            Produce(
+                name=ActionName.INITRAMFS,
+                title="make the initramfs of stage 2",
+                path=self.initramfs_path,
+                make=self._make_initramfs,
+            ),
         )
 
     def _backup_action(self, plan: BackupPlan) -> Action:
@@ -87,7 +101,8 @@ class Stage1:
                 self._backups.append(make_backup(system, plan, path, report))
             self._judge_backup(plan, self._backups[-1])
 
-        return Produce(title=f"make the {what}", path=self._config.in_home(plan.name), make=make)
+        name = ActionName.VOLUMES_BACKUP if plan.volumes else ActionName.BACKUP
+        return Produce(name=name, title=f"make the {what}", path=self._config.in_home(plan.name), make=make)
 
     @property
     def _backup_bytes(self) -> int:
@@ -140,7 +155,7 @@ class Stage1:
         facts, config, image, target = self._facts, self._config, self._image, self._target
         stored = StoredFile(path=str(image.path), size_bytes=image.file_bytes, sha256=image.sha256)
         patches = stored_file(system, PATCHES)
-        boot_undo = tuple(action.capture(system) for action in reversed(self.boot_actions()))
+        boot_undo = tuple(action.capture(system) for action in reversed(self._boot_actions))
         data_files = self._data_files()
         paths = [STATE_DIR, stored.path, *(d.file.path for d in data_files), *(record.path for record in boot_undo)]
         return Handover(
@@ -171,7 +186,8 @@ class Stage1:
     def _boot_written(self) -> tuple[StoredFile, ...]:
         if self._config.no_setup:
             return ()
-        writes = [action for action in self.boot_actions() if isinstance(action, WriteFile)]
+        changes = (captured.action for captured in self._boot_actions)
+        writes = [action for action in changes if isinstance(action, WriteFile)]
         return tuple(describe_content(action.path, action.content) for action in writes)
 
     def _data_partition(self) -> DataPartition:

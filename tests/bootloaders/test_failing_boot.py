@@ -15,7 +15,7 @@ import pytest
 from balena_migrate import initramfs
 from balena_migrate.bootloaders.raspberrypi.firmware import BOOT_LOADER
 from balena_migrate.core import journal
-from balena_migrate.core.changes import Action, MakeDir, Produce, WriteFile, take_back
+from balena_migrate.core.changes import Action, ActionName, MakeDir, Produce, WriteFile, take_back
 from balena_migrate.core.errors import FileError, JournalError, MigrateError
 from balena_migrate.core.journal import State
 from balena_migrate.core.paths import INITRAMFS_NAME, STAGE2_CONFIG, STATE_DIR, WORK_DIR
@@ -61,9 +61,9 @@ def actions() -> tuple[Action, ...]:
 
     files = {f"/boot/{name}": content.decode() for name, content in BOOT_FILES.items()}
     return (
-        MakeDir(title="a folder", path=WORK_DIR),
-        WriteFile(title="the hand-over", path=STAGE2_CONFIG, content=b"{}"),
-        Produce(title="the initramfs", path=f"/boot/{INITRAMFS_NAME}", make=make),
+        MakeDir(name=ActionName.WORK_DIR, title="a folder", path=WORK_DIR),
+        WriteFile(name=ActionName.BOOT_NEXT, title="the hand-over", path=STAGE2_CONFIG, content=b"{}"),
+        Produce(name=ActionName.BACKUP, title="the initramfs", path=f"/boot/{INITRAMFS_NAME}", make=make),
         *BOOT_LOADER.boot_actions(Config(image_name="x"), facts(files)),
     )
 
@@ -200,7 +200,7 @@ def test_undo_on_a_read_only_boot_partition_says_so_and_does_the_rest(
 def test_a_file_that_cannot_be_read_any_more_is_written_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A broken chain of clusters: what is there is lost, and the old content is known."""
     system = System(root)
-    record = WriteFile(title="", path="/boot/config.txt", content=b"new").capture(system)
+    record = WriteFile(name=ActionName.BOOT_NEXT, title="", path="/boot/config.txt", content=b"new").capture(system)
     (root / "boot/config.txt").write_bytes(b"new")
     with monkeypatch.context() as patch:
         patch.setattr(system, "read_bytes", broken)

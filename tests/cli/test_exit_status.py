@@ -15,7 +15,7 @@ import pytest
 import balena_migrate
 from balena_migrate.cli import guarded
 from balena_migrate.core import errors, journal
-from balena_migrate.core.changes import Action, MakeDir, Produce, WriteFile
+from balena_migrate.core.changes import Action, ActionName, MakeDir, Produce, WriteFile
 from balena_migrate.core.errors import (
     AlreadyAppliedError,
     BackupError,
@@ -132,8 +132,8 @@ def test_an_error_that_nobody_foresaw_is_a_failure_and_no_refusal(capsys: pytest
 # What the device is like -------------------------------------------------------------------------------------------
 
 ACTIONS: tuple[Action, ...] = (
-    MakeDir(title="a folder", path="/made"),
-    WriteFile(title="a file", path="/made/file", content=b""),
+    MakeDir(name=ActionName.WORK_DIR, title="a folder", path="/made"),
+    WriteFile(name=ActionName.BOOT_NEXT, title="a file", path="/made/file", content=b""),
 )
 
 
@@ -157,7 +157,10 @@ def test_a_file_that_cannot_be_captured_fails_and_is_rolled_back(
     system: System, capsys: pytest.CaptureFixture[str]
 ) -> None:
     system.make_dir("/folder")
-    assert run(system, WriteFile(title="fails", path="/folder", content=b"")) == ExitStatus.FAILED
+    assert (
+        run(system, WriteFile(name=ActionName.BOOT_NEXT, title="fails", path="/folder", content=b""))
+        == ExitStatus.FAILED
+    )
     assert "every change was rolled back" in capsys.readouterr().out
     assert not system.exists("/made")
 
@@ -174,7 +177,10 @@ def test_an_interrupted_run_says_that_it_was_rolled_back(system: System, capsys:
     def make(*_: object) -> None:
         raise KeyboardInterrupt
 
-    assert run(system, Produce(title="is interrupted", path="/big", make=make)) == ExitStatus.FAILED
+    assert (
+        run(system, Produce(name=ActionName.BACKUP, title="is interrupted", path="/big", make=make))
+        == ExitStatus.FAILED
+    )
     assert "interrupted; every change was rolled back" in capsys.readouterr().err
     assert not system.exists("/made")
 

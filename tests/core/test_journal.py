@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from balena_migrate.core import journal
-from balena_migrate.core.changes import ASIDE_SUFFIX, Action, MakeDir, Produce, WriteFile
+from balena_migrate.core.changes import ASIDE_SUFFIX, Action, ActionName, CapturedOnce, MakeDir, Produce, WriteFile
 from balena_migrate.core.errors import AlreadyAppliedError, FileError, InterruptedRunError, JournalError, UndoError
 from balena_migrate.core.journal import State
 from balena_migrate.core.paths import JOURNAL, STATE_DIR
@@ -61,11 +61,11 @@ def make_big(system: System, path: str) -> None:
 
 
 ACTIONS: tuple[Action, ...] = (
-    MakeDir(title="a folder", path="/made"),
-    WriteFile(title="a new file", path="/made/new", content=b"new"),
-    Produce(title="a large file over another", path="/home/backup.tgz", make=make_big),
-    Produce(title="a large file where none was", path="/boot/initramfs", make=make_big),
-    WriteFile(title="a changed file", path="/boot/config.txt", content=b"changed"),
+    MakeDir(name=ActionName.WORK_DIR, title="a folder", path="/made"),
+    WriteFile(name=ActionName.BOOT_NEXT, title="a new file", path="/made/new", content=b"new"),
+    Produce(name=ActionName.BACKUP, title="a large file over another", path="/home/backup.tgz", make=make_big),
+    Produce(name=ActionName.BACKUP, title="a large file where none was", path="/boot/initramfs", make=make_big),
+    WriteFile(name=ActionName.BOOT_NEXT, title="a changed file", path="/boot/config.txt", content=b"changed"),
 )
 
 
@@ -176,7 +176,7 @@ def test_a_damaged_line_is_named(root: Path) -> None:
 
 def test_a_failing_action_takes_all_back(root: Path) -> None:
     before = tree(root)
-    failing = (*ACTIONS, WriteFile(title="fails", path="/no/such/folder", content=b""))
+    failing = (*ACTIONS, WriteFile(name=ActionName.BOOT_NEXT, title="fails", path="/no/such/folder", content=b""))
     with pytest.raises(FileError):
         journal.apply(System(root), failing, quiet, arm=True)
     assert tree(root) == before
@@ -227,7 +227,7 @@ def interrupt(*_: object) -> None:
 
 def test_an_interrupted_run_is_rolled_back_and_says_so(root: Path) -> None:
     before = tree(root)
-    actions = (*ACTIONS, Produce(title="is interrupted", path="/home/big", make=interrupt))
+    actions = (*ACTIONS, Produce(name=ActionName.BACKUP, title="is interrupted", path="/home/big", make=interrupt))
     with pytest.raises(InterruptedRunError, match="interrupted; every change was rolled back"):
         journal.apply(System(root), actions, quiet, arm=True)
     assert tree(root) == before
@@ -243,6 +243,42 @@ def test_an_interrupted_undo_is_no_finished_one(root: Path) -> None:
     with pytest.raises(UndoError, match="interrupted before every change was rolled back"):
         journal.undo(System(root), interrupt)
     assert journal.undo(System(root), quiet) == len(ACTIONS)
+
+
+def test_the_journal_keeps_the_names_of_the_changes(root: Path) -> None:
+    apply_all(System(root))
+    names = [entry.name for entry in journal.read_journal(System(root)).entries if entry.record]
+    assert names == [action.name for action in ACTIONS]
+
+
+def test_what_the_hand_over_gets_is_what_the_journal_keeps(root: Path) -> None:
+    """Between the two captures lie minutes, in which the file's time may change but not the file."""
+    boot = CapturedOnce(WriteFile(name=ActionName.BOOT_NEXT, title="", path="/boot/config.txt", content=b"changed"))
+    in_handover = boot.capture(System(root))
+    os.utime(root / "boot/config.txt", (1, 1))
+    journal.apply(System(root), (*ACTIONS[:-1], boot), quiet, arm=True)
+    in_journal = [entry.record for entry in journal.read_journal(System(root)).entries if entry.record]
+    assert in_journal[-1] == in_handover
+
+
+@pytest.mark.parametrize("after", [b"what update-grub wrote", None])
+def test_a_boot_file_that_something_else_changes_meanwhile_ends_the_run(root: Path, after: bytes | None) -> None:
+    """Else stage 2 and undo would put different things back; it is not overwritten, and all else is rolled back."""
+    boot = CapturedOnce(WriteFile(name=ActionName.BOOT_NEXT, title="", path="/boot/config.txt", content=b"changed"))
+    path = root / "boot/config.txt"
+
+    def make_handover(system: System, _: str) -> None:
+        boot.capture(system)
+        path.unlink()
+        if after is not None:
+            path.write_bytes(after)
+
+    handover = Produce(name=ActionName.HANDOVER, title="the hand-over", path="/home/handover", make=make_handover)
+    with pytest.raises(FileError, match=r"/boot/config\.txt: was changed by something else"):
+        journal.apply(System(root), (*ACTIONS[:-1], handover, boot), quiet, arm=True)
+    assert journal.read_journal(System(root)).state is State.UNDONE
+    assert (path.read_bytes() if path.exists() else None) == after
+    assert not (root / "made").exists()
 
 
 def test_what_was_moved_aside_is_there_again(root: Path) -> None:

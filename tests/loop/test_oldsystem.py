@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from balena_migrate.core.changes import WriteFile
+from balena_migrate.core.changes import ActionName, WriteFile
 from balena_migrate.core.errors import DiskError, MigrateError
 from balena_migrate.core.handover import (
     DataFile,
@@ -110,7 +110,7 @@ def test_the_boot_configuration_is_restored_on_its_own_file_system(old: System, 
     machine, voice = System("/"), console()
     with oldsystem.mounted_beside(machine, old, handover, voice):
         boot = old.real("/boot")
-        change = WriteFile(title="", path="/boot/config.txt", content=b"changed")
+        change = WriteFile(name=ActionName.BOOT_NEXT, title="", path="/boot/config.txt", content=b"changed")
         record = change.capture(old)
         with kernel.writable(boot):
             change.apply(old)
@@ -145,7 +145,7 @@ def test_a_boot_partition_that_is_gone_is_said_and_the_reason_is_kept_all_the_sa
 
 def changed_boot(old: System, voice: Console, handover: Handover, *, now: bytes = b"changed") -> Handover:
     """/boot/config.txt as stage 1 left it, or as somebody made it since; and the hand-over that knows of stage 1."""
-    change = WriteFile(title="", path="/boot/config.txt", content=b"changed")
+    change = WriteFile(name=ActionName.BOOT_NEXT, title="", path="/boot/config.txt", content=b"changed")
     with oldsystem.mounted_beside(System("/"), old, handover, voice):
         record = change.capture(old)
         with kernel.writable(old.real("/boot")):

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from balena_migrate.bootloaders import PANIC_REBOOT_S, BootAssets, ImageBoot
-from balena_migrate.core.changes import Action, WriteFile
+from balena_migrate.core.changes import Action, ActionName, WriteFile
 from balena_migrate.core.errors import ImageError
 from balena_migrate.core.paths import BOOT_ENTRY, INITRAMFS_NAME
 from balena_migrate.core.system import System
@@ -166,11 +166,13 @@ class Grub:
         variables = {**parse_environment(facts.boot.files[GRUBENV]), "next_entry": BOOT_ENTRY}
         return (
             WriteFile(
+                name=ActionName.BOOT_ENTRY,
                 title="add the menu entry of stage 2 to GRUB",
                 path=CUSTOM_CFG,
                 content=entry.encode("utf-8", "surrogateescape"),
             ),
             WriteFile(
+                name=ActionName.BOOT_NEXT,
                 title="let GRUB start that entry at the next boot, once",
                 path=GRUBENV,
                 content=dump_environment(variables),

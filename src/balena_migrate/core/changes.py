@@ -11,7 +11,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +23,8 @@ CONTENT_LIMIT_BYTES = 4 << 20
 """A file that is replaced is kept whole in its undo record; nothing that we replace is larger."""
 
 ASIDE_SUFFIX = ".before-balena-migrate"
+
+CHANGED_HINT = "find out what writes it, such as update-grub or an upgrade, and run again once that has ended"
 
 
 class Undo(StrEnum):
@@ -135,9 +137,33 @@ def capture_file(system: System, path: str) -> UndoRecord:
     )
 
 
+class ActionName(StrEnum):
+    """The changes of stage 1, in the order in which they are made. The names are stable; the journal keeps them."""
+
+    WORK_DIR = "work-dir"
+    """The folder for all that stage 2 needs."""
+    VOLUMES_BACKUP = "volumes-backup"
+    """The archive that balena's supervisor restores volumes from."""
+    BACKUP = "backup"
+    PATCHES = "patches"
+    """What differs from the image: the composed boot partition, first of all."""
+    HANDOVER = "handover"
+    INITRAMFS = "initramfs"
+    BOOT_ENTRY = "boot-entry"
+    """The boot loader's menu has an entry that starts stage 2; it is not chosen yet."""
+    BOOT_ARGUMENTS = "boot-arguments"
+    """The kernel's command line for stage 2, in a file that nothing names yet."""
+    BOOT_INCLUDED_FILE = "boot-included-file"
+    """A file that the boot configuration includes does not stand in stage 2's way."""
+    BOOT_NEXT = "boot-next"
+    """The next boot starts stage 2: the one change that decides."""
+
+
 class Action(Protocol):
     """A change. `title` says what it does; `path` is the one path that it changes."""
 
+    @property
+    def name(self) -> ActionName: ...
     @property
     def title(self) -> str: ...
     @property
@@ -154,6 +180,7 @@ class Action(Protocol):
 class MakeDir:
     """There is a folder at the path; undo removes it with all in it, if it was not there before."""
 
+    name: ActionName
     title: str
     path: str
     mode: int = 0o755
@@ -171,6 +198,7 @@ class MakeDir:
 class WriteFile:
     """The file has this content; a file that was there keeps its mode and owner."""
 
+    name: ActionName
     title: str
     path: str
     content: bytes = field(repr=False)
@@ -194,6 +222,7 @@ class Produce:
     `make(system, path)` writes the file at the path and returns when it is whole and on the disk.
     """
 
+    name: ActionName
     title: str
     path: str
     make: Callable[[System, str], None]
@@ -208,3 +237,28 @@ class Produce:
             if real.exists() and not aside.exists():
                 _rename(real, aside, self.path)
         self.make(system, self.path)
+
+
+class CapturedOnce:
+    """An action whose undo record is captured once: whoever asks for it gets the same one.
+
+    So what stage 2 puts back from the hand-over and what `undo` puts back from the journal cannot differ.
+    """
+
+    def __init__(self, action: Action) -> None:
+        self.action = action
+        self.name, self.title, self.path = action.name, action.title, action.path
+        self._record: UndoRecord | None = None
+
+    def capture(self, system: System) -> UndoRecord:
+        """Raises FileError where what is at the path has changed since the first call."""
+        now = self.action.capture(system)
+        if self._record is None:
+            self._record = now
+        # FAT keeps times to two seconds, so a time that differs proves nothing.
+        if replace(now, mtime_ns=self._record.mtime_ns) != self._record:
+            raise FileError(self.path, "was changed by something else during stage 1", hint=CHANGED_HINT)
+        return self._record
+
+    def apply(self, system: System) -> None:
+        self.action.apply(system)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from balena_migrate.core.changes import Action, UndoRecord, take_back
+from balena_migrate.core.changes import Action, ActionName, UndoRecord, take_back
 from balena_migrate.core.errors import (
     AlreadyAppliedError,
     FileError,
@@ -31,7 +31,7 @@ from balena_migrate.core.values import from_json, to_json
 
 LOG = logging.getLogger(__name__)
 
-JOURNAL_FORMAT = 1
+JOURNAL_FORMAT = 2
 JOURNAL_LIMIT_BYTES = 256 << 20
 
 UNDO_HINT = "run balena-migrate undo"
@@ -56,6 +56,7 @@ class Entry:
 
     event: Event
     number: int = 0
+    name: ActionName | None = None
     title: str = ""
     record: UndoRecord | None = None
     boot_id: str = ""
@@ -194,7 +195,10 @@ def apply(system: System, actions: Iterable[Action], report: Callable[[str], Non
         for number, action in enumerate(actions, start=1):
             report(action.title)
             record = action.capture(system)
-            append(system, Entry(event=Event.INTENT, number=number, title=action.title, record=record))
+            append(
+                system,
+                Entry(event=Event.INTENT, number=number, name=action.name, title=action.title, record=record),
+            )
             action.apply(system)
             append(system, Entry(event=Event.DONE, number=number))
         if arm:

@@ -15,7 +15,7 @@ import pytest
 from balena_migrate.cli import guarded
 from balena_migrate.cli.options import Flags, config_from
 from balena_migrate.cli.verbs.run import run
-from balena_migrate.core.changes import WriteFile
+from balena_migrate.core.changes import ActionName, WriteFile
 from balena_migrate.core.errors import CommandError
 from balena_migrate.core.journal import State, read_journal
 from balena_migrate.core.system import System
@@ -61,8 +61,10 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> System:
     (tmp_path / "etc").mkdir()
     system = System(tmp_path)
     plan = Plan(
-        actions=(WriteFile(title="write a file", path="/etc/a", content=b"a"),),
-        boot_actions=(WriteFile(title="change what boots next", path="/etc/b", content=b"b"),),
+        actions=(WriteFile(name=ActionName.BACKUP, title="write a file", path="/etc/a", content=b"a"),),
+        boot_actions=(
+            WriteFile(name=ActionName.BOOT_NEXT, title="change what boots next", path="/etc/b", content=b"b"),
+        ),
         target="/dev/sda",
         one_shot=True,
         reboot_argument="",

@@ -27,10 +27,10 @@ from balena_migrate.bootloaders.raspberrypi.boot_partition import (
 from balena_migrate.bootloaders.raspberrypi.change import OUR_CMDLINE, can_try, changed_files
 from balena_migrate.bootloaders.raspberrypi.checks import CODES, check_boot
 from balena_migrate.bootloaders.raspberrypi.config_txt import CMDLINE, CONFIG, TRYBOOT, named_files
-from balena_migrate.core.changes import Action, WriteFile
+from balena_migrate.core.changes import Action, ActionName, WriteFile
 from balena_migrate.core.errors import RefusedError
 from balena_migrate.core.system import System
-from balena_migrate.facts import DiskFacts, Facts, Firmware
+from balena_migrate.facts import DiskFacts, Facts, Firmware, Mount
 from balena_migrate.findings import Finding
 from balena_migrate.settings import Config
 
@@ -84,25 +84,26 @@ class RaspberryPi:
         changed = changed_files(config, facts, mount, board)
         if can_try(facts, mount, board):
             changed[TRYBOOT] = changed.pop(CONFIG)
-        titles = {
-            CONFIG: "let the firmware load the initramfs of stage 2",
-            TRYBOOT: "let the firmware load the initramfs of stage 2 at the next start, once",
-            OUR_CMDLINE: "write the kernel's command line for stage 2",
-        }
         # config.txt comes last: until it is there, nothing has changed for the firmware.
         names = sorted(changed, key=lambda name: name in (CONFIG, TRYBOOT))
-        return tuple(
-            WriteFile(
-                title=titles.get(name, "take the old initramfs out of an included file"),
-                path=path_on(mount, name),
-                content=changed[name].encode("utf-8", "surrogateescape"),
-            )
-            for name in names
-        )
+        return tuple(_write(mount, name, changed[name]) for name in names)
 
     def assets(self, system: System, image: ImageBoot) -> BootAssets:
         """Nothing: the image's own boot partition boots the board."""
         return BootAssets()
 
 
+def _write(mount: Mount, name: str, text: str) -> WriteFile:
+    """One file of the boot change. All but config.txt and tryboot.txt change nothing for the firmware by themselves."""
+    included = (ActionName.BOOT_INCLUDED_FILE, "take the old initramfs out of an included file")
+    action, title = _ACTIONS.get(name, included)
+    content = text.encode("utf-8", "surrogateescape")
+    return WriteFile(name=action, title=title, path=path_on(mount, name), content=content)
+
+
+_ACTIONS = {
+    OUR_CMDLINE: (ActionName.BOOT_ARGUMENTS, "write the kernel's command line for stage 2"),
+    CONFIG: (ActionName.BOOT_NEXT, "let the firmware load the initramfs of stage 2"),
+    TRYBOOT: (ActionName.BOOT_NEXT, "let the firmware load the initramfs of stage 2 at the next start, once"),
+}
 BOOT_LOADER = RaspberryPi()
