@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from balena_migrate.core import journal
-from balena_migrate.core.changes import Undo, UndoRecord, WriteFile
+from balena_migrate.core.changes import ActionName, Undo, UndoRecord, WriteFile
 from balena_migrate.core.journal import Entry, Event, Journal
 from balena_migrate.core.outcome import Ending, Outcome
 from balena_migrate.core.steps import Step
@@ -56,7 +56,12 @@ def test_a_whole_stage_1_without_the_boot_change_is_prepared_until_undo(tmp_path
     """NO_SETUP: nothing was interrupted, and the next boot is the old system's."""
     (tmp_path / "var/lib").mkdir(parents=True)
     system = System(tmp_path)
-    journal.apply(system, (WriteFile(title="a file", path="/prepared", content=b"x"),), lambda _: None, arm=False)
+    journal.apply(
+        system,
+        (WriteFile(name=ActionName.BOOT_NEXT, title="a file", path="/prepared", content=b"x"),),
+        lambda _: None,
+        arm=False,
+    )
     status = read_status(system)
     assert (status.standing, status.changes) == (Standing.PREPARED, 1)
     assert "nothing is armed" in status.text and "interrupted" not in status.text

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import PurePosixPath
 
 from balena_migrate import VERSION, initramfs
@@ -47,8 +46,6 @@ from balena_migrate.survey import Accepted
 
 LOG_DRIVE_MODULES = ("usb_storage", "uas", "sd_mod")
 """A USB stick needs them; mkinitramfs is told of all that is on the way to the root file system, and no more."""
-
-HASH_BLOCK_BYTES = 1 << 20
 
 
 class Stage1:
@@ -223,12 +220,8 @@ class Stage1:
 
 def stored_file(system: System, path: str) -> StoredFile:
     """Size and SHA-256 of a file."""
-    digest, size = hashlib.sha256(), 0
-    with open(system.real(path), "rb") as file:
-        while block := file.read(HASH_BLOCK_BYTES):
-            digest.update(block)
-            size += len(block)
-    return StoredFile(path=path, size_bytes=size, sha256=digest.hexdigest())
+    digest = system.digest(path)
+    return StoredFile(path=path, size_bytes=digest.size_bytes, sha256=digest.sha256)
 
 
 def file_systems(disks: DiskFacts, paths: list[str]) -> tuple[FileSystem, ...]:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from balena_migrate.core.errors import CommandError, FileError
-from balena_migrate.core.system import System
+from balena_migrate.core.system import Digest, System
 
 
 def test_links_are_followed_inside_of_the_root(tmp_path: Path) -> None:
@@ -52,6 +54,65 @@ def test_write_file_leaves_content_and_mode_and_nothing_else(tmp_path: Path) -> 
     assert (tmp_path / "secret").read_bytes() == b"two"
     assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o640
     assert os.listdir(tmp_path) == ["secret"]
+
+
+def half_a_file(system: System, error: BaseException) -> None:
+    with system.replacing("/file") as file:
+        file.write(b"half")
+        raise error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError(), OSError(errno.ENOSPC, "")])
+def test_a_replacement_that_fails_leaves_what_was_there_and_nothing_else(tmp_path: Path, error: BaseException) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    with pytest.raises(FileError if isinstance(error, OSError) else type(error)):
+        half_a_file(System(tmp_path), error)
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_replacement_takes_its_place_at_the_end_and_only_then(tmp_path: Path) -> None:
+    system = System(tmp_path)
+    with system.replacing("/file", mode=0o640) as file:
+        file.write(b"new")
+        assert not system.exists("/file")
+    assert (tmp_path / "file").read_bytes() == b"new"
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+
+
+def test_copy_names_the_file_that_failed(tmp_path: Path) -> None:
+    system = System(tmp_path)
+    system.write_file("/source", b"x" * (3 << 20))
+    system.copy("/source", "/copy")
+    assert system.digest("/copy") == system.digest("/source")
+    assert system.digest("/copy") == Digest(size_bytes=3 << 20, sha256=hashlib.sha256(b"x" * (3 << 20)).hexdigest())
+    with pytest.raises(FileError, match=r"^/missing: No such file"):
+        system.copy("/missing", "/copy")
+    with pytest.raises(FileError, match=r"^/no/folder: No such file"):
+        system.copy("/source", "/no/folder")
+    assert sorted(os.listdir(tmp_path)) == ["copy", "source"]
+    assert system.stat("/copy").st_size == 3 << 20
+
+
+def test_move_replaces_what_is_there_and_moves_a_link_and_not_its_target(tmp_path: Path) -> None:
+    system = System(tmp_path)
+    system.write_file("/target", b"target")
+    system.write_file("/there", b"there")
+    (tmp_path / "link").symlink_to("/target")
+    system.move("/link", "/there")
+    assert (tmp_path / "there").is_symlink()
+    assert system.read_bytes("/there") == b"target"
+    assert not (tmp_path / "link").is_symlink()
+
+
+def test_updating_keeps_what_is_there(tmp_path: Path) -> None:
+    system = System(tmp_path)
+    for _ in range(2):
+        with system.updating("/log") as file:
+            file.seek(0, os.SEEK_END)
+            file.write(b"line\n")
+    assert (tmp_path / "log").read_bytes() == b"line\nline\n"
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
 
 
 def test_write_file_says_why_it_failed(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from balena_migrate.carried.backup import make_backup, plan_backups
-from balena_migrate.core.errors import BackupError
+from balena_migrate.core.errors import BackupError, FileError
 from balena_migrate.core.system import System
 from balena_migrate.settings import Config
 from balena_migrate.stage2.transfer import copy
@@ -59,6 +59,6 @@ def test_no_second_copy_is_made(small: Path) -> None:
 
 def test_half_a_copy_does_not_fill_the_new_systems_disk(small: Path, tmp_path: Path) -> None:
     (tmp_path / "backup").write_bytes(os.urandom(6 << 20))
-    with (tmp_path / "backup").open("rb") as backup, pytest.raises(OSError, match="No space left on device"):
+    with (tmp_path / "backup").open("rb") as backup, pytest.raises(FileError, match="No space left on device"):
         copy(backup, small / "backup.tgz")
     assert list(small.iterdir()) == []

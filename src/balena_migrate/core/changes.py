@@ -7,17 +7,14 @@ or from stage 2, where neither the action nor the programs that applied it exist
 
 from __future__ import annotations
 
-import contextlib
-import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from pathlib import Path
 from typing import Protocol
 
 from balena_migrate.core.errors import FileError
-from balena_migrate.core.system import System, sync_folder, temporary_beside
+from balena_migrate.core.system import System
 
 CONTENT_LIMIT_BYTES = 4 << 20
 """A file that is replaced is kept whole in its undo record; nothing that we replace is larger."""
@@ -62,24 +59,13 @@ def take_back(system: System, record: UndoRecord) -> None:
 
     Raises FileError where the path cannot be written.
     """
-    with _named(record.path):
-        with contextlib.suppress(FileNotFoundError):
-            temporary_beside(system.real(record.path)).unlink()
-        if record.undo is Undo.REMOVE:
-            system.remove_tree(record.path)
-        elif record.undo is Undo.REWRITE:
-            _rewrite(system, record)
-        else:
-            _move_back(system, record.path)
-
-
-@contextlib.contextmanager
-def _named(path: str) -> Iterator[None]:
-    """A disk that fails does so at any call: each such error becomes a FileError that names the path."""
-    try:
-        yield
-    except OSError as error:
-        raise FileError(path, os.strerror(error.errno or 0)) from None
+    system.remove_temporary(record.path)
+    if record.undo is Undo.REMOVE:
+        system.remove_tree(record.path)
+    elif record.undo is Undo.REWRITE:
+        _rewrite(system, record)
+    elif system.exists(record.path + ASIDE_SUFFIX):
+        system.move(record.path + ASIDE_SUFFIX, record.path)
 
 
 def _holds(system: System, record: UndoRecord) -> bool:
@@ -95,22 +81,7 @@ def _rewrite(system: System, record: UndoRecord) -> None:
     if _holds(system, record):
         return
     system.write_file(record.path, record.content, mode=record.mode, uid=record.uid, gid=record.gid)
-    with contextlib.suppress(PermissionError):
-        os.utime(system.real(record.path), ns=(record.mtime_ns, record.mtime_ns))
-
-
-def _move_back(system: System, path: str) -> None:
-    aside = system.real(path + ASIDE_SUFFIX, follow=False)
-    if aside.exists():
-        _rename(aside, system.real(path, follow=False), path)
-
-
-def _rename(source: Path, target: Path, path: str) -> None:
-    try:
-        os.rename(source, target)
-        sync_folder(target.parent)
-    except OSError as error:
-        raise FileError(path, os.strerror(error.errno or 0)) from None
+    system.set_mtime(record.path, record.mtime_ns)
 
 
 def capture_file(system: System, path: str) -> UndoRecord:
@@ -118,11 +89,9 @@ def capture_file(system: System, path: str) -> UndoRecord:
 
     Raises FileError where something is there that cannot be kept: a folder, a device, or too large a file.
     """
-    real = system.real(path)
     if not system.exists(path):
         return UndoRecord(undo=Undo.REMOVE, path=path)
-    with _named(path):
-        status = real.stat()
+    status = system.stat(path)
     if not stat.S_ISREG(status.st_mode):
         raise FileError(path, "is not a regular file", hint="move it away")
     content = system.read_bytes(path, limit_bytes=CONTENT_LIMIT_BYTES)
@@ -208,9 +177,10 @@ class WriteFile:
         return capture_file(system, self.path)
 
     def apply(self, system: System) -> None:
-        before = capture_file(system, self.path)
-        if before.undo is Undo.REWRITE:
-            system.write_file(self.path, self.content, mode=before.mode, uid=before.uid, gid=before.gid)
+        if system.exists(self.path):
+            old = system.stat(self.path)
+            mode = stat.S_IMODE(old.st_mode)
+            system.write_file(self.path, self.content, mode=mode, uid=old.st_uid, gid=old.st_gid)
         else:
             system.write_file(self.path, self.content, mode=self.mode)
 
@@ -232,10 +202,9 @@ class Produce:
         return UndoRecord(undo=Undo.MOVE_BACK if present else Undo.REMOVE, path=self.path)
 
     def apply(self, system: System) -> None:
-        real, aside = (system.real(p, follow=False) for p in (self.path, self.path + ASIDE_SUFFIX))
-        with _named(self.path):
-            if real.exists() and not aside.exists():
-                _rename(real, aside, self.path)
+        aside = self.path + ASIDE_SUFFIX
+        if system.exists(self.path) and not system.exists(aside):
+            system.move(self.path, aside)
         self.make(system, self.path)
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,7 +25,7 @@ from balena_migrate.core.errors import (
     UndoError,
 )
 from balena_migrate.core.paths import JOURNAL, STATE_DIR
-from balena_migrate.core.system import System, sync_folder
+from balena_migrate.core.system import System
 from balena_migrate.core.values import from_json, to_json
 
 LOG = logging.getLogger(__name__)
@@ -151,21 +150,11 @@ def read_journal(system: System) -> Journal:
 
 def append(system: System, entry: Entry) -> None:
     """The entry is on the disk, behind all that were there. A torn last line is cut off first."""
-    real = system.real(JOURNAL)
     line = json.dumps(to_json(entry)).encode() + b"\n"
-    try:
-        fresh = not real.exists()
-        fd = os.open(real, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "r+b") as file:
-            file.seek(_end_of_whole_lines(file.read()))
-            file.truncate()
-            file.write(line)
-            file.flush()
-            os.fsync(fd)
-        if fresh:
-            sync_folder(real.parent)
-    except OSError as error:
-        raise FileError(JOURNAL, os.strerror(error.errno or 0)) from None
+    with system.updating(JOURNAL) as file:
+        file.seek(_end_of_whole_lines(file.read()))
+        file.truncate()
+        file.write(line)
 
 
 def _end_of_whole_lines(data: bytes) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import logging
 import os
 import shutil
@@ -19,6 +20,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
+from typing import BinaryIO
 
 from balena_migrate.core.errors import CommandError, FileError
 
@@ -27,7 +29,9 @@ LOG = logging.getLogger(__name__)
 TEXT_LIMIT_BYTES = 1 << 20
 """No configuration file that we read as text is larger; a larger one is an error and not a full memory."""
 
-READ_BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 20
+"""Files of any size are read and copied in such pieces."""
+
 LAST_LINES = 12
 COMMAND_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LINKS_LIMIT = 40
@@ -105,6 +109,23 @@ def last_lines(output: bytes, count: int = LAST_LINES) -> str:
     return " | ".join(lines[-count:])
 
 
+@contextlib.contextmanager
+def errors_at(path: PurePath | str) -> Iterator[None]:
+    """Each OSError in the block becomes a FileError that names the path: a disk that fails does so at any call."""
+    try:
+        yield
+    except OSError as error:
+        raise FileError(path, os.strerror(error.errno or 0), hint=_write_hint(error)) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Digest:
+    """What tells a file's content from any other."""
+
+    size_bytes: int
+    sha256: str
+
+
 class LoopError(FileError):
     """Symbolic links lead in a circle."""
 
@@ -141,10 +162,8 @@ class System:
         """
         if self.root == Path("/") and follow:
             return Path(path)
-        try:
+        with errors_at(path):
             return self._resolve(path, follow=follow)
-        except OSError as error:
-            raise FileError(path, os.strerror(error.errno or 0)) from None
 
     def _resolve(self, path: PurePath | str, *, follow: bool) -> Path:
         done = PurePosixPath("/")
@@ -183,11 +202,15 @@ class System:
 
     def _is(self, test: Callable[[Path], bool], path: PurePath | str) -> bool:
         try:
-            return test(self.real(path))
+            with errors_at(path):
+                return test(self.real(path))
         except LoopError:
             return False
-        except OSError as error:
-            raise FileError(path, os.strerror(error.errno or 0)) from None
+
+    def stat(self, path: PurePath | str, *, follow: bool = True) -> os.stat_result:
+        """What stat(2) says, or lstat(2) without `follow`. Raises FileError."""
+        with errors_at(path):
+            return os.stat(self.real(path, follow=follow), follow_symlinks=follow)
 
     def glob(self, pattern: str) -> tuple[PurePosixPath, ...]:
         """The paths that match a pattern such as "/etc/netplan/*.yaml", sorted; links to folders are followed."""
@@ -204,24 +227,44 @@ class System:
 
     # Reading ----------------------------------------------------------------------------------------------------
 
+    def open(self, path: PurePath | str) -> BinaryIO:
+        """A regular file, or one in /proc or /sys, open for reading.
+
+        Raises FileError where it is missing, cannot be opened, or is something else than a file.
+        """
+        with errors_at(path):
+            # O_NONBLOCK: a FIFO put there in place of a file must not hold us up.
+            fd = os.open(self.real(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            file = os.fdopen(fd, "rb")
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                return file
+            file.close()
+        raise FileError(path, "is not a regular file")
+
+    def read_blocks(self, path: PurePath | str) -> Iterator[bytes]:
+        """The content of a file of any size, block by block. Raises FileError, which names it, also in the middle."""
+        with self.open(path) as file, errors_at(path):
+            while block := file.read(BLOCK_BYTES):
+                yield block
+
+    def digest(self, path: PurePath | str) -> Digest:
+        """Size and SHA-256 of a file of any size. Raises FileError."""
+        digest, size_bytes = hashlib.sha256(), 0
+        for block in self.read_blocks(path):
+            digest.update(block)
+            size_bytes += len(block)
+        return Digest(size_bytes=size_bytes, sha256=digest.hexdigest())
+
     def read_bytes(self, path: PurePath | str, *, limit_bytes: int = TEXT_LIMIT_BYTES) -> bytes:
         """The content of a regular file or of a file in /proc or /sys.
 
         Raises FileError where it is missing, unreadable, larger than the limit or something else than a file.
         """
-        real = self.real(path)
-        try:
-            # O_NONBLOCK: a FIFO put there in place of a file must not hold us up.
-            fd = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            with os.fdopen(fd, "rb") as file:
-                if not stat.S_ISREG(os.fstat(fd).st_mode):
-                    raise FileError(path, "is not a regular file")
-                # Block by block: a single read() sets aside as much memory as the limit, at once.
-                data = bytearray()
-                while block := file.read(min(READ_BLOCK_BYTES, limit_bytes + 1 - len(data))):
-                    data += block
-        except OSError as error:
-            raise FileError(path, os.strerror(error.errno or 0)) from None
+        data = bytearray()
+        with self.open(path) as file, errors_at(path):
+            # Block by block: a single read() sets aside as much memory as the limit, at once.
+            while block := file.read(min(BLOCK_BYTES, limit_bytes + 1 - len(data))):
+                data += block
         if len(data) > limit_bytes:
             raise FileError(path, f"is larger than {limit_bytes} bytes")
         return bytes(data)
@@ -236,60 +279,105 @@ class System:
 
     # Writing ----------------------------------------------------------------------------------------------------
 
-    def write_file(
-        self, path: PurePath | str, content: bytes, *, mode: int = 0o644, uid: int = -1, gid: int = -1
-    ) -> None:
-        """The file has exactly this content and mode, on the disk, and never has half of it at any moment.
+    @contextlib.contextmanager
+    def replacing(self, path: PurePath | str, *, mode: int = 0o600, uid: int = -1, gid: int = -1) -> Iterator[BinaryIO]:
+        """A new file, open for writing, that takes its place when the block ends well; else what was there stays.
 
         It is written beside its place, flushed, and renamed; then the folder is flushed. On FAT a rename is not
         atomic under a power cut: there, after a cut, the name may be missing, but never names a torn file.
+        Raises FileError for each OSError, also of the block; then nothing of the new file is left.
         """
         real = self.real(path)
         temporary = temporary_beside(real)
         try:
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            with os.fdopen(fd, "wb") as file:
-                # FAT knows neither owners nor modes and answers EPERM.
-                with contextlib.suppress(PermissionError):
-                    os.fchmod(fd, mode)
-                    if (uid, gid) != (-1, -1):
-                        os.fchown(fd, uid, gid)
-                file.write(content)
-                file.flush()
-                os.fsync(fd)
-            os.rename(temporary, real)
-            sync_folder(real.parent)
-        except OSError as error:
+            with errors_at(path):
+                fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+                with os.fdopen(fd, "wb") as file:
+                    # FAT knows neither owners nor modes and answers EPERM.
+                    with contextlib.suppress(PermissionError):
+                        os.fchmod(fd, mode)
+                        if (uid, gid) != (-1, -1):
+                            os.fchown(fd, uid, gid)
+                    yield file
+                    file.flush()
+                    os.fsync(fd)
+                os.rename(temporary, real)
+                sync_folder(real.parent)
+        except (Exception, KeyboardInterrupt):
             with contextlib.suppress(OSError):
                 temporary.unlink()
-            raise FileError(path, os.strerror(error.errno or 0), hint=_write_hint(error)) from None
+            raise
+
+    def write_file(
+        self, path: PurePath | str, content: bytes, *, mode: int = 0o644, uid: int = -1, gid: int = -1
+    ) -> None:
+        """The file has exactly this content and mode, on the disk, and never has half of it at any moment."""
+        with self.replacing(path, mode=mode, uid=uid, gid=gid) as file:
+            file.write(content)
+
+    def copy(self, source: PurePath | str, path: PurePath | str, *, mode: int = 0o600) -> None:
+        """The file at `path` is a copy of `source`, on the disk, and never half of it at any moment.
+
+        Raises FileError, which names the one of the two that failed.
+        """
+        with self.replacing(path, mode=mode) as file:
+            for block in self.read_blocks(source):
+                file.write(block)
+
+    def move(self, source: PurePath | str, path: PurePath | str) -> None:
+        """What was at `source` is at `path`, on the disk, in place of what was there. Within one file system."""
+        with errors_at(path):
+            old, new = self.real(source, follow=False), self.real(path, follow=False)
+            os.rename(old, new)
+            for folder in {old.parent, new.parent}:
+                sync_folder(folder)
+
+    @contextlib.contextmanager
+    def updating(self, path: PurePath | str, *, mode: int = 0o600) -> Iterator[BinaryIO]:
+        """A file, new or not, open for reading and writing in its place; at the block's end it is on the disk."""
+        with errors_at(path):
+            real = self.real(path)
+            is_new = not real.exists()
+            fd = os.open(real, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+            with os.fdopen(fd, "r+b") as file:
+                yield file
+                file.flush()
+                os.fsync(fd)
+            if is_new:
+                sync_folder(real.parent)
+
+    def set_mtime(self, path: PurePath | str, mtime_ns: int) -> None:
+        """The file was last changed at that time, as far as its file system lets us say so."""
+        with errors_at(path), contextlib.suppress(PermissionError):
+            os.utime(self.real(path), ns=(mtime_ns, mtime_ns))
+
+    def remove_temporary(self, path: PurePath | str) -> None:
+        """What a power cut left of `replacing` that path is gone."""
+        with errors_at(path), contextlib.suppress(FileNotFoundError):
+            temporary_beside(self.real(path)).unlink()
 
     def remove_file(self, path: PurePath | str) -> None:
         """There is no file or link at the path, on the disk; nothing is done where there was none."""
         real = self.real(path, follow=False)
-        try:
+        with errors_at(path):
             real.unlink(missing_ok=True)
             if real.parent.is_dir():
                 sync_folder(real.parent)
-        except OSError as error:
-            raise FileError(path, os.strerror(error.errno or 0)) from None
 
     def make_dir(self, path: PurePath | str, *, mode: int = 0o755) -> None:
         """There is a folder at the path with this mode; its parent has to exist."""
         real = self.real(path)
-        try:
+        with errors_at(path):
             if not real.is_dir():
                 real.mkdir()
                 sync_folder(real.parent)
             with contextlib.suppress(PermissionError):
                 real.chmod(mode)
-        except OSError as error:
-            raise FileError(path, os.strerror(error.errno or 0)) from None
 
     def remove_tree(self, path: PurePath | str) -> None:
         """There is nothing at the path. Refuses to go into a mount point: what is mounted is somebody else's."""
         real = self.real(path, follow=False)
-        try:
+        with errors_at(path):
             if not real.exists() and not real.is_symlink():
                 return
             if real.is_symlink() or not real.is_dir():
@@ -301,8 +389,6 @@ class System:
                         raise FileError(path, f"a file system is mounted in it, at {folder}/{name}")
             shutil.rmtree(real)
             sync_folder(real.parent)
-        except OSError as error:
-            raise FileError(path, os.strerror(error.errno or 0)) from None
 
     # Programs ---------------------------------------------------------------------------------------------------
 

@@ -7,8 +7,6 @@ our one script added. The initramfs brings the kit's base part, so that stage 2 
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
 from collections.abc import Iterable
 from importlib import resources
@@ -16,7 +14,7 @@ from pathlib import Path
 
 from balena_migrate.core.errors import CommandError, FileError
 from balena_migrate.core.paths import INITRAMFS_CONFIG, WORK_DIR
-from balena_migrate.core.system import System, sync_folder, temporary_beside
+from balena_migrate.core.system import System
 
 DEVICE_CONFIG = "/etc/initramfs-tools"
 HOOK = "hooks/balena-init"
@@ -68,9 +66,9 @@ def build(system: System, kernel_release: str, path: str) -> int:
     made = f"{WORK_DIR}/initramfs"
     system.run(["mkinitramfs", "-d", INITRAMFS_CONFIG, "-o", made, kernel_release], timeout_s=MKINITRAMFS_TIMEOUT_S)
     _check_content(system, made)
-    size = system.real(made).stat().st_size
-    _copy(system, made, path)
-    return size
+    system.copy(made, path)
+    system.remove_file(made)
+    return system.stat(path).st_size
 
 
 def _check_content(system: System, path: str) -> None:
@@ -78,21 +76,3 @@ def _check_content(system: System, path: str) -> None:
     missing = [name for name in IN_INITRAMFS if name not in names]
     if missing:
         raise CommandError(["mkinitramfs"], 0, f"it made an initramfs without {', '.join(missing)}")
-
-
-def _copy(system: System, source: str, path: str) -> None:
-    real = system.real(path)
-    temporary = temporary_beside(real)
-    try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(system.real(source), "rb") as reader, os.fdopen(fd, "wb") as writer:
-            shutil.copyfileobj(reader, writer, 1 << 20)
-            writer.flush()
-            os.fsync(writer.fileno())
-        os.rename(temporary, real)
-        sync_folder(real.parent)
-        system.remove_file(source)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise FileError(path, os.strerror(error.errno or 0)) from None

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from balena_migrate.core.errors import FileError
 from balena_migrate.core.handover import DataFile
 from balena_migrate.core.paths import MIGRATE_LOG, STAGE2_DATA, STAGE2_STATE
-from balena_migrate.core.system import sync_folder
+from balena_migrate.core.system import BLOCK_BYTES, System
 from balena_migrate.stage2 import kernel
 from balena_migrate.stage2.stash import Stash
 
@@ -22,17 +23,17 @@ STATE = Path(STAGE2_STATE)
 def transfer(device: str, files: Sequence[DataFile], stash: Stash, log: str) -> None:
     """The files are on the data partition under their names, and so is the log; everything is on the disk.
 
-    Raises DiskError or OSError where that fails; then each file is there as a whole or not at all, and one that fails
-    keeps none of the others away.
+    Raises DiskError, FileError or OSError where that fails; then each file is there as a whole or not at all, and one
+    that fails keeps none of the others away.
     """
     with kernel.mounted(device, DATA, "ext4"):
         write(DATA / MIGRATE_LOG, log)
-        failed: OSError | None = None
+        failed: OSError | FileError | None = None
         for item in files:
             try:
                 with stash.open(item.file) as source:
                     copy(source, DATA / item.name)
-            except OSError as error:
+            except (OSError, FileError) as error:
                 failed = error
         if failed:
             raise failed
@@ -47,20 +48,10 @@ def keep_machine_id(device: str, machine_id: str) -> None:
 
 
 def copy(source: BinaryIO, target: Path) -> None:
-    """The copy is whole and on the disk, or is not there: the supervisor must never see half a backup."""
-    temporary = target.with_name(f".{target.name}.new")
-    try:
-        with open(temporary, "wb") as writer:
-            os.fchmod(writer.fileno(), 0o600)
-            shutil.copyfileobj(source, writer, 1 << 20)
-            writer.flush()
-            os.fsync(writer.fileno())
-        os.rename(temporary, target)
-    except OSError:
-        # Half a backup would leave the new system no room to unpack its own things.
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(target.parent)
+    """The copy is whole and on the disk, or is not there: the supervisor must never see half a backup, and half a
+    backup would leave the new system no room to unpack its own things. Raises FileError."""
+    with System("/").replacing(target) as file:
+        shutil.copyfileobj(source, file, BLOCK_BYTES)
 
 
 def write(target: Path, text: str, mode: int = 0o600) -> None:

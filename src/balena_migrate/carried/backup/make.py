@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 from balena_migrate.carried.backup.archive import ATTEMPTS, Archive
@@ -16,8 +14,8 @@ from balena_migrate.carried.backup.plan import BackupPlan
 from balena_migrate.carried.backup.script import run_script
 from balena_migrate.carried.backup.sink import GzipSink
 from balena_migrate.carried.backup.tree import Entry, LeftOut, SkipList, Skipped, identity, read_left_out, walk_all
-from balena_migrate.core.errors import BackupError
-from balena_migrate.core.system import System, sync_folder
+from balena_migrate.core.errors import BackupError, FileError
+from balena_migrate.core.system import System
 
 LOG = logging.getLogger(__name__)
 
@@ -56,8 +54,12 @@ def make_backup(system: System, plan: BackupPlan, destination_path: str, report:
         raise BackupError("; ".join(plan.problems), hint=SETTINGS_HINT)
     if plan.script:
         return _by_script(system, plan, destination_path)
-    with _new_file(system.real(destination_path), destination_path) as file:
-        return _by_hand(system, plan, destination_path, file, report)
+    try:
+        with system.replacing(destination_path) as file:
+            return _by_hand(system, plan, destination_path, file, report)
+    except FileError as error:
+        hint = SPACE_HINT if error.path == destination_path else error.hint
+        raise BackupError(error.message, hint=hint) from None
 
 
 def _by_script(system: System, plan: BackupPlan, path: str) -> BackupResult:
@@ -112,27 +114,3 @@ class _Progress:
         if self._done_bytes > ATTEMPTS * self._expected_bytes + GROWTH_BYTES:
             raise BackupError("the files grow faster than they can be read", hint="stop what writes them")
         self._report(min(self._done_bytes, self._expected_bytes), self._expected_bytes)
-
-
-@contextlib.contextmanager
-def _new_file(real: Path, path: str) -> Iterator[BinaryIO]:
-    """An open file that takes its place, flushed, when the block ends well, and else is gone.
-
-    Raises BackupError for what the disk refuses.
-    """
-    temporary = real.with_name(f".{real.name}.balena-migrate")
-    try:
-        fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            os.fchmod(fd, 0o600)
-            yield file
-            file.flush()
-            os.fsync(fd)
-        os.rename(temporary, real)
-        sync_folder(real.parent)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            raise BackupError(f"{path}: {os.strerror(error.errno or 0)}", hint=SPACE_HINT) from None
-        raise

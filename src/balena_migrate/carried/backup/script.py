@@ -5,17 +5,17 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import hashlib
 import os
+import stat
 import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from balena_migrate.carried.backup.plan import BackupPlan
-from balena_migrate.core.errors import BackupError, FileError
-from balena_migrate.core.system import System, sync_folder
+from balena_migrate.core.errors import BackupError
+from balena_migrate.core.system import System
 
 TIME_LIMIT_S = 4 * 3600.0
 _CHUNK_BYTES = 1 << 20
@@ -41,17 +41,10 @@ def run_script(system: System, plan: BackupPlan, path: str) -> MadeArchive:
     with _work_folder(system, path) as folder:
         made = str(PurePosixPath(folder) / PurePosixPath(path).name)
         system.run([plan.script, made], timeout_s=TIME_LIMIT_S)
-        real = system.real(made)
-        archive = _inspect(real, plan)
-        try:
-            real.chmod(0o600)
-            with real.open("rb") as file:
-                os.fsync(file.fileno())
-            target = system.real(path)
-            os.rename(real, target)
-            sync_folder(target.parent)
-        except OSError as error:
-            raise FileError(path, os.strerror(error.errno or 0)) from None
+        archive = _inspect(system, made, plan)
+        with system.updating(made) as file:
+            os.fchmod(file.fileno(), 0o600)
+        system.move(made, path)
     return archive
 
 
@@ -67,12 +60,12 @@ def _work_folder(system: System, path: str) -> Iterator[str]:
         system.remove_tree(folder)
 
 
-def _inspect(real: Path, plan: BackupPlan) -> MadeArchive:
-    if real.is_symlink() or not real.is_file():
+def _inspect(system: System, path: str, plan: BackupPlan) -> MadeArchive:
+    if not system.exists(path) or not stat.S_ISREG(system.stat(path, follow=False).st_mode):
         hint = "it has to write to the path that it gets as its argument"
         raise BackupError(f"{plan.script} did not make the backup", hint=hint)
     try:
-        with gzip.open(real, "rb") as data:
+        with system.open(path) as packed, gzip.open(packed) as data:
             count = sum(_check_member(member, plan) for member in _members(data))
             while data.read(_CHUNK_BYTES):
                 pass
@@ -81,8 +74,9 @@ def _inspect(real: Path, plan: BackupPlan) -> MadeArchive:
         raise BackupError(f"what {plan.script} made is not a readable .tar.gz file: {error}") from None
     if count == 0:
         raise BackupError(f"what {plan.script} made is an empty archive")
+    digest = system.digest(path)
     return MadeArchive(
-        size_bytes=real.stat().st_size, archive_bytes=archive_bytes, member_count=count, sha256=_digest(real)
+        size_bytes=digest.size_bytes, archive_bytes=archive_bytes, member_count=count, sha256=digest.sha256
     )
 
 
@@ -109,8 +103,3 @@ def _check_member(member: tarfile.TarInfo, plan: BackupPlan) -> int:
     if member.issparse():
         raise BackupError(f"{plan.script} packed {member.name!r} as a sparse file", hint="leave out tar's --sparse")
     return 1
-
-
-def _digest(real: Path) -> str:
-    with real.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
