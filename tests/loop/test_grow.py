@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from balena_migrate.core.errors import DiskError
+from balena_migrate.core.errors import DiskError, FileError
 from balena_migrate.core.handover import DataFile, StoredFile
 from balena_migrate.core.system import System
 from balena_migrate.images import Image
@@ -153,7 +153,7 @@ def test_what_is_promised_of_it_as_it_is_fits(tmp_path: Path, options: tuple[str
 def test_the_kernel_keeps_back_what_we_count(tmp_path: Path) -> None:
     file = tmp_path / "fs"
     system = make(file, 192, *AS_BALENAOS)
-    with looped(file, 0, 192 * MIB) as device, pytest.raises(OSError, match="No space left on device"):
+    with looped(file, 0, 192 * MIB) as device, pytest.raises(FileError, match="No space left on device"):
         put(device, system.usable_bytes + MIB, tmp_path)
 
 

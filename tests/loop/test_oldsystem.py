@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import subprocess
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,7 +38,8 @@ pytestmark = [
 
 MIB = 1 << 20
 CONTENT = b"an image" * 1000
-UUIDS = ("11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222")
+UUIDS = (str(uuid.uuid4()), str(uuid.uuid4()))
+"""New ones in each process: loop devices of others that run these tests just now are seen here as well."""
 NOTHING = StoredFile(path="/none", size_bytes=0, sha256="")
 
 
@@ -49,7 +51,7 @@ def run(*argv: str | Path) -> str:
 def devices(tmp_path: Path) -> Iterator[tuple[str, str]]:
     """Loop devices with an old root file system and an old /boot."""
     found = []
-    for number, uuid in enumerate(UUIDS):
+    for number, name in enumerate(UUIDS):
         tree = tmp_path / f"tree{number}"
         (tree / "boot").mkdir(parents=True)
         (tree / "var/lib").mkdir(parents=True)
@@ -58,7 +60,7 @@ def devices(tmp_path: Path) -> Iterator[tuple[str, str]]:
         file = tmp_path / f"fs{number}"
         with file.open("wb") as target:
             target.truncate(16 * MIB)
-        run("mke2fs", "-q", "-F", "-t", "ext4", "-U", uuid, "-d", tree, file)
+        run("mke2fs", "-q", "-F", "-t", "ext4", "-U", name, "-d", tree, file)
         found.append(run("losetup", "--find", "--show", file))
     try:
         yield found[0], found[1]
