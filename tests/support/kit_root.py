@@ -20,6 +20,8 @@ if [ -n "$1" ] && [ ! -e "/proc/sys/fs/binfmt_misc/qemu-$1" ]; then
     cat "/usr/lib/binfmt.d/qemu-$1.conf" > /proc/sys/fs/binfmt_misc/register
 fi
 shift
+root=$1
+eval "$PREPARE"
 for name in dev proc sys; do
     if [ -d "$1/$name" ] && [ "$1" != / ]; then
         mount --rbind "/$name" "$1/$name"
@@ -57,8 +59,9 @@ class Root:
         return self.run(*loader, *python, "-c", path + source)
 
 
-def enter(root: Path, architecture: Architecture, *argv: str) -> subprocess.CompletedProcess[str]:
+def enter(root: Path, architecture: Architecture, *argv: str, prepare: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a program in the root, after the shell commands `prepare`, which find its path in $root."""
     emulator, processor = EMULATORS[architecture]
-    environment = {"PATH": os.environ["PATH"]} | ({"QEMU_CPU": processor} if processor else {})
+    environment = {"PATH": os.environ["PATH"], "PREPARE": prepare} | ({"QEMU_CPU": processor} if processor else {})
     namespace = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", ENTER, "enter", emulator, str(root)]
     return subprocess.run([*namespace, *argv], capture_output=True, text=True, env=environment, timeout=300)

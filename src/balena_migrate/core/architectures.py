@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The architectures that there are kits for, by Debian's names, and which machine runs which."""
+"""The architectures that kits exist for, by Debian's names, and which machine takes which.
+
+The kernel decides, not the system above it: under a 64-bit kernel with 32-bit user space the 64-bit kit runs, because
+it brings its own libraries.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-
-from balena_migrate.core.errors import MigrateError
 
 
 class Architecture(StrEnum):
@@ -19,11 +21,14 @@ class Architecture(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Platform:
-    """What differs between the architectures: where Debian keeps libraries, the loader's name, and `uname -m`."""
+    """What differs between the architectures."""
 
     triplet: str
+    """The folder below usr/lib that holds the libraries."""
     loader: str
+    """The name of the dynamic loader."""
     machines: tuple[str, ...]
+    """What `uname -m` prints on the machines that take this kit. No machine takes two."""
 
 
 PLATFORMS: dict[Architecture, Platform] = {
@@ -32,24 +37,10 @@ PLATFORMS: dict[Architecture, Platform] = {
         triplet="i386-linux-gnu", loader="ld-linux.so.2", machines=("i386", "i486", "i586", "i686")
     ),
     Architecture.ARM64: Platform(triplet="aarch64-linux-gnu", loader="ld-linux-aarch64.so.1", machines=("aarch64",)),
-    # armv8l: a 64-bit kernel that speaks to a process that asked for the 32-bit personality.
+    # armv8l: what a 64-bit kernel tells a process with the 32-bit personality.
     Architecture.ARMHF: Platform(
         triplet="arm-linux-gnueabihf", loader="ld-linux-armhf.so.3", machines=("armv7l", "armv8l")
     ),
-    # Debian's armhf needs ARMv7, so the ARMv6 boards take armel, whatever float ABI their own system has.
+    # Debian's armhf requires ARMv7, so ARMv6 boards take armel, whatever float ABI their own system uses.
     Architecture.ARMEL: Platform(triplet="arm-linux-gnueabi", loader="ld-linux.so.3", machines=("armv6l",)),
 }
-
-
-def kit_architecture(machine: str) -> Architecture:
-    """The kit for a machine that `uname -m` calls so.
-
-    The kernel decides, not the system above it: a 64-bit kernel with 32-bit programs runs the 64-bit kit, which brings
-    its own libraries. Raises MigrateError where there is no kit.
-    """
-    for architecture, platform in PLATFORMS.items():
-        if machine in platform.machines:
-            return architecture
-    raise MigrateError(
-        f"there is no kit for the machine {machine}", hint=f"there are kits for {', '.join(Architecture)}"
-    )

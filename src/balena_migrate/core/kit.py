@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kit as the running program sees it. Both stages use this, so it imports nothing beyond the standard library."""
+"""The kit as the running program sees it, in both stages."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ ARCHITECTURE_FILE = "base/architecture"
 
 @dataclass(frozen=True, kw_only=True)
 class Kit:
-    """A kit in a folder; in the initramfs only its base part is there."""
+    """A kit in a folder; the initramfs has only its base part."""
 
     path: Path
     architecture: Architecture
 
     @property
     def base(self) -> Path:
-        """The part that goes into the initramfs, as it is."""
+        """The part that goes into the initramfs unchanged."""
         return self.path / "base"
 
     @property
@@ -30,7 +30,7 @@ class Kit:
         return self.path / "more"
 
     def programs(self) -> dict[str, tuple[str, ...]]:
-        """The start of the argv for every program that the kit has, as System(programs=...) takes it."""
+        """How to start each program of the kit: the beginning of its argv, as System(programs=...) takes it."""
         found = {
             program.name: self._argv(program)
             for part in (self.more, self.base)
@@ -46,19 +46,19 @@ class Kit:
         return (*self._environment(program), *loader, str(program))
 
     def _environment(self, program: Path) -> tuple[str, ...]:
-        # mtools converts names from code page 850 and would load the device's converter, made for another libc.
+        # mtools converts names from code page 850 and would load the device's converter, built for another libc.
         if program.resolve().name != "mtools":
             return ()
         return (str(self.base / "busybox"), "env", f"GCONV_PATH={self.more}/lib/gconv")
 
 
 def find_kit() -> Kit | None:
-    """The kit that we run from; None where we run from an ordinary Python."""
+    """The kit that this process runs from; None if it runs from an ordinary Python."""
     return find_kit_in(Path(sys.executable).parent.parent.parent)
 
 
 def find_kit_in(folder: Path) -> Kit | None:
-    """The kit in a folder; None where there is none."""
+    """The kit in a folder; None if there is none."""
     file = folder / ARCHITECTURE_FILE
     if not file.is_file():
         return None

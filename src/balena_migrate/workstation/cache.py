@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What takes minutes is built once: folders named after their recipe's hash, which appear whole or not at all."""
+"""Build what takes minutes only once: folders named after the hash of their recipe, complete or absent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/balena-migrate, or ~/.cache/balena-migrate; it exists."""
+    """$XDG_CACHE_HOME/balena-migrate or ~/.cache/balena-migrate; it is created."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(base) / "balena-migrate"
     folder.mkdir(parents=True, exist_ok=True)
@@ -23,8 +23,8 @@ def cache_folder() -> Path:
 def cached(cache: Path, name: str, recipe: object, make: Callable[[Path], None]) -> Path:
     """The folder that `make` filled for this recipe, now or earlier.
 
-    A recipe is told from others by its repr. Two programs that want the same folder build it one after the other; one
-    that is killed leaves nothing that counts as built.
+    Recipes are compared by their repr. Processes that want the same folder take turns, so that it is built once; a
+    process that is killed leaves nothing that counts as built.
     """
     key = hashlib.sha256(repr(recipe).encode()).hexdigest()[:16]
     done = cache / f"{name}-{key}"
@@ -39,7 +39,7 @@ def cached(cache: Path, name: str, recipe: object, make: Callable[[Path], None])
 
 
 def remove_others(folder: Path) -> None:
-    """What was built under the same name for other recipes is gone. The caller holds a lock that all users hold."""
+    """Remove what other recipes built under the same name. The caller holds a lock that every user of it takes."""
     name = folder.name.rpartition("-")[0]
     for other in folder.parent.glob(f"{name}-*"):
         if other != folder:
@@ -49,7 +49,7 @@ def remove_others(folder: Path) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Wait for the lock on this file, which is made, and hold it."""
+    """Hold the lock on this file, which is created, after waiting for it."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

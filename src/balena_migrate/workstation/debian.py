@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Debian's packages, by mmdebstrap, for kits and virtual devices.
+"""Fetch Debian's packages with mmdebstrap, for kits and virtual devices.
 
-The archive is mmdebstrap's own choice; BALENA_MIGRATE_MIRROR names another one: an address, or a line for sources.list.
+mmdebstrap chooses the archive; BALENA_MIGRATE_MIRROR names another one: an address or a line for sources.list.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ WITHOUT_UPDATES = """--setup-hook=sed -i -e '/-security/d' -e '/-updates/d' "$1"
 def fetch_packages(
     architecture: str, packages: Sequence[str], target: Path, *, options: Sequence[str] = (), suite: str = SUITE
 ) -> None:
-    """The packages and those that they depend on are in the target, a folder or a tar file, as the release had them.
+    """Fetch the release's packages with their dependencies into the target, a folder or a tar file.
 
-    The archives of updates are left out: what is built from the release can be built again. Raises CommandError.
+    The archives of updates are left out, so that a build can be repeated. Raises CommandError.
     """
     _run(architecture, packages, target, [*options, *([] if _mirror() else [WITHOUT_UPDATES])], suite)
 
@@ -39,17 +39,17 @@ def fetch_updated_packages(
     options: Sequence[str] = (),
     say: Callable[[str], None],
 ) -> None:
-    """As fetch_packages, into a folder, with the security updates: for what runs on a device.
+    """Like fetch_packages, but into a folder and with the security updates: for what runs on a device.
 
-    The archive of updates is now and then not whole for an architecture; then it is said that they are missing.
+    The archive of updates is sometimes incomplete for an architecture; `say` then reports that they are missing.
     """
     try:
         _run(architecture, packages, target, options, SUITE)
     except CommandError as error:
         if _mirror():
             raise
-        say(f"{architecture}: the security updates cannot be had now, so this is without them ({error})")
-        shutil.rmtree(target, ignore_errors=True)  # what a failed attempt leaves there would stop the next one
+        say(f"{architecture}: built without the security updates, which cannot be fetched now ({error})")
+        shutil.rmtree(target, ignore_errors=True)  # the remains of the failed attempt would stop the next one
         fetch_packages(architecture, packages, target, options=options)
 
 

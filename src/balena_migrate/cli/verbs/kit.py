@@ -28,7 +28,7 @@ output_option = click.option(
 def kit() -> None:
     """Build the kits that run on devices.
 
-    A kit holds everything that a device needs, as one folder and as one file.
+    A kit holds everything that a device needs, as a folder, as an archive, and as one file that unpacks itself.
     """
 
 
@@ -40,12 +40,18 @@ def kit() -> None:
     type=click.Choice([architecture.value for architecture in Architecture]),
     help="Build for this architecture only; repeat the option for several.",
 )
+@click.option(
+    "--self-extracting",
+    is_flag=True,
+    help="Also write each kit as one .run file, for `sh FILE.run check` on a device.",
+)
 @output_option
-def build_command(architectures: tuple[str, ...], output: Path) -> None:
+def build_command(architectures: tuple[str, ...], self_extracting: bool, output: Path) -> None:
     """Build kits as folders and as .tar.gz files."""
     try:  # a device has the kit but not what builds it
         from balena_migrate.workstation.cache import cache_folder
         from balena_migrate.workstation.kit.build import build_kit
+        from balena_migrate.workstation.kit.self_extracting import write_self_extracting
     except ModuleNotFoundError as error:
         raise UsageError(f"kits are built on a workstation: {error.name} is missing here", hint=INSTALL) from None
 
@@ -55,6 +61,8 @@ def build_command(architectures: tuple[str, ...], output: Path) -> None:
         archive = kit_archive(output, architecture)
         with open(archive, "wb") as stream:
             write_archive(built.path, stream, built.path.name)
+        if self_extracting:
+            write_self_extracting(built, archive, kit_file(output, architecture))
         click.echo(describe(built, archive))
 
 
@@ -74,6 +82,10 @@ def kit_folder(output: Path, architecture: str) -> Path:
 
 def kit_archive(output: Path, architecture: str) -> Path:
     return output / f"balena-migrate-{architecture}.tar.gz"
+
+
+def kit_file(output: Path, architecture: str) -> Path:
+    return output / f"balena-migrate-{architecture}.run"
 
 
 def describe(kit: Kit, archive: Path) -> str:

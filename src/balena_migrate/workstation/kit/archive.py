@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kit as one file, byte for byte the same for the same kit."""
+"""The kit as a .tar.gz: the same kit gives the same bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 
 class Counter:
-    """A stream that only counts."""
+    """A stream that counts bytes and discards them."""
 
     def __init__(self) -> None:
         self.size_bytes = 0
@@ -20,14 +20,18 @@ class Counter:
         return len(data)
 
     def flush(self) -> None:
-        """There is nothing to flush."""
+        """Do nothing: nothing is buffered."""
 
 
 def write_archive(folder: Path, stream: BinaryIO | Counter, name: str) -> None:
-    """The stream has a .tar.gz with the folder's content in a folder `name`: sorted, of root, from 1970."""
+    """Write the folder as a folder `name`: sorted, owned by root, dated 1970.
+
+    The format is ustar, because older versions of busybox ignore the long names of pax. Raises ValueError for a path
+    that ustar cannot hold.
+    """
     with (
         gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=stream, mtime=0) as packed,
-        tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as archive,
+        tarfile.open(fileobj=packed, mode="w|", format=tarfile.USTAR_FORMAT) as archive,
     ):
         archive.add(folder, name, recursive=False, filter=_plain)
         for path in sorted(folder.rglob("*")):
@@ -47,7 +51,7 @@ def size_bytes(folder: Path) -> int:
 
 
 def packed_size_bytes(folder: Path) -> int:
-    """The size of the folder as a .tar.gz: about what an initramfs grows by."""
+    """The size of the folder as a .tar.gz, which is about what it adds to an initramfs."""
     counter = Counter()
     write_archive(folder, counter, folder.name)
     return counter.size_bytes

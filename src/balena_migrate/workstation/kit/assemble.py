@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Puts a kit together: out of unpacked packages, our own package and the libraries that it uses."""
+"""Assemble a kit from unpacked packages, our own package and the libraries that it uses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LAUNCHERS = ("balena-migrate", "balena-stage1")
 
 _DEBIAN_PYTHON = "python{}.{}".format(*recipe.PYTHON_VERSION)
 _ZIP = "python{}{}.zip".format(*recipe.PYTHON_VERSION)
-"""Where Python looks for its standard library, and by which it finds itself (CPython: Modules/getpath.py)."""
+"""Where Python looks for its standard library, and how it finds its own prefix (CPython: Modules/getpath.py)."""
 
 _PRELOAD = b"/etc/ld.so.preload\0"
 _NO_PRELOAD = b"/no/ld.so.preload/\0"
@@ -41,7 +41,7 @@ class Choice:
 
 
 def assemble(tree: Tree, architecture: Architecture, folder: Path) -> None:
-    """The folder, which was empty or not there, is a kit. Raises FileError if the packages lack something."""
+    """Make the folder, which is empty or does not exist, a kit. Raises FileError if the packages lack something."""
     kit = Kit(path=folder, architecture=architecture)
     with tempfile.TemporaryDirectory(prefix="balena-migrate-") as work:
         libraries = Path(work)
@@ -55,7 +55,7 @@ def assemble(tree: Tree, architecture: Architecture, folder: Path) -> None:
 
 
 def package_files() -> list[Path]:
-    """The files of our package that a device gets."""
+    """The files of our package that are in every kit."""
     ours = [name.split(".")[1:] for name in recipe.LEFT_OUT if name.startswith("balena_migrate.")]
     left_out = [PACKAGE.joinpath(*parts) for parts in ours]
     return sorted(
@@ -71,7 +71,7 @@ def package_files() -> list[Path]:
 
 
 def gather_libraries(folder: Path) -> None:
-    """The folder has our package and the pure Python part of each library, and nothing else that is installed."""
+    """Copy our package and the pure Python part of each library, and nothing else that is installed."""
     for name in recipe.DISTRIBUTIONS:
         for file in metadata.distribution(name).files or ():
             if file.suffix == ".py":
@@ -81,7 +81,7 @@ def gather_libraries(folder: Path) -> None:
 
 
 def choose_modules(standard: Path, libraries: Path) -> Choice:
-    """Stage 2's modules with all that they import, and the rest of what stage 1 may import."""
+    """Stage 2's modules with everything that they import, and the rest of what stage 1 may import."""
     folders = (libraries, standard, standard / "lib-dynload")
     packages = [Module(name=path.name, path=path / "__init__.py") for path in sorted(libraries.iterdir())]
     ours = [name for package in packages for name in submodules(package)]
@@ -91,13 +91,13 @@ def choose_modules(standard: Path, libraries: Path) -> Choice:
 
 
 def choose_more(base: Mapping[str, Module], everything: Mapping[str, Module]) -> dict[str, Module]:
-    """What is not in the base part. Python looks for a package in one place only, so no package is split."""
+    """What the base part lacks. Python looks for a package in one place only, so no package is split."""
     incomplete = {module.top for name, module in everything.items() if name not in base} - {"encodings"}
     return {name: module for name, module in everything.items() if module.top in incomplete}
 
 
 def compile_modules(modules: Iterable[Module], folder: Path) -> None:
-    """The folder has the modules as byte code; the standard library's goes without texts for its documentation."""
+    """Compile the modules into the folder; those of the standard library without docstrings."""
     for module in modules:
         name = module.name.replace(".", "/") + ("/__init__" if module.is_package else "")
         py_compile.compile(
@@ -111,7 +111,7 @@ def compile_modules(modules: Iterable[Module], folder: Path) -> None:
 
 
 def write_zip(folder: Path, file: Path) -> None:
-    """The file has all files of the folder, sorted and with a fixed time."""
+    """Write all byte code in the folder to a zip file, sorted and with a fixed time."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(file, "w") as archive:
         for path in sorted(folder.rglob("*.pyc")):
@@ -123,7 +123,7 @@ def write_zip(folder: Path, file: Path) -> None:
 
 
 def make_base(tree: Tree, modules: Mapping[str, Module], base: Path) -> None:
-    """The base part: what stage 2 needs, in as little memory as it can be had."""
+    """Make the base part: what stage 2 needs, as small as possible."""
     copy_loader(tree, base / "ld.so")
     copy_file(tree.program("busybox"), base / "busybox", mode=0o755)
     copy_file(PACKAGE / "workstation/kit/stage2.sh", base / "stage2", mode=0o755)
@@ -141,7 +141,7 @@ def make_base(tree: Tree, modules: Mapping[str, Module], base: Path) -> None:
 
 
 def make_more(tree: Tree, modules: Mapping[str, Module], kit: Kit) -> None:
-    """The other part, which only stage 1 needs."""
+    """Make the other part, which only stage 1 needs."""
     more = kit.more
     copy_file(PACKAGE / "cli/start.py", more / "start.py")
     for name in recipe.MORE_PROGRAMS:
@@ -161,9 +161,9 @@ def make_more(tree: Tree, modules: Mapping[str, Module], kit: Kit) -> None:
 
 
 def copy_loader(tree: Tree, target: Path) -> None:
-    """The loader, which loads no libraries that the device wants in every process.
+    """Copy the dynamic loader, changed to ignore /etc/ld.so.preload.
 
-    Raspberry Pi OS has such a library in /etc/ld.so.preload: it does not fit to ours, and each program would say so.
+    Raspberry Pi OS names a library there. It does not match our libraries, and every program would print an error.
     """
     loader = tree.library(tree.platform.loader).read_bytes()
     if loader.count(_PRELOAD) != 1:
@@ -174,7 +174,7 @@ def copy_loader(tree: Tree, target: Path) -> None:
 
 
 def copy_extensions(modules: Iterable[Module], folder: Path) -> None:
-    """The extension modules are in the folder."""
+    """Copy the extension modules, and no others, into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for module in modules:
         if module.is_extension:
@@ -182,14 +182,14 @@ def copy_extensions(modules: Iterable[Module], folder: Path) -> None:
 
 
 def copy_code_page(tree: Tree, folder: Path) -> None:
-    """The one converter that mtools needs, and the file by which iconv finds it."""
+    """Copy the only converter that mtools needs, with the file that tells iconv where it is."""
     name = f"{recipe.CODE_PAGE}.so"
     copy_file(tree.library(f"gconv/{name}"), folder / name)
     (folder / "gconv-modules").write_text(recipe.CODE_PAGES)
 
 
 def write_certificates(tree: Tree, folder: Path) -> None:
-    """The certificates of the public authorities in one file, and settings for OpenSSL that set nothing."""
+    """Write the certificates of the public authorities as one file, and an empty configuration for OpenSSL."""
     folder.mkdir(parents=True)
     certificates = sorted((tree.path / "usr/share/ca-certificates/mozilla").glob("*.crt"))
     (folder / "ca-certificates.crt").write_bytes(b"".join(path.read_bytes() for path in certificates))
@@ -197,7 +197,7 @@ def write_certificates(tree: Tree, folder: Path) -> None:
 
 
 def copy_licenses(tree: Tree, folder: Path) -> None:
-    """The licence of each package and library, by its name."""
+    """Copy the licence of each package and library, under its name."""
     for path in sorted((tree.path / "usr/share/doc").glob("*/copyright")):
         copy_file(path, folder / path.parent.name)
     for name in recipe.DISTRIBUTIONS:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds kits and keeps what was built: the unpacked packages, and the kit of the last source."""
+"""Build kits, and cache the unpacked packages and the newest kit."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from balena_migrate.workstation.kit.programs import Tree
 def build_kit(
     architecture: str, destination: Path, cache_dir: Path, progress: Callable[[str], None] | None = None
 ) -> Kit:
-    """The kit of the architecture is in the folder `destination`, in place of a kit that was there.
+    """Build the kit of an architecture in the folder `destination`, replacing a kit that is there.
 
-    Packages and the built kit are kept in `cache_dir`, so that a change of our own source costs seconds. `progress`
-    gets a line for each long step. Raises FileError where the destination is something else than a kit, CommandError
-    where the packages cannot be had, MigrateError where this Python cannot build it.
+    Packages and the newest kit are kept in `cache_dir`, so a change in our own source costs seconds. `progress` gets a
+    line for each long step. Raises FileError if the destination is anything but a kit, CommandError if the packages
+    cannot be fetched, MigrateError if this Python cannot build the kit.
     """
     wanted = Architecture(architecture)
     _check_python()
@@ -62,9 +62,9 @@ def kit_recipe(architecture: Architecture) -> tuple[object, ...]:
 def _check_python() -> None:
     if sys.version_info[:2] != recipe.PYTHON_VERSION:
         version = ".".join(map(str, recipe.PYTHON_VERSION))
-        raise MigrateError("this Python cannot make the kit's byte code", hint=f"build it with Python {version}")
+        raise MigrateError("this Python cannot compile the kit's modules", hint=f"build it with Python {version}")
 
 
 def _check_destination(destination: Path) -> None:
     if destination.exists() and find_kit_in(destination) is None:
-        raise FileError(destination, "is there and is not a kit", hint="name a new folder")
+        raise FileError(destination, "already exists and is not a kit", hint="choose another folder")

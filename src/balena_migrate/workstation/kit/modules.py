@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which modules a module needs: a walk along its import statements, without running anything.
+"""Find the modules that a module needs by following its import statements, without running anything.
 
-`modulefinder` would look for extension modules of the machine that it runs on, and take imports for type checkers for
-real ones.
+`modulefinder` would look for the extension modules of the machine that it runs on, and follow imports that only type
+checkers need.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 _HOLDERS = (ast.stmt, ast.excepthandler, ast.match_case)
-"""The nodes of a syntax tree that are statements or hold some."""
+"""The nodes of a syntax tree that are statements or contain some."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,20 +38,20 @@ class Module:
 
 
 def find_module(name: str, folders: Iterable[Path]) -> Module | None:
-    """The module, out of the first folder that has it; None for a built-in one and for a plain attribute."""
+    """The module in the first folder that has it; None for a built-in module and for an attribute of a module."""
     relative = name.replace(".", "/")
     for folder in folders:
         for path in (folder / relative / "__init__.py", folder / f"{relative}.py"):
             if path.is_file():
                 return Module(name=name, path=path)
-        # Only the standard library has extensions here, and none inside of a package.
+        # Only the standard library has extensions here, and none of them inside a package.
         for path in folder.glob(f"{name}.cpython-*.so") if "." not in name else ():
             return Module(name=name, path=path)
     return None
 
 
 def submodules(package: Module) -> Iterator[str]:
-    """The names of all modules right inside of a package, and of their modules in turn, and of the package."""
+    """The names of the package and of all modules in it, at any depth."""
     yield package.name
     if not package.is_package:
         return
@@ -64,7 +64,7 @@ def submodules(package: Module) -> Iterator[str]:
 
 
 def parse_imports(source: bytes, name: str, *, is_package: bool) -> frozenset[str]:
-    """The names that the source of the module `name` imports, made absolute; some may be attributes of modules."""
+    """The absolute names that the source of the module `name` imports; some may be attributes of modules."""
     package = name if is_package else name.rpartition(".")[0]
     found: set[str] = set()
     for statement in _statements(ast.parse(source)):
@@ -86,7 +86,7 @@ def _origin(statement: ast.ImportFrom, package: str) -> str:
 
 
 def _statements(tree: ast.AST) -> Iterator[ast.AST]:
-    """All statements but those that only a type checker runs. Expressions hold none."""
+    """All statements except those that only a type checker sees. Expressions contain none."""
     todo = [tree]
     while todo:
         node = todo.pop()
@@ -105,8 +105,8 @@ def _is_for_type_checkers(test: ast.expr) -> bool:
 def find_closure(roots: Iterable[str], folders: Iterable[Path], leave_out: frozenset[str]) -> dict[str, Module]:
     """All modules that importing the roots may load, by name.
 
-    Names in `leave_out`, and what lies inside of them, are not followed. Built-in modules have no file and are not in
-    the result. A package that loads its modules as plug-ins brings them all along.
+    Names in `leave_out`, and everything inside them, are not followed. Built-in modules have no file and are not in
+    the result. A package that loads its modules as plug-ins brings all of them.
     """
     places = tuple(folders)
     todo = sorted(set(roots))

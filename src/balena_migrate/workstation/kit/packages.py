@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fetches the recipe's Debian packages for an architecture and unpacks them, without running anything of theirs."""
+"""Fetch and unpack the recipe's Debian packages for an architecture, without running anything in them."""
 
 from __future__ import annotations
 

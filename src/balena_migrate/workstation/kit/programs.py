@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Takes programs out of the unpacked packages, with all the shared libraries that they need."""
+"""Take programs from the unpacked packages, with all the shared libraries that they need."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Tree:
     platform: Platform
 
     def program(self, name: str) -> Path:
-        """Raises FileError where no package has it."""
+        """Raises FileError if no package has it."""
         return self._find(name, PROGRAM_FOLDERS)
 
     def library(self, name: str) -> Path:
-        """Raises FileError where no package has it."""
+        """Raises FileError if no package has it."""
         return self._find(name, (f"usr/lib/{self.platform.triplet}", f"lib/{self.platform.triplet}"))
 
     def _find(self, name: str, folders: Iterable[str]) -> Path:
@@ -46,7 +46,7 @@ def library_closure(tree: Tree, files: Iterable[Path], loaded: Iterable[str] = (
 
 
 def copy_program(program: Path, folder: Path) -> None:
-    """The program is in the folder; where its name is a link, as those of mtools, so it is there."""
+    """Copy the program into the folder. A name that is a link, as those of mtools are, stays a link."""
     real = program.resolve()
     copy_file(real, folder / real.name, mode=0o755)
     if real.name != program.name:
@@ -54,7 +54,7 @@ def copy_program(program: Path, folder: Path) -> None:
 
 
 def copy_file(source: Path, target: Path, *, mode: int = 0o644) -> None:
-    """The target is a copy with this mode; its folder is made."""
+    """Copy a file, with this mode, and create the target's folder."""
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
     target.chmod(mode)

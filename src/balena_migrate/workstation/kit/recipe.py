@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recipe of the kit, one for all architectures: which Debian packages, and what is taken from them."""
+"""The recipe of the kit, the same for all architectures: the Debian packages, and what is taken from them."""
 
 from __future__ import annotations
 
 PYTHON_VERSION = (3, 11)
-"""The suite's Python. Byte code is made by the Python that builds, so that has to be of the same version."""
+"""The suite's Python. The Python that builds the kit compiles its modules, so it has to have the same version."""
 
 PACKAGES = (
     "busybox-static",
@@ -28,7 +28,7 @@ MORE_PROGRAMS = (
 )
 
 LOADED_LIBRARIES = ("libgcc_s.so.1",)
-"""Libraries that no file names: glibc loads this one when a thread ends early."""
+"""Libraries that no file names: glibc loads this one when a thread is cancelled or exits."""
 
 BASE_MODULES = (
     "balena_migrate.stage2.main",
@@ -41,7 +41,7 @@ BASE_MODULES = (
         )
     ),
 )
-"""Python loads `encodings` before it knows of the part `more`, so all of it has to be in `base`."""
+"""Python loads `encodings` before `more` is on its path, so every encoding has to be in `base`."""
 
 MORE_MODULES = ("ssl", "urllib.request")
 
@@ -52,13 +52,13 @@ LEFT_OUT = frozenset(
         # What only a workstation runs.
         "balena_migrate.workstation",
         *(f"balena_migrate.cli.{name}" for name in ("rehearsal", "verbs.config", "verbs.kit", "verbs.rehearse")),
-        # Named by the standard library for its own tests and for developers, or on other systems.
+        # Imported by the standard library for its own tests, for developers, or on other systems.
         *("_aix_support", "_bootsubprocess", "_osx_support", "_py_abc", "_pydecimal", "_testcapi"),
         *("_testinternalcapi", "distutils", "doctest", "ensurepip", "lib2to3", "nt", "ntpath", "pdb", "pydoc"),
         *("readline", "statistics", "test", "tkinter", "unittest", "venv", "webbrowser", "zipimport"),
     }
 )
-"""Modules that are never taken along, though others import them: each of those does without."""
+"""Modules that no kit has, although others import them: those all work without."""
 
 CODE_PAGE = "IBM850"
 CODE_PAGES = f"""\
@@ -66,4 +66,4 @@ alias CP850// {CODE_PAGE}//
 module {CODE_PAGE}// INTERNAL {CODE_PAGE} 1
 module INTERNAL {CODE_PAGE}// {CODE_PAGE} 1
 """
-"""mtools reads short names in code page 850, by way of iconv, which finds its modules by this file."""
+"""mtools reads short names in code page 850 through iconv, which finds its converters by this file."""
