@@ -11,10 +11,10 @@ from balena_migrate.core.errors import CommandError
 from balena_migrate.core.system import System
 from balena_migrate.workstation.lab.disks import SECTOR_BYTES, require_file
 from balena_migrate.workstation.lab.result import DiskPart, DiskState
+from balena_migrate.workstation.mtools import FatDrive
 
 _EXTENDED_TYPES = ("5", "f", "85")
 _BLOCKS = re.compile(r"^(Block count|Free blocks|Block size):\s+(\d+)$", re.MULTILINE)
-_FREE = re.compile(r"([\d ]+) bytes free")
 
 
 def find_disk_state(disk: Path) -> DiskState | None:
@@ -59,6 +59,5 @@ def _read_used(disk: Path, start_bytes: int, size_bytes: int, fstype: str) -> in
         values = {name: int(number) for name, number in _BLOCKS.findall(told)}
         return (values["Block count"] - values["Free blocks"]) * values["Block size"]
     if fstype == "vfat":
-        free = _FREE.search(System().run(["mdir", "-i", f"{disk}@@{start_bytes}", "::/"]).text)
-        return size_bytes - int(free[1].replace(" ", "")) if free else None
+        return size_bytes - FatDrive(image=disk, offset_bytes=start_bytes).free_bytes()
     return None

@@ -28,6 +28,7 @@ from balena_migrate.workstation.lab.machines.raspberrypi.machine import (
     RASPI3B,
     PiMachine,
 )
+from balena_migrate.workstation.mtools import FatDrive
 
 COMPONENTS = "main,non-free-firmware"
 
@@ -205,12 +206,11 @@ def _make_table(card: Path, root: Span) -> None:
 
 def make_fat(card: Path, span: Span, folder: Path) -> None:
     """A FAT32 file system in the partition, which holds what is in the folder."""
-    system = System()
     offset, size = span.start_bytes // SECTOR_BYTES, span.size_bytes // 1024
     # Clusters of 2 KiB: with fewer than 65525 of them it would be FAT16 by the rules, whatever its header says.
     argv = ["mkfs.vfat", "-F", "32", "-s", "4", "-n", "bootfs", "-i", BOOT_ID, "--offset", str(offset)]
-    system.run([*argv, require_file(card), str(size)])
-    system.run(["mcopy", "-s", "-i", f"{card}@@{span.start_bytes}", *sorted(folder.iterdir()), "::/"])
+    System().run([*argv, require_file(card), str(size)])
+    FatDrive(image=card, offset_bytes=span.start_bytes).copy_in(sorted(folder.iterdir()))
 
 
 def _replace_kernel(root: Path, tree: Path) -> None:
