@@ -130,6 +130,10 @@ def test_a_prefix_without_kernel_and_device_tree_is_ignored(names: tuple[str, ..
     assert start("os_prefix=a/\n", *names).kernel == "kernel7.img"
 
 
+def test_an_empty_prefix_is_none() -> None:
+    assert start("os_prefix=\n") == start("")
+
+
 def test_the_upstream_kernel_has_a_prefix_and_device_trees_of_its_own() -> None:
     assert start("upstream_kernel=1\n").device_tree == "bcm2837-rpi-3-b.dtb"
     found = start("upstream_kernel=1\n", "upstream/kernel7.img", "upstream/bcm2837-rpi-3-b.dtb")
@@ -244,6 +248,10 @@ def test_the_edit_in_tryboot_txt_starts_ours_once_and_leaves_the_old_start(board
         ("kernel=\n", (), "kernel without a value"),
         ("initramfs \n", (), "initramfs without a value"),
         ("start_debug=1", (), "no start_db.elf"),
+        ("os_prefix=\nupstream_kernel=1\n", (), "an empty os_prefix"),
+        ("os_prefix=a/ \n", ("a/kernel7.img", "a/bcm2710-rpi-3-b.dtb"), "whether os_prefix holds"),
+        ("auto_initramfs=2\n", (), "neither 0 nor 1"),
+        ("include gone.txt\n", (), "an include of gone.txt"),
         ("", ("autoboot.txt",), "another partition"),
     ],
 )
@@ -273,7 +281,7 @@ def _named_files(text: str) -> list[str]:
     found = []
     for line in split_lines(text):
         if match := re.match(
-            r"\s*(?:kernel|device_tree|start_file|fixup_file|ramfsfile)=(\S+)|\s*initramfs (\S+)", line
+            r"\s*(?:kernel|device_tree|start_file|fixup_file|ramfsfile)=(\S+)|\s*(?:initramfs|include) (\S+)", line
         ):
             found += [name.lstrip("/") for name in (match[1] or match[2]).split(",")]
     return found

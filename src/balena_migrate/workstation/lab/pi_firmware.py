@@ -4,7 +4,8 @@
 QEMU does not run that firmware, so whoever starts a virtual Pi asks here first, at every start. The rules are those of
 the maker's documentation (raspberrypi/documentation, computers/config_txt, and there boot, conditional, autoboot).
 It refuses (LabError) what the documentation does not settle, and is never kinder than the firmware. It applies no
-overlays and no dtparam: QEMU's machines take the device tree as it is.
+overlays and no dtparam: QEMU's machines take the device tree as it is. config.txt is read by the lab's own reader,
+pi_config_txt: what the code that migrates misreads must not pass here as well.
 """
 
 from __future__ import annotations
@@ -17,20 +18,18 @@ from pathlib import Path
 from typing import Protocol
 
 from balena_migrate.bootloaders.raspberrypi.board import Board, Chip, Model
-from balena_migrate.bootloaders.raspberrypi.config_txt import (
-    CMDLINE,
-    CONFIG,
-    TRYBOOT,
-    UPSTREAM_PREFIX,
-    Settings,
-    UnclearError,
-    evaluate,
-    file_name,
-    kernel_names,
-    parse_line,
-    split_lines,
-)
 from balena_migrate.core.errors import LabError
+from balena_migrate.workstation.lab.pi_config_txt import (
+    Reading,
+    UndefinedError,
+    evaluate,
+    included_names,
+    is_wide,
+    kernel_names,
+)
+
+CONFIG, TRYBOOT, CMDLINE = "config.txt", "tryboot.txt", "cmdline.txt"
+UPSTREAM_PREFIX = "upstream/"
 
 DEVICE_TREES: Mapping[Model, tuple[str, str]] = {
     Model.A: ("bcm2708-rpi-b", "bcm2835-rpi-a"),
@@ -58,18 +57,11 @@ DEVICE_TREES: Mapping[Model, tuple[str, str]] = {
 }
 """Model -> the device tree's name in the firmware's own tree, and in Linux (preferred with upstream_kernel=1)."""
 
-
-KERNEL_BITS = {
-    **dict.fromkeys(("kernel.img", "kernel7.img", "kernel7l.img"), 32),
-    **dict.fromkeys(("kernel8.img", "kernel_2712.img"), 64),
-}
-"""The kernels that the firmware knows by name (boot: arm_64bit)."""
 ARM64_MAGIC, ZIMAGE_MAGIC, GZIP_MAGIC = b"ARM\x64", b"\x18\x28\x6f\x01", b"\x1f\x8b"
 """At 56 in an Image (Linux, arm64/booting), at 36 in a zImage (arm/boot/compressed), at 0; only Images are packed."""
 
 NOT_DONE = ("armstub", "kernel_old", "kernel_address")
 """They change how a kernel is started, which an emulator is not told."""
-WITH_VALUE = ("kernel", "cmdline", "device_tree", "initramfs", "ramfsfile")
 
 
 class BootPartition(Protocol):
@@ -94,28 +86,29 @@ def find_start(partition: BootPartition, board: Board, *, tryboot: bool = False)
     """What a start of this board would boot. Raises LabError where it would not boot, or where that is not certain."""
     try:
         return _find_start(partition, board, tryboot=tryboot)
-    except UnclearError as error:
+    except UndefinedError as error:
         raise LabError(f"the firmware stand-in does not know: {error}") from None
 
 
 def _find_start(partition: BootPartition, board: Board, *, tryboot: bool) -> Start:
     if partition.exists("autoboot.txt"):
-        raise UnclearError("autoboot.txt may choose another partition")
+        raise UndefinedError("autoboot.txt may choose another partition")
     config = TRYBOOT if tryboot else CONFIG
     files = read_config_files(partition, config)
     if tryboot and TRYBOOT not in files:
-        raise UnclearError(f"what a start with tryboot does without {TRYBOOT}")
-    settings = evaluate(files, board, tryboot=tryboot, start=config)
-    _check_firmware_files(partition, board, settings, _early_settings(files, board, config))
-    _check_settings(settings)
-    prefix = _prefix(partition, board, settings)
-    kernel = _first_file(partition, prefix, kernel_names(settings, board), "kernel")
-    _check_bits(partition, board, settings, kernel)
+        raise UndefinedError(f"what a start with tryboot does without {TRYBOOT}")
+    reading = evaluate(files, board, start=config, tryboot=tryboot)
+    early = evaluate(files, board, start=config, tryboot=tryboot, early=True)
+    _check_firmware_files(partition, board, reading, early)
+    _check_not_done(reading)
+    prefix = _prefix(partition, board, reading)
+    kernel = _first_file(partition, prefix, kernel_names(reading, board), "kernel")
+    _check_bits(partition, board, reading, kernel)
     return Start(
         kernel=kernel,
-        initramfs=_initramfs(partition, prefix, settings, kernel),
-        device_tree=_first_file(partition, prefix, _device_trees(board, settings), "device tree"),
-        command_line=_command_line(partition, prefix, settings),
+        initramfs=_initramfs(partition, prefix, reading, kernel),
+        device_tree=_first_file(partition, prefix, _device_trees(board, reading), "device tree"),
+        command_line=_command_line(partition, prefix, reading),
     )
 
 
@@ -129,97 +122,85 @@ def read_config_files(partition: BootPartition, start: str = CONFIG) -> dict[str
             continue
         files[name] = partition.read(name).decode("utf-8", "surrogateescape")
         if "\0" in files[name]:
-            raise UnclearError(f"what lies behind the NUL in {name}")
-        parsed = (parse_line(line) for line in split_lines(files[name]))
-        todo += [file_name(line.value) for line in parsed if line and line.key == "include"]
+            raise UndefinedError(f"what lies behind the NUL in {name}")
+        todo += included_names(files[name])
     return files
 
 
-def _check_settings(settings: Settings) -> None:
-    for key in NOT_DONE:
-        if settings.get(key, "0") != "0":
-            raise UnclearError(f"what becomes of {key}={settings.get(key)}")
-    for key in WITH_VALUE:
-        if settings.get(key, "a file") == "":
-            raise UnclearError(f"what {key} without a value means")
+def _check_not_done(reading: Reading) -> None:
+    for name in NOT_DONE:
+        value = reading.text(name)
+        if value not in (None, "0"):
+            raise UndefinedError(f"what becomes of {name}={value}")
 
 
-def _check_bits(partition: BootPartition, board: Board, settings: Settings, kernel: str) -> None:
-    """A kernel that is started in the other width does not run."""
-    own_bits = 32 if board.chip not in (Chip.BCM2711, Chip.BCM2712) else 64
-    wide = settings.get("arm_64bit", "1" if own_bits == 64 else "0") == "1" or board.chip is Chip.BCM2712
-    bits = KERNEL_BITS.get(kernel.rpartition("/")[2].lower(), 64 if wide else 32)
+def _check_bits(partition: BootPartition, board: Board, reading: Reading, kernel: str) -> None:
+    """A kernel that is started in the other width does not run; one of another format is started as it is."""
     head = partition.read(kernel)[:64]
-    is_64 = head.startswith(GZIP_MAGIC) or head[56:60] == ARM64_MAGIC
-    if (is_64 and bits == 32) or (head[36:40] == ZIMAGE_MAGIC and bits == 64):
+    is_64, is_32 = head.startswith(GZIP_MAGIC) or head[56:60] == ARM64_MAGIC, head[36:40] == ZIMAGE_MAGIC
+    reading.text("arm_64bit")  # which has to be certain for every format
+    if not (is_64 or is_32):
+        return
+    wide = is_wide(reading, board)
+    if (is_64 and not wide) or (is_32 and wide):
+        bits = 64 if wide else 32
         raise LabError(f"{kernel} is a {64 if is_64 else 32}-bit kernel, and {board.name} starts it with {bits} bits")
 
 
-def _early_settings(files: Mapping[str, str], board: Board, config: str) -> Settings:
-    """What the program before start.elf reads: bootcode.bin and the EEPROM know no include (what_is_config_txt), and
-    older ones no filters (raspberrypi/firmware#1076).
-    """
-    plain = "".join(line for line in split_lines(files.get(config, "")) if _key(line) != "[")
-    return evaluate({config: plain}, board, start=config)
-
-
-def _key(line: str) -> str:
-    parsed = parse_line(line)
-    return parsed.key if parsed else ""
-
-
-def _check_firmware_files(partition: BootPartition, board: Board, settings: Settings, early: Settings) -> None:
+def _check_firmware_files(partition: BootPartition, board: Board, reading: Reading, early: Reading) -> None:
     """The partition has to look bootable, and the firmware that config.txt chooses has to be there."""
-    if settings.get("boot_ramdisk", "0") != "0":
-        raise UnclearError("boot_ramdisk takes all files out of boot.img")
+    if reading.switch("boot_ramdisk"):
+        raise UndefinedError("boot_ramdisk takes all files out of boot.img")
     if board.chip is Chip.BCM2712:
         needed = [CONFIG]
     else:
         four = "4" if board.chip is Chip.BCM2711 else ""
-        needed = _firmware_files(settings, four)
+        needed = _firmware_files(reading, four)
         if needed != _firmware_files(early, four):
-            raise UnclearError("a filter or an include chooses the firmware, which is read before they are")
+            raise UndefinedError("a filter or an include chooses the firmware, which is read before they are")
     for name in needed:
         if not partition.exists(name):
             raise LabError(f"{board.name} does not boot: there is no {name} on the boot partition")
 
 
-def _firmware_files(settings: Settings, four: str) -> list[str]:
+def _firmware_files(reading: Reading, four: str) -> list[str]:
     """start.elf and its fixup.dat are a pair: the board does not boot with others' (boot: start_file, fixup_file)."""
-    start, fixup, flavour = settings.get("start_file"), settings.get("fixup_file"), _flavour(settings, four)
+    start, fixup, flavour = reading.text("start_file"), reading.text("fixup_file"), _flavour(reading, four)
     if bool(start) != bool(fixup):
-        raise UnclearError("only one of start_file and fixup_file is set, and they are a pair")
-    pair = [start, fixup] if start else [f"start{four}{flavour}.elf", f"fixup{four}{flavour}.dat"]
+        raise UndefinedError("only one of start_file and fixup_file is set, and they are a pair")
+    pair = [start, fixup] if start and fixup else [f"start{four}{flavour}.elf", f"fixup{four}{flavour}.dat"]
     return pair if four else [*pair, "bootcode.bin"]
 
 
-def _flavour(settings: Settings, four: str) -> str:
-    if settings.get("start_x", "0") == "1":
+def _flavour(reading: Reading, four: str) -> str:
+    if reading.switch("start_x"):
         return "x" if four else "_x"
-    if settings.get("start_debug", "0") == "1":
+    if reading.switch("start_debug"):
         return "db" if four else "_db"
-    if settings.get("gpu_mem") == "16":
+    if reading.number("gpu_mem") == 16:
         return "cd" if four else "_cd"
     return ""
 
 
-def _prefix(partition: BootPartition, board: Board, settings: Settings) -> str:
+def _prefix(partition: BootPartition, board: Board, reading: Reading) -> str:
     """os_prefix, if a kernel and a device tree are found with it; else it is ignored (boot: os_prefix)."""
-    upstream = UPSTREAM_PREFIX if settings.get("upstream_kernel", "0") == "1" else ""
-    prefix = settings.get("os_prefix") or upstream
+    prefix, upstream = reading.text("os_prefix"), reading.switch("upstream_kernel")
+    if prefix == "" and upstream:
+        raise UndefinedError("whether an empty os_prefix counts as set, with upstream_kernel")
+    prefix = prefix or (UPSTREAM_PREFIX if upstream else "")
     try:
-        _first_file(partition, prefix, kernel_names(settings, board), "kernel")
-        _first_file(partition, prefix, _device_trees(board, settings), "device tree")
+        _first_file(partition, prefix, kernel_names(reading, board), "kernel")
+        _first_file(partition, prefix, _device_trees(board, reading), "device tree")
     except LabError:
         return ""
     return prefix
 
 
-def _device_trees(board: Board, settings: Settings) -> tuple[str, ...]:
-    if chosen := settings.get("device_tree"):
+def _device_trees(board: Board, reading: Reading) -> tuple[str, ...]:
+    if chosen := reading.text("device_tree"):
         return (chosen,)
     own, linux = DEVICE_TREES[board.model]
-    order = (linux, own) if settings.get("upstream_kernel", "0") == "1" else (own,)
+    order = (linux, own) if reading.switch("upstream_kernel") else (own,)
     return tuple(f"{name}.dtb" for name in order)
 
 
@@ -235,23 +216,23 @@ def _first_file(partition: BootPartition, prefix: str, names: Iterable[str], wha
     return found
 
 
-def _initramfs(partition: BootPartition, prefix: str, settings: Settings, kernel: str) -> tuple[str, ...]:
+def _initramfs(partition: BootPartition, prefix: str, reading: Reading, kernel: str) -> tuple[str, ...]:
     """initramfs NAME[,NAME...] [ADDRESS], ramfsfile=NAME[,NAME...], or by the kernel's name (auto_initramfs).
 
     The address may be missing: Debian's package raspi-firmware leaves it out, and its systems boot.
     """
-    explicit, file = settings.get("initramfs"), settings.get("ramfsfile")
-    automatic = settings.get("auto_initramfs", "0") == "1"
+    explicit, file = reading.text("initramfs") or "", reading.text("ramfsfile") or ""
+    automatic = reading.switch("auto_initramfs")
     if (bool(explicit), bool(file), automatic).count(True) > 1:
-        raise UnclearError("several of initramfs, ramfsfile and auto_initramfs are set")
+        raise UndefinedError("several of initramfs, ramfsfile and auto_initramfs are set")
     if automatic:
         path = _automatic_initramfs(kernel)
         return (path,) if partition.exists(path) else ()
-    if file and not settings.get("ramfsaddr"):
-        raise UnclearError("where ramfsfile goes without ramfsaddr")
+    if file and not reading.text("ramfsaddr"):
+        raise UndefinedError("where ramfsfile goes without ramfsaddr")
     words = explicit.split()
     if len(words) > 2 or (len(words) == 2 and not re.fullmatch(r"followkernel|0|0x[0-9a-fA-F]+", words[1])):
-        raise UnclearError(f"initramfs {explicit!r} is not of the documented form")
+        raise UndefinedError(f"initramfs {explicit!r} is not of the documented form")
     names = words[0] if words else file
     return tuple(_first_file(partition, prefix, (name,), "initramfs") for name in names.split(",") if name)
 
@@ -261,17 +242,17 @@ def _automatic_initramfs(kernel: str) -> str:
     folder, slash, name = kernel.rpartition("/")
     match = re.fullmatch(r"kernel(|7|7l|8|_2712)\.img", name.lower())
     if match is None:
-        raise UnclearError(f"which initramfs auto_initramfs loads for the kernel {kernel}")
+        raise UndefinedError(f"which initramfs auto_initramfs loads for the kernel {kernel}")
     return f"{folder}{slash}initramfs{match[1]}"
 
 
-def _command_line(partition: BootPartition, prefix: str, settings: Settings) -> str:
-    path = _path(prefix, settings.get("cmdline", CMDLINE))
+def _command_line(partition: BootPartition, prefix: str, reading: Reading) -> str:
+    path = _path(prefix, reading.text("cmdline") or CMDLINE)
     if not partition.exists(path):
         return ""
     lines = partition.read(path).decode("utf-8", "surrogateescape").split("\n")
     if not lines[0].strip() and any(line.strip() for line in lines):
-        raise UnclearError(f"{path} starts with an empty line")
+        raise UndefinedError(f"{path} starts with an empty line")
     return lines[0].strip()
 
 
