@@ -44,7 +44,8 @@ def settings(text: str, board: Board = PI3, **more: str) -> Settings:
         ("\n", None),
         ("\0\0\n", None),
         ("initramfs a.gz followkernel\n", Line("initramfs", "a.gz followkernel")),
-        ("initramfs\ta.gz\n", Line("initramfs", "a.gz")),
+        ("os_prefix=\n", Line("os_prefix", "")),
+        ("kernel=" + "x" * 71 + "\r\n", Line("kernel", "x" * 71)),
         ("include more.txt\n", Line("include", "more.txt")),
         ("[pi3]\n", Line("[", "pi3")),
         ("[all][pi4]\n", Line("[", "[all][pi4]")),
@@ -67,7 +68,18 @@ def test_a_line_says_what_the_documentation_says(line: str, parsed: Line | None)
         ("include=a.txt\n", "include", "a.txt"),
         ("\ufeffkernel=a.img\n", "kernel", "a.img"),
         ("\ufeff[pi3]\n", "[", "pi3"),
+        ("kernel=a.img \n", "kernel", "a.img "),
+        ("kernel=a.img # mine\n", "kernel", "a.img # mine"),
+        ("kernel=\n", "kernel", ""),
+        ("kernel\n", "kernel", ""),
+        ("\tkernel=a.img\n", "kernel", "a.img"),
+        ("initramfs\ta.gz\n", "initramfs", "a.gz"),
+        ("initramfs a.gz  followkernel\n", "initramfs", "a.gz  followkernel"),
+        ("initramfs a.gz \n", "initramfs", "a.gz"),
+        ("include /a.txt\n", "include", "/a.txt"),
         ("cmdline=" + "x" * 71, "cmdline", "x" * 71),
+        ("    cmdline=" + "x" * 67, "cmdline", "x" * 67),
+        ("cmdline=" + "\xe9" * 36, "cmdline", "\xe9" * 36),
         ("cmdline=" + "x" * 100, "cmdline", "x" * 90),
     ],
 )
@@ -99,7 +111,7 @@ def test_filters_of_different_types_add_up_until_all() -> None:
 
 UNKNOWN_FILTERS = (
     *("EDID=X", "gpio4=1", "0x1234", "HDMI:0", "pi6", "PI3", "ALL", "all][pi4", "none]\n[pi3", "pi3] # mine"),
-    *("partition=2", "boot_partition=1", "boot_count>2", "boot_arg1=1", "board-type=017", "board-type=", "\ufeffall"),
+    *("partition=2", "boot_partition=1", "boot_count>2", "boot_arg1=1", "board-type=017", "board-type=8", "\ufeffall"),
 )
 
 
@@ -109,6 +121,28 @@ def test_what_a_filter_does_that_cannot_be_judged_is_unclear(name: str) -> None:
     with pytest.raises(UnclearError, match=r"config\.txt:\d"):
         result.get("kernel")
     assert settings(f"[{name}]\nkernel=b\n[all]\nkernel=c\n").get("kernel") == "c"
+
+
+@pytest.mark.parametrize("name", ["PI4", "pi4] # mine", "pi6", "pi3][pi3"])
+def test_a_filter_that_is_not_known_may_replace_any_other(name: str) -> None:
+    """conditional says nothing of it: it may be ignored, fail, or be of the type of another one, and replace it."""
+    assert "kernel" in settings(f"[pi2]\n[{name}]\nkernel=b\n").unclear
+    assert "kernel" in settings(f"[{name}]\n[pi3]\nkernel=b\n").unclear
+    assert settings(f"[{name}]\n[pi2]\nkernel=b\n").get("kernel") == ""
+
+
+def test_a_documented_filter_on_what_is_not_known_leaves_the_others() -> None:
+    assert settings("[pi2]\n[gpio4=1]\nkernel=b\n").get("kernel") == ""
+    assert settings("[HDMI:0]\n[pi2]\nkernel=b\n").get("kernel") == ""
+
+
+def test_whether_a_filter_keeps_an_include_out_is_not_said() -> None:
+    """conditional: it prevents settings from being applied; the file that is included may have an [all] of its own."""
+    assert "kernel" in settings("[pi4]\ninclude more.txt\nkernel=a\n", more="[all]\n").unclear
+    assert "kernel" in settings("[pi4]\ninclude more.txt\n", more="[all]\nkernel=a\n").unclear
+    assert "kernel" in settings("[gpio4=1]\ninclude more.txt\nkernel=a\n", more="[all]\n").unclear
+    assert settings("[pi4]\ninclude more.txt\n[all]\nkernel=a\n", more="[all]\n").get("kernel") == "a"
+    assert settings("[pi4]\ninclude more.txt\nkernel=a\n", more="[pi4]\ncmdline=a\n").get("kernel") == ""
 
 
 def test_a_filter_that_is_not_certain_ends_no_other() -> None:
@@ -188,9 +222,23 @@ def test_every_board_sees_its_own_sections_and_no_others(model: Model) -> None:
     text = "".join(f"[{name}]\n{name.replace('+', 'plus')}=1\n" for name in FAMILIES)
     seen = {name.replace("+", "plus") for name, models in FAMILIES.items() if model in models}
     assert set(settings(text, board).values) == seen
+
+
+@pytest.mark.parametrize("model", list(Model))
+def test_a_board_type_is_hexadecimal(model: Model) -> None:
+    """conditional: 0x14 is a CM4, no decimal is shown; revision-codes: the first boards may have one without a type."""
+    board = Board(model=model, chip=Chip.BCM2837, memory_bytes=0)
     number = board.type_number
-    assert settings(f"[board-type={number}]\na=1\n[board-type={number:#x}]\nb=1\n", board).values.keys() == {"a", "b"}
-    assert settings(f"[board-type={number + 1}]\na=1\n", board).values == {}
+    result = settings(f"[board-type={number:#x}]\na=1\n[board-type={number + 1:#x}]\nb=1\n", board)
+    old = number in (0, 1, 2, 3, 6)
+    assert (set(result.values), set(result.unclear)) == ((set(), {"a"}) if old else ({"a"}, set()))
+    assert settings(f"[board-type={number}]\nc=1\n", board).unclear.keys() == {"c"}
+
+
+def test_the_3_plus_filter_on_its_compute_module_is_not_settled() -> None:
+    """conditional: [pi3+] is for 3A+ and 3B+ in older editions; in the newest one the CM3+ sees it too."""
+    board = Board(model=Model.CM3_PLUS, chip=Chip.BCM2837, memory_bytes=0)
+    assert "kernel" in settings("[pi3+]\nkernel=a\n", board).unclear
 
 
 @pytest.mark.parametrize("last", ["pi4", "none", "tryboot", "board-type=0x14", *UNKNOWN_FILTERS])
@@ -221,6 +269,13 @@ def test_a_file_with_a_nul_is_not_edited() -> None:
     """The firmware may take it for the end, and our lines with it."""
     with pytest.raises(UnclearError, match=r"more\.txt holds a NUL"):
         edit({"config.txt": "include more.txt\n", "more.txt": "a=1\n\0"}, PI3, initramfs="ours")
+
+
+def test_a_file_with_a_carriage_return_alone_is_not_edited() -> None:
+    """Nothing says whether the firmware takes it for the end of a line."""
+    with pytest.raises(UnclearError, match="carriage return alone"):
+        edit({"config.txt": "a=1\rb=1\r\n"}, PI3, initramfs="ours")
+    assert edit({"config.txt": "a=1\r\r\n\r\n"}, PI3, initramfs="ours")
 
 
 def test_the_files_that_lines_name_are_known() -> None:

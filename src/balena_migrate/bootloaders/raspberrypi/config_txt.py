@@ -27,6 +27,8 @@ BYTE_ORDER_MARK = "\ufeff"
 INCLUDE_DEPTH = 8
 UPSTREAM_PREFIX = "upstream/"
 WITH_BLANK = ("initramfs", "include")
+MAY_BE_EMPTY = ("os_prefix", "dtoverlay")
+"""Settings of which the documentation says what an empty value means: no prefix, and the end of an overlay's list."""
 RAMFS_KEYS = ("initramfs", "ramfsfile", "ramfsaddr", "auto_initramfs")
 """Every way to name an initramfs; ours has to be the only one."""
 
@@ -49,6 +51,15 @@ MODEL_FILTERS: Mapping[str, tuple[Model, ...]] = {
     "pi500": (Model.FIVE_HUNDRED,),
     "cm5": _CM5,
 }
+UNSETTLED = frozenset({("pi3+", Model.CM3_PLUS)})
+"""A filter and a board of which editions of the documentation say different things (conditional: model filters)."""
+OLD_CODES = frozenset({Model.A, Model.B, Model.A_PLUS, Model.B_PLUS, Model.CM1})
+"""Boards that may have a revision code of the old style, which holds no type (revision-codes)."""
+OTHER_FILTERS = re.compile(
+    r"gpio[0-9]+=[01]|0x[0-9a-fA-F]+|EDID=.+|HDMI:[01]"
+    r"|(boot_arg1|cust_otp[0-9]+|bootvar0|boot_count|boot_partition|partition)[=&<>].+"
+)
+"""Filters of types of their own, on what is not known before the start (conditional)."""
 
 
 class UnclearError(ValueError):
@@ -111,18 +122,28 @@ class _Filters:
         if "none" in self.state:
             self.state["none"] = None  # nothing says whether another filter ends [none]
         kind, passes = self._judge(text)
-        self.state[kind] = passes if certain else None
+        if not kind or not certain:
+            self.doubt()
+        else:
+            self.state[kind] = passes
+
+    def doubt(self) -> None:
+        """Whatever is in force may have been replaced, or not, until the next [all]."""
+        self.state = dict.fromkeys([*self.state, ""])
 
     def _judge(self, text: str) -> tuple[str, bool | None]:
+        """The filter's type, "" where that is not known, and whether it lets settings through."""
         if text == "none":
             return "none", False
         if text == "tryboot":
             return "tryboot", self.tryboot
         if text in MODEL_FILTERS:
-            return "model", self.board.model in MODEL_FILTERS[text]
-        if match := re.fullmatch(r"board-type=(?:0x([0-9a-fA-F]+)|(0|[1-9][0-9]*))", text):
-            return "model", self.board.type_number == (int(match[1], 16) if match[1] else int(match[2]))
-        return ("model" if re.fullmatch(r"(pi|cm)[0-9]\w*", text) else text.partition("=")[0]), None
+            known = (text, self.board.model) not in UNSETTLED
+            return "model", self.board.model in MODEL_FILTERS[text] if known else None
+        if match := re.fullmatch(r"board-type=0x([0-9a-fA-F]+)", text):
+            same = self.board.type_number == int(match[1], 16)
+            return "model", None if same and self.board.model in OLD_CODES else same
+        return text if OTHER_FILTERS.fullmatch(text) else "", None
 
     @property
     def holds(self) -> bool | None:
@@ -139,20 +160,28 @@ def split_lines(text: str) -> list[str]:
 def parse_line(line: str) -> Line | None:
     """What a line says; None for a comment and for what has no key and value. Behind the line limit there is nothing.
 
-    `initramfs` and `include` take a blank, all others an equals sign without blanks around it. What comes close to
-    that (`kernel NAME`, `kernel = NAME`, `initramfs=NAME`, `Kernel=NAME`, a byte order mark before it) is not
-    certain: nothing says that the firmware takes it, nor that it does not. Nor is a line that older firmware cuts.
+    `initramfs` and `include` take a blank, all others an equals sign, and no blanks around it or in the value. What
+    comes close to that (`kernel NAME`, `kernel = NAME`, `kernel=NAME # mine`, `initramfs=NAME`, `Kernel=NAME`, a tab or
+    a byte order mark before it, no value) is not certain: nothing says that the firmware takes it, nor that it does
+    not. Nor is a line that older firmware cuts.
     """
-    bare = line.rstrip("\r\n").lstrip(BYTE_ORDER_MARK + " \t")
-    text, certain = bare[:LINE_LIMIT], not line.startswith(BYTE_ORDER_MARK) and len(bare) <= OLD_LINE_LIMIT
+    whole = line.rstrip("\r\n")
+    bare = whole.lstrip(BYTE_ORDER_MARK + " \t")
+    certain = not line.startswith(BYTE_ORDER_MARK) and "\t" not in line
+    certain = certain and len(whole.encode("utf-8", "surrogateescape")) <= OLD_LINE_LIMIT
+    text = bare[:LINE_LIMIT]
     if text.startswith("["):
         return Line("[", text[1:-1] if text.endswith("]") and text.count("]") == 1 else text, certain)
-    match = re.fullmatch(r"([A-Za-z0-9_:]+)([ \t]*=[ \t]*|[ \t]+)(.*)", text)
+    match = re.fullmatch(r"([A-Za-z0-9_:]+)([ \t]*=[ \t]*|[ \t]+|$)(.*)", text)
     if match is None:
         return None
     key, value = match[1].lower(), match[3]
-    form = match[2].isspace() if key in WITH_BLANK else match[2] == "="
-    return Line(key, value.strip(" \t") if key in WITH_BLANK else value, certain and form and key == match[1])
+    form = key == match[1] and match[2] == (" " if key in WITH_BLANK else "=")
+    words = value.split(" ") if key == "initramfs" else [value]
+    plain = (all(words) or key in MAY_BE_EMPTY) and not re.search(r"\s", "".join(words))
+    if key == "include" and value.startswith("/"):
+        plain = False  # that a path may be absolute is said of the operating system's files only (boot: os_prefix)
+    return Line(key, value.strip(" \t") if key in WITH_BLANK else value, certain and form and plain)
 
 
 def file_name(value: str) -> str:
@@ -178,15 +207,23 @@ def _walk(files: Mapping[str, str], filters: _Filters, name: str, depth: int) ->
         holds = filters.holds if parsed.certain or filters.holds is False else None
         statement = Statement(file=name, line=number, key=parsed.key, value=parsed.value, holds=holds)
         yield statement
-        if parsed.key == "include" and statement.holds is not False and depth < INCLUDE_DEPTH:
+        if parsed.key == "include" and depth < INCLUDE_DEPTH:
             yield from _included(files, filters, statement, depth)
 
 
 def _included(files: Mapping[str, str], filters: _Filters, include: Statement, depth: int) -> Iterator[Statement]:
-    """The included file's settings; they are as unclear as the line that includes them."""
+    """The included file's settings, as unclear as the line that includes them.
+
+    A filter is about settings, and nothing says that it keeps an include out: the file's own filters may come into
+    force although those before it fail.
+    """
+    before = dict(filters.state)
     for statement in _walk(files, filters, include.value, depth + 1):
-        holds = None if include.holds is None and statement.holds else statement.holds
+        holds = None if not include.holds and statement.holds else statement.holds
         yield replace(statement, holds=holds)
+    if not include.holds and filters.state != before:
+        filters.state.update(before)
+        filters.doubt()
 
 
 def evaluate(files: Mapping[str, str], board: Board, *, tryboot: bool = False, start: str = CONFIG) -> Settings:
@@ -269,8 +306,9 @@ def edit(files: Mapping[str, str], board: Board, *, initramfs: str, cmdline: str
     later line can take them back. Raises UnclearError where the result would not be certain.
     """
     changed = {name: _without_ramfs(files[name]) for name in _read_files(files)}
-    if binary := sorted(name for name, text in changed.items() if "\0" in text):
-        raise UnclearError(f"{binary[0]} holds a NUL, and nothing says that the firmware reads on behind it")
+    if broken := sorted(name for name, text in changed.items() if re.search(r"\0|\r(?!\r*\n)", text)):
+        reason = "and nothing says that the firmware reads on behind it, or takes it for the end of a line"
+        raise UnclearError(f"{broken[0]} holds a NUL or a carriage return alone, {reason}")
     changed[CONFIG] = _with_block(changed[CONFIG], files, initramfs, cmdline)
     after = evaluate({**files, **changed}, board)
     if after.get("initramfs") != f"{own_path(files, initramfs)} followkernel" or after.get("ramfsfile"):
