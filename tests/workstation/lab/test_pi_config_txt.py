@@ -150,8 +150,8 @@ def test_a_prefix_may_be_empty() -> None:
 
 def test_a_switch_is_0_or_1() -> None:
     assert read("arm_64bit=1").switch("arm_64bit")
-    assert not read("arm_64bit=0").switch("arm_64bit", True)
-    assert read("").switch("arm_64bit", True)
+    assert not read("arm_64bit=0").switch("arm_64bit", default=True)
+    assert read("").switch("arm_64bit", default=True)
     with pytest.raises(UndefinedError, match="neither 0 nor 1"):
         read("arm_64bit=2").switch("arm_64bit")
 

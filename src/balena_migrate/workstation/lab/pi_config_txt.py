@@ -123,7 +123,7 @@ class Reading:
             raise UndefinedError(f"what {name}={text} means, which is not a number")
         return default if text is None else int(text, 0)
 
-    def switch(self, name: str, default: bool = False) -> bool:
+    def switch(self, name: str, *, default: bool = False) -> bool:
         """The value of a setting that is documented for 0 and 1 only. Raises UndefinedError."""
         number = self.number(name, int(default))
         if number not in (0, 1):
@@ -140,7 +140,7 @@ def evaluate(
     old, no filters (raspberrypi/firmware#1076). A start without the file sets nothing, since it is optional. Raises
     UndefinedError where nothing at all is certain.
     """
-    reader = _Reader(files, board, tryboot, early)
+    reader = _Reader(files, board, tryboot=tryboot, early=early)
     if start in files:
         reader.read(start)
     return Reading(values=reader.values, undefined=reader.undefined)
@@ -171,7 +171,7 @@ def is_wide(reading: Reading, board: Board) -> bool:
         return True
     if reading.number("arm_control"):
         raise UndefinedError("which of arm_64bit or arm_control counts: the second is deprecated")
-    wide, kernel = reading.switch("arm_64bit", board.chip is Chip.BCM2711), reading.text("kernel") or ""
+    wide, kernel = reading.switch("arm_64bit", default=board.chip is Chip.BCM2711), reading.text("kernel") or ""
     by_name = KNOWN_KERNELS.get(kernel.rpartition("/")[2].lower(), wide)
     if by_name != wide and (kernel not in KNOWN_KERNELS or reading.text("arm_64bit")):
         raise UndefinedError(f"how wide {kernel} is started, against arm_64bit or its default")
@@ -181,7 +181,7 @@ def is_wide(reading: Reading, board: Board) -> bool:
 
 
 class _Reader:
-    def __init__(self, files: Mapping[str, str], board: Board, tryboot: bool, early: bool) -> None:
+    def __init__(self, files: Mapping[str, str], board: Board, *, tryboot: bool, early: bool) -> None:
         self.values: dict[str, str] = {}
         self.undefined: dict[str, str] = {}
         self._files, self._model, self._tryboot, self._early = files, board.model, tryboot, early
@@ -238,7 +238,7 @@ class _Reader:
         elif match and self._applies() is not False:
             self.undefined[match[1].lower()] = reason
 
-    def _include(self, path: str, certain: bool = True) -> None:
+    def _include(self, path: str, *, certain: bool = True) -> None:
         """Puts the file in this place; a filter is meant for settings, and maybe not for this."""
         name = path.lstrip("/").lower()
         if self._early:
