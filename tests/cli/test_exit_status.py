@@ -39,6 +39,7 @@ from balena_migrate.core.errors import (
 from balena_migrate.core.journal import State
 from balena_migrate.core.system import LoopError, System
 from balena_migrate.stage2.frame import CameBackError, NoFlashError
+from balena_migrate.workstation.lab.pi_config_txt import UndefinedError
 
 ROWS: dict[type[MigrateError], int] = {
     MigrateError: 3,
@@ -59,6 +60,7 @@ ROWS: dict[type[MigrateError], int] = {
     JournalError: 3,
     UndoError: 4,
     LabError: 3,
+    UndefinedError: 3,
     CameBackError: 3,
     NoFlashError: 3,
 }

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from balena_migrate.bootloaders.raspberrypi import config_txt as product
 from balena_migrate.bootloaders.raspberrypi.board import Board, Model
 from balena_migrate.workstation.lab import pi_config_txt as lab
+from tests.support.boards import BOARDS, FILTERS
 from tests.support.corpus import corpus
-from tests.workstation.lab.test_pi_config_txt import BOARDS, FILTERS
 
 KEYS = (
     *("kernel", "initramfs", "ramfsfile", "ramfsaddr", "auto_initramfs", "cmdline", "device_tree", "os_prefix"),

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from balena_migrate.bootloaders.raspberrypi.board import Board, Chip, Model
-from balena_migrate.core.errors import MigrateError
+from balena_migrate.core.errors import LabError
 
 CERTAIN_BYTES = 78
 """A line counts up to 98 characters, and once did up to 78 (what_is_config_txt); what is past that is ignored."""
@@ -97,7 +97,7 @@ DEFAULT_KERNELS = {
 }
 
 
-class UndefinedError(MigrateError):
+class UndefinedError(LabError):
     """The documentation does not say what the firmware does here."""
 
 
