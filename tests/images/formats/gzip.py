@@ -3,6 +3,12 @@ from __future__ import annotations
 
 import gzip
 
-from tests.images.formats import Sample
+from tests.images.formats import Sample, flip
 
-SAMPLE = Sample(pack=lambda image: gzip.compress(image[:7_000_000], 1) + gzip.compress(image[7_000_000:], 1))
+IN_THE_DATA = 40
+"""Behind the first member's header of 10 bytes; a header has bytes that mean nothing, such as its time."""
+
+SAMPLE = Sample(
+    pack=lambda image: gzip.compress(image[:7_000_000], 1) + gzip.compress(image[7_000_000:], 1),
+    damage=lambda packed: flip(packed, IN_THE_DATA),
+)
