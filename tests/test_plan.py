@@ -17,13 +17,14 @@ from balena_migrate.core.errors import DiskError
 from balena_migrate.core.handover import FileSystem, describe_content, parse_handover
 from balena_migrate.core.paths import PATCHES, STAGE2_CONFIG, WORK_DIR
 from balena_migrate.core.system import System
+from balena_migrate.core.units import MIB
 from balena_migrate.core.values import to_json
 from balena_migrate.facts import Facts
 from balena_migrate.plan import Plan, describe, expected_window, make_plan
 from balena_migrate.settings import Config
 from balena_migrate.stage1 import file_systems
 from balena_migrate.survey import Accepted, accept
-from tests.support.facts import MIB, pc_facts, pi_facts
+from tests.support.facts import pc_facts, pi_facts
 from tests.support.surveys import carrying, some_backup, some_image, stage1_of
 from tests.support.tables import DATA_FILE_SYSTEM
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from balena_migrate import checks
-from balena_migrate.carried.config_json import NAME
+from balena_migrate.core.balena import CONFIG_JSON
 from balena_migrate.core.system import System
 from balena_migrate.findings import Finding, Severity
 from balena_migrate.images import Image
@@ -65,7 +65,7 @@ def codes(survey: Survey, severity: Severity) -> set[str]:
 
 
 def boot_config(survey: Survey) -> object:
-    return next((json.loads(file.content) for file in survey.boot_files() if file.path == NAME), None)
+    return next((json.loads(file.content) for file in survey.boot_files() if file.path == CONFIG_JSON), None)
 
 
 def test_the_users_config_json_lies_over_the_images(device: System, tmp_path: Path) -> None:

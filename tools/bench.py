@@ -25,7 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-MIB = 1 << 20
+from balena_migrate.core.units import MIB, in_mib
+
 FLASH = Path(__file__).with_name("bench_flash.py")
 SAMPLE_S = 0.02
 
@@ -84,7 +85,7 @@ def stop(signum: int, _frame: object) -> NoReturn:
 
 def prepare(folder: Path, size_bytes: int, stack: contextlib.ExitStack) -> Setup:
     raw, packed, disk = folder / "image", folder / "image.gz", folder / "disk"
-    print(f"making an image of {size_bytes // MIB} MiB in {folder} ...", flush=True)
+    print(f"making an image of {in_mib(size_bytes)} in {folder} ...", flush=True)
     sha256 = hashlib.sha256()
     with raw.open("wb") as file:
         for chunk in image_content(size_bytes):

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from balena_migrate.core.changes import Action
+from balena_migrate.core.units import MIB, in_mib
 from balena_migrate.strategies import strategy_named
 from balena_migrate.survey import Accepted
-
-MIB = 1 << 20
 
 FLASH_SPEEDS_BYTES_PER_S = (
     ("mmcblk", 10 * MIB),
@@ -55,9 +54,9 @@ def expected_window(target: str, size_bytes: int, backup_bytes: int = 0) -> tupl
     name = target.rpartition("/")[2]
     speed = next(speed for prefix, speed in FLASH_SPEEDS_BYTES_PER_S if name.startswith(prefix))
     seconds = (size_bytes + backup_bytes) / speed + size_bytes / (2 * speed)
-    backup = f", {backup_bytes // MIB} MiB of backup written," if backup_bytes >= MIB else ""
+    backup = f", {in_mib(backup_bytes)} of backup written," if backup_bytes >= MIB else ""
     text = (
-        f"{size_bytes // MIB} MiB written at {speed // MIB} MiB/s and read back at {2 * speed // MIB} MiB/s{backup}"
+        f"{in_mib(size_bytes)} written at {in_mib(speed)}/s and read back at {in_mib(2 * speed)}/s{backup}"
         f" (a conservative estimate for {target}) = {seconds:.0f} s"
     )
     return seconds, text

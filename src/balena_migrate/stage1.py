@@ -36,11 +36,12 @@ from balena_migrate.core.paths import (
 )
 from balena_migrate.core.progress import Progress, Say
 from balena_migrate.core.system import System
+from balena_migrate.core.units import MIB
 from balena_migrate.facts import DiskFacts, Mount
 from balena_migrate.findings import Severity
 from balena_migrate.images.compose import compose
 from balena_migrate.images.patches import Block, write_patches
-from balena_migrate.images.room import MIB, grown_size_bytes, grown_table
+from balena_migrate.images.room import grown_size_bytes, grown_table
 from balena_migrate.strategies import strategy_named
 from balena_migrate.survey import Accepted
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from balena_migrate.bootloaders import BootLoader, boot_loaders, find_boot_loader
 from balena_migrate.carried.backup import BackupPlan, plan_backups
-from balena_migrate.carried.config_json import NAME, ConfigJson, merged, parse_config_json, read_config_json
+from balena_migrate.carried.config_json import ConfigJson, merged, parse_config_json, read_config_json
 from balena_migrate.carried.keep import PreservedSettings, config_edits, read_preserved
 from balena_migrate.carried.reachability import Endpoints, read_endpoints
+from balena_migrate.core.balena import CONFIG_JSON
 from balena_migrate.core.errors import FileError, ImageError, RefusedError
 from balena_migrate.core.kit import Kit
 from balena_migrate.core.progress import Progress
@@ -130,7 +131,7 @@ class Survey:
         if payload.config_json is None and not edits:
             return network
         content = merged(payload.config_json, edits, payload.image_config_json)
-        return (*network, BootFile(path=NAME, content=content))
+        return (*network, BootFile(path=CONFIG_JSON, content=content))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +230,7 @@ def find_config_json(system: System, config: Config, image_config_json: bytes) -
         if found := read_config_json(system, config):
             return found
         if image_config_json:
-            return parse_config_json(image_config_json, f"the image's {NAME}")
+            return parse_config_json(image_config_json, f"the image's {CONFIG_JSON}")
     except FileError as error:
         return blocker("config-json", str(error), "set CONFIG_JSON to the fleet's config.json")
     cause = "there is no config.json: the new system will not join a fleet, and nobody can reach it remotely"
@@ -238,10 +239,10 @@ def find_config_json(system: System, config: Config, image_config_json: bytes) -
 
 def read_image_config(image: Image | None) -> bytes:
     """The image's own config.json; empty where it has none."""
-    if image is None or NAME not in image.identity.files:
+    if image is None or CONFIG_JSON not in image.identity.files:
         return b""
     with open(image.start_file, "rb") as file:
-        return Fat(partition_reader(file, image.boot)).read_file(NAME)
+        return Fat(partition_reader(file, image.boot)).read_file(CONFIG_JSON)
 
 
 def folder_bytes(folder: Path) -> int:

@@ -21,6 +21,7 @@ from balena_migrate.bootloaders.grub import (
 )
 from balena_migrate.core.errors import ImageError
 from balena_migrate.core.system import System
+from balena_migrate.core.units import MIB
 from balena_migrate.facts import DiskFacts, Facts, Firmware
 from balena_migrate.findings import Severity
 from balena_migrate.settings import Config
@@ -135,9 +136,6 @@ def test_a_grubenv_that_grub_cannot_write_is_a_blocker(fstype: str, kind: str) -
     devices = tuple(replace(d, kind=kind) if d.name == "sda1" else d for d in facts.disks.devices)
     mounts = tuple(replace(m, fstype=fstype) for m in facts.disks.mounts)
     assert blockers(replace(facts, disks=DiskFacts(devices=devices, mounts=mounts))) == ["grubenv-not-writable"]
-
-
-MIB = 1 << 20
 
 
 def test_an_image_that_brings_its_boot_loader_gets_none() -> None:

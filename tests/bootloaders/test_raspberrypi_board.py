@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from balena_migrate.bootloaders.raspberrypi.board import (
-    MIB,
     Board,
     Chip,
     Model,
@@ -21,6 +20,7 @@ from balena_migrate.bootloaders.raspberrypi.board import (
 )
 from balena_migrate.checks import platform
 from balena_migrate.core.system import System
+from balena_migrate.core.units import MIB
 from balena_migrate.facts import Facts, HardwareFacts
 from balena_migrate.facts.hardware import parse_cpuinfo_model, parse_cpuinfo_revision, read_hardware
 from balena_migrate.findings import Finding

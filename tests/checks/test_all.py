@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from balena_migrate.core.memory import MemoryFacts
+from balena_migrate.core.units import MIB
 from balena_migrate.findings import Severity, blocker
-from tests.support.facts import MIB, pc_facts, pi_facts
+from tests.support.facts import pc_facts, pi_facts
 from tests.support.findings import PI_IMAGE, blockers, findings
 from tests.support.surveys import some_image, some_survey
 

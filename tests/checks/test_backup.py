@@ -9,10 +9,10 @@ import pytest
 
 from balena_migrate.carried.backup import BackupPlan, BackupResult, Skipped
 from balena_migrate.checks.backup import Room, check_plans, check_result
+from balena_migrate.core.units import MIB
 from balena_migrate.findings import Finding, Severity
 from balena_migrate.settings import Config
 
-MIB = 1 << 20
 PLAIN = BackupPlan(
     name="backup.tgz",
     name_on_data="migration-backup.tgz",

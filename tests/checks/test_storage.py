@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from balena_migrate.checks import storage
+from balena_migrate.core.units import MIB
 from balena_migrate.facts import DiskFacts, Facts
 from balena_migrate.findings import Severity
 from balena_migrate.settings import Config
-from tests.support.facts import MIB, pc_facts, pi_facts
+from tests.support.facts import pc_facts, pi_facts
 from tests.support.findings import PI_IMAGE, blockers, findings
 from tests.support.surveys import some_image, some_survey
 

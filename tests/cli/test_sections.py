@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 
 from balena_migrate.cli.sections import Section, draw_layout, facts_sections, format_sections, format_size
+from balena_migrate.core.units import MIB
 from balena_migrate.images.partitions import Partition
-from tests.support.facts import MIB, pc_facts
+from tests.support.facts import pc_facts
 
 
 def partition(number: int, start: int, size: int, kind: str = "83") -> Partition:

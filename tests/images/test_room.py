@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balena_migrate.core.errors import ImageError
+from balena_migrate.core.units import MIB
 from balena_migrate.images import Image
 from balena_migrate.images.partitions import TableKind
 from balena_migrate.images.partitions.resize import resize_last_partition
@@ -30,7 +31,6 @@ from tests.support.images import gpt_image, mbr_image, put, table_sector
 from tests.support.surveys import some_image
 from tests.support.tables import DATA_FILE_SYSTEM, assert_sound, image_of, put_blocks, read_by_sfdisk
 
-MIB = 1 << 20
 DISK_BYTES = 8192 * MIB
 GPT_SCRIPT = """\
 label: gpt

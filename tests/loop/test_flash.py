@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from balena_migrate.core.errors import DiskError
+from balena_migrate.core.units import MIB
 from balena_migrate.images.patches import Block, Patches
 from balena_migrate.stage2 import target
 from balena_migrate.stage2.flash import FlashResult
@@ -26,7 +27,6 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0 or not Path("/dev/loop-control").exists(), reason="needs root and loop"),
 ]
 
-MIB = 1 << 20
 IMAGE = bytes(mbr_image()) + random.Random(2).randbytes(5 * MIB + 512)
 PATCHES = Patches(size_bytes=len(IMAGE), blocks=(Block(offset_bytes=3 * MIB, content=b"patch"),))
 GOAL = PATCHES.apply(0, IMAGE)

@@ -20,6 +20,7 @@ import pytest
 from balena_migrate.core.errors import DiskError, FileError
 from balena_migrate.core.handover import DataFile, StoredFile
 from balena_migrate.core.system import System
+from balena_migrate.core.units import MIB
 from balena_migrate.images import Image
 from balena_migrate.images.compose import compose
 from balena_migrate.images.filesystems.ext import SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET, ExtFileSystem, parse_superblock
@@ -40,7 +41,6 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0 or not Path("/dev/loop-control").exists(), reason="needs root and loop"),
 ]
 
-MIB = 1 << 20
 AS_BALENAOS = ("-b", "4096", "-i", "8192")
 
 

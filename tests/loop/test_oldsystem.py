@@ -28,6 +28,7 @@ from balena_migrate.core.handover import (
 from balena_migrate.core.outcome import Ending, Outcome, find_outcome
 from balena_migrate.core.steps import Step
 from balena_migrate.core.system import System
+from balena_migrate.core.units import MIB
 from balena_migrate.stage2 import kernel, oldsystem, stash, transfer
 from balena_migrate.stage2.console import Console
 
@@ -36,7 +37,6 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0 or not Path("/dev/loop-control").exists(), reason="needs root and loop"),
 ]
 
-MIB = 1 << 20
 CONTENT = b"an image" * 1000
 UUIDS = (str(uuid.uuid4()), str(uuid.uuid4()))
 """New ones in each process: loop devices of others that run these tests just now are seen here as well."""

@@ -19,6 +19,7 @@ from balena_migrate import checks
 from balena_migrate.cli.output import show_findings
 from balena_migrate.cli.verbs.network import show_network
 from balena_migrate.cli.verbs.plan import planned
+from balena_migrate.core.units import MIB
 from balena_migrate.core.values import to_json
 from balena_migrate.facts.network import NetworkFacts
 from balena_migrate.findings import blocker
@@ -26,7 +27,7 @@ from balena_migrate.network.select import Selection, boot_files
 from balena_migrate.plan import describe, make_plan
 from balena_migrate.settings import Config, Keep, Probe
 from balena_migrate.survey import accept, survey_with
-from tests.support.facts import MIB, pc_facts
+from tests.support.facts import pc_facts
 from tests.support.network import Device, read_networks
 from tests.support.surveys import KIT, some_image, stage1_of
 

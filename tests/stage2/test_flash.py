@@ -16,6 +16,7 @@ from typing import ClassVar
 import pytest
 
 from balena_migrate.core.errors import DiskError, FlashError
+from balena_migrate.core.units import MIB
 from balena_migrate.images.patches import Block, Patches
 from balena_migrate.images.pieces import Piece, in_chunks, piece, zeros
 from balena_migrate.stage2.commit import FirstMibLast
@@ -23,7 +24,6 @@ from balena_migrate.stage2.flash import CHUNK_BYTES, REWRITES, FlashResult, Flas
 from balena_migrate.stage2.target import Disk
 from tests.support.flash import flash_image
 
-MIB = 1 << 20
 IMAGE = random.Random(0).randbytes(3 * MIB) + bytes(2 * MIB) + random.Random(1).randbytes(12 * MIB + 1536)
 PACKED = gzip.compress(IMAGE[: 5 * MIB + 7], 1) + gzip.compress(IMAGE[5 * MIB + 7 :], 1)
 PATCHES = Patches(

@@ -6,8 +6,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from balena_migrate.core.memory import MemoryFacts
+from balena_migrate.core.units import MIB
 from balena_migrate.strategies import default
-from tests.support.facts import MIB, pc_facts
+from tests.support.facts import pc_facts
 from tests.support.findings import blockers
 from tests.support.surveys import carrying, some_backup, some_survey
 

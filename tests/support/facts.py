@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from balena_migrate.bootloaders.grub import GRUB_CFG, GRUBENV, dump_environment
 from balena_migrate.core.memory import MemoryFacts
+from balena_migrate.core.units import MIB
 from balena_migrate.facts import BlockDevice, BootFacts, DiskFacts, Facts, Firmware, HardwareFacts, Mount, OsFacts
 
-MIB = 1 << 20
 GRUB_CFG_TEXT = (
     'if [ "${next_entry}" ] ; then\n  set default="${next_entry}"\nfi\nsource ${config_directory}/custom.cfg\n'
 )

@@ -12,13 +12,14 @@ from balena_migrate.carried.backup import BackupPlan
 from balena_migrate.core.architectures import Architecture
 from balena_migrate.core.kit import Kit
 from balena_migrate.core.progress import Report
+from balena_migrate.core.units import MIB
 from balena_migrate.facts import Facts
 from balena_migrate.images import Identity, Image, ImageKind
 from balena_migrate.images.partitions import Partition, PartitionTable, TableKind
 from balena_migrate.settings import Config
 from balena_migrate.stage1 import Stage1
 from balena_migrate.survey import Accepted, Payload, Survey
-from tests.support.facts import MIB, pc_facts
+from tests.support.facts import pc_facts
 
 BOOT = Partition(number=1, start_bytes=4 * MIB, size_bytes=40 * MIB, type="0e", bootable=True)
 DATA = Partition(number=6, start_bytes=712 * MIB, size_bytes=196 * MIB, type="83")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from balena_migrate.core.units import MIB
 from balena_migrate.workstation.cache import cache_folder
 from balena_migrate.workstation.lab.console import Shell
 from balena_migrate.workstation.lab.disks import copy_disk, mounted
@@ -18,7 +19,6 @@ from balena_migrate.workstation.lab.virtual import VirtualDevice
 
 pytestmark = [pytest.mark.vm, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
-MIB = 1 << 20
 BASE = f"/{KIT_FOLDER}/base"
 PYTHON = f"{BASE}/ld.so --inhibit-cache --library-path {BASE}/lib {BASE}/bin/python3 -I -S -X utf8"
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from balena_migrate.bootloaders import PANIC_REBOOT_S, BootAssets, ImageBoot
+from balena_migrate.core.balena import BOOT_LABEL, ROOT_LABEL
 from balena_migrate.core.changes import Action, ActionName, WriteFile
 from balena_migrate.core.errors import ImageError
 from balena_migrate.core.paths import BOOT_ENTRY, INITRAMFS_NAME
@@ -271,8 +272,8 @@ def _image_grub_cfg(image: ImageBoot) -> str:
     return (
         "serial --unit=0 --speed=115200\n"
         "terminal_output --append serial\n"
-        "search --no-floppy --label --set=root resin-boot\n"
-        "linux /vmlinuz root=LABEL=resin-rootA rootwait quiet console=tty1 console=ttyS0,115200\n"
+        f"search --no-floppy --label --set=root {BOOT_LABEL}\n"
+        f"linux /vmlinuz root=LABEL={ROOT_LABEL} rootwait quiet console=tty1 console=ttyS0,115200\n"
         f"{initrd}boot\n"
     )
 

@@ -12,13 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from balena_migrate.core.balena import CONFIG_JSON
 from balena_migrate.core.errors import FileError
 from balena_migrate.core.system import System
 from balena_migrate.devices import slug_of
 from balena_migrate.settings import Config
-
-NAME = "config.json"
-"""Its path in resin-boot."""
 
 IDENTITY_KEYS = frozenset(
     ("apiKey", "deviceApiKey", "deviceApiKeys", "uuid", "deviceId", "registered_at", "applicationId")
@@ -124,7 +122,7 @@ def merged(config_json: ConfigJson | None, edits: Mapping[str, Any], image_conte
     """
     values: dict[str, Any] = {}
     if image_content.strip():
-        values = dict(parse_config_json(image_content, f"the image's {NAME}").values)
+        values = dict(parse_config_json(image_content, f"the image's {CONFIG_JSON}").values)
     if config_json is not None:
         values = {key: value for key, value in values.items() if key not in IDENTITY_KEYS}
         values = _laid_over(values, config_json.values)

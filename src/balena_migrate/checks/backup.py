@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from balena_migrate.carried.backup import BackupPlan, BackupResult
-from balena_migrate.carried.backup.plan import SUPERVISOR_NAME
 from balena_migrate.carried.backup.supervisor import Restore, find_supervisor, restore
 from balena_migrate.carried.backup.tree import Skipped
+from balena_migrate.core.balena import SUPERVISOR_BACKUP
+from balena_migrate.core.units import MIB
 from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed, warning
 from balena_migrate.images.room import grown_room_bytes, room_bytes
 from balena_migrate.settings import Config
 from balena_migrate.survey import Survey
 
-MIB = 1 << 20
 NAMED = 5
 MARGIN = 1.25
 """The samples may be off by this factor."""
@@ -191,13 +191,14 @@ def _check_name(plan: BackupPlan, config: Config) -> Iterator[Finding]:
     if plan.volumes:
         names = ", ".join(plan.volumes)
         cause = (
-            f"the backup will be {SUPERVISOR_NAME} on resin-data, from which the supervisor creates the volumes {names}"
+            f"the backup will be {SUPERVISOR_BACKUP} on resin-data, from which the supervisor creates the volumes"
+            f" {names}"
         )
         remedy = "the fleet's release must declare volumes of these names; otherwise the supervisor retries forever"
         yield warning("backup-volumes", cause, remedy)
-    elif config.backup_file == SUPERVISOR_NAME:
+    elif config.backup_file == SUPERVISOR_BACKUP:
         cause = (
-            f"the backup will be {plan.name_on_data} on resin-data: {SUPERVISOR_NAME} is the name under which the"
+            f"the backup will be {plan.name_on_data} on resin-data: {SUPERVISOR_BACKUP} is the name under which the"
             " supervisor looks for a backup of volumes, and it would try forever to restore this one"
         )
         yield passed("backup-renamed", cause)

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from balena_migrate.core.balena import CONNECTIONS_FOLDER
 from balena_migrate.facts.network import Interface, InterfaceKind, NetworkFacts
 from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed, warning
 from balena_migrate.network.model import Ip, Kind, Method, NetworkSettings, Profile, Wifi
-from balena_migrate.network.select import CONNECTIONS, IMAGE_WIFIS, Selection, named_profiles
+from balena_migrate.network.select import IMAGE_WIFIS, Selection, named_profiles
 from balena_migrate.settings import Config
 from balena_migrate.survey import Survey
 
@@ -78,9 +79,10 @@ def _check_image(config: Config, selection: Selection, in_image: set[str]) -> It
         cause = f"HAS_WIFI_CFG is set, but the image contains none of {', '.join(IMAGE_WIFIS)}"
         yield warning("wifi-not-in-image", cause)
     for name, profile in named_profiles(config, selection):
-        if f"{CONNECTIONS}/{name}" in in_image:
-            cause = f"the image's own {CONNECTIONS}/{name} is replaced by the settings of {profile.name}"
-            remedy = 'set HAS_WIFI_CFG="TRUE" to keep the image\'s own' if name == "resin-wifi-01" else ""
+        path = f"{CONNECTIONS_FOLDER}/{name}"
+        if path in in_image:
+            cause = f"the image's own {path} is replaced by the settings of {profile.name}"
+            remedy = 'set HAS_WIFI_CFG="TRUE" to keep the image\'s own' if path in IMAGE_WIFIS else ""
             yield warning("network-file-replaced", cause, remedy)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from balena_migrate.carried.reachability import Endpoint
+from balena_migrate.core.balena import REDSOCKS_CONF
 from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed, warning
 from balena_migrate.settings import Probe
 from balena_migrate.survey import Survey
@@ -17,7 +18,7 @@ _WHAT = {
 }
 
 _NETWORK = "Check the network, or name the probe in SKIP_CHECKS where the new system will have another network."
-_PROXY = "Configure the proxy for the new system: system-proxy/redsocks.conf in its boot partition."
+_PROXY = f"Configure the proxy for the new system: {REDSOCKS_CONF} in its boot partition."
 _CERTIFICATE = "Update ca-certificates; if that does not help, something intercepts the connection."
 CODES = (
     Code("api-reached", PASSES, "The fleet's API answers from this device."),
@@ -58,7 +59,7 @@ def _check(probe: Probe, endpoint: Endpoint) -> Iterator[Finding]:
     yield passed(f"{probe}-reached", f"{cause}, is reachable from here")
     if endpoint.proxy:
         cause = f"{endpoint.name} was reached through a proxy that is configured on this system only"
-        remedy = "configure it for the new system as well: system-proxy/redsocks.conf in its boot partition"
+        remedy = f"configure it for the new system as well: {REDSOCKS_CONF} in its boot partition"
         yield warning(f"{probe}-proxy", cause, remedy)
 
 

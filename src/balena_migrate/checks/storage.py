@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from balena_migrate.core.units import MIB, SECTOR_BYTES, in_mib
 from balena_migrate.facts import FAT, BlockDevice
 from balena_migrate.findings import BLOCKS, PASSES, Code, Finding, blocker, passed
 from balena_migrate.survey import Survey
-
-MIB = 1 << 20
 
 BELOW_ROOT = {
     "lvm": "LVM",
@@ -111,12 +110,12 @@ def _check_size(survey: Survey) -> Iterator[Finding]:
     if survey.image is None or survey.target is None:
         return
     disk, image = survey.target.size_bytes, survey.image.size_bytes
-    text = f"the image needs {image // MIB} MiB; {survey.target.path} has {disk // MIB} MiB"
+    text = f"the image needs {in_mib(image)}; {survey.target.path} has {in_mib(disk)}"
     if disk < image:
         yield blocker("disk-too-small", text)
     else:
         yield passed("disk-size", text)
-    if survey.target.sector_bytes != 512:
+    if survey.target.sector_bytes != SECTOR_BYTES:
         cause = f"{survey.target.path} has sectors of {survey.target.sector_bytes} bytes, not 512"
         yield blocker("disk-sectors", cause)
     if survey.target.read_only:
@@ -157,8 +156,8 @@ def _check_boot_room(survey: Survey) -> Iterator[Finding]:
     others = configuration_bytes(survey.facts.boot.files, folder, block)
     text = (
         f"the initramfs takes about {own // MIB} ({what}) + {kit // MIB} (kit) ="
-        f" {(own + kit) // MIB} MiB and the boot configuration at most {others >> 10} KiB more;"
-        f" {folder} has {free // MIB} MiB free"
+        f" {in_mib(own + kit)} and the boot configuration at most {others >> 10} KiB more;"
+        f" {folder} has {in_mib(free)} free"
     )
     if own + kit + others > free:  # the rest is whole blocks, so the first two round up by themselves
         yield blocker("boot-full", text, "remove old kernels (apt-get autoremove --purge)")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from balena_migrate.core.progress import Report
+from balena_migrate.core.units import in_mib
 from balena_migrate.core.values import to_json
 from balena_migrate.findings import Finding, Severity
 
@@ -134,6 +135,6 @@ def _plain(title: str) -> Report:
         if time.monotonic() - last_s >= PLAIN_PAUSE_S:
             last_s = time.monotonic()
             percent = f"{100 * done // total} % of " if total else ""
-            say(f"{title}: {percent}{(total or done) >> 20} MiB")
+            say(f"{title}: {percent}{in_mib(total or done)}")
 
     return report

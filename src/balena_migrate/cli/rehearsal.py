@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from balena_migrate.core.errors import MigrateError, UsageError
+from balena_migrate.core.units import MIB
 from balena_migrate.core.values import to_json
 from balena_migrate.settings import find_setting, parse_value
 from balena_migrate.workstation.cache import cache_folder
@@ -102,7 +103,7 @@ def figures(result: Rehearsal) -> str:
         if value is not None
     ]
     parts += [
-        f"{title} {value / (1 << 20):.1f} MiB"
+        f"{title} {value / MIB:.1f} MiB"
         for title, value in (("initramfs", result.initramfs_bytes), ("peak memory", result.peak_memory_bytes))
         if value is not None
     ]

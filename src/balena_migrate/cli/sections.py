@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from balena_migrate.cli.output import printable
+from balena_migrate.core.balena import DATA_LABEL
+from balena_migrate.core.units import GIB, KIB, MIB
 
 if TYPE_CHECKING:
     from balena_migrate.facts import BlockDevice, Facts, Mount
@@ -45,7 +47,7 @@ def format_sections(sections: Iterable[Section]) -> str:
 
 def format_size(size_bytes: int) -> str:
     """A size in the largest unit of which there is at least one."""
-    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+    for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
         if size_bytes >= unit:
             return f"{size_bytes / unit:.1f} {name}"
     return f"{size_bytes} bytes"
@@ -78,7 +80,7 @@ def image_sections(image: Image) -> Iterator[Section]:
 
 
 def _partition_row(image: Image, partition: Partition) -> tuple[str, ...]:
-    known = {image.boot.number: image.identity.label, image.data.number: "resin-data"}
+    known = {image.boot.number: image.identity.label, image.data.number: DATA_LABEL}
     name = partition.name or known.get(partition.number, "extended" if partition.is_extended else "")
     sizes = (format_size(partition.start_bytes), format_size(partition.size_bytes))
     return str(partition.number), *sizes, partition.type, name

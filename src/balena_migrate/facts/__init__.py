@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 
 from balena_migrate.core.memory import MemoryFacts
+from balena_migrate.core.units import SECTOR_BYTES
 from balena_migrate.facts.network import NetworkFacts
 
 FACTS_FORMAT = 1
@@ -63,7 +64,7 @@ class BlockDevice:
     size_bytes: int
     parents: tuple[str, ...] = ()
     start_bytes: int = 0
-    sector_bytes: int = 512
+    sector_bytes: int = SECTOR_BYTES
     fstype: str = ""
     label: str = ""
     uuid: str = ""

@@ -11,10 +11,8 @@ from typing import Any
 
 from balena_migrate.core.errors import FileError
 from balena_migrate.core.system import System
+from balena_migrate.core.units import SECTOR_BYTES
 from balena_migrate.facts import BlockDevice, DiskFacts, Mount
-
-SECTOR_BYTES = 512
-"""The unit of the kernel's "start" and "size", whatever the disk's own sectors are (sysfs-block)."""
 
 PSEUDO_FILE_SYSTEMS = frozenset(
     {

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from balena_migrate.core.balena import BOOT_LABEL
 from balena_migrate.core.errors import ImageError
 from balena_migrate.images import Identity, ImageKind
 from balena_migrate.images.filesystems.fat import Fat
 from balena_migrate.images.partitions import Partition, PartitionTable, TableKind
 
-BOOT_LABELS = ("resin-boot", "flash-boot", "balena-boot")
+BOOT_LABELS = (BOOT_LABEL, "flash-boot", "balena-boot")
 FAT_TYPES = (
     *("04", "06", "0b", "0c", "0e", "ef"),
     "C12A7328-F81F-11D2-BA4B-00A0C93EC93B",  # EFI system partition

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import bisect
 
+from balena_migrate.core.units import MIB, SECTOR_BYTES
 from balena_migrate.images import Image
 from balena_migrate.images.filesystems.ext import ExtFileSystem
-from balena_migrate.images.partitions import HEAD_BYTES, SECTOR_BYTES
+from balena_migrate.images.partitions import HEAD_BYTES
 from balena_migrate.images.partitions.resize import resize_last_partition
 from balena_migrate.images.patches import Block
-
-MIB = 1 << 20
 
 MARGIN_BYTES = 8 * MIB
 """For stage 2's log and what ext4 needs to describe the files."""

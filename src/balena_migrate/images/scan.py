@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from balena_migrate.core.errors import FileError, ImageError
+from balena_migrate.core.units import SECTOR_BYTES
 from balena_migrate.images import Image
 from balena_migrate.images.balenaos import find_boot_partition, read_identity
 from balena_migrate.images.filesystems.ext import SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET, parse_superblock
 from balena_migrate.images.filesystems.fat import Fat
 from balena_migrate.images.formats import magic_bytes, read_chunks, sniff_format
-from balena_migrate.images.partitions import HEAD_BYTES, SECTOR_BYTES, Partition, PartitionTable, Read
+from balena_migrate.images.partitions import HEAD_BYTES, Partition, PartitionTable, Read
 from balena_migrate.images.partitions.mbr import logical_partitions
 from balena_migrate.images.partitions.table import parse_head, with_logical
 from balena_migrate.images.patches import Block

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
+from balena_migrate.core.balena import PROXY_FOLDER, REDSOCKS_CONF
 from balena_migrate.core.errors import NetworkConfigError
 from balena_migrate.core.system import System
 from balena_migrate.images.boot_file import BootFile
@@ -18,9 +19,8 @@ from balena_migrate.network.files.number import find_number
 from balena_migrate.network.model import Problem, Proxy
 from balena_migrate.network.reading import Collector, read_config
 
-REDSOCKS_FILES = ("/etc/redsocks.conf", "/mnt/boot/system-proxy/redsocks.conf")
+REDSOCKS_FILES = ("/etc/redsocks.conf", f"/mnt/boot/{REDSOCKS_CONF}")
 ENVIRONMENT_FILE = "/etc/environment"
-PROXY_FOLDER = "system-proxy"
 
 _KINDS = ("socks4", "socks5", "http-connect", "http-relay")
 _SCHEMES = {
@@ -116,7 +116,7 @@ def proxy_files(proxy: Proxy | None) -> tuple[BootFile, ...]:
     """The files for system-proxy in resin-boot; none where there is no proxy."""
     if proxy is None:
         return ()
-    files = [BootFile(path=f"{PROXY_FOLDER}/redsocks.conf", content=_redsocks_conf(proxy).encode())]
+    files = [BootFile(path=REDSOCKS_CONF, content=_redsocks_conf(proxy).encode())]
     networks = [word for word in proxy.no_proxy if _is_network(word)]
     if networks:
         files.append(BootFile(path=f"{PROXY_FOLDER}/no_proxy", content="".join(f"{n}\n" for n in networks).encode()))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from balena_migrate.core.balena import CONNECTIONS_FOLDER
 from balena_migrate.core.errors import FileError
 from balena_migrate.core.system import System
 from balena_migrate.facts.network import Interface, InterfaceKind, NetworkFacts
@@ -19,8 +20,7 @@ from balena_migrate.network.proxy import proxy_files
 from balena_migrate.network.write.keyfile import PRIORITY_LIMIT, certificate_files, write_keyfile
 from balena_migrate.settings import Config
 
-CONNECTIONS = "system-connections"
-IMAGE_WIFIS = tuple(f"{CONNECTIONS}/{name}" for name in ("resin-wifi-01", "resin-wifi01", "resin-wifi"))
+IMAGE_WIFIS = tuple(f"{CONNECTIONS_FOLDER}/{name}" for name in ("resin-wifi-01", "resin-wifi01", "resin-wifi"))
 """What the image already contains where HAS_WIFI_CFG is set; the last is the name that balena's own programs use."""
 
 
@@ -94,9 +94,11 @@ def boot_files(config: Config, selection: Selection, network: NetworkFacts) -> t
     for name, profile in named_profiles(config, selection):
         bound = replace(bind(profile, network), priority=priorities[profile.priority])
         text = write_keyfile(bound, name).dump().encode("utf-8", "surrogateescape")
-        files.append(BootFile(path=f"{CONNECTIONS}/{name}", content=text))
+        files.append(BootFile(path=f"{CONNECTIONS_FOLDER}/{name}", content=text))
         certificates = dict(certificate_files(bound, name).values())
-        files += [BootFile(path=f"{CONNECTIONS}/{file}", content=content) for file, content in certificates.items()]
+        files += [
+            BootFile(path=f"{CONNECTIONS_FOLDER}/{file}", content=content) for file, content in certificates.items()
+        ]
     return (*files, *proxy_files(selection.proxy))
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from balena_migrate.core.steps import Step, done, started
+from balena_migrate.core.units import MIB, in_mib
 
 PREFIX = "balena-migrate:"
 CONSOLE = Path("/dev/console")
@@ -85,7 +86,7 @@ class Console:
         if uptime_s() - self._last_progress_s >= PROGRESS_PAUSE_S or done_bytes == total_bytes:
             self._last_progress_s = uptime_s()
             percent = 100 * done_bytes // total_bytes if total_bytes else 100
-            self.say(f"{what}: {percent} % ({done_bytes >> 20} of {total_bytes >> 20} MiB)")
+            self.say(f"{what}: {percent} % ({done_bytes // MIB} of {in_mib(total_bytes)})")
 
     @contextlib.contextmanager
     def step(self, step: Step) -> Iterator[None]:

@@ -7,14 +7,13 @@ import os
 import time
 from pathlib import PurePosixPath
 
+from balena_migrate.core.balena import DATA_LABEL
 from balena_migrate.core.blockdev import read_probes, read_serial, whole_disks
 from balena_migrate.core.errors import DiskError, FileError, ImageError
 from balena_migrate.core.handover import DataPartition, DiskIdentity
 from balena_migrate.core.system import System
+from balena_migrate.core.units import SECTOR_BYTES
 from balena_migrate.images.partitions.table import read_table
-
-SECTOR_BYTES = 512
-"""The unit of "size" and "start" in sysfs, whatever the disk's own sectors are."""
 
 WAIT_S = 20.0
 PAUSE_S = 0.5
@@ -76,13 +75,13 @@ def find_data_partition(system: System, disk: str, place: DataPartition) -> str:
 
     Raises DiskError where the kernel shows neither.
     """
-    labelled = find_labelled(system, disk, "resin-data")
+    labelled = find_labelled(system, disk, DATA_LABEL)
     if labelled is not None:
         return labelled
     for name in partitions(system, disk):
         if _number(system, f"/sys/class/block/{name}/start") * SECTOR_BYTES == place.start_bytes:
             return f"/dev/{name}"
-    raise DiskError(f"{disk} has no resin-data, by label or at byte {place.start_bytes}")
+    raise DiskError(f"{disk} has no {DATA_LABEL}, by label or at byte {place.start_bytes}")
 
 
 def _number(system: System, path: str) -> int:

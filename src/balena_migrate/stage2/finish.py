@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from balena_migrate.core.balena import STATE_LABEL
 from balena_migrate.core.errors import DiskError
 from balena_migrate.core.steps import Step
 from balena_migrate.stage2 import disks, grow, transfer
@@ -43,7 +44,7 @@ def transfer_data(stage2: Stage2, stash: Stash, target: str) -> None:
 
 def keep_machine_id(stage2: Stage2, target: str) -> None:
     """The new system has the old one's machine id."""
-    device = disks.find_labelled(stage2.machine, target, "resin-state")
+    device = disks.find_labelled(stage2.machine, target, STATE_LABEL)
     if device is None:
-        raise DiskError(f"{target} has no resin-state")
+        raise DiskError(f"{target} has no {STATE_LABEL}")
     transfer.keep_machine_id(device, stage2.handover.machine_id)

@@ -15,6 +15,7 @@ from balena_migrate.core.handover import StoredFile
 from balena_migrate.core.memory import read_memory
 from balena_migrate.core.paths import STAGE2_FILES
 from balena_migrate.core.system import System
+from balena_migrate.core.units import in_mib
 from balena_migrate.stage2 import kernel
 from balena_migrate.stage2.console import Console
 
@@ -68,8 +69,8 @@ def check_memory(machine: System, files: Sequence[StoredFile], reserve_bytes: in
     available = read_memory(machine).available_bytes
     if need + reserve_bytes > available:
         raise MigrateError(
-            f"memory is too small: {need >> 20} MiB of files + {reserve_bytes >> 20} MiB to work with"
-            f" > {available >> 20} MiB available"
+            f"memory is too small: {in_mib(need)} of files + {in_mib(reserve_bytes)} to work with"
+            f" > {in_mib(available)} available"
         )
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from balena_migrate.core.units import MIB, in_mib
 from balena_migrate.findings import BLOCKS, PASSES, Code, Finding, blocker, passed
 from balena_migrate.images.room import grown_size_bytes
 from balena_migrate.settings import Strategy as StrategyName
 from balena_migrate.strategies import Strategy
 from balena_migrate.survey import Accepted, Survey
-
-MIB = 1 << 20
 
 UNPACKING = 4
 """An initramfs unpacks to at most four times its size (measured with zstd and gzip: 2.4 to 3.3)."""
@@ -43,7 +42,7 @@ def check(survey: Survey, initramfs_bytes: int, backup_bytes: int) -> Iterator[F
     )
     need, total = sum(size for _, size in parts), survey.facts.memory.total_bytes
     sums = " + ".join(f"{round(size / MIB)} ({name})" for name, size in parts)
-    text = f"stage 2 needs {sums} = {round(need / MIB)} MiB of memory; this device has {total // MIB} MiB"
+    text = f"stage 2 needs {sums} = {round(need / MIB)} MiB of memory; this device has {in_mib(total)}"
     if need > total:
         yield blocker("memory-too-small", text, "make the backup smaller, or use an image that is compressed better")
     else:
@@ -67,7 +66,7 @@ def _growth(accepted: Accepted) -> tuple[str, ...]:
     if size_bytes is None:
         return ()
     old = accepted.image.data.size_bytes
-    text = f"grow resin-data's file system from {old // MIB} to about {size_bytes // MIB} MiB, so that the backup fits"
+    text = f"grow resin-data's file system from {old // MIB} to about {in_mib(size_bytes)}, so that the backup fits"
     return (f"{text}; the partition table that is written already has it that large",)
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from balena_migrate.core.units import MIB
+
 pytestmark = pytest.mark.processes
 
-MIB = 1 << 20
 BACKUP = """
 import sys
 from pathlib import Path

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from balena_migrate.core.errors import LabError
+from balena_migrate.core.units import MIB
 from balena_migrate.workstation.lab.disks import (
-    MIB,
     Span,
     copy_disk,
     make_disk,

@@ -9,11 +9,11 @@ import pytest
 
 from balena_migrate.core.errors import LabError
 from balena_migrate.core.system import System
+from balena_migrate.core.units import MIB
 from balena_migrate.workstation.lab.diskstate import find_disk_state, read_disk_state
 
 pytestmark = pytest.mark.processes
 
-MIB = 1 << 20
 TABLE = b"""\
 label: dos
 start=2048, size=40960, type=e

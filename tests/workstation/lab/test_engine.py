@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from balena_migrate.core.errors import LabError
+from balena_migrate.core.units import MIB
 from balena_migrate.settings import Config
 from balena_migrate.workstation.lab import engine
 from balena_migrate.workstation.lab.acts import Stage1
-from balena_migrate.workstation.lab.disks import MIB, Span
+from balena_migrate.workstation.lab.disks import Span
 from balena_migrate.workstation.lab.engine import Places, rehearse
 from balena_migrate.workstation.lab.expected import Expected
 from balena_migrate.workstation.lab.machines.pc import PcMachine

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from balena_migrate.core.units import MIB
 from balena_migrate.images.room import grown_table
 from balena_migrate.workstation.lab.leftdisk import CLEAN, SIZE, TABLE, left_disk_checks
 from balena_migrate.workstation.lab.lookalike.layout import plan_layout, table_sectors
@@ -17,7 +18,6 @@ from tests.support.tables import image_of, put_blocks
 
 pytestmark = pytest.mark.processes
 
-MIB = 1 << 20
 SPEC = replace(find_spec("intel-nuc"), boot_bytes=8 * MIB, root_bytes=8 * MIB, data_bytes=60 * MIB)
 DATA = plan_layout(SPEC).labelled("resin-data")
 GROWN_BYTES = 128 * MIB

@@ -13,9 +13,10 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from balena_migrate.core.units import MIB
 from balena_migrate.settings import Config
 from balena_migrate.workstation.lab import owner
-from balena_migrate.workstation.lab.disks import MIB, Span
+from balena_migrate.workstation.lab.disks import Span
 from balena_migrate.workstation.lab.expected import Expected
 from balena_migrate.workstation.lab.lookalike import Report, ReportedFile, ReportedPartition
 from balena_migrate.workstation.lab.machines.pc import PcMachine

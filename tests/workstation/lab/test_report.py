@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from balena_migrate.core.system import System
+from balena_migrate.core.units import GIB, MIB
 from balena_migrate.core.values import from_json
 from balena_migrate.workstation.lab.report import (
     draw_disks,
@@ -25,8 +26,6 @@ from balena_migrate.workstation.lab.report import (
 )
 from balena_migrate.workstation.lab.result import Check, DiskPart, DiskState, Fact, Rehearsal, Step
 
-MIB = 1 << 20
-GIB = 1 << 30
 HOSTILE = "<script>alert('x')</script> & \"quotes\""
 
 REHEARSAL = Rehearsal(

@@ -12,9 +12,9 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from balena_migrate.core.units import MIB
 from balena_migrate.facts import HardwareFacts
 
-MIB = 1 << 20
 _CODE_BITS = 0xFF_FFFF
 _NEW_STYLE = 1 << 23
 

@@ -18,13 +18,12 @@ from balena_migrate.carried.backup.tree import (
     walk_all,
 )
 from balena_migrate.carried.backup.volumes import parse_names, read_volumes
+from balena_migrate.core.balena import DATA_FOLDER, SUPERVISOR_BACKUP
 from balena_migrate.core.changes import ASIDE_SUFFIX
 from balena_migrate.core.errors import ConfigError
+from balena_migrate.core.paths import MIGRATE_LOG
 from balena_migrate.core.system import System
 from balena_migrate.settings import Config
-
-SUPERVISOR_NAME = "backup.tgz"
-"""The name at the root of resin-data that the supervisor picks up (balena-supervisor, src/lib/constants.ts)."""
 
 PLAIN_NAME = "migration-backup.tgz"
 """What a plain archive is called on resin-data where its own name would be the supervisor's."""
@@ -32,9 +31,7 @@ PLAIN_NAME = "migration-backup.tgz"
 VOLUMES_FILE = "volumes.tgz"
 """The archive of BACKUP_VOLUMES in HOME_DIR, beside the plain one."""
 
-TAKEN_NAMES = frozenset(
-    ("apps.json", "docker", "lost+found", "remove_me_to_reset", "resin-data", "backup", "migrate.log")
-)
+TAKEN_NAMES = frozenset(("apps.json", "docker", "lost+found", "remove_me_to_reset", DATA_FOLDER, "backup", MIGRATE_LOG))
 """What lies at the root of a fresh resin-data, the folder that the supervisor unpacks to, and stage 2's log."""
 
 _BLOCK_BYTES = 4096
@@ -121,10 +118,10 @@ def name_on_data(backup_file: str, *, for_supervisor: bool) -> str:
     Raises ConfigError where BACKUP_FILE is a name that resin-data has in use.
     """
     if for_supervisor:
-        return SUPERVISOR_NAME
+        return SUPERVISOR_BACKUP
     if backup_file in TAKEN_NAMES:
         raise ConfigError(f"BACKUP_FILE must not be {backup_file!r}: resin-data has something of this name")
-    return PLAIN_NAME if backup_file == SUPERVISOR_NAME else backup_file
+    return PLAIN_NAME if backup_file == SUPERVISOR_BACKUP else backup_file
 
 
 def plain_items(folders: tuple[str, ...]) -> tuple[BackupItem, ...]:

@@ -8,18 +8,18 @@ from pathlib import Path
 import rich_click as click
 
 from balena_migrate.cli.output import say
+from balena_migrate.core.balena import CONFIG_JSON
 from balena_migrate.core.errors import UsageError
 from balena_migrate.core.system import System
 
 CLOUD = "balena-cloud.com"
-FILE = "config.json"
 
 
 @click.command()
 @click.option("--fleet", required=True, metavar="NAME", help="The fleet: organisation/name, or its number.")
 @click.option("--os-version", required=True, metavar="VERSION", help="The version of the image, such as 6.0.10.")
 @click.option("--device-type", default="", metavar="SLUG", help="The device type of the image; default: the fleet's.")
-@click.option("--output", default=FILE, show_default=True, metavar="FILE", help="The file to write.")
+@click.option("--output", default=CONFIG_JSON, show_default=True, metavar="FILE", help="The file to write.")
 @click.option("--token-file", default="", metavar="FILE", help="A file with the token; default: $BALENA_API_KEY.")
 @click.option("--host", default=CLOUD, show_default=True, metavar="DOMAIN", help="The domain of the cloud.")
 def config(fleet: str, os_version: str, device_type: str, output: str, token_file: str, host: str) -> None:

@@ -10,9 +10,9 @@ import rich_click as click
 from balena_migrate.core.architectures import PLATFORMS, Architecture
 from balena_migrate.core.errors import UsageError
 from balena_migrate.core.kit import Kit, find_kit_in
+from balena_migrate.core.units import MIB
 from balena_migrate.workstation.kit.archive import packed_size_bytes, size_bytes, write_archive
 
-MIB = 1 << 20
 INSTALL = "install balena-migrate[lab] there"
 
 output_option = click.option(

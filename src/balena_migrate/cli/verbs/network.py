@@ -11,6 +11,7 @@ import rich_click as click
 
 from balena_migrate.cli.options import Flags, config_from, device_system, json_option, settings_options
 from balena_migrate.cli.output import print_json, print_table, show_findings
+from balena_migrate.core.balena import CONNECTIONS_FOLDER, REDSOCKS_CONF
 from balena_migrate.core.errors import ExitStatus
 from balena_migrate.core.system import System
 from balena_migrate.findings import Finding, is_refused
@@ -86,14 +87,14 @@ def show_network(system: System, config_file: str | None, flags: Flags, *, as_js
 def rows_of(selection: Selection, names: dict[str, Profile]) -> Iterator[Row]:
     """A row for every profile and the proxy; `names` are the selected profiles by file name."""
     for name, profile in names.items():
-        yield _row(profile, f"system-connections/{name}")
+        yield _row(profile, f"{CONNECTIONS_FOLDER}/{name}")
     for profile in selection.automatic:
         yield _row(profile, "needs no file: wired, with DHCP")
     for profile in selection.left_out:
         yield _row(profile, "left out, as the settings say")
     proxy = selection.proxy
     if proxy:
-        place, becomes = f"{proxy.host}:{proxy.port}", "system-proxy/redsocks.conf"
+        place, becomes = f"{proxy.host}:{proxy.port}", REDSOCKS_CONF
         yield Row(name=place, kind="proxy", security=proxy.kind, addresses="", source=proxy.source, becomes=becomes)
 
 

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from balena_migrate.core.units import SECTOR_BYTES
+
 Read = Callable[[int, int], bytes]
 """read(offset, length) gives these bytes; fewer only at the end."""
 
 HEAD_BYTES = 1 << 20
 """All of a table but the EBRs is in the first MiB, and so is a BIOS boot loader after it."""
 
-SECTOR_BYTES = 512
 EXTENDED_TYPES = ("05", "0f", "85")
 
 

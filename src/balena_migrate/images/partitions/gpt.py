@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from balena_migrate.core.errors import ImageError
-from balena_migrate.images.partitions import SECTOR_BYTES, Partition, PartitionTable, TableKind
+from balena_migrate.core.units import SECTOR_BYTES
+from balena_migrate.images.partitions import Partition, PartitionTable, TableKind
 from balena_migrate.images.partitions.mbr import longer_protective_entry
 from balena_migrate.images.patches import Block
 

@@ -12,7 +12,8 @@ from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
 from balena_migrate.core.errors import ImageError
-from balena_migrate.images.partitions import EXTENDED_TYPES, SECTOR_BYTES, Partition, PartitionTable, TableKind
+from balena_migrate.core.units import SECTOR_BYTES
+from balena_migrate.images.partitions import EXTENDED_TYPES, Partition, PartitionTable, TableKind
 from balena_migrate.images.patches import Block
 
 GPT_PROTECTIVE_TYPE = "ee"

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from balena_migrate.core.errors import ImageError
-from balena_migrate.images.partitions import HEAD_BYTES, SECTOR_BYTES, Partition, PartitionTable, Read
+from balena_migrate.core.units import SECTOR_BYTES
+from balena_migrate.images.partitions import HEAD_BYTES, Partition, PartitionTable, Read
 from balena_migrate.images.partitions.gpt import parse_gpt
 from balena_migrate.images.partitions.mbr import (
     GPT_PROTECTIVE_TYPE,

@@ -14,9 +14,9 @@ from balena_migrate import VERSION
 from balena_migrate.core.architectures import PLATFORMS
 from balena_migrate.core.kit import Kit
 from balena_migrate.core.paths import STATE_DIR
+from balena_migrate.core.units import MIB
 from balena_migrate.workstation.kit.archive import size_bytes
 
-MIB = 1 << 20
 SCRIPT = Path(__file__).with_name("self_extracting.sh")
 
 

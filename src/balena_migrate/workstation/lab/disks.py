@@ -16,9 +16,8 @@ from pathlib import Path
 
 from balena_migrate.core.errors import LabError
 from balena_migrate.core.system import System
+from balena_migrate.core.units import MIB, SECTOR_BYTES
 
-MIB = 1 << 20
-SECTOR_BYTES = 512
 FIRST_PARTITION_BYTES = MIB
 LINUX = "83"
 

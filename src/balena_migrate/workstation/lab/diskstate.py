@@ -9,7 +9,8 @@ from pathlib import Path
 
 from balena_migrate.core.errors import CommandError
 from balena_migrate.core.system import System
-from balena_migrate.workstation.lab.disks import SECTOR_BYTES, require_file
+from balena_migrate.core.units import SECTOR_BYTES
+from balena_migrate.workstation.lab.disks import require_file
 from balena_migrate.workstation.lab.result import DiskPart, DiskState
 from balena_migrate.workstation.mtools import FatDrive
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from balena_migrate.core.system import System, last_lines
-from balena_migrate.workstation.lab.disks import MIB, Span, read_partitions, require_file
+from balena_migrate.core.units import in_mib
+from balena_migrate.workstation.lab.disks import Span, read_partitions, require_file
 from balena_migrate.workstation.lab.lookalike.layout import plan_layout
 from balena_migrate.workstation.lab.lookalike.specs import ImageSpec
 from balena_migrate.workstation.lab.result import Check, same
@@ -52,10 +53,10 @@ def _size_check(disk: Path, data: Span, shipped_bytes: int, *, grown: bool) -> C
     size_bytes = _file_system_bytes(disk, data)
     if grown:
         passed = data.size_bytes > shipped_bytes and size_bytes == data.size_bytes
-        expected = f"more than {shipped_bytes // MIB} MiB, all of it taken by the file system"
+        expected = f"more than {in_mib(shipped_bytes)}, all of it taken by the file system"
     else:
-        passed, expected = data.size_bytes == shipped_bytes, f"{shipped_bytes // MIB} MiB"
-    found = f"{data.size_bytes // MIB} MiB, with a file system of {size_bytes // MIB} MiB"
+        passed, expected = data.size_bytes == shipped_bytes, in_mib(shipped_bytes)
+    found = f"{in_mib(data.size_bytes)}, with a file system of {in_mib(size_bytes)}"
     return Check(name=SIZE, passed=passed, expected=expected, found=found)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from balena_migrate.core.units import in_mib
 from balena_migrate.settings import Config
 from balena_migrate.workstation.lab import owner
 from balena_migrate.workstation.lab.disks import Span, mounted
@@ -130,8 +131,8 @@ def _grown(report: Report) -> Check:
     return Check(
         name="the data partition fills the disk",
         passed=data is not None and report.data_bytes_before < data.size_bytes,
-        expected=f"more than {report.data_bytes_before >> 20} MiB",
-        found=f"{data.size_bytes >> 20} MiB" if data else "no data partition",
+        expected=f"more than {in_mib(report.data_bytes_before)}",
+        found=in_mib(data.size_bytes) if data else "no data partition",
     )
 
 

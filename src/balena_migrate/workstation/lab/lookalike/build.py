@@ -15,15 +15,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from balena_migrate.core.system import System
+from balena_migrate.core.units import MIB, SECTOR_BYTES
 from balena_migrate.workstation.cache import cached
 from balena_migrate.workstation.lab.lookalike.bootpart import fingerprint, identity_files, pi_files
 from balena_migrate.workstation.lab.lookalike.bundle import bundle_kernel
 from balena_migrate.workstation.lab.lookalike.grubboot import BOOT_CODE_BYTES, GrubCode, grub_files, make_boot_code
 from balena_migrate.workstation.lab.lookalike.initramfs import make_initramfs
-from balena_migrate.workstation.lab.lookalike.layout import SECTOR_BYTES, Layout, Partition, plan_layout, table_sectors
+from balena_migrate.workstation.lab.lookalike.layout import Layout, Partition, plan_layout, table_sectors
 from balena_migrate.workstation.lab.lookalike.networkmanager import add_network_manager
 from balena_migrate.workstation.lab.lookalike.sources import Sources, fetch_sources
-from balena_migrate.workstation.lab.lookalike.specs import MIB, BootCode, ImageSpec, find_spec
+from balena_migrate.workstation.lab.lookalike.specs import BootCode, ImageSpec, find_spec
 from balena_migrate.workstation.mtools import FatDrive
 
 Progress = Callable[[str], None]

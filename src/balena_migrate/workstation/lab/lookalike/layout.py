@@ -11,9 +11,9 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from balena_migrate.workstation.lab.lookalike.specs import MIB, ImageSpec
+from balena_migrate.core.units import MIB, SECTOR_BYTES
+from balena_migrate.workstation.lab.lookalike.specs import ImageSpec
 
-SECTOR_BYTES = 512
 ALIGNMENT_BYTES = 4 * MIB
 SECOND_EBR_BEFORE_BYTES = 128 * SECTOR_BYTES
 TYPE_FAT16, TYPE_FAT32, TYPE_LINUX = 0x0E, 0x0C, 0x83

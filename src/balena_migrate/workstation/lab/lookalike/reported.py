@@ -16,10 +16,10 @@ from typing import Any
 
 from balena_migrate.core.errors import LabError
 from balena_migrate.core.system import last_lines
+from balena_migrate.core.units import SECTOR_BYTES
 
 _BEGIN = re.compile(r"balena-migrate-report begin (\d+) ([0-9a-f]{64})")
 _LINE = re.compile(r"balena-migrate-report line (\d+) ([A-Za-z0-9+/=]+)")
-_SECTOR_BYTES = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +105,8 @@ def _build(data: dict[str, Any]) -> Report:
         command_line=_text(data["command_line"]).strip(),
         memory_bytes=data["memory_bytes"],
         uptime_s=float(data["seconds"]),
-        disk_bytes=data["disk_sectors"] * _SECTOR_BYTES,
-        data_bytes_before=data["data_sectors_before"] * _SECTOR_BYTES,
+        disk_bytes=data["disk_sectors"] * SECTOR_BYTES,
+        data_bytes_before=data["data_sectors_before"] * SECTOR_BYTES,
         partition_table=data["table"]["partitiontable"]["label"],
         partitions=tuple(_partition(item) for item in data["partitions"]),
         config_json=base64.b64decode(data["config_json"]),
@@ -120,8 +120,8 @@ def _partition(item: dict[str, Any]) -> ReportedPartition:
     return ReportedPartition(
         label=item["label"],
         number=item["number"],
-        start_bytes=item["start_sector"] * _SECTOR_BYTES,
-        size_bytes=item["sectors"] * _SECTOR_BYTES,
+        start_bytes=item["start_sector"] * SECTOR_BYTES,
+        size_bytes=item["sectors"] * SECTOR_BYTES,
         check_status=item["check_status"],
     )
 

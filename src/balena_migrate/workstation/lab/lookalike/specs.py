@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from balena_migrate.core.errors import LabError
-
-MIB = 1 << 20
+from balena_migrate.core.units import MIB
 
 
 class Board(StrEnum):

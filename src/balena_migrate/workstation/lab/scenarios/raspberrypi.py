@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from balena_migrate.core.units import MIB
 from balena_migrate.workstation.lab.acts import Act
-from balena_migrate.workstation.lab.disks import MIB
 from balena_migrate.workstation.lab.guests.debian_pi import (
     RASPBERRYPI2,
     RASPBERRYPI3_64,

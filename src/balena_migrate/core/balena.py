@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The names that balenaOS gives to its partitions and to the files that it reads.
+
+Source: meta-balena (balena-image, resin-mounts, balena-net-config, balena-proxy-config) and balena-supervisor
+(src/lib/constants.ts). The lab spells them itself: its proofs are written independently of the code that migrates.
+"""
+
+from __future__ import annotations
+
+BOOT_LABEL = "resin-boot"
+ROOT_LABEL = "resin-rootA"
+STATE_LABEL = "resin-state"
+DATA_LABEL = "resin-data"
+
+# In resin-boot.
+CONFIG_JSON = "config.json"
+CONNECTIONS_FOLDER = "system-connections"
+"""NetworkManager keyfiles, copied to /etc/NetworkManager at every boot."""
+PROXY_FOLDER = "system-proxy"
+REDSOCKS_CONF = f"{PROXY_FOLDER}/redsocks.conf"
+
+# At the root of resin-data.
+DATA_FOLDER = "resin-data"
+"""Data of applications; the folder has the name of its partition."""
+SUPERVISOR_BACKUP = "backup.tgz"
+"""The archive from which the supervisor restores volumes."""

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Units and balenaOS's names each have one home.
+
+The lab may spell the names: its proofs are written independently of the code that migrates. Units it imports.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import balena_migrate
+from balena_migrate.core import balena, units
+from balena_migrate.devices import device_types, slug_of
+
+ROOT = Path(balena_migrate.__file__).parent
+BALENA_NAMES = {value for name, value in vars(balena).items() if name.isupper()}
+UNITS = {name for name in vars(units) if name.isupper()}
+SETTINGS = "settings.py"
+"""Has two of these names for reasons of its own: the default of BACKUP_FILE, and an example of CONFIG_JSON."""
+
+
+def sources() -> Iterator[tuple[str, ast.Module]]:
+    """Path and syntax of each module."""
+    for path in sorted(ROOT.rglob("*.py")):
+        yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text("utf-8"))
+
+
+def spelled(tree: ast.Module) -> set[str]:
+    """Every text in the module, also a part of an f-string; a slash at its ends does not make another name of it."""
+    constants = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    return {value.strip("/") for value in constants if isinstance(value, str)}
+
+
+def assigned(tree: ast.Module) -> set[str]:
+    """Every name that gets a value, without the underscore of a private one."""
+    names = (node for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    return {name.id.removeprefix("_") for name in names}
+
+
+def test_balenas_names_are_spelled_once() -> None:
+    elsewhere = {
+        path: found
+        for path, tree in sources()
+        if path not in ("core/balena.py", SETTINGS) and not path.startswith("workstation/lab/")
+        if (found := spelled(tree) & BALENA_NAMES)
+    }
+    assert elsewhere == {}
+
+
+def test_units_are_defined_once() -> None:
+    elsewhere = {path for path, tree in sources() if path != "core/units.py" and assigned(tree) & UNITS}
+    assert elsewhere == set()
+
+
+def test_every_alias_of_a_device_type_leads_to_its_slug() -> None:
+    for device in device_types():
+        assert {slug_of(name) for name in device.names} == {device.slug}
+    assert slug_of("raspberrypi2") == "raspberry-pi2"
+    assert slug_of("no-such-type") == "no-such-type"
