@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import subprocess
+from collections.abc import Iterator
 from typing import Any
 
 import hypothesis
@@ -31,6 +33,8 @@ def pytest_configure() -> None:
 hypothesis.settings.register_profile("balena-migrate", deadline=None)
 hypothesis.settings.load_profile("balena-migrate")
 
+SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+
 MAY_START_PROCESSES = ("processes", "loop", "kit", "vm")
 
 
@@ -43,3 +47,12 @@ def no_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
             raise AssertionError(f"this test may start no process: {args}")
 
         monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
+
+
+@pytest.fixture(autouse=True)
+def own_signal_handlers() -> Iterator[None]:
+    """A test leaves no signal ignored: the programs that later tests start would inherit that, and not end by it."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
