@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from balena_migrate.cli.output import say
 from balena_migrate.core.errors import MigrateError, UsageError
 from balena_migrate.core.units import MIB
 from balena_migrate.core.values import to_json
@@ -77,11 +78,6 @@ def run_one(scenario: Scenario, options: Options, work: Path) -> Rehearsal:
     show(result)
     say(f"the report: {write_report(result, folder)}")
     return result
-
-
-def say(line: str) -> None:
-    """Progress goes to standard error, a line a time."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def show(result: Rehearsal) -> None:

@@ -20,7 +20,6 @@ from balena_migrate.stage2 import kernel
 from balena_migrate.stage2.console import Console
 
 MEMORY = Path(STAGE2_FILES)
-CHUNK_BYTES = 1 << 20
 TMPFS_SLACK_BYTES = 4 << 20
 """tmpfs counts whole pages, and folders."""
 
@@ -50,8 +49,8 @@ class RamStash:
         target = self.path(file)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with open(old.real(file.path), "rb") as source, open(target, "wb") as copy:
-                while block := source.read(CHUNK_BYTES):
+            with open(target, "wb") as copy:
+                for block in old.read_blocks(file.path):
                     copy.write(block)
                     digest.update(block)
                     count += len(block)

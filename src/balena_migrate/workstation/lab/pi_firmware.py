@@ -10,15 +10,15 @@ pi_config_txt: what the code that migrates misreads must not pass here as well.
 
 from __future__ import annotations
 
+import contextlib
 import re
-import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from balena_migrate.bootloaders.raspberrypi.board import Board, Chip, Model
-from balena_migrate.core.errors import LabError
+from balena_migrate.core.errors import CommandError, LabError
 from balena_migrate.workstation.lab.pi_config_txt import (
     Reading,
     UndefinedError,
@@ -27,6 +27,7 @@ from balena_migrate.workstation.lab.pi_config_txt import (
     is_wide,
     kernel_names,
 )
+from balena_migrate.workstation.mtools import FatDrive
 
 CONFIG, TRYBOOT, CMDLINE = "config.txt", "tryboot.txt", "cmdline.txt"
 UPSTREAM_PREFIX = "upstream/"
@@ -260,8 +261,9 @@ class FatImage:
     """The FAT file system at an offset of a disk image, read with mtools; `names` are the paths of all its files."""
 
     def __init__(self, image: Path, offset_bytes: int) -> None:
-        self._drive = f"{image}@@{offset_bytes}"
-        self.names = tuple(self._list())
+        self._drive = FatDrive(image=image, offset_bytes=offset_bytes)
+        with _readable():
+            self.names = tuple(self._drive.list_files())
         self._lower = {name.lower() for name in self.names}
 
     def exists(self, path: str) -> bool:
@@ -269,21 +271,19 @@ class FatImage:
 
     def read(self, path: str) -> bytes:
         """The content of a file. Raises LabError where there is none or the file system is damaged."""
-        return self._run("mtype", "-i", self._drive, f"::/{path}")
+        with _readable():
+            return self._drive.read_file(path)
 
     def extract(self, path: str, target: Path) -> None:
         """The file is at `target` on this machine."""
-        self._run("mcopy", "-n", "-o", "-i", self._drive, f"::/{path}", str(target))
+        with _readable():
+            self._drive.copy_out(path, target)
 
-    def _list(self) -> list[str]:
-        lines = self._run("mdir", "-/", "-b", "-i", self._drive, "::/").decode("utf-8", "surrogateescape").splitlines()
-        return [line.removeprefix("::/") for line in lines if not line.endswith("/")]
 
-    @staticmethod
-    def _run(*argv: str) -> bytes:
-        done = subprocess.run(
-            argv, capture_output=True, env={"MTOOLS_SKIP_CHECK": "1", "PATH": "/usr/bin:/bin"}, check=False
-        )
-        if done.returncode != 0:
-            raise LabError(f"{argv[0]} cannot read the boot partition: {done.stderr.decode(errors='replace').strip()}")
-        return done.stdout
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    """What mtools cannot read is a boot partition that does not start: LabError."""
+    try:
+        yield
+    except CommandError as error:
+        raise LabError(f"cannot read the boot partition: {error.last_lines}") from None
