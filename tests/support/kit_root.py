@@ -64,4 +64,7 @@ def enter(root: Path, architecture: Architecture, *argv: str, prepare: str = "")
     emulator, processor = EMULATORS[architecture]
     environment = {"PATH": os.environ["PATH"], "PREPARE": prepare} | ({"QEMU_CPU": processor} if processor else {})
     namespace = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", ENTER, "enter", emulator, str(root)]
-    return subprocess.run([*namespace, *argv], capture_output=True, text=True, env=environment, timeout=300)
+    # A shell quotes the line that it does not understand, and a damaged file's may be no text.
+    return subprocess.run(
+        [*namespace, *argv], capture_output=True, text=True, errors="replace", env=environment, timeout=300
+    )

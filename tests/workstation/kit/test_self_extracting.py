@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -87,7 +88,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "kit" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "kit" / name).write_text(text)
         (folder / "kit" / name).chmod(0o755)
-    (folder / "kit/filling").write_bytes(os.urandom(300_000))
+    (folder / "kit/filling").write_bytes(random.Random(8).randbytes(300_000))
     kit = Kit(path=folder / "kit", architecture=Architecture.AMD64)
     with (folder / "kit.tar.gz").open("wb") as stream:
         write_archive(kit.path, stream, "balena-migrate-amd64")
@@ -164,22 +165,23 @@ def test_cut_file_is_refused(device: Device) -> None:
 
 def test_damaged_file_is_refused(device: Device) -> None:
     whole = device.file.read_bytes()
-    script = whole.index(b"\nexit\n}\n") + 8
-    exits = whole.index(b"exit 1")
-    for place in (
-        3,
-        20,
-        75,
-        exits,
-        whole.index(b"payload_line=") + 14,
-        script,
-        script + 9,
-        len(whole) // 2,
-        len(whole) - 1,
-    ):
+    payload = whole.index(b"\nexit\n}\n") + 8
+    number = whole.index(b"payload_line=") + 14
+    for place in (3, whole.index(b"exit 1"), number, payload, payload + 9, len(whole) // 2, len(whole) - 1):
         device.file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         assert_refused(device.start("check"), "damaged or incomplete")
         assert device.unpacked == [], place
+
+
+def test_damaged_sum_is_refused(device: Device) -> None:
+    """Another digit is another sum. A character that opens a quotation is an error of the shell's own."""
+    whole = device.file.read_bytes()
+    start = whole.index(b"sum=") + 4
+    for place in (start, start + 63):
+        for damage, words in ((b"0" if whole[place] != ord("0") else b"1", ("damaged or incomplete",)), (b"`", ())):
+            device.file.write_bytes(whole[:place] + damage + whole[place + 1 :])
+            assert_refused(device.start("check"), *words)
+            assert device.unpacked == [], place
 
 
 def test_file_does_not_start_itself(device: Device) -> None:
