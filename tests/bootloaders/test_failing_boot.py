@@ -17,7 +17,7 @@ from balena_migrate.bootloaders.raspberrypi.firmware import BOOT_LOADER
 from balena_migrate.core import journal
 from balena_migrate.core.changes import Action, ActionName, MakeDir, Produce, WriteFile, take_back
 from balena_migrate.core.errors import FileError, JournalError, MigrateError
-from balena_migrate.core.journal import State
+from balena_migrate.core.journal import JournalState
 from balena_migrate.core.paths import INITRAMFS_NAME, STAGE2_CONFIG, STATE_DIR, WORK_DIR
 from balena_migrate.core.system import Result, System
 from balena_migrate.settings import Config
@@ -100,7 +100,7 @@ NEEDED = INITRAMFS_BYTES + 4 * PAGE
 def test_with_just_enough_room_stage_1_comes_to_its_end(root: Path, small_boot: Callable[[int], Path]) -> None:
     boot = small_boot(NEEDED + PAGE)  # config.txt is there twice for a moment
     apply_all(root)
-    assert journal.read_journal(System(root)).state is State.ARMED
+    assert journal.read_journal(System(root)).state is JournalState.ARMED
     assert (boot / INITRAMFS_NAME).stat().st_size == INITRAMFS_BYTES
 
 
@@ -114,7 +114,7 @@ def test_a_full_boot_partition_is_as_it_was(root: Path, small_boot: Callable[[in
     assert {path.name: path.read_bytes() for path in boot.iterdir()} == BOOT_FILES
     kernel.unmount(boot)
     assert tree(root) == before
-    assert journal.read_journal(System(root)).state is State.UNDONE
+    assert journal.read_journal(System(root)).state is JournalState.UNDONE
 
 
 @pytest.mark.loop
@@ -175,7 +175,7 @@ def test_a_disk_that_fails_at_any_moment_ends_in_a_clear_error_and_undo_finishes
         assert "Input/output error" in reason
         elsewhere = {name: value for name, value in tree(root).items() if not name.startswith("boot/")}
         assert elsewhere == {name: value for name, value in before.items() if not name.startswith("boot/")}
-        if journal.read_journal(System(root)).state is not State.UNDONE:
+        if journal.read_journal(System(root)).state is not JournalState.UNDONE:
             journal.undo(System(root), quiet)
         assert tree(root) == before
         shutil.rmtree(root / STATE_DIR.lstrip("/"))

@@ -36,7 +36,7 @@ from balena_migrate.core.errors import (
     UndoError,
     UsageError,
 )
-from balena_migrate.core.journal import State
+from balena_migrate.core.journal import JournalState
 from balena_migrate.core.system import LoopError, System
 from balena_migrate.stage2.frame import CameBackError, NoFlashError
 from balena_migrate.workstation.lab.pi_config_txt import UndefinedError
@@ -152,7 +152,7 @@ def run(system: System, *more: Action) -> int:
 def test_a_second_run_on_an_armed_device_is_refused(system: System) -> None:
     assert run(system) == ExitStatus.DONE
     assert run(system) == ExitStatus.REFUSED
-    assert journal.read_journal(system).state is State.ARMED
+    assert journal.read_journal(system).state is JournalState.ARMED
 
 
 def test_a_file_that_cannot_be_captured_fails_and_is_rolled_back(

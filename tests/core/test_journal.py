@@ -16,7 +16,7 @@ import pytest
 from balena_migrate.core import journal
 from balena_migrate.core.changes import ASIDE_SUFFIX, Action, ActionName, CapturedOnce, MakeDir, Produce, WriteFile
 from balena_migrate.core.errors import AlreadyAppliedError, FileError, InterruptedRunError, JournalError, UndoError
-from balena_migrate.core.journal import State
+from balena_migrate.core.journal import JournalState
 from balena_migrate.core.paths import JOURNAL, STATE_DIR
 from balena_migrate.core.system import System
 from tests.support.system import quiet, tree
@@ -90,10 +90,10 @@ def test_apply_changes_the_tree_and_undo_brings_it_back(root: Path) -> None:
     changed = tree(root)
     assert changed["boot/config.txt"] == (before["boot/config.txt"][0], b"changed")
     assert changed["home/backup.tgz"][1] == b"a new archive"
-    assert journal.read_journal(System(root)).state is State.ARMED
+    assert journal.read_journal(System(root)).state is JournalState.ARMED
     assert journal.undo(System(root), quiet) == len(ACTIONS)
     assert tree(root) == before
-    assert journal.read_journal(System(root)).state is State.UNDONE
+    assert journal.read_journal(System(root)).state is JournalState.UNDONE
 
 
 def test_the_time_of_a_restored_file_is_as_it_was(root: Path) -> None:
@@ -157,11 +157,11 @@ def test_a_torn_last_line_is_a_change_that_was_not_begun(root: Path) -> None:
     apply_all(System(root))
     path = root / JOURNAL.lstrip("/")
     path.write_bytes(path.read_bytes() + b'{"event": "int')
-    assert journal.read_journal(System(root)).state is State.ARMED
+    assert journal.read_journal(System(root)).state is JournalState.ARMED
     journal.undo(System(root), quiet)
     assert tree(root) == before
     apply_all(System(root))  # and the torn line is gone, so that the next run can be read
-    assert journal.read_journal(System(root)).state is State.ARMED
+    assert journal.read_journal(System(root)).state is JournalState.ARMED
 
 
 def test_a_damaged_line_is_named(root: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_failing_action_takes_all_back(root: Path) -> None:
     with pytest.raises(FileError):
         journal.apply(System(root), failing, quiet, arm=True)
     assert tree(root) == before
-    assert journal.read_journal(System(root)).state is State.UNDONE
+    assert journal.read_journal(System(root)).state is JournalState.UNDONE
 
 
 def test_a_second_run_is_refused_until_the_first_is_undone(root: Path) -> None:
@@ -276,7 +276,7 @@ def test_a_boot_file_that_something_else_changes_meanwhile_ends_the_run(root: Pa
     handover = Produce(name=ActionName.HANDOVER, title="the hand-over", path="/home/handover", make=make_handover)
     with pytest.raises(FileError, match=r"/boot/config\.txt: was changed by something else"):
         journal.apply(System(root), (*ACTIONS[:-1], handover, boot), quiet, arm=True)
-    assert journal.read_journal(System(root)).state is State.UNDONE
+    assert journal.read_journal(System(root)).state is JournalState.UNDONE
     assert (path.read_bytes() if path.exists() else None) == after
     assert not (root / "made").exists()
 

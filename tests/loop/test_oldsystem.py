@@ -25,7 +25,7 @@ from balena_migrate.core.handover import (
     TermExit,
     describe_content,
 )
-from balena_migrate.core.outcome import Ending, Outcome, find_outcome
+from balena_migrate.core.stage2_result import Stage2Ending, Stage2Result, find_stage2_result
 from balena_migrate.core.steps import Step
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
@@ -138,9 +138,9 @@ def test_a_boot_partition_that_is_gone_is_said_and_the_reason_is_kept_all_the_sa
     voice = console()
     with oldsystem.mounted_beside(System("/"), old, handover, voice):
         assert any("no-such-uuid" in line for line in voice.lines)
-        outcome = Outcome(ending=Ending.FAILED, step=Step.SECURE, reason="memory is too small")
-        oldsystem.keep_outcome(System("/"), old, handover, outcome, voice)
-    assert find_outcome(old) == outcome
+        result = Stage2Result(ending=Stage2Ending.FAILED, step=Step.SECURE, reason="memory is too small")
+        oldsystem.keep_result(System("/"), old, handover, result, voice)
+    assert find_stage2_result(old) == result
     assert is_read_only(old.root)
     assert "no-such-uuid" in old.read_text("/var/lib/balena-migrate/stage2.log")
 
@@ -227,10 +227,10 @@ def test_unmount_lets_go_of_all_and_keep_outcome_mounts_the_root_again(old: Syst
     with oldsystem.mounted_beside(System("/"), old, handover, voice):
         oldsystem.unmount(old, handover)
         assert not old.root.is_mount()
-        outcome = Outcome(ending=Ending.FAILED, step=Step.UNMOUNT, reason="x")
-        oldsystem.keep_outcome(System("/"), old, handover, outcome, voice)
+        result = Stage2Result(ending=Stage2Ending.FAILED, step=Step.UNMOUNT, reason="x")
+        oldsystem.keep_result(System("/"), old, handover, result, voice)
     assert old.root.is_mount()
-    assert find_outcome(old) == outcome
+    assert find_stage2_result(old) == result
 
 
 def test_a_busy_file_system_is_not_let_go(old: System, handover: Handover, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,8 +63,8 @@ class Entry:
     format: int = JOURNAL_FORMAT
 
 
-class State(StrEnum):
-    """Where a device stands, as far as the journal knows."""
+class JournalState(StrEnum):
+    """How far the newest run went, by its entries."""
 
     NOTHING = "nothing done"
     PARTLY = "partly applied"
@@ -92,15 +92,15 @@ class Journal:
         return next((entry.boot_id for entry in self.entries if entry.event is Event.ARMED), "")
 
     @property
-    def state(self) -> State:
+    def state(self) -> JournalState:
         events = {entry.event for entry in self.entries}
         if not events:
-            return State.NOTHING
+            return JournalState.NOTHING
         if Event.END in events:
-            return State.UNDONE
+            return JournalState.UNDONE
         if Event.ARMED in events:
-            return State.ARMED
-        return State.PREPARED if Event.PREPARED in events else State.PARTLY
+            return JournalState.ARMED
+        return JournalState.PREPARED if Event.PREPARED in events else JournalState.PARTLY
 
 
 def parse_journal(text: str) -> Journal:
@@ -228,7 +228,7 @@ def undo(system: System, report: Callable[[str], None]) -> int:
         raise UndoError("interrupted before every change was rolled back", hint=UNDO_HINT) from None
     if failures:
         raise UndoError("; ".join(failures), hint=f"remove the cause and {UNDO_HINT}")
-    if read_journal(system).state not in (State.NOTHING, State.UNDONE):
+    if read_journal(system).state not in (JournalState.NOTHING, JournalState.UNDONE):
         append(system, Entry(event=Event.END))
     return len(pending)
 

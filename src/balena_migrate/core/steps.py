@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The steps of stage 2: their names, and which of them come after the line.
 
-The names are stable: the console, the outcome file, `status` and the rehearsals all use these, and spell none
+The names are stable: the console, the result file, `status` and the rehearsals all use these, and spell none
 themselves.
 """
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from balena_migrate.core.errors import MigrateError
 from balena_migrate.core.handover import Handover
-from balena_migrate.core.outcome import Ending, Outcome
+from balena_migrate.core.stage2_result import Stage2Ending, Stage2Result
 from balena_migrate.core.system import System
 from balena_migrate.stage2 import oldsystem
 from balena_migrate.stage2.console import Console
@@ -20,7 +20,7 @@ PAUSE_S = 5.0
 
 
 class CameBackError(MigrateError):
-    """Stage 2 ended before the line; the outcome is on the old root file system."""
+    """Stage 2 ended before the line; the result is on the old root file system."""
 
 
 class NoFlashError(MigrateError):
@@ -39,23 +39,23 @@ class Stage2:
 
 @contextlib.contextmanager
 def before_the_line(stage2: Stage2) -> Iterator[None]:
-    """Any error here, foreseen or not, leads back: its outcome is kept, and the old system is mounted as it was."""
+    """Any error here, foreseen or not, leads back: its result is kept, and the old system is mounted as it was."""
     try:
         yield
     except NoFlashError as error:
-        come_back(stage2, Outcome(ending=Ending.NO_FLASH, reason=str(error)))
+        come_back(stage2, Stage2Result(ending=Stage2Ending.NO_FLASH, reason=str(error)))
     except Exception as error:
-        come_back(stage2, Outcome(ending=Ending.FAILED, step=stage2.console.current, reason=describe(error)))
+        come_back(stage2, Stage2Result(ending=Stage2Ending.FAILED, step=stage2.console.current, reason=describe(error)))
 
 
-def come_back(stage2: Stage2, outcome: Outcome) -> None:
-    """Raises CameBackError, once the outcome is on the old system, or that was tried."""
-    stage2.console.say(f"going back to the old system: {outcome.reason}")
+def come_back(stage2: Stage2, result: Stage2Result) -> None:
+    """Raises CameBackError, once the result is on the old system, or that was tried."""
+    stage2.console.say(f"going back to the old system: {result.reason}")
     try:
-        oldsystem.keep_outcome(stage2.machine, stage2.old, stage2.handover, outcome, stage2.console)
+        oldsystem.keep_result(stage2.machine, stage2.old, stage2.handover, result, stage2.console)
     except (MigrateError, OSError) as error:
         stage2.console.say(f"the reason could not be kept on the old system: {error}")
-    raise CameBackError(outcome.reason) from None
+    raise CameBackError(result.reason) from None
 
 
 @contextlib.contextmanager

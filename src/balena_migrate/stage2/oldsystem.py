@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 from balena_migrate.core.changes import CONTENT_LIMIT_BYTES, take_back
 from balena_migrate.core.errors import CommandError, DiskError, FileError
 from balena_migrate.core.handover import FileSystem, Handover, StoredFile, describe_content
-from balena_migrate.core.outcome import Outcome, write_outcome
 from balena_migrate.core.paths import MIGRATE_LOG, STAGE2_LOG_DRIVE, STATE_DIR
+from balena_migrate.core.stage2_result import Stage2Result, write_stage2_result
 from balena_migrate.core.system import System
 from balena_migrate.stage2 import disks, kernel
 from balena_migrate.stage2.console import Console
@@ -116,11 +116,11 @@ def unmount(old: System, handover: Handover) -> None:
             kernel.unmount(point)
 
 
-def keep_outcome(machine: System, old: System, handover: Handover, outcome: Outcome, console: Console) -> None:
-    """The outcome and the log are on the old system, which is mounted as the initramfs had it.
+def keep_result(machine: System, old: System, handover: Handover, result: Stage2Result, console: Console) -> None:
+    """The result and the log are on the old system, which is mounted as the initramfs had it.
 
     Raises DiskError, FileError or OSError.
     """
     mount_missing(machine, old, handover, console)
     with kernel.writable(holder(old, handover, STATE_DIR)):
-        write_outcome(old, outcome, "".join(line + "\n" for line in console.lines))
+        write_stage2_result(old, result, "".join(line + "\n" for line in console.lines))

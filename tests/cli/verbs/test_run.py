@@ -17,7 +17,7 @@ from balena_migrate.cli.options import Flags, config_from
 from balena_migrate.cli.verbs.run import run
 from balena_migrate.core.changes import ActionName, WriteFile
 from balena_migrate.core.errors import CommandError
-from balena_migrate.core.journal import State, read_journal
+from balena_migrate.core.journal import JournalState, read_journal
 from balena_migrate.core.system import System
 from balena_migrate.findings import warning
 from balena_migrate.plan import Plan
@@ -102,7 +102,7 @@ def test_json_says_what_was_done(
     assert (found["armed"], found["reboots"], found["format"]) == (True, False, 1)
     assert [change["path"] for change in found["changes"]] == ["/etc/a", "/etc/b"]
     assert found["findings"] == [{"code": "x", "severity": "warning", "cause": "a cause", "remedy": ""}]
-    assert read_journal(system).state is State.ARMED
+    assert read_journal(system).state is JournalState.ARMED
 
 
 def test_json_of_a_second_run_is_a_refusal(

@@ -17,7 +17,7 @@ from balena_migrate.cli.output import print_json, say
 from balena_migrate.cli.verbs.plan import Change, changes
 from balena_migrate.core import journal
 from balena_migrate.core.errors import CommandError
-from balena_migrate.core.paths import STAGE1_LOG, STAGE2_REPORT, STATE_DIR
+from balena_migrate.core.paths import STAGE1_LOG, STAGE2_RESULT, STATE_DIR
 from balena_migrate.core.system import System
 from balena_migrate.findings import Finding, Severity
 
@@ -79,7 +79,7 @@ def run_stage1(system: System, config_file: str | None, flags: Flags, *, as_json
         for finding in findings:
             if finding.severity is Severity.WARNING:
                 say(f"warning: {finding.cause}")
-        system.remove_file(STAGE2_REPORT)
+        system.remove_file(STAGE2_RESULT)
         armed = bool(made.boot_actions)
         actions = (*made.actions, *made.boot_actions)
         journal.apply(system, actions, say, arm=armed)

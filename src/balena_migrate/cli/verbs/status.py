@@ -9,18 +9,18 @@ import rich_click as click
 
 from balena_migrate.cli.options import device_system, json_option
 from balena_migrate.cli.output import print_json
-from balena_migrate.core.outcome import Outcome
-from balena_migrate.status import Standing, read_status
+from balena_migrate.core.stage2_result import Stage2Result
+from balena_migrate.status import DeviceState, read_status
 
 
 @dataclass(frozen=True, kw_only=True)
 class StatusOutput:
     """How far the migration of this device is."""
 
-    standing: Standing
+    state: DeviceState
     changes: int
     """How many changes are in place now."""
-    outcome: Outcome | None
+    stage2_result: Stage2Result | None
     """What the newest stage 2 left behind, also after an undo; null where none ran."""
     format: int = 1
 
@@ -34,6 +34,6 @@ def status(as_json: bool) -> None:
     """Print how far the migration of this device is."""
     found = read_status(device_system())
     if as_json:
-        print_json(StatusOutput(standing=found.standing, changes=found.changes, outcome=found.outcome))
+        print_json(StatusOutput(state=found.state, changes=found.changes, stage2_result=found.stage2_result))
     else:
         click.echo(found.text)

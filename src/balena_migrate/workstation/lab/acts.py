@@ -16,7 +16,7 @@ from balena_migrate.core.errors import LabError
 from balena_migrate.core.handover import TermExit
 from balena_migrate.core.paths import INITRAMFS_NAME
 from balena_migrate.core.steps import Step, started
-from balena_migrate.status import Standing
+from balena_migrate.status import DeviceState
 from balena_migrate.workstation.lab.console import Console
 from balena_migrate.workstation.lab.disks import mounted, read_partitions
 from balena_migrate.workstation.lab.leftdisk import left_disk_checks
@@ -231,16 +231,16 @@ class Undo:
 class Status:
     """`status` in the old system says this, and in which `step` stage 2 failed."""
 
-    standing: Standing
+    state: DeviceState
     step: Step | None = None
 
     def play(self, run: Run) -> Iterator[Check]:
         status = json.loads(run.old_system().run(f"{PROGRAM} status --json", timeout_s=COMMAND_TIMEOUT_S))
-        yield same("balena-migrate status", self.standing, status["standing"])
+        yield same("balena-migrate status", self.state, status["state"])
         if self.step:
-            outcome = status["outcome"] or {}
-            reason = outcome.get("reason", "")
-            yield same("the step of stage 2 that failed", self.step, outcome.get("step", ""))
+            result = status["stage2_result"] or {}
+            reason = result.get("reason", "")
+            yield same("the step of stage 2 that failed", self.step, result.get("step", ""))
             yield Check(name="its reason is kept", passed=bool(reason), expected="a reason", found=reason or "none")
 
 

@@ -10,30 +10,30 @@ from dataclasses import dataclass, field
 
 from balena_migrate.core.steps import Step
 from balena_migrate.settings import Config
-from balena_migrate.status import Standing
+from balena_migrate.status import DeviceState
 from balena_migrate.workstation.lab.acts import Act, NewSystem, OldSystem, PowerCut, Stage1, Stage2, Status, Undo
 from balena_migrate.workstation.lab.wishes import Device, Expect, Wishes
 
 MIGRATION: tuple[Act, ...] = (Stage1(), Stage2(), NewSystem())
-NO_FLASH: tuple[Act, ...] = (Stage1(), Stage2(comes_back=True), Status(standing=Standing.NO_FLASH), OldSystem())
-NO_SETUP: tuple[Act, ...] = (Stage1(), Status(standing=Standing.PREPARED), OldSystem(at_once=True))
+NO_FLASH: tuple[Act, ...] = (Stage1(), Stage2(comes_back=True), Status(state=DeviceState.NO_FLASH), OldSystem())
+NO_SETUP: tuple[Act, ...] = (Stage1(), Status(state=DeviceState.PREPARED), OldSystem(at_once=True))
 UNDO: tuple[Act, ...] = (
     Stage1(stays=True),
-    Status(standing=Standing.ARMED),
+    Status(state=DeviceState.ARMED),
     Undo(),
-    Status(standing=Standing.UNDONE),
+    Status(state=DeviceState.UNDONE),
     OldSystem(at_once=True),
 )
 CUT_STAGE1: tuple[Act, ...] = (
     PowerCut(at="make the initramfs of stage 2"),
-    Status(standing=Standing.PARTLY),
+    Status(state=DeviceState.PARTLY),
     Undo(),
     OldSystem(at_once=True),
 )
 CUT_STAGE2: tuple[Act, ...] = (
     Stage1(),
     PowerCut(at=Step.SECURE),
-    Status(standing=Standing.NOT_STARTED),
+    Status(state=DeviceState.NOT_STARTED),
     OldSystem(at_once=True),
     Undo(),
     OldSystem(at_once=True),

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from balena_migrate.core.steps import Step, done, started
-from balena_migrate.status import Standing
+from balena_migrate.status import DeviceState
 from balena_migrate.workstation.lab import networked, owner
 from balena_migrate.workstation.lab.acts import (
     LogDrive,
@@ -46,7 +46,7 @@ SCENARIOS = (
         acts=(
             Stage1(),
             Stage2(comes_back=True, memory_mib=192),
-            Status(standing=Standing.FAILED, step=Step.SECURE),
+            Status(state=DeviceState.FAILED, step=Step.SECURE),
             OldSystem(),
         ),
         in_tests=True,
@@ -122,9 +122,9 @@ SCENARIOS = (
             Stage1(),
             Stage2(comes_back=True),
             Shows(command="cat /run/initramfs/initramfs.debug", pattern=rf"balena-migrate: .* {done(Step.SECURE)}"),
-            Status(standing=Standing.NO_FLASH),
+            Status(state=DeviceState.NO_FLASH),
             Undo(),
-            Status(standing=Standing.UNDONE),
+            Status(state=DeviceState.UNDONE),
             OldSystem(at_once=True),
         ),
         in_tests=True,
@@ -146,7 +146,7 @@ SCENARIOS = (
         acts=(
             Stage1(),
             Stage2(comes_back=True, shows="search.mod' not found"),
-            Status(standing=Standing.NO_FLASH),
+            Status(state=DeviceState.NO_FLASH),
             OldSystem(),
             LogDrive(pattern="going back to the old system: NO_FLASH is set"),
         ),
