@@ -8,7 +8,7 @@ import pytest
 from balena_migrate.bootloaders import boot_loaders
 from balena_migrate.devices import DeviceType, device_types, device_types_for, find_device_type
 from balena_migrate.facts import OsFacts
-from balena_migrate.settings import Strategy as StrategyName
+from balena_migrate.settings import StrategyName
 from balena_migrate.stage2.strategies import strategies as stage2_strategies
 from balena_migrate.strategies import strategies
 from balena_migrate.systems import OperatingSystem, find_system, systems

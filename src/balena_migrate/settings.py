@@ -40,7 +40,7 @@ class Group(StrEnum):
     CHECKS = "Checks"
 
 
-class Strategy(StrEnum):
+class StrategyName(StrEnum):
     DEFAULT = "DEFAULT"
 
 
@@ -72,7 +72,7 @@ class Config:
     home_dir: str = "./"
     config_json: str = ""
     change_device_type: bool = False
-    strategy: Strategy = Strategy.DEFAULT
+    strategy: StrategyName = StrategyName.DEFAULT
     no_flash: bool = True
     no_setup: bool = False
     do_reboot: bool = False
@@ -173,11 +173,11 @@ def parse_image_name(text: str) -> str:
     return text
 
 
-def parse_strategy(text: str) -> Strategy:
+def parse_strategy(text: str) -> StrategyName:
     if text == "RESIZE":
         raise ValueError("the strategy RESIZE is not available; leave the setting out")
     try:
-        return Strategy(text)
+        return StrategyName(text)
     except ValueError:
         raise ValueError('has to be "DEFAULT"') from None
 

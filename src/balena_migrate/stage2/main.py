@@ -20,7 +20,7 @@ from balena_migrate.stage2 import kernel
 from balena_migrate.stage2.console import Console, outputs
 from balena_migrate.stage2.frame import CameBackError, Stage2, describe
 from balena_migrate.stage2.memory_peak import MemoryPeak
-from balena_migrate.stage2.strategies import Strategy, strategy_named
+from balena_migrate.stage2.strategies import Stage2Strategy, strategy_named
 from balena_migrate.stage2.watchdog import feeding_watchdogs
 
 IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
@@ -47,7 +47,7 @@ def start(console: Console, rootmnt: Path) -> None:
     run(console, machine, handover, strategy, rootmnt)
 
 
-def run(console: Console, machine: System, handover: Handover, strategy: Strategy, rootmnt: Path) -> None:
+def run(console: Console, machine: System, handover: Handover, strategy: Stage2Strategy, rootmnt: Path) -> None:
     """The migration, with watchdogs fed, and then the reboot or the way back that its end asks for."""
     console.say(f"stage 2 of balena-migrate {handover.version}")
     stays = False

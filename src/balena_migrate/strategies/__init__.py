@@ -12,12 +12,12 @@ from functools import cache
 
 from balena_migrate.core.plugins import load_all
 from balena_migrate.findings import Code, Finding
-from balena_migrate.settings import Strategy as StrategyName
+from balena_migrate.settings import StrategyName
 from balena_migrate.survey import Accepted, Survey
 
 
 @dataclass(frozen=True, kw_only=True)
-class Strategy:
+class Stage1Strategy:
     """What the strategy needs, and what stage 2 does for it.
 
     `check(survey, initramfs_bytes, backup_bytes)` yields findings on whether a device has what the strategy needs,
@@ -37,11 +37,11 @@ class Strategy:
 
 
 @cache
-def strategies() -> tuple[Strategy, ...]:
+def strategies() -> tuple[Stage1Strategy, ...]:
     """All strategies, by file name."""
     return load_all(__name__, __path__, "STRATEGY")
 
 
-def strategy_named(name: StrategyName) -> Strategy:
+def strategy_named(name: StrategyName) -> Stage1Strategy:
     """The strategy that the setting STRATEGY names."""
     return next(strategy for strategy in strategies() if strategy.name is name)

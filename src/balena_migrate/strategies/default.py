@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from balena_migrate.core.units import MIB, in_mib
 from balena_migrate.findings import BLOCKS, PASSES, Code, Finding, blocker, passed
 from balena_migrate.images.room import grown_size_bytes
-from balena_migrate.settings import Strategy as StrategyName
-from balena_migrate.strategies import Strategy
+from balena_migrate.settings import StrategyName
+from balena_migrate.strategies import Stage1Strategy
 from balena_migrate.survey import Accepted, Survey
 
 UNPACKING = 4
@@ -70,7 +70,7 @@ def _growth(accepted: Accepted) -> tuple[str, ...]:
     return (f"{text}; the partition table that is written already has it that large",)
 
 
-STRATEGY = Strategy(
+STRATEGY = Stage1Strategy(
     name=StrategyName.DEFAULT,
     check=check,
     codes=CODES,

@@ -16,7 +16,7 @@ from balena_migrate.stage2.frame import Stage2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Strategy:
+class Stage2Strategy:
     """`migrate` raises CameBackError where it ends before the line, with the reason on the old system."""
 
     name: str
@@ -25,12 +25,12 @@ class Strategy:
 
 
 @cache
-def strategies() -> tuple[Strategy, ...]:
+def strategies() -> tuple[Stage2Strategy, ...]:
     """All strategies, by file name."""
     return load_all(__name__, __path__, "STRATEGY")
 
 
-def strategy_named(name: str) -> Strategy:
+def strategy_named(name: str) -> Stage2Strategy:
     """The strategy with this name. Raises MigrateError where there is none."""
     for strategy in strategies():
         if strategy.name == name:

@@ -24,7 +24,7 @@ from balena_migrate.stage2.finish import finish
 from balena_migrate.stage2.flash import FlashStep, write_image
 from balena_migrate.stage2.frame import NoFlashError, Stage2, after_the_line, again, before_the_line
 from balena_migrate.stage2.stash import Stash, in_memory
-from balena_migrate.stage2.strategies import Strategy
+from balena_migrate.stage2.strategies import Stage2Strategy
 from balena_migrate.stage2.target import Disk, open_disk, reread_partitions
 
 
@@ -83,4 +83,4 @@ def flash(goal: Goal, disk: Disk, console: Console) -> None:
     console.say(f"written in {result.write_s:.1f} s, read back in {result.verify_s:.1f} s")
 
 
-STRATEGY = Strategy(name="DEFAULT", migrate=migrate)
+STRATEGY = Stage2Strategy(name="DEFAULT", migrate=migrate)
