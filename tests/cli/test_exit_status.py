@@ -39,7 +39,7 @@ from balena_migrate.core.errors import (
 from balena_migrate.core.journal import JournalState
 from balena_migrate.core.system import LoopError, System
 from balena_migrate.stage2.frame import CameBackError, NoFlashError
-from balena_migrate.workstation.lab.pi_config_txt import UndefinedError
+from balena_migrate.workstation.lab.machines.raspberrypi.config_txt import UndefinedError
 
 ROWS: dict[type[MigrateError], int] = {
     MigrateError: 3,

@@ -23,7 +23,7 @@ MigrateError                3  anything that this tool has to say to its user; n
 |- JournalError             3  the journal is damaged
 |  `- UndoError             4  a change could not be rolled back and is still in place
 |- LabError                 3  a virtual device did not do what it should
-|  `- UndefinedError        3  the documentation does not say what the firmware does (workstation.lab.pi_config_txt)
+|  `- UndefinedError        3  the documentation leaves open what the Pi does (lab.machines.raspberrypi.config_txt)
 |- CameBackError            3  stage 2 ended before the line (stage2.frame; it ends there, and has no exit status)
 `- NoFlashError             3  stage 2 may not flash (stage2.frame; likewise)
 

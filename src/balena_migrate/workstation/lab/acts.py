@@ -21,7 +21,7 @@ from balena_migrate.workstation.lab.console import Console
 from balena_migrate.workstation.lab.disks import mounted, read_partitions
 from balena_migrate.workstation.lab.leftdisk import left_disk_checks
 from balena_migrate.workstation.lab.lookalike import Report, parse_report
-from balena_migrate.workstation.lab.pi_firmware import FatImage
+from balena_migrate.workstation.lab.machines.raspberrypi.firmware import FatImage
 from balena_migrate.workstation.lab.proofs import backups_on_disk, machine_id_check, new_system_checks, on_new_disk
 from balena_migrate.workstation.lab.result import Check, same
 from balena_migrate.workstation.lab.run import PROGRAM, Run

@@ -14,7 +14,8 @@ from balena_migrate.settings import Config
 from balena_migrate.workstation.lab import owner
 from balena_migrate.workstation.lab.console import Shell
 from balena_migrate.workstation.lab.disks import mounted, read_partitions
-from balena_migrate.workstation.lab.pi_firmware import FatImage, Start
+from balena_migrate.workstation.lab.machines import Start
+from balena_migrate.workstation.lab.machines.raspberrypi.firmware import FatImage
 from balena_migrate.workstation.lab.prepare import KIT_FOLDER, Prepared
 from balena_migrate.workstation.lab.proofs import Armed, backup_names, read_backups
 from balena_migrate.workstation.lab.result import Check, DiskState, Step, same

@@ -8,8 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from balena_migrate.workstation.lab.pi_firmware import Start
 from balena_migrate.workstation.lab.result import Fact
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What the firmware would start: paths on the boot partition, and the kernel's command line."""
+
+    kernel: str
+    initramfs: tuple[str, ...]
+    device_tree: str
+    command_line: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 from balena_migrate.bootloaders.raspberrypi.board import Board, Chip, Model
 from balena_migrate.core.errors import LabError
 from balena_migrate.core.units import MIB
-from balena_migrate.workstation.lab.machines import Machine
-from balena_migrate.workstation.lab.pi_firmware import FatImage, Start, find_start
+from balena_migrate.workstation.lab.machines import Machine, Start
+from balena_migrate.workstation.lab.machines.raspberrypi.firmware import FatImage, find_start
 from balena_migrate.workstation.lab.qemu import read_version
 from balena_migrate.workstation.lab.result import Fact
 

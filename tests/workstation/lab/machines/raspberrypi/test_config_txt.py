@@ -10,7 +10,7 @@ from __future__ import annotations
 import pytest
 
 from balena_migrate.bootloaders.raspberrypi.board import Board, Model
-from balena_migrate.workstation.lab.pi_config_txt import (
+from balena_migrate.workstation.lab.machines.raspberrypi.config_txt import (
     Reading,
     UndefinedError,
     evaluate,

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from balena_migrate.bootloaders.raspberrypi import config_txt as product
 from balena_migrate.bootloaders.raspberrypi.board import Board, Model
-from balena_migrate.workstation.lab import pi_config_txt as lab
+from balena_migrate.workstation.lab.machines.raspberrypi import config_txt as lab
 from tests.support.boards import BOARDS, FILTERS
 from tests.support.corpus import corpus
 

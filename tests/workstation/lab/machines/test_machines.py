@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from balena_migrate.core.errors import LabError
+from balena_migrate.workstation.lab.machines import Start
 from balena_migrate.workstation.lab.machines.pc import PcMachine
 from balena_migrate.workstation.lab.machines.raspberrypi import machine
 from balena_migrate.workstation.lab.machines.raspberrypi.machine import RASPI3B, PiMachine
-from balena_migrate.workstation.lab.pi_firmware import Start
 
 START = Start(kernel="kernel8.img", initramfs=("one", "two"), device_tree="pi.dtb", command_line="root=/dev/mmcblk0p2")
 

@@ -12,7 +12,13 @@ import pytest
 from balena_migrate.bootloaders.raspberrypi.board import Board, Chip, Model
 from balena_migrate.bootloaders.raspberrypi.config_txt import CONFIG, edit, split_lines
 from balena_migrate.core.errors import LabError
-from balena_migrate.workstation.lab.pi_firmware import DEVICE_TREES, FatImage, Start, find_start, read_config_files
+from balena_migrate.workstation.lab.machines import Start
+from balena_migrate.workstation.lab.machines.raspberrypi.firmware import (
+    DEVICE_TREES,
+    FatImage,
+    find_start,
+    read_config_files,
+)
 from tests.support.corpus import corpus
 
 PI3 = Board(model=Model.THREE_B, chip=Chip.BCM2837, memory_bytes=0)

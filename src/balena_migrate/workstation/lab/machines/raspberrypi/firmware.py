@@ -5,7 +5,7 @@ QEMU does not run that firmware, so whoever starts a virtual Pi asks here first,
 the maker's documentation (raspberrypi/documentation, computers/config_txt, and there boot, conditional, autoboot).
 It refuses (LabError) what the documentation does not settle, and is never kinder than the firmware. It applies no
 overlays and no dtparam: QEMU's machines take the device tree as it is. config.txt is read by the lab's own reader,
-pi_config_txt: what the code that migrates misreads must not pass here as well.
+config_txt: what the code that migrates misreads must not pass here as well.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from balena_migrate.bootloaders.raspberrypi.board import Board, Chip, Model
 from balena_migrate.core.errors import CommandError, LabError
-from balena_migrate.workstation.lab.pi_config_txt import (
+from balena_migrate.workstation.lab.machines import Start
+from balena_migrate.workstation.lab.machines.raspberrypi.config_txt import (
     Reading,
     UndefinedError,
     evaluate,
@@ -71,16 +71,6 @@ class BootPartition(Protocol):
     def exists(self, path: str) -> bool: ...
 
     def read(self, path: str) -> bytes: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Start:
-    """What the firmware would start: paths on the boot partition, and the kernel's command line."""
-
-    kernel: str
-    initramfs: tuple[str, ...]
-    device_tree: str
-    command_line: str
 
 
 def find_start(partition: BootPartition, board: Board, *, tryboot: bool = False) -> Start:
