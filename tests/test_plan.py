@@ -111,6 +111,8 @@ def test_the_boot_change_is_the_last_thing() -> None:
     data = to_json(planned(plan_for(CONFIGS["pc-flash"])))
     assert [row["path"] for row in data["boot_actions"]] == ["/boot/grub/custom.cfg", "/boot/grub/grubenv"]
     assert data["actions"][-1]["path"] == "/boot/balena-migrate-initramfs"
+    names = [row["name"] for key in ("actions", "boot_actions") for row in data[key]]
+    assert names == ["work-dir", "backup", "patches", "handover", "initramfs", "boot-entry", "boot-next"]
     assert data["no_flash"] is False
 
 

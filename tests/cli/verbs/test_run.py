@@ -100,7 +100,10 @@ def test_json_says_what_was_done(
     status, found = run_json(monkeypatch, capsys)
     assert status == 0
     assert (found["armed"], found["reboots"], found["format"]) == (True, False, 1)
-    assert [change["path"] for change in found["changes"]] == ["/etc/a", "/etc/b"]
+    assert found["changes"] == [
+        {"name": "backup", "title": "write a file", "path": "/etc/a"},
+        {"name": "boot-next", "title": "change what boots next", "path": "/etc/b"},
+    ]
     assert found["findings"] == [{"code": "x", "severity": "warning", "cause": "a cause", "remedy": ""}]
     assert read_journal(system).state is JournalState.ARMED
 

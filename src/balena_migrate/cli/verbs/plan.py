@@ -11,10 +11,10 @@ import rich_click as click
 
 from balena_migrate.cli.options import device_system, json_option, settings_options
 from balena_migrate.cli.output import print_json
+from balena_migrate.core.changes import Action, ActionName
 from balena_migrate.findings import Finding
 
 if TYPE_CHECKING:
-    from balena_migrate.core.changes import Action
     from balena_migrate.plan import Plan
 
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class Change:
     """One change that stage 1 makes, and that `undo` rolls back."""
 
+    name: ActionName
+    """Stable, and in the journal, too; the title is for people."""
     title: str
     path: str
     """The file or folder that is changed."""
@@ -93,4 +95,4 @@ def planned(plan: Plan) -> Planned:
 
 def changes(actions: Iterable[Action]) -> tuple[Change, ...]:
     """The actions, without what they write, of which some is secret."""
-    return tuple(Change(title=action.title, path=action.path) for action in actions)
+    return tuple(Change(name=action.name, title=action.title, path=action.path) for action in actions)
