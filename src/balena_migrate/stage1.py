@@ -72,20 +72,20 @@ class Stage1:
     def actions(self) -> tuple[Action, ...]:
         """All that comes before it. None of these changes what boots next."""
         return (
-            MakeDir(name=ActionName.WORK_DIR, title="make a folder for what stage 2 needs", path=WORK_DIR, mode=0o700),
+            MakeDir(name=ActionName.WORK_DIR, title="create the folder for stage 2's files", path=WORK_DIR, mode=0o700),
             *map(self._backup_action, self._accepted.payload.backups),
             Produce(
                 name=ActionName.PATCHES, title="compose the new boot partition", path=PATCHES, make=self._make_patches
             ),
             Produce(
                 name=ActionName.HANDOVER,
-                title="write down what stage 2 has to do",
+                title="write the hand-over to stage 2",
                 path=STAGE2_CONFIG,
                 make=self._make_handover,
             ),
             Produce(
                 name=ActionName.INITRAMFS,
-                title="make the initramfs of stage 2",
+                title="build the stage 2 initramfs",
                 path=self.initramfs_path,
                 make=self._make_initramfs,
             ),
@@ -100,7 +100,7 @@ class Stage1:
             self._judge_backup(plan, self._backups[-1])
 
         name = ActionName.VOLUMES_BACKUP if plan.volumes else ActionName.BACKUP
-        return Produce(name=name, title=f"make the {what}", path=self._config.in_home(plan.name), make=make)
+        return Produce(name=name, title=f"create the {what}", path=self._config.in_home(plan.name), make=make)
 
     @property
     def _backup_bytes(self) -> int:

@@ -251,6 +251,12 @@ def test_the_journal_keeps_the_names_of_the_changes(root: Path) -> None:
     assert names == [action.name for action in ACTIONS]
 
 
+def test_every_change_is_announced_with_its_name_and_title_before_it_is_made(root: Path) -> None:
+    printed: list[str] = []
+    journal.apply(System(root), ACTIONS, printed.append, arm=True)
+    assert printed == [f"[{action.name}] {action.title}" for action in ACTIONS]
+
+
 def test_what_the_hand_over_gets_is_what_the_journal_keeps(root: Path) -> None:
     """Between the two captures lie minutes, in which the file's time may change but not the file."""
     boot = CapturedOnce(WriteFile(name=ActionName.BOOT_NEXT, title="", path="/boot/config.txt", content=b"changed"))

@@ -182,7 +182,7 @@ def test_a_boot_partition_that_is_not_mounted_is_not_mistaken_for_its_mount_poin
     with oldsystem.mounted_beside(System("/"), old, handover, voice):
         oldsystem.restore_boot(old, handover, voice)
         assert not old.exists("/boot/config.txt")
-    assert voice.lines[-1].endswith("put /boot/config.txt back as it was: failed: /boot is not mounted")
+    assert voice.lines[-1].endswith("restore /boot/config.txt: failed: /boot is not mounted")
     assert config_on(devices[1], tmp_path) == "changed"
 
 

@@ -168,13 +168,13 @@ class Grub:
         return (
             WriteFile(
                 name=ActionName.BOOT_ENTRY,
-                title="add the menu entry of stage 2 to GRUB",
+                title="add a menu entry for stage 2 to GRUB",
                 path=CUSTOM_CFG,
                 content=entry.encode("utf-8", "surrogateescape"),
             ),
             WriteFile(
                 name=ActionName.BOOT_NEXT,
-                title="let GRUB start that entry at the next boot, once",
+                title="select that entry for the next boot only",
                 path=GRUBENV,
                 content=dump_environment(variables),
             ),

@@ -51,7 +51,7 @@ class UndoRecord:
         """What the undo does, for a person."""
         if self.undo is Undo.REMOVE:
             return f"remove {self.path}"
-        return f"put {self.path} back as it was"
+        return f"restore {self.path}"
 
 
 def take_back(system: System, record: UndoRecord) -> None:
@@ -128,8 +128,13 @@ class ActionName(StrEnum):
     """The next boot starts stage 2: the one change that decides."""
 
 
+def begun(name: ActionName) -> str:
+    """What the console shows when this change begins, before its title."""
+    return f"[{name}]"
+
+
 class Action(Protocol):
-    """A change. `title` says what it does; `path` is the one path that it changes."""
+    """A change. `title` is what it does, as an imperative; `path` is the one path that it changes."""
 
     @property
     def name(self) -> ActionName: ...

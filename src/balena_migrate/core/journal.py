@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from balena_migrate.core.changes import Action, ActionName, UndoRecord, take_back
+from balena_migrate.core.changes import Action, ActionName, UndoRecord, begun, take_back
 from balena_migrate.core.errors import (
     AlreadyAppliedError,
     FileError,
@@ -182,7 +182,7 @@ def apply(system: System, actions: Iterable[Action], report: Callable[[str], Non
     append(system, Entry(event=Event.BEGIN))
     try:
         for number, action in enumerate(actions, start=1):
-            report(action.title)
+            report(f"{begun(action.name)} {action.title}")
             record = action.capture(system)
             append(
                 system,

@@ -95,15 +95,15 @@ class RaspberryPi:
 
 def _write(mount: Mount, name: str, text: str) -> WriteFile:
     """One file of the boot change. All but config.txt and tryboot.txt change nothing for the firmware by themselves."""
-    included = (ActionName.BOOT_INCLUDED_FILE, "take the old initramfs out of an included file")
+    included = (ActionName.BOOT_INCLUDED_FILE, "remove the old initramfs from an included file")
     action, title = _ACTIONS.get(name, included)
     content = text.encode("utf-8", "surrogateescape")
     return WriteFile(name=action, title=title, path=path_on(mount, name), content=content)
 
 
 _ACTIONS = {
-    OUR_CMDLINE: (ActionName.BOOT_ARGUMENTS, "write the kernel's command line for stage 2"),
-    CONFIG: (ActionName.BOOT_NEXT, "let the firmware load the initramfs of stage 2"),
-    TRYBOOT: (ActionName.BOOT_NEXT, "let the firmware load the initramfs of stage 2 at the next start, once"),
+    OUR_CMDLINE: (ActionName.BOOT_ARGUMENTS, "write the kernel command line for stage 2"),
+    CONFIG: (ActionName.BOOT_NEXT, "make the firmware load the stage 2 initramfs"),
+    TRYBOOT: (ActionName.BOOT_NEXT, "make tryboot load the stage 2 initramfs"),
 }
 BOOT_LOADER = RaspberryPi()

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from balena_migrate.core.changes import ActionName, begun
 from balena_migrate.core.errors import LabError
 from balena_migrate.core.handover import TermExit
 from balena_migrate.core.paths import INITRAMFS_NAME
@@ -197,20 +198,23 @@ class Refused:
 
 @dataclass(frozen=True, kw_only=True)
 class PowerCut:
-    """The power goes as soon as stage 2 begins this step, or while stage 1 does what it calls so."""
+    """The power is cut as soon as stage 2 begins this step, or stage 1 this change."""
 
-    at: Step | str
+    at: Step | ActionName
+
+    @property
+    def announcement(self) -> str:
+        """What the console shows at that moment."""
+        return started(self.at) if isinstance(self.at, Step) else begun(self.at)
 
     def play(self, run: Run) -> Iterator[Check]:
         with run.timeline.step(f"until the power cut: {self.at}"):
             if isinstance(self.at, Step):
-                words = started(self.at)
                 run.switch_on()
             else:
-                words = self.at
                 begin_stage1(run)
                 run.record.left = run.may_be_left()
-            run.on.console.wait_for(re.escape(words), STAGE2_TIMEOUT_S)
+            run.on.console.wait_for(re.escape(self.announcement), STAGE2_TIMEOUT_S)
             run.cut_power()
         yield from run.next_boot_checks()
 

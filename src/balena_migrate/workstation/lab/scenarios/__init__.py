@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from balena_migrate.core.changes import ActionName
 from balena_migrate.core.steps import Step
 from balena_migrate.settings import Config
 from balena_migrate.status import DeviceState
@@ -25,7 +26,7 @@ UNDO: tuple[Act, ...] = (
     OldSystem(at_once=True),
 )
 CUT_STAGE1: tuple[Act, ...] = (
-    PowerCut(at="make the initramfs of stage 2"),
+    PowerCut(at=ActionName.INITRAMFS),
     Status(state=DeviceState.PARTLY),
     Undo(),
     OldSystem(at_once=True),
