@@ -17,6 +17,7 @@ import pytest
 
 from balena_migrate import VERSION
 from balena_migrate.core.architectures import PLATFORMS, Architecture
+from balena_migrate.core.errors import ExitStatus
 from balena_migrate.core.kit import Kit
 from balena_migrate.core.paths import STATE_DIR
 from balena_migrate.workstation.kit.archive import write_archive
@@ -124,7 +125,8 @@ def device(request: pytest.FixtureRequest, roots: Callable[[str], Path], small: 
 
 
 def assert_refused(done: Result, *words: str) -> None:
-    assert done.returncode != 0
+    """Where the file says why, it ends with the status of a command that failed and left nothing changed."""
+    assert done.returncode == ExitStatus.FAILED if words else done.returncode != ExitStatus.DONE
     assert done.stdout == ""
     for word in words:
         assert word in done.stderr
@@ -167,7 +169,7 @@ def test_damaged_file_is_refused(device: Device) -> None:
     whole = device.file.read_bytes()
     payload = whole.index(b"\nexit\n}\n") + 8
     number = whole.index(b"payload_line=") + 14
-    for place in (3, whole.index(b"exit 1"), number, payload, payload + 9, len(whole) // 2, len(whole) - 1):
+    for place in (3, whole.index(b"exit 3"), number, payload, payload + 9, len(whole) // 2, len(whole) - 1):
         device.file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         assert_refused(device.start("check"), "damaged or incomplete")
         assert device.unpacked == [], place
@@ -211,6 +213,13 @@ def test_interrupted_unpacking_is_begun_anew(device: Device) -> None:
     assert [path.name.split("-")[0] for path in device.unpacked] == ["kit"]
 
 
+def test_stopped_unpacking_leaves_nothing(device: Device) -> None:
+    if "busybox" in os.readlink(device.path / "bin/sh"):
+        pytest.skip("busybox runs its own sync")
+    device.replace("sync", "kill -TERM $PPID")
+    assert (device.start("check").returncode, device.unpacked) == (ExitStatus.FAILED, [])
+
+
 def test_two_at_once_do_not_disturb_each_other(device: Device) -> None:
     with ThreadPoolExecutor(4) as pool:
         ends = list(pool.map(lambda _: device.start("check"), range(4)))
@@ -232,7 +241,7 @@ def test_folder_that_runs_no_programs(device: Device) -> None:
     """It is told by trying, and what was unpacked goes."""
     script = f"/bin/sh /{FILE} check; echo $? {STATE_DIR}/.u* {STATE_DIR}/*"
     done = device.run("/bin/sh", "-c", script, prepare='mount -t tmpfs -o noexec none "$root/var/lib"')
-    assert done.stdout == f"1 {STATE_DIR}/.u* {STATE_DIR}/*\n"
+    assert done.stdout == f"{ExitStatus.FAILED:d} {STATE_DIR}/.u* {STATE_DIR}/*\n"
     for word in (f"cannot start programs in {STATE_DIR}", "noexec", "balena-migrate-amd64.tar.gz"):
         assert word in done.stderr
 

@@ -14,9 +14,10 @@ payload_line=@LINE@
 damaged="this file is damaged or incomplete: copy it again (its SHA-256 does not match)"
 programs="gzip id mkdir mv rm sha256sum sync tail tar uname"
 
+# The status is balena-migrate's own for what failed and left nothing changed.
 fail() {
     printf '%s: %s\n' "${0##*/}" "$1" >&2
-    exit 1
+    exit 3
 }
 
 # From a pipe, $0 is the shell.
@@ -64,7 +65,7 @@ unpack() (
         [ -d "/proc/${left##*.}" ] || rm -rf "$left"
     done
     trap 'rm -rf "$new"' EXIT
-    trap 'exit 1' HUP INT TERM
+    trap 'exit 3' HUP INT TERM
     mkdir -p "$new" || fail "cannot create a folder in $home"
     tail -n "+$payload_line" "$0" | gzip -dc | tar -xf - -C "$new" ||
         fail "cannot unpack into $home, where the kit takes $unpacked_mib MiB"
@@ -83,7 +84,7 @@ export BALENA_MIGRATE_UNPACKING
 
 # `fail` itself may be damaged, so each check has to succeed.
 # shellcheck disable=SC2086  # a list of words
-check_itself && check_programs $programs && check_machine || exit 1
+check_itself && check_programs $programs && check_machine || exit 3
 
 name=balena-migrate-$architecture
 case ${0##*/} in
@@ -95,20 +96,20 @@ if [ "$(id -u)" = 0 ]; then
     home=@STATE_DIR@
     kit=$home/kit-$version-$architecture-${sum%"${sum#????????????????}"}
     if [ ! -d "$kit" ]; then
-        check_content || exit 1
+        check_content || exit 3
         printf '%s: unpacking into %s\n' "${0##*/}" "$kit" >&2
-        unpack || exit 1
+        unpack || exit 3
     fi
     unset BALENA_MIGRATE_UNPACKING
     exec "$kit/$name/$launcher" "$@"
 fi
 
-check_programs mktemp && check_content || exit 1
+check_programs mktemp && check_content || exit 3
 home=$(mktemp -d) || fail "cannot create a temporary folder"
 trap 'rm -rf "$home"' EXIT
-trap 'exit 1' HUP INT TERM
+trap 'exit 3' HUP INT TERM
 kit=$home/kit
-unpack || exit 1
+unpack || exit 3
 unset BALENA_MIGRATE_UNPACKING
 "$kit/$name/$launcher" "$@"
 exit
