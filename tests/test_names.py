@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Units and balenaOS's names each have one home.
+"""Units, balenaOS's names, and waiting for a second chance each have one home.
 
 The lab may spell the names: its proofs are written independently of the code that migrates. Units it imports.
 """
@@ -19,6 +19,9 @@ BALENA_NAMES = {value for name, value in vars(balena).items() if name.isupper()}
 UNITS = {name for name in vars(units) if name.isupper()}
 SETTINGS = "settings.py"
 """Has two of these names for reasons of its own: the default of BACKUP_FILE, and an example of CONFIG_JSON."""
+
+SLEEPS = {"core/retry.py": "waits for another try", "cli/verbs/run.py": "gives the user time to stop the reboot"}
+"""Module -> what it waits for."""
 
 
 def sources() -> Iterator[tuple[str, ast.Module]]:
@@ -59,3 +62,14 @@ def test_every_alias_of_a_device_type_leads_to_its_slug() -> None:
         assert {slug_of(name) for name in device.names} == {device.slug}
     assert slug_of("raspberrypi2") == "raspberry-pi2"
     assert slug_of("no-such-type") == "no-such-type"
+
+
+def test_one_loop_waits_for_another_try() -> None:
+    sleepers = {
+        path
+        for path, tree in sources()
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Attribute) and node.attr == "sleep")
+        or (isinstance(node, ast.ImportFrom) and any(alias.name == "sleep" for alias in node.names))
+    }
+    assert sleepers == set(SLEEPS)

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import PurePosixPath
 
 from balena_migrate.core.balena import DATA_LABEL
 from balena_migrate.core.blockdev import read_probes, read_serial, whole_disks
 from balena_migrate.core.errors import DiskError, FileError, ImageError
 from balena_migrate.core.handover import DataPartition, DiskIdentity
+from balena_migrate.core.retry import retry
 from balena_migrate.core.system import System
 from balena_migrate.core.units import SECTOR_BYTES
 from balena_migrate.images.partitions.table import read_table
@@ -21,14 +21,14 @@ PAUSE_S = 0.5
 
 def find_file_system(system: System, uuid: str) -> str:
     """The device with this file system; slow buses are waited for. Raises DiskError."""
-    deadline_s = time.monotonic() + WAIT_S
-    while True:
+
+    def find() -> str:
         for probe in read_probes(system):
             if probe.values.get("UUID") == uuid:
                 return probe.path
-        if time.monotonic() > deadline_s:
-            raise DiskError(f"no file system has the UUID {uuid}")
-        time.sleep(PAUSE_S)
+        raise DiskError(f"no file system has the UUID {uuid}")
+
+    return retry(find, on=DiskError, limit_s=WAIT_S, pause_s=PAUSE_S)
 
 
 def find_target(system: System, identity: DiskIdentity) -> str:

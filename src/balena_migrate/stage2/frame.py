@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from balena_migrate.core.errors import MigrateError
 from balena_migrate.core.handover import Handover
+from balena_migrate.core.retry import retry
 from balena_migrate.core.stage2_result import Stage2Ending, Stage2Result
 from balena_migrate.core.system import System
 from balena_migrate.stage2 import oldsystem
@@ -69,14 +69,11 @@ def after_the_line(console: Console) -> Iterator[None]:
 
 def again(console: Console, work: Callable[[], object]) -> None:
     """The work is done, at the first or at a later try. Raises the last try's error."""
-    for _ in range(TRIES - 1):
-        try:
-            work()
-            return
-        except (MigrateError, OSError) as error:
-            console.say(f"{describe(error)}; trying again")
-            time.sleep(PAUSE_S)
-    work()
+
+    def failed(error: Exception) -> None:
+        console.say(f"{describe(error)}; trying again")
+
+    retry(work, on=(MigrateError, OSError), tries=TRIES, pause_s=PAUSE_S, failed=failed)
 
 
 def describe(error: Exception) -> str:

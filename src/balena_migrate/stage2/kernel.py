@@ -6,11 +6,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from balena_migrate.core.errors import DiskError
+from balena_migrate.core.retry import retry
 
 MS_RDONLY = 1
 MS_REMOUNT = 32
@@ -43,12 +43,12 @@ def unmount(target: Path) -> None:
 
     It is tried for ten seconds, as udev and others hold a device for a moment. Raises DiskError.
     """
-    for _ in range(UNMOUNT_TRIES):
-        if _libc().umount2(str(target).encode(), 0) == 0:
-            return
-        reason = os.strerror(ctypes.get_errno())
-        time.sleep(UNMOUNT_PAUSE_S)
-    raise DiskError(f"{target} cannot be unmounted: {reason}")
+
+    def unmount_now() -> None:
+        if _libc().umount2(str(target).encode(), 0) != 0:
+            raise DiskError(f"{target} cannot be unmounted: {os.strerror(ctypes.get_errno())}")
+
+    retry(unmount_now, on=DiskError, tries=UNMOUNT_TRIES, pause_s=UNMOUNT_PAUSE_S)
 
 
 @contextlib.contextmanager

@@ -13,12 +13,12 @@ import fcntl
 import mmap
 import os
 import stat
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 from balena_migrate.core.errors import DiskError
+from balena_migrate.core.retry import retry
 
 T = TypeVar("T")
 
@@ -143,14 +143,12 @@ def reread_partitions(path: Path) -> bool:
 
 
 def _retry_busy(action: Callable[[], T]) -> T:
-    for _ in range(BUSY_TRIES - 1):
-        try:
-            return action()
-        except OSError as error:
-            if error.errno != errno.EBUSY:
-                raise
-        time.sleep(BUSY_PAUSE_S)
-    return action()
+    return retry(action, on=OSError, tries=BUSY_TRIES, pause_s=BUSY_PAUSE_S, failed=_raise_unless_busy)
+
+
+def _raise_unless_busy(error: Exception) -> None:
+    if not isinstance(error, OSError) or error.errno != errno.EBUSY:
+        raise error
 
 
 def _disk_error(path: Path, what: str, error: OSError) -> DiskError:

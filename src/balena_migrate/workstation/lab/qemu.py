@@ -17,6 +17,7 @@ from qemu.qmp.error import QMPError
 from qemu.qmp.legacy import QEMUMonitorProtocol
 
 from balena_migrate.core.errors import LabError
+from balena_migrate.core.retry import retry
 from balena_migrate.core.system import System, command_environment
 from balena_migrate.workstation.lab.console import Console, LineHook
 
@@ -130,18 +131,20 @@ def _monitor(process: subprocess.Popen[bytes], folder: Path) -> Iterator[QEMUMon
 
 def _connect(process: subprocess.Popen[bytes], folder: Path) -> QEMUMonitorProtocol:
     """A connection to QEMU's monitor. Raises LabError, with QEMU's own words, where it does not come up."""
-    # The library would tell of each try that came too early as an error.
+    # The library would log each try that came too early as an error.
     logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
-    until = time.monotonic() + START_TIMEOUT_S
-    while process.poll() is None and time.monotonic() < until:
-        if (folder / "qmp").exists():
-            qmp = QEMUMonitorProtocol(str(folder / "qmp"))
-            with contextlib.suppress(QMPError):
-                qmp.connect()
-                return qmp
-        time.sleep(POLL_S)
-    said = (folder / "errors").read_text(errors="replace").strip()
-    raise LabError(f"QEMU does not start: {said or 'it does not answer'}")
+    qmp = QEMUMonitorProtocol(str(folder / "qmp"))
+
+    def raise_if_ended(error: Exception) -> None:
+        if process.poll() is not None:
+            raise error
+
+    try:
+        retry(qmp.connect, on=QMPError, limit_s=START_TIMEOUT_S, pause_s=POLL_S, failed=raise_if_ended)
+    except QMPError:
+        said = (folder / "errors").read_text(errors="replace").strip()
+        raise LabError(f"QEMU does not start: {said or 'it does not answer'}") from None
+    return qmp
 
 
 @functools.cache
