@@ -142,6 +142,16 @@ def test_what_is_not_certain_but_does_not_matter_is_a_warning(text: str, code: s
         ("boot_partition=0\n", 1, False),
         ("boot_partition=0\n", 6, True),
         ("[all]\n", 6, False),
+        ("[none]\nboot_partition=1\n[all]\nboot_partition=6\n", 6, False),
+        # A Raspberry Pi 3, but the file knows [all], [none] and [tryboot] only.
+        ("[pi3]\nboot_partition=6\n", 6, True),
+        ("boot_partition=6\n[pi4]\nboot_partition=5\n", 6, True),
+        ("[board-type=0x08]\nboot_partition=6\n", 6, True),
+        ("[pi4]\nboot_partition=5\n[all]\nboot_partition=6\n", 6, False),
+        ("[pi4]\n[tryboot]\nboot_partition=5\n[all]\nboot_partition=6\n", 6, False),
+        ("boot_partition=6\n" + "#" * 495, 6, False),
+        ("boot_partition=6\n" + "#" * 496, 6, True),
+        ("boot_partition=6\n\0", 6, True),
     ],
 )
 def test_autoboot_txt_has_to_choose_the_partition_that_is_changed(autoboot: str, number: int, refused: bool) -> None:

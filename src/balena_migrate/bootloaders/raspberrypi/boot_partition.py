@@ -12,8 +12,6 @@ from balena_migrate.bootloaders.raspberrypi.config_txt import CONFIG
 from balena_migrate.facts import FAT, DiskFacts, Facts, Mount
 from balena_migrate.findings import Finding, blocker
 
-AUTOBOOT = "autoboot.txt"
-
 
 def boot_mounts(facts: Facts) -> tuple[Mount, ...]:
     """The mounted FAT file systems with a config.txt that may be the boot partition; only one where that is certain.

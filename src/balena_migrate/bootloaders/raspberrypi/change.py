@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from balena_migrate.bootloaders import PANIC_REBOOT_S
+from balena_migrate.bootloaders.raspberrypi.autoboot import AUTOBOOT
 from balena_migrate.bootloaders.raspberrypi.board import Board
-from balena_migrate.bootloaders.raspberrypi.boot_partition import AUTOBOOT, config_files, is_first_fat
+from balena_migrate.bootloaders.raspberrypi.boot_partition import config_files, is_first_fat
 from balena_migrate.bootloaders.raspberrypi.config_txt import (
     CONFIG,
     Settings,

@@ -7,9 +7,9 @@ import contextlib
 import re
 from collections.abc import Iterator
 
+from balena_migrate.bootloaders.raspberrypi.autoboot import AUTOBOOT, boot_partition
 from balena_migrate.bootloaders.raspberrypi.board import Board, other_name
 from balena_migrate.bootloaders.raspberrypi.boot_partition import (
-    AUTOBOOT,
     config_files,
     fat_mounts,
     find_place,
@@ -97,7 +97,7 @@ def check_boot(config: Config, facts: Facts) -> Iterator[Finding]:
         cause = f"the revision code is that of a {board.name}, but the device tree is that of a {other.name}"
         yield warning("pi-two-names", f"{cause}; the code counts")
     yield from _check_boot_partition(facts, mount)
-    yield from _check_autoboot(facts, board, mount)
+    yield from _check_autoboot(facts, mount)
     yield from _check_readable(facts, mount)
     if path_on(mount, CONFIG) in facts.boot.files:
         yield from _check_config(config, facts, board, mount)
@@ -121,7 +121,7 @@ def _check_boot_partition(facts: Facts, mount: Mount) -> Iterator[Finding]:
         yield blocker("pi-boot-no-uuid", cause)
 
 
-def _check_autoboot(facts: Facts, board: Board, mount: Mount) -> Iterator[Finding]:
+def _check_autoboot(facts: Facts, mount: Mount) -> Iterator[Finding]:
     """autoboot.txt, on the disk's first FAT partition, may send the firmware to another one (autoboot)."""
     disks = facts.disks
     for other in fat_mounts(disks):
@@ -129,10 +129,10 @@ def _check_autoboot(facts: Facts, board: Board, mount: Mount) -> Iterator[Findin
         here = disks.disks_below(other.mount_point) == disks.disks_below(mount.mount_point)
         if text is None or not here or not is_first_fat(disks, other):
             continue
-        path, settings = path_on(other, AUTOBOOT), evaluate({AUTOBOOT: text}, board, start=AUTOBOOT)
+        path = path_on(other, AUTOBOOT)
         ours = {_partition_number(mount), *(["0"] if is_first_fat(disks, mount) else [])}
         try:
-            chosen = settings.get("boot_partition")
+            chosen = boot_partition(text)
         except UnclearError as error:
             yield blocker("pi-autoboot", f"which partition {path} chooses is not certain: {error}")
             continue

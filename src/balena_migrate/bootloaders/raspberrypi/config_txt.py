@@ -24,6 +24,8 @@ LINE_LIMIT, OLD_LINE_LIMIT = 98, 78
 """Characters of a line that the firmware reads, and that older firmware reads; our own lines stay below both."""
 
 BYTE_ORDER_MARK = "\ufeff"
+BROKEN = re.compile(r"\0|\r(?!\r*\n)")
+"""Nothing says that the firmware reads on behind it, or takes it for the end of a line."""
 INCLUDE_DEPTH = 8
 UPSTREAM_PREFIX = "upstream/"
 WITH_BLANK = ("initramfs", "include")
@@ -189,11 +191,9 @@ def file_name(value: str) -> str:
     return value.lstrip("/").lower()
 
 
-def statements(
-    files: Mapping[str, str], board: Board, *, tryboot: bool = False, start: str = CONFIG
-) -> Iterator[Statement]:
+def statements(files: Mapping[str, str], board: Board, *, tryboot: bool = False) -> Iterator[Statement]:
     """All settings in the order in which the firmware meets them, those of included files in their includer's place."""
-    yield from _walk(files, _Filters(board, tryboot), start, 0)
+    yield from _walk(files, _Filters(board, tryboot), CONFIG, 0)
 
 
 def _walk(files: Mapping[str, str], filters: _Filters, name: str, depth: int) -> Iterator[Statement]:
@@ -226,11 +226,11 @@ def _included(files: Mapping[str, str], filters: _Filters, include: Statement, d
         filters.doubt()
 
 
-def evaluate(files: Mapping[str, str], board: Board, *, tryboot: bool = False, start: str = CONFIG) -> Settings:
+def evaluate(files: Mapping[str, str], board: Board, *, tryboot: bool = False) -> Settings:
     """The settings that hold on this board."""
     values: dict[str, str] = {}
     unclear: dict[str, str] = {}
-    for statement in statements(files, board, tryboot=tryboot, start=start):
+    for statement in statements(files, board, tryboot=tryboot):
         if statement.holds is None:
             unclear[statement.key] = statement.place
         elif statement.holds:
@@ -306,7 +306,7 @@ def edit(files: Mapping[str, str], board: Board, *, initramfs: str, cmdline: str
     later line can take them back. Raises UnclearError where the result would not be certain.
     """
     changed = {name: _without_ramfs(files[name]) for name in _read_files(files)}
-    if broken := sorted(name for name, text in changed.items() if re.search(r"\0|\r(?!\r*\n)", text)):
+    if broken := sorted(name for name, text in changed.items() if BROKEN.search(text)):
         reason = "and nothing says that the firmware reads on behind it, or takes it for the end of a line"
         raise UnclearError(f"{broken[0]} holds a NUL or a carriage return alone, {reason}")
     changed[CONFIG] = _with_block(changed[CONFIG], files, initramfs, cmdline)

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
 from balena_migrate.bootloaders import BootAssets, ImageBoot
+from balena_migrate.bootloaders.raspberrypi.autoboot import AUTOBOOT
 from balena_migrate.bootloaders.raspberrypi.boot_partition import (
-    AUTOBOOT,
     Place,
     boot_mount,
     config_files,

@@ -16,9 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from balena_migrate.bootloaders.raspberrypi import autoboot
 from balena_migrate.bootloaders.raspberrypi import config_txt as product
 from balena_migrate.bootloaders.raspberrypi.board import Board, Model
 from balena_migrate.workstation.lab.machines.raspberrypi import config_txt as lab
+from balena_migrate.workstation.lab.machines.raspberrypi.firmware import read_autoboot
 from tests.support.boards import BOARDS, FILTERS
 from tests.support.corpus import corpus
 
@@ -195,6 +197,27 @@ def test_what_the_product_takes_for_harmless_is_undefined(text: str) -> None:
     """
     board = BOARDS[Model.THREE_B]
     assert differences({"config.txt": text}, board)["kernel_names"][1] == UNDEFINED
+
+
+autoboot_lines = st.one_of(
+    st.sampled_from([f"[{name}]" for name in ("all", "none", "tryboot", "pi3", "gpio4=1", "partition=2", "All", "")]),
+    st.sampled_from(["\t[all]", "[all] ", "\ufeff[all]", " [tryboot]", "#[none]", "# " + "x" * 76, "tryboot_a_b=1"]),
+    st.builds(
+        lambda form, value: form.format(k="boot_partition", K="Boot_Partition", v=value),
+        st.sampled_from(FORMS),
+        st.sampled_from(("0", "1", "2", "06", "", "x")),
+    ),
+)
+
+
+@MANY
+@given(st.lists(autoboot_lines, max_size=9).map("\n".join), boards)
+def test_they_agree_about_autoboot_txt(text: str, board: Board) -> None:
+    try:
+        claim = autoboot.boot_partition(text)
+    except product.UnclearError:
+        return
+    assert (read_autoboot(text.encode(), board).text("boot_partition") or "") == claim
 
 
 FILTER_LINES = (

@@ -258,12 +258,41 @@ def test_the_edit_in_tryboot_txt_starts_ours_once_and_leaves_the_old_start(board
         ("os_prefix=a/ \n", ("a/kernel7.img", "a/bcm2710-rpi-3-b.dtb"), "whether os_prefix holds"),
         ("auto_initramfs=2\n", (), "neither 0 nor 1"),
         ("include gone.txt\n", (), "an include of gone.txt"),
-        ("", ("autoboot.txt",), "another partition"),
     ],
 )
 def test_what_would_not_boot_or_is_not_certain_is_refused(config: str, names: tuple[str, ...], reason: str) -> None:
     with pytest.raises(LabError, match=re.escape(reason)):
         start(config, *names)
+
+
+@pytest.mark.parametrize("text", ["", "[all]\nboot_partition=1\n[tryboot]\nboot_partition=2\n", "boot_partition=0\n"])
+def test_autoboot_txt_that_keeps_the_partition(text: str) -> None:
+    assert find_start(Partition({"config.txt": "", "autoboot.txt": text}), PI3).kernel == "kernel7.img"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("boot_partition=2\n", "start from partition 2"),
+        ("[none]\n[all]\nboot_partition=2\n", "start from partition 2"),
+        ("[pi3]\nboot_partition=1\n", "whether boot_partition holds"),
+        ("boot_partition=1\n[pi4]\nboot_partition=2\n", "whether boot_partition holds"),
+        ("boot_partition=1\n" + "#" * 496, "512 bytes"),
+        ("tryboot_a_b=2\n", "neither 0 nor 1"),
+    ],
+)
+def test_autoboot_txt_that_chooses_another_partition_or_is_not_certain_is_refused(text: str, reason: str) -> None:
+    with pytest.raises(LabError, match=reason):
+        find_start(Partition({"config.txt": "", "autoboot.txt": text}), PI3)
+
+
+def test_tryboot_means_a_partition_where_autoboot_txt_says_so() -> None:
+    """autoboot: with tryboot_a_b=1 the normal config.txt is read, and [tryboot] chooses the partition."""
+    text = "[all]\ntryboot_a_b=1\nboot_partition=2\n[tryboot]\nboot_partition=1\n"
+    files = {"config.txt": "kernel=normal", "tryboot.txt": "kernel=other", "autoboot.txt": text}
+    assert find_start(Partition(files, "normal", "other"), PI4, tryboot=True).kernel == "normal"
+    with pytest.raises(LabError, match="start from partition 2"):
+        find_start(Partition(files, "normal", "other"), PI4)
 
 
 def test_an_empty_first_line_of_the_command_line_is_refused() -> None:

@@ -30,6 +30,7 @@ from balena_migrate.workstation.lab.machines.raspberrypi.config_txt import (
 from balena_migrate.workstation.mtools import FatDrive
 
 CONFIG, TRYBOOT, CMDLINE = "config.txt", "tryboot.txt", "cmdline.txt"
+AUTOBOOT, AUTOBOOT_BYTES = "autoboot.txt", 512
 UPSTREAM_PREFIX = "upstream/"
 
 DEVICE_TREES: Mapping[Model, tuple[str, str]] = {
@@ -82,11 +83,9 @@ def find_start(partition: BootPartition, board: Board, *, tryboot: bool = False)
 
 
 def _find_start(partition: BootPartition, board: Board, *, tryboot: bool) -> Start:
-    if partition.exists("autoboot.txt"):
-        raise UndefinedError("autoboot.txt may choose another partition")
-    config = TRYBOOT if tryboot else CONFIG
+    config = _config_name(partition, board, tryboot=tryboot)
     files = read_config_files(partition, config)
-    if tryboot and TRYBOOT not in files:
+    if config == TRYBOOT and TRYBOOT not in files:
         raise UndefinedError(f"what a start with tryboot does without {TRYBOOT}")
     reading = evaluate(files, board, start=config, tryboot=tryboot)
     early = evaluate(files, board, start=config, tryboot=tryboot, early=True)
@@ -116,6 +115,28 @@ def read_config_files(partition: BootPartition, start: str = CONFIG) -> dict[str
             raise UndefinedError(f"what lies behind the NUL in {name}")
         todo += included_names(files[name])
     return files
+
+
+def _config_name(partition: BootPartition, board: Board, *, tryboot: bool) -> str:
+    """Which file is read as config.txt. The card's one boot partition is its first: no other may be chosen."""
+    content = partition.read(AUTOBOOT) if partition.exists(AUTOBOOT) else b""
+    reading = read_autoboot(content, board, tryboot=tryboot)
+    number = reading.number("boot_partition")
+    if number not in (0, 1):
+        raise LabError(f"{AUTOBOOT} makes the firmware start from partition {number}, which is no boot partition here")
+    return CONFIG if reading.switch("tryboot_a_b") or not tryboot else TRYBOOT
+
+
+def read_autoboot(content: bytes, board: Board, *, tryboot: bool = False) -> Reading:
+    """What autoboot.txt sets. It has [all], [none] and [tryboot] (autoboot); what another filter does there is unknown.
+
+    Raises UndefinedError where nothing at all is certain.
+    """
+    if len(content) > AUTOBOOT_BYTES:
+        raise UndefinedError(f"what a longer {AUTOBOOT} than {AUTOBOOT_BYTES} bytes does")
+    text = content.decode("utf-8", "surrogateescape")
+    known = re.sub(r"(?m)^([\ufeff\t ]*\[)(?!(?:all|none|tryboot)\])", r"\1unknown ", text)
+    return evaluate({AUTOBOOT: known}, board, start=AUTOBOOT, tryboot=tryboot)
 
 
 def _check_not_done(reading: Reading) -> None:
