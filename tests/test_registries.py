@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from balena_migrate.bootloaders import boot_loaders
@@ -69,6 +71,13 @@ def test_the_system_of_a_device_is_found_by_its_id() -> None:
     found = find_system(pc_facts())
     assert found is not None
     assert found.name == "Debian"
+
+
+def test_a_64_bit_raspberry_pi_os_is_not_taken_for_debian() -> None:
+    facts = pc_facts()
+    found = find_system(replace(facts, os=replace(facts.os, rpi_issue="Raspberry Pi reference 2024-11-19")))
+    assert found is not None
+    assert found.name == "Raspberry Pi OS"
 
 
 def test_every_boot_loader_has_a_name_of_its_own() -> None:

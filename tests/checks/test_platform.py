@@ -5,6 +5,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
+from balena_migrate import checks
+from balena_migrate.facts import OsFacts
+from balena_migrate.findings import Severity
 from balena_migrate.settings import Config
 from tests.support.facts import pc_facts, pi_facts
 from tests.support.findings import PI_IMAGE, blockers
@@ -17,6 +22,43 @@ def test_what_was_never_run_is_refused_and_untested_turns_that_into_a_warning() 
     assert blockers(some_survey(facts)) == ["system-untested"]
     assert blockers(some_survey(facts, Config(untested=True))) == []
     assert blockers(some_survey(image=some_image(slug="genericx86-64-ext"))) == ["device-untested"]
+
+
+@pytest.mark.parametrize(
+    ("os", "severity", "cause"),
+    [
+        (
+            OsFacts(id="debian", version_id="12", pretty_name="Debian GNU/Linux 12 (bookworm)"),
+            Severity.OK,
+            "Debian GNU/Linux 12 (bookworm), by os-release, was tested on a virtual PC",
+        ),
+        (
+            OsFacts(id="debian", version_id="12", pretty_name="Debian GNU/Linux 12 (bookworm)", rpi_issue="Raspberry"),
+            Severity.BLOCKER,
+            "Raspberry Pi OS 12, by /etc/rpi-issue, is known, but was never migrated with this tool",
+        ),
+        (
+            OsFacts(id="raspbian", version_id="12"),
+            Severity.BLOCKER,
+            "raspbian 12, by os-release, is known, but was never migrated with this tool",
+        ),
+        (
+            OsFacts(id="fedora", version_id="40"),
+            Severity.BLOCKER,
+            "fedora 40, by os-release, is unknown, and was never migrated with this tool",
+        ),
+        (OsFacts(), Severity.BLOCKER, "a system without os-release is unknown, and was never migrated with this tool"),
+    ],
+)
+def test_the_finding_says_by_what_the_system_was_known(os: OsFacts, severity: Severity, cause: str) -> None:
+    """The 64-bit Raspberry Pi OS calls itself Debian in os-release; only /etc/rpi-issue tells the two apart."""
+    (found,) = (
+        finding
+        for finding in checks.run(some_survey(replace(pi_facts(), os=os), image=some_image(**PI_IMAGE)))
+        if finding.code.startswith("system")
+    )
+    assert found.severity is severity
+    assert found.cause.startswith(cause)
 
 
 def test_a_boot_partition_that_is_not_mounted_is_refused_once() -> None:

@@ -13,17 +13,27 @@ import pytest
 
 from balena_migrate.core.memory import parse_meminfo
 from balena_migrate.core.system import System
-from balena_migrate.facts import BlockDevice, DiskFacts, Mount
+from balena_migrate.facts import BlockDevice, DiskFacts, Mount, OsFacts
 from balena_migrate.facts.boot import find_changed, knows_tryboot
 from balena_migrate.facts.disks import parse_lsblk, parse_mountinfo
 from balena_migrate.facts.hardware import parse_cpuinfo_revision, parse_device_tree_strings
-from balena_migrate.facts.os import parse_os_release
+from balena_migrate.facts.os import parse_os_release, read_os
 from tests.support.corpus import corpus
 
 
 def test_os_release_with_every_kind_of_quotes() -> None:
     facts = parse_os_release('NAME=\'Debian\'\nID=debian\nVERSION_ID="12"\nPRETTY_NAME="a \\"b\\""\n# ID=x\nbad line\n')
     assert (facts.id, facts.version_id, facts.pretty_name) == ("debian", "12", 'a "b"')
+
+
+def test_raspberry_pi_os_has_a_mark_of_its_own(tmp_path: Path) -> None:
+    """A 64-bit one, in which os-release is Debian's."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/os-release").write_text('ID=debian\nVERSION_ID="12"\n')
+    assert read_os(System(tmp_path)) == OsFacts(id="debian", version_id="12")
+    (tmp_path / "etc/rpi-issue").write_text("Raspberry Pi reference 2024-11-19\nGenerated using pi-gen, stage4\n")
+    marked = OsFacts(id="debian", version_id="12", rpi_issue="Raspberry Pi reference 2024-11-19")
+    assert read_os(System(tmp_path)) == marked
 
 
 def test_every_os_release_of_the_collection_is_read() -> None:

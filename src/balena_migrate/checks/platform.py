@@ -7,15 +7,16 @@ from collections.abc import Iterator
 
 from balena_migrate.checks._untested import untested
 from balena_migrate.devices import device_types_for
+from balena_migrate.facts import OsFacts
 from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed
 from balena_migrate.survey import Survey
-from balena_migrate.systems import find_system
+from balena_migrate.systems import OperatingSystem, find_system
 
 ALWAYS_NEEDED = ("mkinitramfs",)
 
 CODES = (
     Code("not-root", BLOCKS, "balena-migrate is not running as root.", "Run it with sudo."),
-    Code("system", PASSES, "This release of the operating system was migrated in tests."),
+    Code("system", PASSES, "The release that os-release names was migrated in tests."),
     Code(
         "system-untested",
         BLOCKS + WARNS,
@@ -65,14 +66,21 @@ def _check_root(survey: Survey) -> Iterator[Finding]:
 
 def _check_system(survey: Survey) -> Iterator[Finding]:
     facts = survey.facts.os
-    name = facts.pretty_name or f"{facts.id} {facts.version_id}".strip() or "a system without os-release"
     family = find_system(survey.facts)
     release = family.find_release(facts) if family else None
+    name = _system_name(facts, family)
     if release and release.tested:
         yield passed("system", f"{name} was tested {release.tested}")
         return
     known = "is known, but was never migrated" if release else "is unknown, and was never migrated"
     yield untested(survey.config, "system-untested", f"{name} {known} with this tool")
+
+
+def _system_name(facts: OsFacts, family: OperatingSystem | None) -> str:
+    """What the system calls itself, and where: nothing else is compared."""
+    if family and facts.rpi_issue:
+        return f"{family.name} {facts.version_id}, by /etc/rpi-issue,"
+    return f"{facts.name}, by os-release," if facts.name else "a system without os-release"
 
 
 def _check_hardware(survey: Survey) -> Iterator[Finding]:

@@ -111,7 +111,7 @@ def facts_sections(facts: Facts) -> Iterator[Section]:
     """What a device is."""
     hardware, boot = facts.hardware, facts.boot
     system = (
-        ("system", facts.os.pretty_name or f"{facts.os.id} {facts.os.version_id}".strip() or "unknown"),
+        ("system", ", ".join(filter(None, (facts.os.name or "unknown", facts.os.rpi_issue)))),
         ("model", hardware.model),
         ("revision", hardware.revision),
         ("machine", f"{hardware.machine}, user space {hardware.userland or 'unknown'}"),

@@ -32,11 +32,18 @@ class Firmware(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class OsFacts:
-    """From os-release(5); empty text where a field is missing."""
+    """From os-release(5), but for `rpi_issue`; empty text where a field is missing."""
 
     id: str = ""
     version_id: str = ""
     pretty_name: str = ""
+    rpi_issue: str = ""
+    """The first line of /etc/rpi-issue, which pi-gen writes into every Raspberry Pi OS."""
+
+    @property
+    def name(self) -> str:
+        """What os-release calls the system, "" where there is no os-release."""
+        return self.pretty_name or f"{self.id} {self.version_id}".strip()
 
 
 @dataclass(frozen=True, kw_only=True)

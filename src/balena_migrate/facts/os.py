@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operating system, from os-release(5)."""
+"""The operating system, from os-release(5) and /etc/rpi-issue (RPi-Distro/pi-gen: update_issue)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from balena_migrate.core.system import System
 from balena_migrate.facts import OsFacts
 
 
-def parse_os_release(text: str) -> OsFacts:
+def parse_os_release(text: str, rpi_issue: str = "") -> OsFacts:
     """The fields that we use; a line that is not an assignment is ignored, as the specification asks."""
     values: dict[str, str] = {}
     for line in text.splitlines():
@@ -20,6 +20,7 @@ def parse_os_release(text: str) -> OsFacts:
         id=values.get("ID", ""),
         version_id=values.get("VERSION_ID", ""),
         pretty_name=values.get("PRETTY_NAME", ""),
+        rpi_issue=rpi_issue.partition("\n")[0].strip(),
     )
 
 
@@ -32,8 +33,6 @@ def _unquote(value: str) -> str:
 
 def read_os(system: System) -> OsFacts:
     """The facts of /etc/os-release, else of /usr/lib/os-release; empty ones where there is neither."""
-    for path in ("/etc/os-release", "/usr/lib/os-release"):
-        text = system.find_text(path)
-        if text is not None:
-            return parse_os_release(text)
-    return OsFacts()
+    texts = map(system.find_text, ("/etc/os-release", "/usr/lib/os-release"))
+    text = next((text for text in texts if text is not None), "")
+    return parse_os_release(text, system.find_text("/etc/rpi-issue") or "")

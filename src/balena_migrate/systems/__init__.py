@@ -9,6 +9,9 @@ from functools import cache
 from balena_migrate.core.plugins import load_all
 from balena_migrate.facts import Facts, OsFacts
 
+RASPBIAN = "raspbian"
+"""ID= of the 32-bit Raspberry Pi OS."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
@@ -41,5 +44,9 @@ def systems() -> tuple[OperatingSystem, ...]:
 
 
 def find_system(facts: Facts) -> OperatingSystem | None:
-    """The family that this device runs."""
-    return next((system for system in systems() if facts.os.id in system.ids), None)
+    """The family that this device runs.
+
+    /etc/rpi-issue counts before os-release, in which a 64-bit Raspberry Pi OS calls itself Debian.
+    """
+    name = RASPBIAN if facts.os.rpi_issue else facts.os.id
+    return next((system for system in systems() if name in system.ids), None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Debian. The 64-bit Raspberry Pi OS identifies itself as Debian, too."""
+"""Debian, and not the 64-bit Raspberry Pi OS, which is made of it."""
 
 from __future__ import annotations
 

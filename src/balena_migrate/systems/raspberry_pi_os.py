@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The 32-bit Raspberry Pi OS, formerly Raspbian, as its os-release still calls it."""
+"""Raspberry Pi OS, formerly Raspbian, as the 32-bit one still calls itself in os-release."""
 
 from __future__ import annotations
 
-from balena_migrate.systems import OperatingSystem, Release
+from balena_migrate.systems import RASPBIAN, OperatingSystem, Release
 
 SYSTEM = OperatingSystem(
     name="Raspberry Pi OS",
-    ids=("raspbian",),
+    ids=(RASPBIAN,),
     releases=tuple(Release(version_id=version) for version in ("9", "10", "11", "12", "13")),
 )
