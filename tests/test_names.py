@@ -7,7 +7,7 @@ The lab may spell the names: its proofs are written independently of the code th
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import functools
 from pathlib import Path
 
 import balena_migrate
@@ -23,11 +23,21 @@ SETTINGS = "settings.py"
 SLEEPS = {"core/retry.py": "waits for another try", "cli/verbs/run.py": "gives the user time to stop the reboot"}
 """Module -> what it waits for."""
 
+REAL_PATHS = {
+    "core/system.py": "is the door",
+    "carried/backup/tree.py": "walks every file of the device, and looks up none of them twice",
+    "cli/verbs/run.py": "logging opens its file by itself",
+    "initramfs/__init__.py": "shutil copies whole folders",
+    "survey.py": "an image is read by its path, on a workstation too",
+}
+"""Module -> why it asks a System where a file really is."""
 
-def sources() -> Iterator[tuple[str, ast.Module]]:
+
+@functools.cache
+def sources() -> tuple[tuple[str, ast.Module], ...]:
     """Path and syntax of each module."""
-    for path in sorted(ROOT.rglob("*.py")):
-        yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text("utf-8"))
+    paths = sorted(ROOT.rglob("*.py"))
+    return tuple((path.relative_to(ROOT).as_posix(), ast.parse(path.read_text("utf-8"))) for path in paths)
 
 
 def spelled(tree: ast.Module) -> set[str]:
@@ -73,3 +83,13 @@ def test_one_loop_waits_for_another_try() -> None:
         or (isinstance(node, ast.ImportFrom) and any(alias.name == "sleep" for alias in node.names))
     }
     assert sleepers == set(SLEEPS)
+
+
+def test_files_are_reached_through_the_system() -> None:
+    askers = {
+        path
+        for path, tree in sources()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "real"
+    }
+    assert askers == set(REAL_PATHS)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,14 +93,17 @@ def test_the_table_is_made_for_the_backups_as_they_became(
     monkeypatch.setattr(stage1_module, "make_backup", lambda *arguments: next(coming))
     monkeypatch.setattr(stage1_module, "grown_table", lambda image, size, disk: (f"a table for {size // MIB} MiB",))
     monkeypatch.setattr(stage1_module, "compose", lambda *arguments, table: composed.append(table))
-    monkeypatch.setattr(stage1_module, "write_patches", lambda patches, path: path.write_bytes(b"patches"))
+    monkeypatch.setattr(stage1_module, "dump_patches", lambda patches: b"patches")
     stage1 = stage1_of(accepted_for(CONFIGS["pc-flash"], backup_bytes=900 * MIB, backups=len(made)))
     system = System(tmp_path)
     (tmp_path / "etc").mkdir()
     (tmp_path / WORK_DIR.lstrip("/")).mkdir(parents=True)
+    (tmp_path / PATCHES.lstrip("/")).write_text("old")
     for action in stage1.actions()[1 : 3 + len(made)]:
         assert isinstance(action, Produce)
         action.make(system, action.path)
+    for path in (PATCHES, STAGE2_CONFIG):
+        assert stat.S_IMODE(system.stat(path).st_mode) == 0o600, "only root may read it, also where there was a file"
     handover = parse_handover(system.read_text(STAGE2_CONFIG))
     place = handover.data_partition
     assert [data.file.path for data in handover.data_files] == [backup.path for backup in made]

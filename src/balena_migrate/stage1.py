@@ -40,7 +40,7 @@ from balena_migrate.core.units import MIB
 from balena_migrate.facts import DiskFacts, Mount
 from balena_migrate.findings import Severity
 from balena_migrate.images.compose import compose
-from balena_migrate.images.patches import Block, write_patches
+from balena_migrate.images.patches import Block, dump_patches
 from balena_migrate.images.room import grown_size_bytes, grown_table
 from balena_migrate.strategies import strategy_named
 from balena_migrate.survey import Accepted
@@ -131,7 +131,7 @@ class Stage1:
         files = (*survey.boot_files(), *assets.files)
         table = self._grown_table()
         patches = compose(self._image, files, assets.blocks, survey.work_dir, system, table=table)
-        write_patches(patches, system.real(path))
+        system.write_file(path, dump_patches(patches), mode=0o600)
 
     @property
     def _grow_bytes(self) -> int:

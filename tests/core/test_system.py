@@ -6,8 +6,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 import time
-from pathlib import Path
+from contextlib import ExitStack
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -31,6 +33,53 @@ def test_a_loop_of_links_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(FileError, match="symbolic links"):
         System(tmp_path).read_text("/a/x")
+
+
+def test_what_a_link_contains(tmp_path: Path) -> None:
+    (tmp_path / "devices/sda").mkdir(parents=True)
+    (tmp_path / "block").symlink_to("/devices")
+    (tmp_path / "devices/8:0").symlink_to("../else/sda")
+    system = System(tmp_path)
+    assert system.find_link("/block/8:0") == PurePosixPath("../else/sda")
+    assert system.find_link("/block") == PurePosixPath("/devices")
+    assert system.find_link("/block/sda") is None
+    assert system.find_link("/absent/link") is None
+
+
+def test_the_files_below_a_folder(tmp_path: Path) -> None:
+    for name in ("boot/a", "boot/deep/b", "else/c"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "boot/link").symlink_to("../else")
+    (tmp_path / "boot/lost").symlink_to("nowhere")
+    (tmp_path / "here").symlink_to("/boot")
+    system = System(tmp_path)
+    assert sorted(map(str, system.files_below("/here"))) == ["/here/a", "/here/deep/b", "/here/lost"]
+    assert list(system.files_below("/absent")) == []
+
+
+def test_a_device_is_opened_where_it_is_and_without_a_buffer(tmp_path: Path) -> None:
+    (tmp_path / "dev").mkdir()
+    os.mknod(tmp_path / "dev/node", 0o600 | stat.S_IFIFO)
+    system = System(tmp_path)
+    with ExitStack() as held:
+        end = os.open(tmp_path / "dev/node", os.O_RDWR)
+        held.callback(os.close, end)
+        held.enter_context(system.open_device("/dev/node", writable=True)).write(b"fed")
+        assert held.enter_context(system.open_device("/dev/node")).read(3) == b"fed"
+    with pytest.raises(FileError, match=r"^/dev/absent: No such file"):
+        system.open_device("/dev/absent", writable=True)
+    assert not system.exists("/dev/absent")
+
+
+def test_a_file_system_and_what_may_be_executed(tmp_path: Path) -> None:
+    system = System(tmp_path)
+    assert system.statvfs("/").f_blocks == os.statvfs(tmp_path).f_blocks
+    with pytest.raises(FileError, match=r"^/absent: No such file"):
+        system.statvfs("/absent")
+    system.write_file("/run", b"", mode=0o755)
+    system.write_file("/read", b"", mode=0o644)
+    assert [system.is_executable(path) for path in ("/run", "/read", "/", "/absent")] == [True, False, False, False]
 
 
 def test_a_fifo_and_a_folder_are_no_files(tmp_path: Path) -> None:

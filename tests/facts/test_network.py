@@ -94,6 +94,8 @@ def test_interfaces_are_told_apart(tmp_path: Path) -> None:
             file = tmp_path / "sys/class/net" / name / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(content)
+    (tmp_path / "sys/class/net/eth0/device").mkdir(exist_ok=True)
+    (tmp_path / "sys/class/net/eth0/device/driver").symlink_to("../../../../bus/pci/drivers/e1000e")
     facts = read_network_facts(System(tmp_path), ask_ssid=lambda name: b"home" if name == "wlan0" else b"")
     assert {interface.name: interface.kind for interface in facts.interfaces} == {
         "eth0": InterfaceKind.ETHERNET,
@@ -107,8 +109,8 @@ def test_interfaces_are_told_apart(tmp_path: Path) -> None:
         "lo": InterfaceKind.LOOPBACK,
     }
     wlan0, eth0 = facts.find_interface("wlan0"), facts.find_interface("eth0")
-    assert wlan0 and wlan0.ssid == b"home" and wlan0.up
-    assert eth0 and eth0.mac_permanent
+    assert wlan0 and wlan0.ssid == b"home" and wlan0.up and wlan0.driver == ""
+    assert eth0 and eth0.mac_permanent and eth0.driver == "e1000e"
 
 
 def test_the_network_that_iw_tells() -> None:

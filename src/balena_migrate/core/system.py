@@ -158,6 +158,7 @@ class System:
     def real(self, path: PurePath | str, *, follow: bool = True) -> Path:
         """Where `path` of this system is on the machine we run on; links are resolved inside of the root.
 
+        For a library that opens files by itself, and for walking very many of them: all else has a method here.
         Raises FileError where links form a loop, or where a failing disk does not say whether there are any.
         """
         if self.root == Path("/") and follow:
@@ -212,6 +213,27 @@ class System:
         with errors_at(path):
             return os.stat(self.real(path, follow=follow), follow_symlinks=follow)
 
+    def is_executable(self, path: PurePath | str) -> bool:
+        """Whether there is a file at the path that we may execute."""
+        return self._is(lambda real: real.is_file() and os.access(real, os.X_OK), path)
+
+    def statvfs(self, path: PurePath | str) -> os.statvfs_result:
+        """What statvfs(3) says of the file system that holds the path. Raises FileError."""
+        with errors_at(path):
+            return os.statvfs(self.real(path))
+
+    def find_link(self, path: PurePath | str) -> PurePosixPath | None:
+        """What the symbolic link at the path contains; None where there is no link. Raises FileError."""
+        with errors_at(path):
+            real = self.real(path, follow=False)
+            return PurePosixPath(os.readlink(real)) if real.is_symlink() else None
+
+    def files_below(self, folder: PurePath | str) -> Iterator[PurePosixPath]:
+        """All files in a folder and its subfolders, but none of a subfolder that cannot be read; links are files."""
+        real = self.real(folder)
+        for here, _, names in os.walk(real):
+            yield from (PurePosixPath(folder, Path(here, name).relative_to(real)) for name in names)
+
     def glob(self, pattern: str) -> tuple[PurePosixPath, ...]:
         """The paths that match a pattern such as "/etc/netplan/*.yaml", sorted; links to folders are followed."""
         folder, _, name = pattern.rpartition("/")
@@ -240,6 +262,12 @@ class System:
                 return file
             file.close()
         raise FileError(path, "is not a regular file")
+
+    def open_device(self, path: PurePath | str, *, writable: bool = False) -> BinaryIO:
+        """A device node, open without a buffer, for reading or for writing. Raises FileError."""
+        with errors_at(path):
+            fd = os.open(self.real(path), (os.O_WRONLY if writable else os.O_RDONLY) | os.O_CLOEXEC)
+            return os.fdopen(fd, "wb" if writable else "rb", buffering=0)
 
     def read_blocks(self, path: PurePath | str) -> Iterator[bytes]:
         """The content of a file of any size, block by block. Raises FileError, which names it, also in the middle."""
@@ -397,8 +425,7 @@ class System:
         if name in self.programs:
             return self.programs[name]
         for folder in COMMAND_PATH.split(":"):
-            real = self.real(f"{folder}/{name}")
-            if real.is_file() and os.access(real, os.X_OK):
+            if self.is_executable(f"{folder}/{name}"):
                 return (f"{folder}/{name}",)
         return None
 

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import PurePath
 
 from balena_migrate.core.errors import FileError
 from balena_migrate.core.system import System
@@ -67,22 +66,21 @@ def find_changed(system: System, disks: DiskFacts) -> tuple[str, ...]:
     started_s = now_s - time.clock_gettime(time.CLOCK_BOOTTIME)
     return tuple(
         sorted(
-            f"{mount.mount_point.rstrip('/')}/{path}"
+            str(path)
             for mount in disks.mounts
             if mount.fstype in FAT and mount.root == "/"
-            for path, time_s in _file_times(system.real(mount.mount_point))
-            if started_s < time_s <= now_s
+            for path in system.files_below(mount.mount_point)
+            if started_s < _changed_s(system, path) <= now_s
         )
     )
 
 
-def _file_times(folder: Path) -> Iterator[tuple[str, float]]:
-    """The files below the folder, with the time of their last change; what cannot be read is left out."""
-    for here, _, names in os.walk(folder):
-        for name in names:
-            path = Path(here, name)
-            with contextlib.suppress(OSError):
-                yield str(path.relative_to(folder)), path.stat().st_mtime
+def _changed_s(system: System, path: PurePath) -> float:
+    """When the file was last changed; 0 where that cannot be read."""
+    try:
+        return system.stat(path).st_mtime
+    except FileError:
+        return 0
 
 
 def read_boot_files(
@@ -122,8 +120,8 @@ def knows_tryboot(system: System, kernel_release: str) -> bool:
 
 
 def _read_initramfs_bytes(system: System, release: str) -> int:
-    path = system.real(f"/boot/initrd.img-{release}")
-    return path.stat().st_size if path.is_file() else 0
+    path = f"/boot/initrd.img-{release}"
+    return system.stat(path).st_size if system.is_file(path) else 0
 
 
 def _read_secure_boot(system: System) -> bool | None:

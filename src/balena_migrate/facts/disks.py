@@ -143,19 +143,18 @@ def _with_device(system: System, mount: Mount, devices: tuple[BlockDevice, ...])
     if any(device.path == mount.source for device in devices) or not mount.source.startswith("/dev/"):
         return mount
     try:
-        number = os.stat(system.real(mount.mount_point)).st_dev
-    except OSError:
+        number = system.stat(mount.mount_point).st_dev
+        link = system.find_link(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}")
+    except FileError:
         return mount
-    link = system.real(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}")
-    name = os.path.basename(os.path.realpath(link))
-    found = next((device.path for device in devices if device.name == name), mount.source)
+    found = next((device.path for device in devices if link and device.name == link.name), mount.source)
     return replace(mount, source=found)
 
 
 def _with_space(system: System, mount: Mount) -> Mount:
     try:
-        space = os.statvfs(system.real(mount.mount_point))
-    except OSError:
+        space = system.statvfs(mount.mount_point)
+    except FileError:
         return mount
     size, free = space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize
     return replace(mount, size_bytes=size, free_bytes=free, block_bytes=space.f_frsize)

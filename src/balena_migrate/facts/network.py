@@ -133,15 +133,14 @@ def _interface(system: System, name: str, ask_ssid: Callable[[str], bytes]) -> I
             return ""
 
     kind = _kind(system, folder, value("type"), value("uevent"))
+    driver = system.find_link(f"{folder}/device/driver")
     return Interface(
         name=name,
         kind=kind,
         index=int(value("ifindex") or 0),
         mac=value("address"),
         mac_permanent=value("addr_assign_type") == "0",
-        driver=system.real(f"{folder}/device/driver").resolve().name
-        if system.exists(f"{folder}/device/driver")
-        else "",
+        driver=driver.name if driver else "",
         up=value("operstate") in ("up", "unknown"),
         ssid=ask_ssid(name) if kind is InterfaceKind.WIFI else b"",
     )

@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from balena_migrate.core.errors import FileError, ImageError
 from balena_migrate.images.pieces import Piece, piece
@@ -100,28 +98,17 @@ class Patches:
         return piece(old.offset_bytes, self.apply(old.offset_bytes, old.data))
 
 
-def write_patches(patches: Patches, path: Path) -> None:
-    """The file holds the patches and is on the disk; only root may read it, since they hold secrets.
-
-    Raises FileError.
-    """
+def dump_patches(patches: Patches) -> bytes:
+    """The content of a file of patches, which holds secrets."""
     parts = [_HEADER.pack(MAGIC, FORMAT, len(patches.blocks), patches.size_bytes)]
     for block in patches.blocks:
         parts += [_BLOCK.pack(block.offset_bytes, len(block.content)), block.content]
     content = b"".join(parts)
-    try:
-        path.unlink(missing_ok=True)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(content + hashlib.sha256(content).digest())
-            file.flush()
-            os.fsync(fd)
-    except OSError as error:
-        raise FileError(path, os.strerror(error.errno or 0)) from None
+    return content + hashlib.sha256(content).digest()
 
 
 def parse_patches(raw: bytes, name: str) -> Patches:
-    """The patches in the content of a file that write_patches() wrote. Raises FileError, with its name, if damaged."""
+    """The patches in the content of a file that dump_patches() made. Raises FileError, with its name, if damaged."""
     try:
         return _parse(raw)
     except (ValueError, struct.error) as error:

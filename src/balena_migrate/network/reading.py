@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import PurePath, PurePosixPath
 
 from balena_migrate.core.errors import FileError, NetworkConfigError
 from balena_migrate.core.system import System
@@ -94,5 +94,4 @@ def read_layered(system: System, folders: Iterable[str], pattern: str) -> dict[s
 
 def is_masked(system: System, path: PurePath) -> bool:
     """Whether the file is a link to /dev/null, which masks files of its name in other folders."""
-    real = system.real(path, follow=False)
-    return real.is_symlink() and os.readlink(real) == "/dev/null"
+    return system.find_link(path) == PurePosixPath("/dev/null")

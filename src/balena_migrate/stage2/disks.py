@@ -50,9 +50,9 @@ def find_target(system: System, identity: DiskIdentity) -> str:
 def read_table_id(system: System, path: str) -> str:
     """The id of the disk's partition table, "" where it has none. blkid does not list disks that have partitions."""
     try:
-        with open(system.real(path), "rb", buffering=0) as disk:
+        with system.open_device(path) as disk:
             return read_table(lambda offset, length: os.pread(disk.fileno(), length, offset)).id
-    except (OSError, ImageError):
+    except (FileError, OSError, ImageError):
         return ""
 
 

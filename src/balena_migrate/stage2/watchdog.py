@@ -9,10 +9,11 @@ only if it can be stopped again, for the old system may go on booting after us (
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import PurePosixPath
+from typing import BinaryIO
 
+from balena_migrate.core.errors import FileError
 from balena_migrate.core.system import System
 from balena_migrate.stage2.periodic import every
 
@@ -20,7 +21,7 @@ PAUSE_S = 1.0
 MAGIC_CLOSE = b"V"
 
 
-def usable_watchdogs(system: System) -> tuple[Path, ...]:
+def usable_watchdogs(system: System) -> tuple[PurePosixPath, ...]:
     """The device nodes of the watchdogs to feed: those that run, and those that can be stopped again.
 
     From the kernel's sysfs-class-watchdog; a kernel without these files gets no watchdog started.
@@ -30,7 +31,7 @@ def usable_watchdogs(system: System) -> tuple[Path, ...]:
         running = system.read_text(state).strip() == "active"
         stays = (system.find_text(state.parent / "nowayout") or "1").strip() != "0"
         if running or not stays:
-            found.append(system.real(f"/dev/{state.parent.name}"))
+            found.append(PurePosixPath("/dev", state.parent.name))
     return tuple(found)
 
 
@@ -40,20 +41,19 @@ def feeding_watchdogs(machine: System) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         files = []
         for path in usable_watchdogs(machine):
-            with contextlib.suppress(OSError):
-                files.append(os.open(path, os.O_WRONLY | os.O_CLOEXEC))
+            with contextlib.suppress(FileError):
+                files.append(machine.open_device(path, writable=True))
                 held.callback(_close, files[-1])
 
         def feed() -> None:
             for file in files:
                 with contextlib.suppress(OSError):
-                    os.write(file, b"\0")
+                    file.write(b"\0")
 
         with every(PAUSE_S, feed):
             yield
 
 
-def _close(file: int) -> None:
-    with contextlib.suppress(OSError):
-        os.write(file, MAGIC_CLOSE)
-    os.close(file)
+def _close(file: BinaryIO) -> None:
+    with file, contextlib.suppress(OSError):
+        file.write(MAGIC_CLOSE)

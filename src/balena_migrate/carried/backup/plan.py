@@ -179,7 +179,7 @@ class _Total:
 def _script_problems(system: System, script: str) -> tuple[str, ...]:
     if not system.is_file(script):
         return (f"there is no {script!r}",)
-    return () if os.access(system.real(script), os.X_OK) else (f"{script!r} is not executable",)
+    return () if system.is_executable(script) else (f"{script!r} is not executable",)
 
 
 def round_up(count: int, unit: int) -> int:

@@ -103,9 +103,8 @@ def read_left_out(system: System, files: dict[str, str]) -> LeftOut:
     """What to leave out on this system; `files` maps paths on it to the reason why they are left out."""
     found = {}
     for path, reason in files.items():
-        real = system.real(path)
-        if real.exists():
-            found[identity(real.stat())] = reason
+        if system.exists(path):
+            found[identity(system.stat(path))] = reason
     mounts = system.find_text("/proc/self/mountinfo") or ""
     folders = {*VIRTUAL_FOLDERS, *parse_virtual_mounts(mounts)}
     return LeftOut(files=found, folders=frozenset(str(system.real(folder)) for folder in folders))

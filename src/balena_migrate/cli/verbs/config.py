@@ -31,7 +31,7 @@ def config(fleet: str, os_version: str, device_type: str, output: str, token_fil
 
     path = str(Path(output).absolute())
     system = System("/")
-    if system.real(path).exists():
+    if system.exists(path):
         raise UsageError(f"{path} already exists", hint="name another file with --output, or remove it")
     token = read_token(system, token_file)
     system.write_file(path, fetch_config(fleet, os_version, device_type, token, host), mode=0o600)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
 import time
 from dataclasses import dataclass, replace
@@ -99,9 +98,10 @@ def log_to_file(system: System) -> None:
     """From now on a log goes to STAGE1_LOG, and a terminal that goes away does not end us."""
     if not system.is_dir(STATE_DIR):
         system.make_dir(STATE_DIR, mode=0o700)
-    handler = logging.FileHandler(system.real(STAGE1_LOG))
+    log = system.real(STAGE1_LOG)
+    handler = logging.FileHandler(log)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    os.chmod(system.real(STAGE1_LOG), 0o600)
+    log.chmod(0o600)
     logging.getLogger().addHandler(handler)
     logging.getLogger("balena_migrate").setLevel(logging.DEBUG)
     for other in logging.getLogger().handlers[:-1]:
