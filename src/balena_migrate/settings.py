@@ -15,6 +15,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -121,14 +122,6 @@ def parse_set(kind: type[S], text: str) -> tuple[S, ...]:
         return tuple(kind(word) for word in dict.fromkeys(text.split()))
     except ValueError:
         raise ValueError(f"has to be words of: {' '.join(kind)}") from None
-
-
-def parse_keep(text: str) -> tuple[Keep, ...]:
-    return parse_set(Keep, text)
-
-
-def parse_probes(text: str) -> tuple[Probe, ...]:
-    return parse_set(Probe, text)
 
 
 def parse_seconds(text: str) -> int:
@@ -371,7 +364,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         key="KEEP",
         group=Group.CARRIED,
-        parse=parse_keep,
+        parse=partial(parse_set, Keep),
         help=f"What the new system keeps of: {' '.join(Keep)}.",
         example="hostname ssh-keys",
         details="Words, separated by spaces.",
@@ -391,7 +384,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         key="SKIP_CHECKS",
         group=Group.CHECKS,
-        parse=parse_probes,
+        parse=partial(parse_set, Probe),
         help=f"Connectivity checks to skip: {' '.join(Probe)}.",
         example="vpn time",
         details="Words, separated by spaces.",

@@ -152,13 +152,9 @@ def append(system: System, entry: Entry) -> None:
     """The entry is on the disk, behind all that were there. A torn last line is cut off first."""
     line = json.dumps(to_json(entry)).encode() + b"\n"
     with system.updating(JOURNAL) as file:
-        file.seek(_end_of_whole_lines(file.read()))
+        file.seek(file.read().rfind(b"\n") + 1)
         file.truncate()
         file.write(line)
-
-
-def _end_of_whole_lines(data: bytes) -> int:
-    return data.rfind(b"\n") + 1
 
 
 def refuse_second_run(system: System) -> None:

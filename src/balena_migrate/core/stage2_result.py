@@ -29,7 +29,6 @@ class Stage2Result:
     ending: Stage2Ending
     step: Step | None = None
     reason: str = ""
-    peak_memory_bytes: int = 0
 
 
 def write_stage2_result(old: System, result: Stage2Result, log: str) -> None:

@@ -58,11 +58,11 @@ def build_command(architectures: tuple[str, ...], self_extracting: bool, output:
     output.mkdir(parents=True, exist_ok=True)
     for architecture in architectures or tuple(Architecture):
         built = build_kit(architecture, kit_folder(output, architecture), cache_folder(), click.echo)
-        archive = kit_archive(output, architecture)
-        with open(archive, "wb") as stream:
+        archive = built.path.with_suffix(".tar.gz")
+        with archive.open("wb") as stream:
             write_archive(built.path, stream, built.path.name)
         if self_extracting:
-            write_self_extracting(built, archive, kit_file(output, architecture))
+            write_self_extracting(built, archive, built.path.with_suffix(".run"))
         click.echo(describe(built, archive))
 
 
@@ -78,14 +78,6 @@ def list_command(output: Path) -> None:
 
 def kit_folder(output: Path, architecture: str) -> Path:
     return output / f"balena-migrate-{architecture}"
-
-
-def kit_archive(output: Path, architecture: str) -> Path:
-    return output / f"balena-migrate-{architecture}.tar.gz"
-
-
-def kit_file(output: Path, architecture: str) -> Path:
-    return output / f"balena-migrate-{architecture}.run"
 
 
 def describe(kit: Kit, archive: Path) -> str:
