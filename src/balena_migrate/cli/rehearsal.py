@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `balena-migrate rehearse` runs and prints: a migration on a virtual device, from start to proof."""
+"""What `balena-migrate rehearse` runs and prints: a migration of a virtual device, checked at the end."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from balena_migrate.workstation.lab.wishes import Options
 
 FOLDER = Path("rehearsal")
 PLAIN_WIDTH = 160
-"""Of the table, where there is no terminal that knows its own."""
+"""Width of the table if the output is not a terminal."""
 
 
 def list_scenarios() -> None:
-    """Prints every scenario with its description."""
+    """Print every scenario with its description."""
     descriptions = {name: scenario.description for name, scenario in SCENARIOS.items()}
     width = max(map(len, descriptions))
     for name, description in descriptions.items():
@@ -43,19 +43,19 @@ def list_scenarios() -> None:
 
 
 def parse_setting(text: str) -> tuple[str, str]:
-    """KEY=VALUE, with a key and a value that the settings file may have. Raises UsageError."""
+    """Parse KEY=VALUE, which must be valid in the settings file. Raises UsageError."""
     key, equals, value = text.partition("=")
     if not equals:
-        raise UsageError(f"--set {text}: has to be KEY=VALUE")
+        raise UsageError(f"--set {text}: must be KEY=VALUE")
     if any(mark in value for mark in '"\\\n'):
-        raise UsageError(f"--set {key}: the value may hold no quote, backslash or line break")
+        raise UsageError(f"--set {key}: the value must not contain a quotation mark, backslash or line break")
     parse_value(find_setting(key), value, "--set")
     return key, value
 
 
 @contextlib.contextmanager
 def work_folder(folder: Path | None) -> Iterator[Path]:
-    """Where armed disks are kept for scenarios that share one: the folder, or one that goes at the end."""
+    """The folder for armed disks that scenarios share; a temporary one by default."""
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
         yield folder
@@ -66,7 +66,7 @@ def work_folder(folder: Path | None) -> Iterator[Path]:
 
 
 def run_one(scenario: Scenario, options: Options, work: Path) -> Rehearsal:
-    """One scenario was run, its table printed and its report written."""
+    """Run one scenario, print its table and write its report."""
     folder = FOLDER / scenario.name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -76,12 +76,12 @@ def run_one(scenario: Scenario, options: Options, work: Path) -> Rehearsal:
     except MigrateError as error:
         result = Rehearsal.failed(scenario.name, scenario.description, str(error))
     show(result)
-    say(f"the report: {write_report(result, folder)}")
+    say(f"report: {write_report(result, folder)}")
     return result
 
 
 def show(result: Rehearsal) -> None:
-    """The table of what was proven, and the figures."""
+    """Print the table of checks, and the figures."""
     table = Table("", "check", "expected", "found", title=f"{result.scenario}: {result.description}")
     for check in result.checks:
         mark = Text("ok", "green") if check.passed else Text("FAILED", "bold red")
@@ -92,7 +92,7 @@ def show(result: Rehearsal) -> None:
 
 
 def figures(result: Rehearsal) -> str:
-    """What was measured, in words."""
+    """The measurements, as one line."""
     parts = [
         f"{title} {value:.1f} s"
         for title, value in (("stage 1", result.stage1_s), ("stage 2", result.stage2_s), ("window", result.window_s))
@@ -107,6 +107,6 @@ def figures(result: Rehearsal) -> str:
 
 
 def write_json(results: list[Rehearsal], file: Path) -> None:
-    """The result of one scenario as an object, of several as a list."""
+    """Write the result of one scenario as an object, of several as a list."""
     data = to_json(results[0] if len(results) == 1 else results)
     file.write_text(json.dumps(data, indent=2) + "\n")

@@ -41,10 +41,10 @@ def test_lists_every_scenario() -> None:
     ("arguments", "reason"),
     [
         (["pc-bois"], "one of pc-bios"),
-        (["--set", "NO_FLASH"], "has to be KEY=VALUE"),
+        (["--set", "NO_FLASH"], "must be KEY=VALUE"),
         (["--set", "NO_FLSH=TRUE"], "did you mean NO_FLASH"),
         (["--set", "NO_FLASH=perhaps"], "NO_FLASH has to be TRUE or FALSE"),
-        (["--set", 'HOME_DIR=a"b'], "may hold no quote"),
+        (["--set", 'HOME_DIR=a"b'], "must not contain a quot"),
     ],
 )
 def test_refuses_what_it_cannot_do(arguments: list[str], reason: str) -> None:

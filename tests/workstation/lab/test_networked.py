@@ -64,7 +64,7 @@ def test_a_profile_of_another_meaning_is_named_without_its_secret(place: int, ch
     loaded[place] = {**loaded[place], **change}
     check = profiles_check(PROFILES, replace(REPORT, profiles=tuple(loaded)))
     assert not check.passed
-    assert check.found == (f"6 profiles; missing or different: {PROFILES[place].name}; not expected: resin-{place}")
+    assert check.found == (f"6 profiles; missing or different: {PROFILES[place].name}; unexpected: resin-{place}")
     assert not any(secret in str(check) for secret in ("crates", "weigh", "another one"))
 
 

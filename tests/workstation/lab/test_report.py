@@ -88,7 +88,7 @@ def test_both_files_are_written_and_the_json_reads_back_as_the_same_value(tmp_pa
 def test_a_reader_finds_every_fact_on_the_page() -> None:
     words = _Words(render(REHEARSAL)).words
     for text in (
-        *("Failed", "1 of 2 proofs do not hold", "24.3 s", "1 min 35 s", "41 MiB"),
+        *("Failed", "1 of 2 checks failed", "24.3 s", "1 min 35 s", "41 MiB"),
         *("0b5e3c1f" * 8, "nothing", "resin-boot", "resin-data", "The line", "flash", "25.0 s"),
         *("Write /etc/balena-migrate-stage2.conf", "Memory", "1 GiB", "tcg,thread=multi", "console.log"),
     ):
@@ -131,8 +131,8 @@ def test_everything_is_escaped() -> None:
 def test_what_is_not_known_is_not_on_the_page() -> None:
     bare = Rehearsal(scenario="x", description="It broke", passed=False, checks=(), timeline=(), serial_logs=())
     words = _Words(render(bare)).words
-    assert "It did not reach its end" in words
-    assert "Nothing could be proved" in words
+    assert "The rehearsal did not finish" in words
+    assert "Nothing could be checked" in words
     for heading in ("The disk", "The time line", "What stage 1 changed", "Serial logs", "Window"):
         assert heading not in words.replace("\n", " ")
 

@@ -18,19 +18,21 @@ existing_folder = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.argument("names", metavar="[SCENARIO]...", nargs=-1)
 @click.option("--list", "list_only", is_flag=True, help="List all scenarios and exit.")
 @click.option("--all", "run_all", is_flag=True, help="Run every scenario.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the result there.")
+@click.option(
+    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the result to this file."
+)
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Set KEY in the settings file; repeatable.")
-@click.option("--overlay", type=existing_folder, help="Copy these files onto the device before it starts.")
-@click.option("--config-json", type=existing_file, help="Use this config.json of a fleet; default: an invented one.")
-@click.option("--image", type=existing_file, help="Use your own image; only its serial console can then be checked.")
+@click.option("--overlay", type=existing_folder, help="Copy the files of this folder to the device first.")
+@click.option("--config-json", type=existing_file, help="Use this config.json instead of an invented one.")
+@click.option("--image", type=existing_file, help="Use your own image; only its serial console is checked.")
 @click.option("--keep", is_flag=True, help="Keep the device's disk as rehearsal/SCENARIO/disk.img.")
 @click.option(
     "--work",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Keep disks that several scenarios begin with in this folder, for later calls.",
+    help="Keep disks that scenarios share in this folder, for later calls.",
 )
-@click.option("--memory", "memory_mib", type=click.IntRange(min=64), metavar="MIB", help="The device's memory.")
-@click.option("--disk", "disk_mib", type=click.IntRange(min=2048), metavar="MIB", help="The size of the device's disk.")
+@click.option("--memory", "memory_mib", type=click.IntRange(min=64), metavar="MIB", help="The device's memory size.")
+@click.option("--disk", "disk_mib", type=click.IntRange(min=2048), metavar="MIB", help="The device's disk size.")
 def rehearse(
     names: tuple[str, ...],
     list_only: bool,
@@ -47,8 +49,8 @@ def rehearse(
 ) -> None:
     """Rehearse a migration on a virtual device.
 
-    Without a name the device is a PC with BIOS. The report is in rehearsal/SCENARIO/. The exit status is 0 only where
-    every scenario was completed and every check passed.
+    Without a name, the device is a PC with BIOS. The report is in rehearsal/SCENARIO/. The exit status is 0 only if
+    every scenario ran to completion and every check passed.
     """
     from balena_migrate.cli import rehearsal
     from balena_migrate.workstation.lab.scenarios.table import DEFAULT_SCENARIO, SCENARIOS, find_scenario
@@ -57,7 +59,7 @@ def rehearse(
     if list_only:
         rehearsal.list_scenarios()
         return
-    # Ends us as an error would, so that every device, mount and file is put away on the way.
+    # Exit as on an error, so that every device, mount and temporary file is cleaned up.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     options = Options(

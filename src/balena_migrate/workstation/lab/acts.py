@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happens in a rehearsal, one act after the other. Each says what it found as checks.
+"""The acts of a rehearsal. Each yields what it found, as checks.
 
-Acts begin with a device that is off, or with the old system running, where the act before left it so.
+An act starts from a device that is off, or on which the previous act left the old system running.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ STAGE1_TIMEOUT_S = 3600.0
 STAGE2_TIMEOUT_S = 3600.0
 REPORT_TIMEOUT_S = 1800.0
 OWN_IMAGE_TIMEOUT_S = 120.0
-"""How long a user's own image may go on showing what it has to show."""
+"""How long to wait for a report from a user's own image, which usually sends none."""
 COMMAND_TIMEOUT_S = 1800.0
 
 REBOOTING = r"rebooting into stage 2 in \d+ s"
@@ -41,7 +41,7 @@ STAGE1_ENDED = r"stage 1 ended with status (\d+)"
 STAGE2_REBOOTS = rf"balena-migrate: \[[0-9.]+\] {started(Step.REBOOT)}"
 STAGE2_COMES_BACK = r"balena-migrate: \[[0-9.]+\] going back to the old system: ([^\n]*)"
 SIGN_OF_A_SYSTEM = r"(?m)^(?!.*(?:GRUB|error:|Booting|Loading|SeaBIOS|iPXE|rescue)).*\w.*\n"
-"""A line that neither the firmware nor a boot loader wrote."""
+"""A line that neither the firmware nor a boot loader prints."""
 REPORT_BEGINS = "balena-migrate-report begin"
 SHOWN_LINES = 20
 LAST_CHARACTERS = 1500
@@ -49,12 +49,12 @@ LAST_CHARACTERS = 1500
 
 class Act(Protocol):
     def play(self, run: Run) -> Iterator[Check]:
-        """The act was played. Raises LabError where the device gets stuck in it."""
+        """Play the act. Raises LabError if the device gets stuck in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage1:
-    """`run` succeeds in the old system, and the device reboots; or it `stays` up, for what is to be done there."""
+    """`run` succeeds in the old system and the device reboots; with `stays`, it stays up for the next act."""
 
     stays: bool = False
 
@@ -78,21 +78,21 @@ class Stage1:
         next_boot = run.prepared.machine.next_boot(run.prepared.disk)
         if next_boot and run.record.before.next_boot:
             ours = run.record.before.next_boot.initramfs if run.config.no_setup else (INITRAMFS_NAME,)
-            yield same("the initramfs that boots next", ours, next_boot.initramfs)
-            yield same("the kernel that boots next", run.record.before.next_boot.kernel, next_boot.kernel)
+            yield same("initramfs of the next boot", ours, next_boot.initramfs)
+            yield same("kernel of the next boot", run.record.before.next_boot.kernel, next_boot.kernel)
 
 
 def begin_stage1(run: Run) -> None:
-    """Stage 1 runs. It speaks on the console, so that one log tells the whole story; the shell stays free."""
+    """Start stage 1. It prints to the console, so that one log has everything; the shell stays free."""
     command = f"( {{ {PROGRAM} run </dev/null; echo stage 1 ended with status $?; }} 2>&1 | cat >/dev/console & )"
     run.old_system().run(command, timeout_s=60)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage2:
-    """Stage 2 flashes the disk, and the device reboots; or it `comes_back`, and what follows is the old system.
+    """Stage 2 flashes the disk and the device reboots; with `comes_back`, it returns to the old system instead.
 
-    `memory_mib` is what the device has now; `shows` is a pattern that the console has to show until then.
+    `memory_mib` is the device's memory from now on; `shows` is a pattern that must appear on the console.
     """
 
     comes_back: bool = False
@@ -100,11 +100,11 @@ class Stage2:
     shows: str = ""
 
     def play(self, run: Run) -> Iterator[Check]:
-        with run.timeline.step("stage 2, from the firmware to its end"):
+        with run.timeline.step("stage 2, from power-on to its end"):
             line = run.switch_on(self.memory_mib).console
             found = line.wait_for(f"{STAGE2_REBOOTS}|{STAGE2_COMES_BACK}", STAGE2_TIMEOUT_S)
             if found[1] is not None and not self.comes_back:
-                raise LabError(f"stage 2 came back to the old system: {found[1]}")
+                raise LabError(f"stage 2 returned to the old system: {found[1]}")
             if self.shows:
                 yield same(
                     f"the console shows {self.shows!r}", expected=True, found=bool(re.search(self.shows, line.text))
@@ -112,7 +112,7 @@ class Stage2:
             if not self.comes_back or run.config.term_exit is TermExit.REBOOT:
                 run.wait_off(STAGE2_TIMEOUT_S)
         if self.comes_back:
-            yield same("stage 2 comes back to the old system", expected=True, found=found[1] is not None)
+            yield same("stage 2 returns to the old system", expected=True, found=found[1] is not None)
         elif run.prepared.boot_files is not None:
             yield from left_disk_checks(
                 run.prepared.disk, run.prepared.device.image, grown=run.prepared.expect.grows_data
@@ -121,7 +121,7 @@ class Stage2:
 
 @dataclass(frozen=True, kw_only=True)
 class NewSystem:
-    """The new system boots, reports, and has everything; a user's own image only has to show itself."""
+    """The new system boots, reports, and has everything; a user's own image only has to print something."""
 
     def play(self, run: Run) -> Iterator[Check]:
         with run.timeline.step("new system"):
@@ -131,27 +131,27 @@ class NewSystem:
                 if line.find(REPORT_BEGINS, OWN_IMAGE_TIMEOUT_S) is None:
                     return
             reason = run.wait_off(REPORT_TIMEOUT_S)
-        yield same("the new system boots, reports, and switches itself off", SHUTDOWN, reason)
+        yield same("the new system boots, reports and powers itself off", SHUTDOWN, reason)
         yield from report_checks(run, parse_report(line.text))
 
 
 def shows_itself(line: Console) -> Check:
-    """Judges a user's own image by its serial port."""
+    """Judge a user's own image by its serial console."""
     found = line.find(SIGN_OF_A_SYSTEM, REPORT_TIMEOUT_S)
     shown = [text.strip() for text in line.text.splitlines() if text.strip()]
     return Check(
-        name="the image's system shows itself on the serial port",
+        name="the image's system prints to the serial console",
         passed=found is not None,
-        expected="words of a kernel or a system",
-        found="\n".join(shown[:SHOWN_LINES]) or "nothing: is there a console= in its kernel's command line?",
+        expected="output of a kernel or a system",
+        found="\n".join(shown[:SHOWN_LINES]) or "nothing: does its kernel command line have a console= argument?",
     )
 
 
 def report_checks(run: Run, report: Report) -> Iterator[Check]:
-    """What the new system reported, and what is on its disk, is what has to be there."""
+    """Compare the new system's report, and its disk, with what is expected."""
     boot, disk = report.find_partition("resin-boot"), run.prepared.disk
     if boot is None or run.record.armed is None:
-        raise LabError("the new system has no resin-boot")
+        raise LabError("the new system has no resin-boot partition")
     with backups_on_disk(disk, run.record.armed, report) as backups:
         yield from new_system_checks(
             run.prepared, run.record.armed, report, FatImage(disk, boot.start_bytes).read, backups
@@ -163,14 +163,14 @@ def report_checks(run: Run, report: Report) -> Iterator[Check]:
 
 @dataclass(frozen=True, kw_only=True)
 class OldSystem:
-    """The old system is up, and its files and what boots next are as they were; with `at_once` without a stage 2."""
+    """The old system is up, its files and its next boot are unchanged; with `at_once`, it came up without stage 2."""
 
     at_once: bool = False
 
     def play(self, run: Run) -> Iterator[Check]:
         run.old_system()
         if self.at_once:
-            yield same("the old system boots, and no stage 2", None, STAGE2_LINE.search(run.on.console.text))
+            yield same("the old system boots without stage 2", None, STAGE2_LINE.search(run.on.console.text))
         run.power_off()
         yield from run.old_system_checks()
 
@@ -189,7 +189,7 @@ class Refused:
             shell.run(f"{PROGRAM} run >/dev/null 2>&1", timeout_s=COMMAND_TIMEOUT_S, ok=(1,))
         found = {item["code"]: item["cause"] for item in json.loads(text)["findings"] if item["severity"] == "blocker"}
         yield Check(
-            name="the finding that refuses",
+            name="finding that blocks the migration",
             passed=self.finding in found,
             expected=self.finding,
             found="; ".join(f"{code}: {cause}" for code, cause in found.items()) or "none",
@@ -221,7 +221,7 @@ class PowerCut:
 
 @dataclass(frozen=True, kw_only=True)
 class Undo:
-    """`undo` succeeds in the old system, and the device reboots; nothing is left."""
+    """`undo` succeeds in the old system, and the device reboots; nothing of stage 1 is left."""
 
     def play(self, run: Run) -> Iterator[Check]:
         shell = run.old_system()
@@ -233,7 +233,7 @@ class Undo:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """`status` in the old system says this, and in which `step` stage 2 failed."""
+    """`status` in the old system reports this state and, if given, the `step` in which stage 2 failed."""
 
     state: DeviceState
     step: Step | None = None
@@ -244,13 +244,13 @@ class Status:
         if self.step:
             result = status["stage2_result"] or {}
             reason = result.get("reason", "")
-            yield same("the step of stage 2 that failed", self.step, result.get("step", ""))
-            yield Check(name="its reason is kept", passed=bool(reason), expected="a reason", found=reason or "none")
+            yield same("failed step of stage 2", self.step, result.get("step", ""))
+            yield Check(name="reason of the failure", passed=bool(reason), expected="a reason", found=reason or "none")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shows:
-    """A command in the old system prints what the pattern describes."""
+    """A command in the old system prints text that matches the pattern."""
 
     command: str
     pattern: str
@@ -259,7 +259,7 @@ class Shows:
         text = run.old_system().run(self.command, timeout_s=COMMAND_TIMEOUT_S)
         found = re.search(self.pattern, text)
         yield Check(
-            name=f"what {self.command!r} prints",
+            name=f"output of {self.command!r}",
             passed=found is not None,
             expected=self.pattern,
             found=found[0] if found else text[-LAST_CHARACTERS:],
@@ -268,7 +268,7 @@ class Shows:
 
 @dataclass(frozen=True, kw_only=True)
 class LogDrive:
-    """The log drive has stage 2's log, which goes as far as the pattern says."""
+    """The log drive contains stage 2's log, which matches the pattern."""
 
     pattern: str
 
@@ -279,4 +279,4 @@ class LogDrive:
             texts = [path.read_text() for path in folder.glob("*.log")]
         found = re.search(self.pattern, texts[0] if texts else "")
         shown = found[0] if found else "\n".join(texts)[-LAST_CHARACTERS:]
-        yield Check(name="LOG_DRIVE has the log of stage 2", passed=bool(found), expected=self.pattern, found=shown)
+        yield Check(name="stage 2's log on LOG_DRIVE", passed=bool(found), expected=self.pattern, found=shown)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Serial lines of a virtual device: everything is read at once, kept with its time, and can be waited for.
+"""Serial consoles of a virtual device: output is read at once, logged with its time, and can be waited for.
 
-Each line has a thread that reads it: QEMU blocks a device whose serial line nobody reads, and a device has several.
+Each has a thread that reads it: QEMU blocks a device if nobody reads one of its serial ports.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ LineHook = Callable[[float, str], None]
 
 
 class Console:
-    """A serial line behind a socket. `clock` gives the seconds since the device was switched on.
+    """A serial console behind a socket. `clock` returns the seconds since power-on.
 
-    Every complete line goes to the log file with its time, and to `on_line`.
+    Every complete line goes to the log file, with its time, and to `on_line`.
     """
 
     def __init__(self, path: Path, log: Path, clock: Callable[[], float], on_line: LineHook | None = None) -> None:
@@ -58,29 +58,29 @@ class Console:
 
     @property
     def text(self) -> str:
-        """All that was printed so far, without terminal controls."""
+        """All output so far, without terminal control sequences."""
         with self._news:
             return self._text
 
     def send(self, text: str) -> None:
-        """The text is on its way to the device."""
+        """Send the text to the device; return without waiting for it to arrive."""
         self._socket.sendall(text.encode())
 
     def wait_for(self, pattern: str, timeout_s: float) -> re.Match[str]:
-        """The first match after the last one waited for.
+        """Wait for the first match after the previous one.
 
-        Raises LabError, with the last output, where the time runs out or the device goes off before.
+        Raises LabError, with the last output, on a timeout or if the device goes off first.
         """
         found = self.find(pattern, timeout_s)
         if found is None:
             raise LabError(
-                f"no {pattern!r} on the {self.name} line within {timeout_s:.0f} s",
-                hint="the last output: " + self.text[-LAST_CHARACTERS:],
+                f"no {pattern!r} on the serial console {self.name} within {timeout_s:.0f} s",
+                hint="last output: " + self.text[-LAST_CHARACTERS:],
             )
         return found
 
     def find(self, pattern: str, timeout_s: float) -> re.Match[str] | None:
-        """As wait_for, but None where it does not come."""
+        """As wait_for, but returns None if there is no match."""
         wanted = re.compile(pattern)
         until = time.monotonic() + timeout_s
         with self._news:
@@ -98,7 +98,7 @@ class Console:
         rest = ""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         while block := self._receive():
-            # An escape sequence may be cut by the border of a block: it is kept back until its end comes.
+            # A block may end within an escape sequence, which is held back until the rest arrives.
             raw = rest + decoder.decode(block)
             cut = raw.rfind("\x1b") if "\x1b" in raw[-16:] else len(raw)
             rest, raw = raw[cut:], raw[:cut]
@@ -130,27 +130,29 @@ class Console:
 
 
 class Shell:
-    """A root shell on a serial line: commands between markers, so that neither echo nor kernel messages confuse it."""
+    """A root shell on a serial console: markers tell a command's output from echo and kernel messages."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
     def log_in(self, timeout_s: float) -> None:
-        """The shell answers. The device starts a shell there without asking for a password."""
+        """Wait until the shell answers. The device starts it without asking for a password."""
         self._console.wait_for(r"root@[\w-]+:.*# ", timeout_s)
         self._console.send("stty -echo; PS1=; PS2=; unset PROMPT_COMMAND\n")
         self.run("true", timeout_s=60)
 
     def run(self, command: str, *, timeout_s: float, ok: tuple[int, ...] = (0,)) -> str:
-        """What the command printed; it ended with a status in `ok`.
+        """Run the command and return its output.
 
-        Raises LabError otherwise, and where it does not end in time.
+        Raises LabError if its exit status is not in `ok`, or if it does not finish in time.
         """
         mark = secrets.token_hex(4)
-        # The marker's parts are joined by the shell, so that an echo of this line cannot be taken for its output.
+        # The shell joins the marker's parts, so that the echo of this line cannot be mistaken for its output.
         self._console.send(f"echo '<<{mark}''>>'; {command}; echo '<<'\"$?\"'-{mark}''>>'\n")
         self._console.wait_for(f"<<{mark}>>\n", timeout_s)
         found = self._console.wait_for(rf"(?s)(.*?)<<(\d+)-{mark}>>\n", timeout_s)
         if int(found[2]) not in ok:
-            raise LabError(f"in the guest: {command!r} ended with status {found[2]}", hint=found[1][-LAST_CHARACTERS:])
+            raise LabError(
+                f"on the virtual device, {command!r} ended with status {found[2]}", hint=found[1][-LAST_CHARACTERS:]
+            )
         return found[1]

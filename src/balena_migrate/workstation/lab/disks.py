@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Disks of virtual devices: sparse files. Nothing here touches anything but a regular file.
+"""Disks of virtual devices: sparse files. Only regular files are ever written.
 
-Partitions are attached by offset and size, since loop devices without a partition scan have no partition nodes; `mount`
-makes them vanish with the mount (autoclear), so that none is left whatever happens to us.
+Partitions are mounted by offset and size, since loop devices without a partition scan have no partition nodes. `mount`
+sets autoclear: the loop device disappears with the mount, so none is left behind, even if this process is killed.
 """
 
 from __future__ import annotations
@@ -24,21 +24,23 @@ LINUX = "83"
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """Where a partition lies on its disk."""
+    """The position of a partition on its disk."""
 
     start_bytes: int
     size_bytes: int
 
 
 def require_file(path: Path) -> Path:
-    """The path, which is that of a regular file. Raises LabError for a device node or anything else."""
+    """Return the path of a regular file. Raises LabError if it is a device node or anything else."""
     if path.is_symlink() or not path.is_file():
-        raise LabError(f"{path} is not a regular file", hint="the lab writes to files only, never to a device")
+        raise LabError(
+            f"{path} is not a regular file", hint="rehearsals write to regular files only, never to a device"
+        )
     return path
 
 
 def make_disk(disk: Path, size_bytes: int, *, table_id: str) -> Span:
-    """A new sparse disk with an MBR and one bootable Linux partition, which is returned; it holds no file system."""
+    """Create a sparse disk with an MBR and one bootable Linux partition, which has no file system; return that."""
     with disk.open("xb") as file:
         file.truncate(size_bytes)
     span = Span(start_bytes=FIRST_PARTITION_BYTES, size_bytes=size_bytes - FIRST_PARTITION_BYTES)
@@ -49,7 +51,7 @@ def make_disk(disk: Path, size_bytes: int, *, table_id: str) -> Span:
 
 
 def make_ext4(disk: Path, span: Span, *, label: str, uuid: str) -> None:
-    """There is an empty ext4 file system in the partition, which GRUB 2.06 and every kernel since 2015 can read."""
+    """Create an empty ext4 file system in the partition that GRUB 2.06 and every kernel since 2015 can read."""
     options = ["-E", f"offset={span.start_bytes},lazy_itable_init=1,nodiscard", "-O", "^metadata_csum_seed"]
     argv = ["mke2fs", "-q", "-F", "-t", "ext4", "-L", label, "-U", uuid, *options]
     System().run([*argv, require_file(disk), f"{span.size_bytes // 1024}k"])
@@ -65,13 +67,13 @@ def read_partitions(disk: Path) -> tuple[Span, ...]:
 
 
 def copy_disk(source: Path, target: Path) -> None:
-    """The target is an equal file, as sparse as the source."""
+    """Copy a disk; the copy is as sparse as the source."""
     System().run(["cp", "--sparse=always", "--reflink=auto", require_file(source), target])
 
 
 @contextlib.contextmanager
 def mounted(disk: Path, span: Span, *, read_only: bool = False) -> Iterator[Path]:
-    """The partition's file system, mounted while the context lasts. Needs root."""
+    """Mount the partition's file system within the context. Needs root."""
     options = f"loop,offset={span.start_bytes},sizelimit={span.size_bytes}," + ("ro,noload" if read_only else "rw")
     folder = Path(tempfile.mkdtemp(prefix="balena-migrate-lab-"))
     try:
@@ -81,4 +83,4 @@ def mounted(disk: Path, span: Span, *, read_only: bool = False) -> Iterator[Path
         finally:
             System().run(["umount", folder])
     finally:
-        folder.rmdir()  # fails on a folder that is still a mount point, and never deletes what is in it
+        folder.rmdir()  # fails on a folder that is still a mount point; never deletes its content

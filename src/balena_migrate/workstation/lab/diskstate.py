@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What partitions and file systems a disk file holds, read from outside, while nothing else has it open."""
+"""The partitions and file systems of a disk file, read from outside, while nothing else has it open."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BLOCKS = re.compile(r"^(Block count|Free blocks|Block size):\s+(\d+)$", re.MULT
 
 
 def find_disk_state(disk: Path) -> DiskState | None:
-    """As read_disk_state, or None where it cannot be read: a flash that was cut leaves no partition table."""
+    """As read_disk_state, but None if it cannot be read: an interrupted flash leaves no partition table."""
     try:
         return read_disk_state(disk)
     except CommandError:
@@ -27,9 +27,9 @@ def find_disk_state(disk: Path) -> DiskState | None:
 
 
 def read_disk_state(disk: Path) -> DiskState:
-    """The partitions of a disk file, but for the extended one, with label, type and fill of their file systems.
+    """The partitions of a disk file, except the extended one, with label, type and usage of their file systems.
 
-    Raises LabError where it is no regular file, CommandError where it has no partition table.
+    Raises LabError if it is not a regular file, CommandError if it has no partition table.
     """
     table = json.loads(System().run(["sfdisk", "--json", require_file(disk)]).stdout)["partitiontable"]
     parts = [part for part in table.get("partitions", ()) if part["type"] not in _EXTENDED_TYPES]
@@ -41,9 +41,9 @@ def read_disk_state(disk: Path) -> DiskState:
 
 def _read_part(disk: Path, start_bytes: int, size_bytes: int) -> DiskPart:
     place = ["--offset", str(start_bytes), "--size", str(size_bytes)]
-    # Status 2: blkid knows nothing there.
-    told = System().run(["blkid", "--probe", "--output", "export", *place, disk], ok=(0, 2)).text
-    values = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
+    # Status 2: blkid recognises nothing there.
+    output = System().run(["blkid", "--probe", "--output", "export", *place, disk], ok=(0, 2)).text
+    values = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
     fstype = values.get("TYPE", "")
     return DiskPart(
         start_bytes=start_bytes,
@@ -56,8 +56,8 @@ def _read_part(disk: Path, start_bytes: int, size_bytes: int) -> DiskPart:
 
 def _read_used(disk: Path, start_bytes: int, size_bytes: int, fstype: str) -> int | None:
     if fstype.startswith("ext"):
-        told = System().run(["dumpe2fs", "-h", f"{disk}?offset={start_bytes}"]).text
-        values = {name: int(number) for name, number in _BLOCKS.findall(told)}
+        output = System().run(["dumpe2fs", "-h", f"{disk}?offset={start_bytes}"]).text
+        values = {name: int(number) for name, number in _BLOCKS.findall(output)}
         return (values["Block count"] - values["Free blocks"]) * values["Block size"]
     if fstype == "vfat":
         return size_bytes - FatDrive(image=disk, offset_bytes=start_bytes).free_bytes()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plays a scenario on a virtual device, and says what was found."""
+"""Plays a scenario on a virtual device and returns the result."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ RECORD = "record.pickle"
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """`work` keeps disks that stage 1 has armed, for the scenarios that share one; `cache` what is built once."""
+    """`work` keeps disks that stage 1 has armed, for scenarios that share one; `cache` keeps what is built once."""
 
     folder: Path
-    """Of this rehearsal: its serial logs, and with `keep` its disk."""
+    """This rehearsal's own: its serial logs and, with `keep`, its disk."""
     work: Path
     cache: Path
 
 
 def rehearse(scenario: Scenario, options: Options, places: Places, say: Say) -> Rehearsal:
-    """The scenario was played.
+    """Play the scenario.
 
-    A device that does not do what it should is a failed check; MigrateError is raised only where it cannot be built.
+    A device that misbehaves is a failed check; MigrateError is raised only if the device cannot be built.
     """
     places.folder.mkdir(parents=True, exist_ok=True)
     with _disk_folder(places.folder, keep=options.keep) as disks:
@@ -53,7 +53,7 @@ def rehearse(scenario: Scenario, options: Options, places: Places, say: Say) -> 
 
 @contextlib.contextmanager
 def _disk_folder(folder: Path, *, keep: bool) -> Iterator[Path]:
-    """Where the drives are: gone afterwards, unless they are to be kept."""
+    """The folder of the drives; it is removed afterwards unless `keep` is set."""
     if keep:
         yield folder
     else:
@@ -62,7 +62,7 @@ def _disk_folder(folder: Path, *, keep: bool) -> Iterator[Path]:
 
 
 def _begin(scenario: Scenario, options: Options, places: Places, disks: Path, say: Say) -> Record:
-    """The device as its owner prepared it, or as stage 1 left it where other scenarios begin in the same way."""
+    """The device as its owner prepared it, or, if other scenarios start the same way, as stage 1 left it."""
     if not shares_stage1(scenario):
         return _prepare(scenario, options, disks, places.cache, say)
 
@@ -75,7 +75,7 @@ def _begin(scenario: Scenario, options: Options, places: Places, disks: Path, sa
     record: Record = pickle.loads((folder / RECORD).read_bytes())  # our own
     for log in folder.glob("*.log"):
         shutil.copy(log, places.folder)
-    say("taking a copy of the disk that stage 1 has armed")
+    say("copying the disk that stage 1 has armed")
     record.prepared = record.prepared.copied(folder, disks)
     return record
 
@@ -86,7 +86,7 @@ def _prepare(scenario: Scenario, options: Options, disks: Path, cache: Path, say
 
 
 def _play(record: Record, acts: Sequence[Act], folder: Path, say: Say) -> Timeline:
-    """The acts were played, up to the first in which the device got stuck, and the device is off."""
+    """Play the acts, up to the first one in which the device gets stuck. Afterwards the device is off."""
     timeline = Timeline(say, record.steps, record.now_s)
     device = VirtualDevice(
         machine=record.prepared.machine, drives=record.prepared.drives, folder=folder, timeline=timeline
@@ -97,7 +97,7 @@ def _play(record: Record, acts: Sequence[Act], folder: Path, say: Say) -> Timeli
                 record.checks.extend(act.play(run))
                 record.acts_played += 1
         except (MigrateError, OSError, ValueError) as error:
-            # The last two: a file that should be on its disk is not, or what it printed is no JSON.
+            # The last two: a file is missing from its disk, or its output is not JSON.
             record.stuck = True
             record.checks.append(ran_to_its_end(str(error)))
     record.steps, record.now_s = timeline.steps, timeline.now()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What has to be on the new system, read from the old one's disk before the device is switched on.
+"""What the new system must have, read from the old system's disk before the device is powered on.
 
-Written apart from the code that migrates, on purpose, and simpler: it knows the forms that the virtual devices use.
-What a user's own files hold besides is named as not compared.
+Deliberately independent of the code that migrates, and simpler: it knows the forms that the virtual devices use.
+Whatever else a user's own files contain is reported as not compared.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from balena_migrate.workstation.lab.snapshot import file_hash, is_noise
 WPA_SUPPLICANT = "etc/wpa_supplicant/wpa_supplicant.conf"
 KEYFILES = "etc/NetworkManager/system-connections"
 PLAIN_KINDS = {"", "WPA-PSK", "NONE"}
-"""key_mgmt of the networks that a name and a passphrase describe."""
+"""key_mgmt of networks that are fully described by a name and a passphrase."""
 
 
 class UnforeseenError(ValueError):
-    """A network of a form that is not read here."""
+    """A network of a form that is not supported here."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What the settings ask for. `backup` is path -> SHA-256; None where it is not known what is in it, or there is
-    no plain backup. `unforeseen` names the networks of which nothing is known."""
+    """What the settings ask for. `backup` is path -> SHA-256; None if its content is unknown or there is no plain
+    backup. `unforeseen` names the networks that cannot be predicted."""
 
     config: Config
     networks: frozenset[WifiNetwork] = field(repr=False)
@@ -41,7 +41,7 @@ class Expected:
 
 
 def read_expected(root: Path, script_folders: tuple[str, ...] = ()) -> Expected:
-    """What a migration of the system below `root` has to bring along. Raises ConfigError for bad settings."""
+    """What a migration of the system below `root` must carry over. Raises ConfigError for invalid settings."""
     config = read_config(System(root), None, {})
     networks, unforeseen = _read_networks(root)
     if config.migrate_wifi_cfg:
@@ -59,7 +59,7 @@ def read_expected(root: Path, script_folders: tuple[str, ...] = ()) -> Expected:
 
 
 def _read_networks(root: Path) -> tuple[list[WifiNetwork], list[str]]:
-    """The Wi-Fi networks of the system, and where there are others, of a form that is not read here."""
+    """The system's Wi-Fi networks, and the places of those of an unsupported form."""
     known, unforeseen = [], []
     for place, read in _sources(root):
         try:
@@ -88,19 +88,19 @@ def parse_block(block: str) -> WifiNetwork:
     values = dict(re.findall(r"^\s*(\w+)=(.*?)\s*$", block, re.MULTILINE))
     name = re.fullmatch(r'"([^"]*)"', values.get("ssid", ""))
     if name is None or not name[1].isprintable():
-        raise UnforeseenError("its name is not plain text")
+        raise UnforeseenError("its SSID is not plain text")
     if values.get("key_mgmt", "") not in PLAIN_KINDS:
         raise UnforeseenError(f"key_mgmt={values['key_mgmt']}")
     return WifiNetwork(ssid=name[1], passphrase=values.get("psk", "").strip('"'))
 
 
 def parse_keyfile(text: str) -> WifiNetwork | None:
-    """The Wi-Fi network of a keyfile, if it is one of these. Raises UnforeseenError."""
+    """The Wi-Fi network of a keyfile; None if it describes another kind of connection. Raises UnforeseenError."""
     parser = configparser.ConfigParser(interpolation=None, delimiters=("=",), comment_prefixes=("#",))
     try:
         parser.read_string(text)
     except configparser.Error:
-        raise UnforeseenError("not a keyfile that is read here") from None
+        raise UnforeseenError("not a supported keyfile") from None
     if not parser.has_option("wifi", "ssid"):
         return None
     if parser.has_section("802-1x"):
@@ -110,13 +110,13 @@ def parse_keyfile(text: str) -> WifiNetwork | None:
 
 
 def _read_ssid(value: str) -> str:
-    """Text, or the numbers of its bytes, each with a ";" behind it (nm-settings-keyfile(5))."""
+    """Text, or decimal byte values, each followed by ";" (nm-settings-keyfile(5))."""
     if not re.fullmatch(r"([0-9]+;)+", value):
         return value
     try:
         return bytes(map(int, value.split(";")[:-1])).decode()
     except ValueError:
-        raise UnforeseenError("its name is not plain text") from None
+        raise UnforeseenError("its SSID is not plain text") from None
 
 
 def _files_below(root: Path, folders: Iterable[str]) -> dict[str, str]:

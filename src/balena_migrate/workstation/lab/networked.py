@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A device with all kinds of network settings, and what has to come of each: for NetworkManager itself, not for us.
+"""A device with network settings of every kind, and what NetworkManager itself must make of each.
 
 Every name, key and number here is invented. Addresses are those of the virtual network and of RFC 5737.
 """
@@ -15,7 +15,7 @@ from balena_migrate.workstation.lab.result import Check
 
 VOLUMES_NAME = "volumes.yml"
 VOLUMES = {"srv/depot": "./data", "var/lib/scale": "./weights"}
-"""Folder of the device -> folder of the archive: each volume of the new system is a folder at its top."""
+"""Folder on the device -> folder in the archive, whose top-level folders are the new system's volumes."""
 
 NETPLAN_NETWORKS = (owner.WifiNetwork(ssid="Büro; 2. Stock", passphrase="paper = clip #9"),)
 
@@ -105,7 +105,7 @@ KEPT: Mapping[str, object] = {
     "dnsServers": "198.51.100.53",
     "os": {"sshKeys": [_SSH_KEY]},
 }
-"""What KEEP takes from this device to config.json, if it is asked for all that there is."""
+"""What KEEP carries over from this device to config.json if it lists everything."""
 
 FILES: Mapping[str, str] = {
     "etc/machine-id": f"{MACHINE_ID}\n",
@@ -123,18 +123,18 @@ FILES: Mapping[str, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class ExpectedProfile:
-    """What a profile has to mean to NetworkManager, as nmcli's properties; all that is not named is left open."""
+    """What a profile must mean to NetworkManager, as nmcli's properties; others are not checked."""
 
     name: str
     properties: Mapping[str, str] = field(repr=False)
 
     def fits(self, profile: Mapping[str, str]) -> bool:
-        """Whether a loaded profile means this. An empty value says that the property has none."""
+        """Whether a loaded profile matches. An empty value means that the property must be unset."""
         return all(profile.get(key, "") == value for key, value in self.properties.items())
 
 
 def _wifi(network: owner.WifiNetwork, **more: str) -> ExpectedProfile:
-    """Addresses are asked for, if nothing else is said."""
+    """A Wi-Fi profile; addresses are automatic unless `more` says otherwise."""
     properties = {
         "connection.type": "802-11-wireless",
         "connection.autoconnect": "yes",
@@ -190,7 +190,7 @@ PROFILES = (
         },
     ),
 )
-"""All that NetworkManager has to have, and nothing else."""
+"""All profiles that NetworkManager must have; it must have no others."""
 
 PROXY_SETTINGS = {
     "type": "socks5",
@@ -200,30 +200,30 @@ PROXY_SETTINGS = {
     "password": '"side!gate"',
     "local_port": "12345",
 }
-"""What redsocks.conf has to say; the port is the one to which balenaOS sends its traffic."""
+"""The values in redsocks.conf; the port is the one to which balenaOS redirects its traffic."""
 
 
 def profiles_check(expected: tuple[ExpectedProfile, ...], report: Report) -> Check:
-    """NetworkManager loaded a profile for each that is expected, with its meaning, and no other one."""
+    """Check that NetworkManager loaded every expected profile, and no other."""
     lost = [item.name for item in expected if not any(map(item.fits, report.profiles))]
     strange = [
         profile.get("connection.id", "") for profile in report.profiles if not any(e.fits(profile) for e in expected)
     ]
     found = [f"{len(report.profiles)} profiles", *(f"missing or different: {name}" for name in lost)]
     return Check(
-        name="NetworkManager loads every profile, with its meaning and its secrets",
+        name="profiles loaded by NetworkManager, with their secrets",
         passed=not lost and not strange and len(report.profiles) == len(expected),
         expected=f"{len(expected)} profiles: " + ", ".join(item.name for item in expected),
-        found="; ".join((*found, *(f"not expected: {name}" for name in strange))),
+        found="; ".join((*found, *(f"unexpected: {name}" for name in strange))),
     )
 
 
 def proxy_check(settings: Mapping[str, str], redsocks_conf: bytes) -> Check:
-    """The proxy's settings are in resin-boot. Its password is compared, and not shown."""
+    """Check the proxy settings in resin-boot. The password is compared but not shown."""
     found = dict(_assignments(redsocks_conf.decode("utf-8", "replace")))
     wrong = [key for key, value in settings.items() if found.get(key) != value]
     return Check(
-        name="the proxy, with its login and password",
+        name="proxy, with its login and password",
         passed=not wrong,
         expected=f"{settings['type']} {settings['ip']}:{settings['port']}",
         found=f"wrong or missing: {', '.join(wrong)}" if wrong else "the same",
@@ -231,7 +231,7 @@ def proxy_check(settings: Mapping[str, str], redsocks_conf: bytes) -> Check:
 
 
 def _assignments(text: str) -> Iterator[tuple[str, str]]:
-    """The settings "key = value;" of a redsocks.conf, a line each."""
+    """The "key = value;" lines of a redsocks.conf."""
     for line in text.splitlines():
         key, equals, value = line.strip().rstrip(";").partition(" = ")
         if equals:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the owner of the virtual device has on it, and brings along: networks, data, a config.json, settings.
+"""What the virtual device's owner has on it: networks, data, a config.json, settings.
 
 All keys and passphrases here are invented.
 """
@@ -18,7 +18,7 @@ CONFIG_JSON_NAME = "config.json"
 
 @dataclass(frozen=True, kw_only=True)
 class WifiNetwork:
-    """A Wi-Fi network that has to be known to the new system, too; no passphrase: it is open."""
+    """A Wi-Fi network that the new system must know, too; without a passphrase, it is open."""
 
     ssid: str
     passphrase: str = field(default="", repr=False)
@@ -77,7 +77,7 @@ PRIVATE_FILES: Mapping[str, str] = {
 
 
 def random_bytes(seed: str, size: int) -> bytes:
-    """Bytes that do not compress, the same at every call."""
+    """Incompressible bytes, the same on every call."""
     return hashlib.shake_256(seed.encode()).digest(size)
 
 
@@ -112,7 +112,7 @@ def config_json(device_type: str) -> bytes:
 
 
 def default_settings(image_name: str) -> dict[str, str]:
-    """The settings of a whole migration that is not held up by anything."""
+    """The settings of a complete migration that nothing blocks."""
     return {
         "HOME_DIR": f"/{HOME_DIR}",
         "IMAGE_NAME": image_name,
@@ -121,7 +121,7 @@ def default_settings(image_name: str) -> dict[str, str]:
         "DO_REBOOT": "TRUE",
         "MIGRATE_ALL_WIFIS": "TRUE",
         "BACKUP_DIRECTORIES": "/etc /srv",
-        # The virtual device has no way out.
+        # The virtual device has no Internet access.
         "SKIP_CHECKS": "api vpn time",
     }
 

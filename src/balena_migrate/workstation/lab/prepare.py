@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Puts on a virtual device's disk what its owner would: the kit, the image, config.json, settings, and data."""
+"""Puts on a virtual device's disk what its owner would: the kit, the image, config.json, settings and data."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ LOG_DRIVE_UUID = "c5d0a7f2-81b4-4b06-9f5d-27e9a3c864d1"
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A device that is ready to be switched on, and what has to come of it."""
+    """A device that is ready to be powered on, and the expected result."""
 
     device: Device
     wishes: Wishes
     expect: Expect
     machine: Machine
     drives: tuple[Path, ...]
-    """The disk that boots, and the log drive if there is one."""
+    """The boot disk, and the log drive if there is one."""
     root: Span
     boot: Span | None
-    """Where the disk's FAT boot partition is, if there is one."""
+    """The disk's FAT boot partition, if there is one."""
     memory_mib: int
     config_json: bytes = field(repr=False)
     boot_files: Mapping[str, str] | None
-    """Path -> SHA-256 of the boot partition's files as they are in the image; None for a user's own image."""
+    """Path -> SHA-256 of the files in the image's boot partition; None for a user's own image."""
     expected: Expected
 
     @property
@@ -51,7 +51,7 @@ class Prepared:
         return self.drives[0]
 
     def copied(self, source: Path, target: Path) -> Prepared:
-        """The same device with copies in `target` of its drives, which are in `source` now."""
+        """The same device, with its drives copied from `source` to `target`."""
         names = [drive.name for drive in self.drives]
         for name in names:
             copy_disk(source / name, target / name)
@@ -61,7 +61,7 @@ class Prepared:
 def prepare(
     device: Device, wishes: Wishes, expect: Expect, options: Options, folder: Path, cache: Path, say: Say
 ) -> Prepared:
-    """The drives are in the folder. What takes long comes from the cache, or is put there."""
+    """Create the drives in the folder. Whatever takes long is taken from the cache, or built and put there."""
     guest = device.guest
     built = guest.build(options.disk_mib or device.disk_mib or guest.disk_mib, cache, say)
     image = options.image or build_image(device.image, cache, say)
@@ -71,7 +71,7 @@ def prepare(
         settings["CHANGE_DEVICE_TYPE"] = "TRUE"  # the invented config.json is for another image
     disk = folder / "disk.img"
     copy_disk(built.disk, disk)
-    say("putting the kit, the image and the owner's files on the device")
+    say("copying the kit, the image and the owner's files to the device")
     with mounted(disk, built.root) as root:
         put_kit(guest.architecture, root, cache, say)
         put_owner_files(root, owner.settings_text(settings), config, wishes)
@@ -94,14 +94,14 @@ def prepare(
 
 
 def make_log_drive(folder: Path) -> Path:
-    """A disk with one partition that holds an empty ext4 file system."""
+    """Create a disk with one partition and an empty ext4 file system on it."""
     disk = folder / "log.img"
     make_ext4(disk, make_disk(disk, LOG_DRIVE_MIB * MIB, table_id=LOG_DRIVE_ID), label="logs", uuid=LOG_DRIVE_UUID)
     return disk
 
 
 def put_kit(architecture: str, root: Path, cache: Path, say: Say) -> None:
-    """The kit is on the device, owned by root as it would be when unpacked there."""
+    """Copy the kit to the device, owned by root, as if it had been unpacked there."""
     with tempfile.TemporaryDirectory(dir=cache) as folder:
         kit = build_kit(architecture, Path(folder) / "kit", cache, say)
         target = root / KIT_FOLDER
@@ -110,7 +110,7 @@ def put_kit(architecture: str, root: Path, cache: Path, say: Say) -> None:
 
 
 def put_owner_files(root: Path, settings: str, config_json: bytes, wishes: Wishes) -> None:
-    """Settings, secrets and data are on the device, each as private as it has to be; what was there keeps its mode."""
+    """Write settings, secrets and data, each with the mode that it needs; existing files keep their modes."""
     private = {
         **{name: text.encode() for name, text in {**owner.PRIVATE_FILES, **wishes.files}.items()},
         owner.SETTINGS_FILE: settings.encode(),
@@ -131,13 +131,13 @@ def put_owner_files(root: Path, settings: str, config_json: bytes, wishes: Wishe
 
 
 def put_overlay(overlay: Path | None, root: Path) -> None:
-    """The files of the folder are on the device, with their modes, as root's."""
+    """Copy the folder's files to the device, with their modes, owned by root."""
     if overlay:
         System().run(["cp", "-R", "--preserve=mode,timestamps,links", f"{overlay}/.", root])
 
 
 def put_image(image: Path, root: Path, part: float) -> None:
-    """The first part of the image file is in HOME_DIR, under its name."""
+    """Copy the image, or the first `part` of it, into HOME_DIR under its own name."""
     size = int(image.stat().st_size * part)
     with image.open("rb") as source, (root / owner.HOME_DIR / image.name).open("wb") as target:
         while size > 0 and (block := source.read(min(size, 1 << 20))):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What has to be true in the end, each as a check with what was expected and what was found.
+"""The checks of the new system, each with what was expected and what was found.
 
-The expectations come from what was put on the device, never from what the migration said that it did.
+Expectations come from what was put on the device, never from what the migration reported.
 """
 
 from __future__ import annotations
@@ -36,34 +36,34 @@ PROXY = "system-proxy/redsocks.conf"
 LOG = "migrate.log"
 VOLUMES_BACKUP = "volumes.tgz"
 SUPERVISORS_BACKUP, PLAIN_BACKUP = "backup.tgz", "migration-backup.tgz"
-"""Their names in resin-data: the first is the one that the supervisor takes for volumes."""
+"""Their names in resin-data: the first is the one from which the supervisor restores volumes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Armed:
-    """What lay on the old system's disk when stage 1 had rebooted."""
+    """The old system's disk after stage 1 rebooted the device."""
 
     backups: Mapping[str, str]
     """Name in HOME_DIR -> SHA-256."""
     initramfs_bytes: int
     changes: tuple[str, ...]
-    """What stage 1 changed, in the words of its journal."""
+    """What stage 1 changed: the titles in its journal."""
 
 
 def read_backups(root: Path, config: Config) -> dict[str, str]:
-    """The backups that stage 1 made on the old system that is mounted at `root`, as Armed has them."""
+    """The backups that stage 1 made, as in Armed; the old system is mounted at `root`."""
     files = {name: root / config.in_home(name).lstrip("/") for name in backup_names(config)}
     return {name: file_hash(path) for name, path in files.items() if path.exists()}
 
 
 def backup_names(config: Config) -> tuple[str, ...]:
-    """The names that backups may have in HOME_DIR."""
+    """The possible names of backups in HOME_DIR."""
     return (config.backup_file, VOLUMES_BACKUP)
 
 
 @contextlib.contextmanager
 def on_new_disk(disk: Path, report: Report, label: str) -> Iterator[Path | None]:
-    """The new system's file system with this label, mounted read-only; None where it reported none."""
+    """The new system's file system with this label, mounted read-only; None if it reported none."""
     part = report.find_partition(label)
     if part is None:
         yield None
@@ -75,7 +75,7 @@ def on_new_disk(disk: Path, report: Report, label: str) -> Iterator[Path | None]
 
 @contextlib.contextmanager
 def backups_on_disk(disk: Path, armed: Armed, report: Report) -> Iterator[dict[str, Path]]:
-    """Name in HOME_DIR -> the backup in resin-data of the new disk, readable while the context lasts."""
+    """Name in HOME_DIR -> the backup in the new disk's resin-data, readable within the context."""
     places = {name: find_backup(digest, report) for name, digest in armed.backups.items()}
     with on_new_disk(disk, report, "resin-data") as root:
         yield {name: root / place for name, place in places.items() if root and place}
@@ -87,9 +87,9 @@ ReadBootFile = Callable[[str], bytes]
 def new_system_checks(
     prepared: Prepared, armed: Armed, report: Report, read_boot: ReadBootFile, backups: Mapping[str, Path]
 ) -> Iterator[Check]:
-    """All checks of a device that is the new system's. `backups` are the files that it has of them."""
+    """All checks of a migrated device. `backups` are the files as found on it."""
     expect, expected = prepared.expect, prepared.expected
-    yield same("the partitions, by their labels", LABELS, tuple(part.label for part in by_number(report)))
+    yield same("partition labels", LABELS, tuple(part.label for part in by_number(report)))
     yield same("file systems with errors", "none", _list(p.label for p in report.partitions if p.check_status))
     yield _grown(report)
     yield _command_line(report, prepared.device)
@@ -98,7 +98,7 @@ def new_system_checks(
         yield _boot_files(prepared.boot_files, expect, report)
     yield _networks(prepared, report, read_boot)
     if expected.unforeseen:
-        yield not_compared("Wi-Fi networks of a form that is not read here", expected.unforeseen)
+        yield not_compared("Wi-Fi networks of a kind that the rehearsal cannot predict", expected.unforeseen)
     if expect.profiles:
         yield profiles_check(expect.profiles, report)
     if expect.proxy:
@@ -116,10 +116,10 @@ def new_system_checks(
 
 
 def machine_id_check(expected: str, state: Path | None) -> Check:
-    """The old system's machine id lies in resin-state, which is mounted at `state`."""
+    """Check the old system's machine id in resin-state, which is mounted at `state`."""
     file = state / "machine-id" if state else None
     found = file.read_text().strip() if file and file.is_file() else "none"
-    return same("the machine id in resin-state", expected, found)
+    return same("machine id in resin-state", expected, found)
 
 
 def by_number(report: Report) -> list[Any]:
@@ -129,7 +129,7 @@ def by_number(report: Report) -> list[Any]:
 def _grown(report: Report) -> Check:
     data = report.find_partition("resin-data")
     return Check(
-        name="the data partition fills the disk",
+        name="the data partition was grown",
         passed=data is not None and report.data_bytes_before < data.size_bytes,
         expected=f"more than {in_mib(report.data_bytes_before)}",
         found=in_mib(data.size_bytes) if data else "no data partition",
@@ -137,18 +137,18 @@ def _grown(report: Report) -> Check:
 
 
 def _command_line(report: Report, device: Device) -> Check:
-    """A Raspberry Pi's names no root: the look-alike finds its own."""
+    """A Raspberry Pi's has no root=: the look-alike finds its own root file system."""
     old = [name for name in device.guest.old_names if name in report.command_line]
     return Check(
-        name="the new system's kernel command line",
+        name="kernel command line of the new system",
         passed=not old and ("root=" in report.command_line or device.image.board is not Board.PC),
-        expected="root= of the new system, and nothing of the old one",
+        expected="the new system's root=, and no name of the old root file system",
         found=report.command_line,
     )
 
 
 def _config_json(prepared: Prepared, found: bytes) -> Check:
-    """Every key that the owner gave, or that KEEP takes along, has its value; the image's own may stand beside them."""
+    """Every key that the owner set or KEEP carries over has its value; the image may add keys of its own."""
     expected: dict[str, Any] = {**json.loads(prepared.config_json), **prepared.expect.kept}
     if prepared.expected.config.change_device_type:
         expected.pop("deviceType", None)
@@ -157,7 +157,7 @@ def _config_json(prepared: Prepared, found: bytes) -> Check:
     return Check(
         name="config.json in resin-boot",
         passed=not wrong,
-        expected=f"all {len(expected)} keys that have to be there, with their values",
+        expected=f"all {len(expected)} expected keys, with their values",
         found=f"wrong or missing: {_list(wrong)}" if wrong else f"all {len(expected)} keys",
     )
 
@@ -169,7 +169,7 @@ def _boot_files(image: Mapping[str, str], expect: Expect, report: Report) -> Che
     wrong += [f"+{p}" for p in found if p not in image and p not in ours and not p.startswith(CONNECTIONS)]
     wrong += [f"-{path}" for path in expect.composed_files if path not in found]
     return Check(
-        name="the other files of resin-boot are the image's",
+        name="other files in resin-boot are unchanged",
         passed=not wrong,
         expected=f"{len(image)} files, unchanged",
         found=_list(wrong) if wrong else f"{len(image)} files, unchanged",
@@ -177,8 +177,8 @@ def _boot_files(image: Mapping[str, str], expect: Expect, report: Report) -> Che
 
 
 def _networks(prepared: Prepared, report: Report, read_boot: ReadBootFile) -> Check:
-    """The keyfiles that the new system found mean the owner's networks, and are numbered from the first free number.
-    Passphrases are compared, and not shown. Networks of which nothing is known may be there besides."""
+    """The keyfiles on the new system describe the owner's networks, and are numbered from the first free number.
+    Passphrases are compared but not shown. Networks that could not be predicted may be present, too."""
     expected = prepared.expected.networks | prepared.expect.netplan_networks
     files = [file for file in report.boot_files if file.path.startswith(f"{CONNECTIONS}resin-wifi")]
     found = {network for file in files if (network := _network(file, read_boot))}
@@ -190,7 +190,7 @@ def _networks(prepared: Prepared, report: Report, read_boot: ReadBootFile) -> Ch
         passed=expected <= found
         and 0 <= more <= len(prepared.expected.unforeseen)
         and names == {file.path for file in files},
-        expected=_list([*sorted(network.ssid for network in expected), f"from resin-wifi-{first:02} on"]),
+        expected=_list([*sorted(network.ssid for network in expected), f"numbered from resin-wifi-{first:02}"]),
         found=_list(
             [
                 *sorted(f"{n.ssid}{'' if n in expected else ' (differs)'}" for n in found),
@@ -201,7 +201,7 @@ def _networks(prepared: Prepared, report: Report, read_boot: ReadBootFile) -> Ch
 
 
 def _network(file: ReportedFile, read_boot: ReadBootFile) -> WifiNetwork | None:
-    """The meaning of a keyfile, whose content has to be the one that the new system saw."""
+    """The network that a keyfile describes; None if its content is not what the new system reported."""
     content = read_boot(file.path)
     if hashlib.sha256(content).hexdigest() != file.sha256:
         return None
@@ -212,18 +212,18 @@ def _network(file: ReportedFile, read_boot: ReadBootFile) -> WifiNetwork | None:
 
 
 def _read_reported(path: str, report: Report, read_boot: ReadBootFile) -> bytes:
-    """The content that the new system saw; nothing where it is not there or is another one now."""
+    """The content that the new system reported; b"" if the file is missing or has changed since."""
     file = report.find_boot_file(path)
     content = read_boot(path) if file else b""
     return content if file and hashlib.sha256(content).hexdigest() == file.sha256 else b""
 
 
 def _private(armed: Armed, report: Report) -> Check:
-    """What came along to resin-data is for root alone: backups hold secrets."""
+    """What was copied to resin-data is readable by root only: backups contain secrets."""
     paths = {LOG, *(find_backup(digest, report) or LOG for digest in armed.backups.values())}
     found = {f"{f.path} {f.mode:o} {f.uid}:{f.gid}" for f in report.data_files if f.path in paths}
     wanted = {f"{path} 600 0:0" for path in paths}
-    return same("the files in resin-data, their modes and owners", _list(sorted(wanted)), _list(sorted(found)))
+    return same("modes and owners of the files in resin-data", _list(sorted(wanted)), _list(sorted(found)))
 
 
 def _backup(name: str, name_on_data: str, armed: Armed, report: Report) -> Iterator[Check]:
@@ -231,7 +231,7 @@ def _backup(name: str, name_on_data: str, armed: Armed, report: Report) -> Itera
     expected = f"{name_on_data}, sha256 {digest[:16]}"
     place = find_backup(digest, report)
     found = f"{place}, sha256 {digest[:16]}" if place else "no such file"
-    yield same(f"the backup {name} is in resin-data, as stage 1 made it", expected, found)
+    yield same(f"backup {name} is in resin-data, as stage 1 created it", expected, found)
 
 
 def find_backup(digest: str, report: Report) -> str | None:
@@ -240,7 +240,7 @@ def find_backup(digest: str, report: Report) -> str | None:
 
 
 def volume_files(wishes: Wishes, expect: Expect) -> dict[str, str]:
-    """Name in the archive -> SHA-256, of every file that the volumes have to hold."""
+    """Name in the archive -> SHA-256 of every file that the volumes must contain."""
     files = owner.data_files() | {name: text.encode() for name, text in wishes.files.items()}
     return {
         place + name.removeprefix(folder): hashlib.sha256(content).hexdigest()
@@ -254,7 +254,7 @@ def _backup_content(setting: str, expected: Mapping[str, str], backup: Path | No
     found = _read_archive(backup) if backup else {}
     lost = [name for name, digest in expected.items() if found.get(name) != digest]
     return Check(
-        name=f"the backup holds what {setting} held",
+        name=f"the backup contains the files of {setting}",
         passed=not lost,
         expected=f"{len(expected)} files",
         found=f"missing or different: {_list(lost[:20])}" if lost else f"{len(expected)} files",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""QEMU as a context: a device that is switched on, seen through its serial lines, and gone at the end in every case."""
+"""QEMU as a context manager: a running device and its serial consoles; it is always stopped at the end."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TIED_TO_US = ("setpriv", "--pdeathsig", "KILL")
 
 
 class Emulator:
-    """A running QEMU: `consoles` are its serial lines by name."""
+    """A running QEMU: `consoles` are its serial consoles by name."""
 
     def __init__(
         self, process: subprocess.Popen[bytes], qmp: QEMUMonitorProtocol, consoles: dict[str, Console]
@@ -46,9 +46,9 @@ class Emulator:
         self._qmp = qmp
 
     def wait_off(self, timeout_s: float) -> str:
-        """The device is off; says who did it, in QMP's words: "guest-shutdown", or "guest-reset" with -no-reboot.
+        """Wait until the device is off; return QMP's reason: "guest-shutdown", or "guest-reset" with -no-reboot.
 
-        Raises LabError where it stays on.
+        Raises LabError if it stays on.
         """
         try:
             self.process.wait(timeout_s)
@@ -66,7 +66,7 @@ class Emulator:
         return ""
 
     def cut_power(self) -> None:
-        """The device is off, at once, as if its plug were pulled: what it had not written yet is lost."""
+        """Cut the device's power: what it has not written yet is lost."""
         with contextlib.suppress(QMPError, OSError, EOFError):
             self._qmp.cmd("quit")
         self.wait_off(STOP_TIMEOUT_S)
@@ -81,9 +81,9 @@ def running(
     clock: Callable[[], float] = time.monotonic,
     on_line: LineHook | None = None,
 ) -> Iterator[Emulator]:
-    """A device that is switched on while the context lasts. `serial_logs` names its serial lines, in their order.
+    """A device that is on within the context. `serial_logs` names its serial consoles, in order.
 
-    The device waits until every line is being read; `on_line` gets the lines of the first one. Raises LabError where
+    The device starts once every console is being read; `on_line` gets each line of the first one. Raises LabError if
     QEMU does not start.
     """
     with contextlib.ExitStack() as stack:
@@ -149,10 +149,10 @@ def _connect(process: subprocess.Popen[bytes], folder: Path) -> QEMUMonitorProto
 
 @functools.cache
 def find_accelerator(kernel: Path) -> str:
-    """KVM where it really runs a kernel, else QEMU's own translation.
+    """KVM if it actually runs a kernel, else QEMU's own emulation (TCG).
 
-    A /dev/kvm that opens proves nothing: nested in some virtual machines a guest hangs as soon as its kernel starts. So
-    this kernel is started with nothing to mount: where KVM works, it panics and ends within the time limit.
+    A usable /dev/kvm proves nothing: with nested virtualisation, some guests hang as soon as their kernel starts. So
+    this kernel is started without a root file system: if KVM works, it panics and exits within the time limit.
     """
     if not Path("/dev/kvm").exists():
         return TCG
@@ -168,18 +168,18 @@ def find_accelerator(kernel: Path) -> str:
 
 @functools.cache
 def read_version(program: str) -> str:
-    """The first line of what a QEMU says about itself."""
+    """The first line of `--version`."""
     return System().run([program, "--version"]).text.partition("\n")[0]
 
 
 def pc_arguments(*drives: Path, memory_mib: int, accelerator: str) -> list[str]:
-    """A PC with SeaBIOS, AHCI disks (sda, sdb ...), a network card without a way out, and whatever boots from sda.
+    """A PC with SeaBIOS, AHCI disks (sda, sdb ...) and a network card without Internet access; sda boots.
 
-    One processor of a plain kind: where two devices share two processors, that is a third faster than two each of the
-    richest kind, and a device alone loses a tenth.
+    One processor of a plain model: with two devices on two host processors, that is a third faster than two processors
+    of the richest model each; a single device loses a tenth.
 
-    The disk's writes are not flushed to ours: when QEMU is killed they are still in our page cache, so nothing that the
-    device wrote is lost by that, and a rehearsal does not wait for our disk.
+    The disk's writes are not flushed to the host's disk: when QEMU is killed they are still in the host's page cache,
+    so nothing that the device wrote is lost, and a rehearsal does not wait for the host's disk.
     """
     disks: list[str] = []
     for index, drive in enumerate(drives):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes a rehearsal down: report.json for programs, report.html for people.
+"""Writes a rehearsal's report: report.json for programs, report.html for people.
 
-The page needs nothing but itself: no script, no font, no picture from elsewhere; it can be printed and mailed.
+The page is self-contained: no script, no font and no image is loaded; it can be printed and mailed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ JSON_NAME = "report.json"
 HTML_NAME = "report.html"
 
 _LARGEST_ZOOM = 0.5
-"""A span that is more of the disk than this is not drawn a second time, enlarged."""
+"""A span that covers more of the disk than this is not drawn enlarged."""
 _KNOWN_KINDS = {
     "resin-boot": "boot",
     "resin-rootA": "root-a",
@@ -32,7 +32,7 @@ _KNOWN_KINDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """A partition as drawn: places and widths in thousandths of the drawing, `used` as a part of its width."""
+    """A partition as drawn: position and width in thousandths of the drawing, `used` as a fraction of the width."""
 
     part: DiskPart
     kind: str
@@ -43,9 +43,9 @@ class Bar:
 
 @dataclass(frozen=True, kw_only=True)
 class DiskDrawing:
-    """A disk to scale. Where its first partitions are too small to be seen, `zoom` holds them enlarged.
+    """A disk to scale. If its first partitions are too small to be visible, `zoom` shows them enlarged.
 
-    The enlarged span begins at the disk's start and is `zoom_width` thousandths of it.
+    The enlarged span starts at the beginning of the disk and covers `zoom_width` thousandths of it.
     """
 
     title: str
@@ -58,19 +58,19 @@ class DiskDrawing:
 
 @dataclass(frozen=True, kw_only=True)
 class TimeBar:
-    """A step as drawn: its place and width in thousandths of the whole time."""
+    """A step as drawn: position and width in thousandths of the total time."""
 
     step: Step
     x: float
     width: float
     gone: bool
-    """Whether the old system was gone when it began."""
+    """Whether the old system was already gone when it started."""
     crosses: bool
-    """Whether it is the first one after the line."""
+    """Whether it is the first step after the line."""
 
 
 def write_report(rehearsal: Rehearsal, folder: Path) -> Path:
-    """report.json and report.html stand in the folder; the page's path is returned."""
+    """Write report.json and report.html into the folder; return the path of report.html."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(to_json(rehearsal), indent=2, ensure_ascii=False)
     (folder / JSON_NAME).write_text(text + "\n", encoding="utf-8")
@@ -80,7 +80,7 @@ def write_report(rehearsal: Rehearsal, folder: Path) -> Path:
 
 
 def render(rehearsal: Rehearsal) -> str:
-    """The page. All that comes from the rehearsal is escaped."""
+    """The HTML page. Everything that comes from the rehearsal is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("balena_migrate.workstation.lab", "."),
         autoescape=True,
@@ -98,7 +98,7 @@ def render(rehearsal: Rehearsal) -> str:
 
 
 def draw_disks(rehearsal: Rehearsal) -> tuple[DiskDrawing, ...]:
-    """The disk before and after, as far as they are known."""
+    """The disk before and after, where known."""
     states = (("Before", rehearsal.disk_before), ("After", rehearsal.disk_after))
     return tuple(_draw_disk(title, state) for title, state in states if state)
 
@@ -136,7 +136,7 @@ def _bars(parts: Sequence[DiskPart], whole_bytes: int) -> tuple[Bar, ...]:
 
 
 def draw_timeline(steps: Sequence[Step]) -> tuple[TimeBar, ...]:
-    """The steps in the order in which they began, on one scale."""
+    """The steps in the order in which they started, on one scale."""
     ordered = sorted(steps, key=lambda step: step.start_s)
     begin = min((step.start_s for step in ordered), default=0.0)
     whole = max((step.start_s + step.seconds for step in ordered), default=0.0) - begin or 1.0
@@ -154,7 +154,7 @@ def draw_timeline(steps: Sequence[Step]) -> tuple[TimeBar, ...]:
 
 
 def format_size(size_bytes: int) -> str:
-    """In the largest unit of 1024 that leaves at least 1, with three digits: "1.46 GiB"."""
+    """The size in the largest binary unit that gives at least 1, with three digits: "1.46 GiB"."""
     value = float(size_bytes)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(value) < 1024 or unit == "GiB":
@@ -166,7 +166,7 @@ def format_size(size_bytes: int) -> str:
 
 
 def format_time(seconds: float) -> str:
-    """ "4.2 s" below a minute, then "3 min 05 s"."""
+    """The duration as "4.2 s" if it is below a minute, else as "3 min 05 s"."""
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

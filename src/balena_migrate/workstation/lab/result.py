@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a rehearsal found: the form of report.json and of `--json`."""
+"""A rehearsal's result: the format of report.json and of `--json`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One thing that had to hold, what was expected, and what was found."""
+    """One thing that must hold: what was expected, and what was found."""
 
     name: str
     passed: bool
@@ -19,7 +19,7 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """A span of the time line; `start_s` counts from the moment the device was switched on."""
+    """A span of the timeline; `start_s` counts from power-on."""
 
     step: str
     start_s: float
@@ -30,7 +30,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class DiskPart:
-    """A partition; `used_bytes` is what its file system holds, where that is known."""
+    """A partition; `used_bytes` is the used space of its file system, where known."""
 
     start_bytes: int
     size_bytes: int
@@ -41,7 +41,7 @@ class DiskPart:
 
 @dataclass(frozen=True, kw_only=True)
 class DiskState:
-    """What is on the disk at a moment; an extended partition is not among the parts."""
+    """The disk at one moment; an extended partition is not among the parts."""
 
     size_bytes: int
     parts: tuple[DiskPart, ...]
@@ -49,7 +49,7 @@ class DiskState:
 
 @dataclass(frozen=True, kw_only=True)
 class Fact:
-    """Something that is true of the emulated machine, in words."""
+    """A property of the emulated machine, in words."""
 
     name: str
     value: str
@@ -57,7 +57,7 @@ class Fact:
 
 @dataclass(frozen=True, kw_only=True)
 class Rehearsal:
-    """One scenario, run to its end. What was not reached or cannot be measured is None."""
+    """The result of one scenario. What was not reached or cannot be measured is None."""
 
     scenario: str
     description: str
@@ -65,7 +65,7 @@ class Rehearsal:
     checks: tuple[Check, ...]
     timeline: tuple[Step, ...]
     serial_logs: tuple[str, ...]
-    """Names of the logs, beside report.json."""
+    """Names of the logs, which are next to report.json."""
     window_s: float | None = None
     """From the first destructive write to the reboot."""
     stage1_s: float | None = None
@@ -75,28 +75,28 @@ class Rehearsal:
     disk_before: DiskState | None = None
     disk_after: DiskState | None = None
     changes: tuple[str, ...] = ()
-    """What stage 1 changed on the old system, in its order."""
+    """What stage 1 changed on the old system, in order."""
     machine: tuple[Fact, ...] = ()
     accelerator: str = ""
     format: int = 1
 
     @classmethod
     def failed(cls, scenario: str, description: str, reason: str) -> Rehearsal:
-        """A rehearsal that did not get so far that anything could be judged."""
+        """A rehearsal that failed before anything could be checked."""
         checks = (ran_to_its_end(reason),)
         return cls(scenario=scenario, description=description, passed=False, checks=checks, timeline=(), serial_logs=())
 
 
 def ran_to_its_end(reason: str) -> Check:
-    """The check that fails where a device got stuck."""
-    return Check(name="the rehearsal ran to its end", passed=False, expected="yes", found=reason)
+    """The check that fails if a device got stuck."""
+    return Check(name="the rehearsal ran to completion", passed=False, expected="yes", found=reason)
 
 
 def same(name: str, expected: object, found: object) -> Check:
-    """A check that passes where both are equal."""
+    """A check that passes if both are equal."""
     return Check(name=name, passed=expected == found, expected=str(expected), found=str(found))
 
 
 def not_compared(name: str, things: Iterable[str]) -> Check:
-    """Names what nothing is known about; it is no failure."""
+    """A check that passes and names what was not compared."""
     return Check(name=name, passed=True, expected="not compared", found="; ".join(things))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A rehearsal while it goes on: the device, which is on or off, and what was found of it so far."""
+"""A rehearsal in progress: the device, which is on or off, and what is known about it so far."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SHOWN_CHANGES = 20
 
 @dataclass(frozen=True, kw_only=True)
 class OldState:
-    """What an old system has to be again: its files, and what boots next where that can be seen from outside."""
+    """The state that an old system must return to: its files and, where it can be read from the disk, its next boot."""
 
     files: dict[str, str]
     next_boot: Start | None
@@ -37,27 +37,27 @@ class OldState:
 
 @dataclass(kw_only=True)
 class Record:
-    """What is known of a device between two acts, while it is off; a rehearsal can go on from it."""
+    """What is known about a device between two acts, while it is off; a rehearsal can continue from it."""
 
     prepared: Prepared
     before: OldState
-    """Before it was switched on."""
+    """Before the first power-on."""
     disk_before: DiskState | None
     checks: list[Check] = field(default_factory=list)
     left: tuple[str, ...] = ()
-    """The files that may be there by now, and were not before."""
+    """New files that may exist by now."""
     armed: Armed | None = None
     stage1_s: float | None = None
     acts_played: int = 0
     stuck: bool = False
-    """Whether the device did not come to the end of the next act."""
+    """Whether the device got stuck in the next act."""
     steps: tuple[Step, ...] = ()
     now_s: float = 0.0
 
 
 @dataclass(kw_only=True)
 class Run:
-    """A device that is on or off; what is found of it goes into the record."""
+    """A device that is on or off; what is found out about it goes into the record."""
 
     record: Record
     virtual: VirtualDevice
@@ -81,44 +81,44 @@ class Run:
 
     @property
     def config(self) -> Config:
-        """The settings that are on the device."""
+        """The settings on the device."""
         return self.prepared.expected.config
 
     @property
     def on(self) -> Boot:
-        """The device, which is on."""
+        """The device, which must be on."""
         assert self._boot is not None, "the device is off"
         return self._boot
 
     def switch_on(self, memory_mib: int | None = None) -> Boot:
-        """The device is on, and boots what its disk says."""
+        """Power the device on; it boots from its disk."""
         self._is_off()
         self._boot = self._held.enter_context(self.virtual.on(memory_mib or self.prepared.memory_mib))
         return self._boot
 
     def old_system(self) -> Shell:
-        """A root shell of the old system, which is up; the device is switched on for it where it is off."""
+        """A root shell in the running old system; the device is powered on first if it is off."""
         if self._shell is None:
             with self.timeline.step("old system"):
                 self._shell = (self._boot or self.switch_on()).log_in()
         return self._shell
 
     def wait_off(self, timeout_s: float = BOOT_TIMEOUT_S) -> str:
-        """The device went off by itself; says why."""
+        """Wait until the device goes off by itself; return the reason."""
         reason = self.on.wait_off(timeout_s)
         self._is_off()
         return reason
 
     def reboot(self) -> str:
-        """The running old system was rebooted in the orderly way; says why the device went off."""
+        """Reboot the running old system cleanly; return the reason for which the device went off."""
         return self._leave(self.prepared.device.guest.reboot)
 
     def power_off(self) -> None:
-        """The running old system was shut down in the orderly way."""
+        """Shut the running old system down cleanly."""
         self._leave(self.prepared.device.guest.power_off)
 
     def cut_power(self) -> None:
-        """The device is off, as if its plug were pulled."""
+        """Cut the device's power."""
         self.on.emulator.cut_power()
         self._is_off()
 
@@ -131,7 +131,7 @@ class Run:
         self._boot = self._shell = None
 
     def look_at_armed_disk(self) -> Armed:
-        """What stage 1 left on the disk, read while the device is off."""
+        """What stage 1 left on the disk; read while the device is off."""
         with mounted(self.prepared.disk, self.prepared.root, read_only=True) as root:
             journal = parse_journal((root / JOURNAL.lstrip("/")).read_text())
             return Armed(
@@ -146,7 +146,7 @@ class Run:
         return (root / self.prepared.device.guest.boot_folder / INITRAMFS_NAME).stat().st_size
 
     def may_be_left(self) -> tuple[str, ...]:
-        """What stage 1 leaves for `undo`, besides its own folder. No file of the boot loader."""
+        """What stage 1 leaves behind for `undo` besides its own folder; none of the boot loader's files."""
         initramfs = f"{self.prepared.device.guest.boot_folder}/{INITRAMFS_NAME}"
         return (
             initramfs,
@@ -155,26 +155,26 @@ class Run:
         )
 
     def old_system_checks(self) -> list[Check]:
-        """The old system is as it was before, but for `left`, while the device is off."""
+        """Check, while the device is off, that nothing on the old system changed apart from `left`."""
         now = read_old_system(self.prepared)
         same_table = self.prepared.root in read_partitions(self.prepared.disk)
         changes = find_changes(self.record.before.files, now.files, self.record.left)
         unchanged = Check(
             name="the old system is unchanged",
             passed=same_table and not changes,
-            expected=f"no change but our journal, the logs{' and what undo removes' if self.record.left else ''}",
-            found=", ".join(changes[:SHOWN_CHANGES]) or ("no change" if same_table else "another partition table"),
+            expected=f"no change except the journal, logs{' and what undo removes' if self.record.left else ''}",
+            found=", ".join(changes[:SHOWN_CHANGES]) or ("no change" if same_table else "a different partition table"),
         )
         return [unchanged, *self.next_boot_checks()]
 
     def next_boot_checks(self) -> list[Check]:
-        """What boots next is what booted before, as far as that can be seen while the device is off."""
+        """Check that the next boot is the original one, if that can be read from the disk."""
         now = self.prepared.machine.next_boot(self.prepared.disk)
-        return [same("what boots next", self.record.before.next_boot, now)] if now else []
+        return [same("next boot", self.record.before.next_boot, now)] if now else []
 
 
 def read_old_system(prepared: Prepared) -> OldState:
-    """The files of the old system, and what boots next, read while the device is off."""
+    """The old system's files and its next boot; read while the device is off."""
     with mounted(prepared.disk, prepared.root, read_only=True) as root:
         files = read_tree(root)
     if prepared.boot:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The old system's files, to see that nothing changed that had no right to."""
+"""The old system's files, to check that nothing changed that must not."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 MAY_CHANGE = (
-    # Ours: the journal, the logs, what stage 1 made for stage 2.
+    # Ours: the journal, the logs, the files of stage 2.
     "var/lib/balena-migrate*",
-    # What any boot of Debian writes.
+    # Written by any boot of Debian.
     "var/log/*",
     "var/lib/systemd/*",
     "var/lib/dbus/*",
@@ -35,13 +35,13 @@ def read_tree(root: Path) -> dict[str, str]:
 
 
 def find_changes(before: Mapping[str, str], after: Mapping[str, str], may: Iterable[str] = ()) -> tuple[str, ...]:
-    """The paths that came, went or changed, except for those in MAY_CHANGE and `may`; "+", "-" or "~" before each."""
+    """Paths added ("+"), removed ("-") or changed ("~"), except those in MAY_CHANGE and `may`."""
     marks = {path: _mark(path, before, after) for path in sorted({*before, *after})}
     return tuple(f"{mark}{path}" for path, mark in marks.items() if mark and not is_noise(path, may))
 
 
 def is_noise(path: str, may: Iterable[str] = ()) -> bool:
-    """Whether a file may differ between two looks: it matches MAY_CHANGE or `may`."""
+    """Whether a file may change: it matches MAY_CHANGE or `may`."""
     return any(fnmatch.fnmatchcase(path, pattern) for pattern in (*MAY_CHANGE, *may))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When what happened: spans that the rehearsal measures itself, and those that stage 2 says on its console."""
+"""What happened when: spans that the rehearsal measures, and those that stage 2 reports on its console."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Say = Callable[[str], None]
 
 
 class Timeline:
-    """Steps in the order of their start. Times are seconds since the device was switched on for the first time: a time
-    line may go on after `steps`, at `now_s`."""
+    """Steps in the order of their start. Times are seconds since the device's first power-on; a timeline may continue
+    from the given `steps`, at `now_s`."""
 
     def __init__(self, say: Say, steps: Iterable[Span] = (), now_s: float = 0.0) -> None:
         self._zero = time.monotonic() - now_s
@@ -37,13 +37,13 @@ class Timeline:
 
     @property
     def steps(self) -> tuple[Span, ...]:
-        """All steps that are done, by their start."""
+        """All finished steps, by start time."""
         with self._lock:
             return tuple(sorted(self._steps, key=lambda step: step.start_s))
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """A span that is measured here; it is said when it begins."""
+        """Measure a span; it is printed when it starts."""
         start_s = self.now()
         self._say(f"[{start_s:6.1f} s] {name}")
         try:
@@ -52,7 +52,7 @@ class Timeline:
             self._add(Span(step=name, start_s=start_s, seconds=self.now() - start_s))
 
     def read_line(self, now_s: float, line: str) -> None:
-        """A line of the console: stage 2's steps are noted, with their length by the device's own clock."""
+        """Read a line of the console: record stage 2's steps, with their durations by the device's own clock."""
         if found := PEAK_MEMORY.search(line):
             self.peak_memory_bytes = int(found[1])
         if found := STAGE2_LINE.search(line):
@@ -69,12 +69,12 @@ class Timeline:
 
     @property
     def window_s(self) -> float | None:
-        """From the first destructive write to the reboot, by the device's clock; None where it was not reached."""
+        """From the first destructive write to the reboot, by the device's clock; None if it was not reached."""
         return self._between(THE_LINE)
 
     @property
     def stage2_s(self) -> float | None:
-        """From stage 2's first step to the reboot, by the device's clock; None where it did not reboot."""
+        """From stage 2's first step to the reboot, by the device's clock; None if it did not reboot."""
         return self._between(next(iter(self._started), Step.REBOOT))
 
     def _between(self, first: Step) -> float | None:

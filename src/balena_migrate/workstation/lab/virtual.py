@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A virtual device: a machine, its drives, and its serial lines over all of its boots.
+"""A virtual device: a machine, its drives, and its serial consoles across all boots.
 
-QEMU ends at every reset and is started again: so each boot may find other memory, and a machine whose firmware QEMU
-does not run (Raspberry Pi) looks at its boot partition anew every time.
+QEMU exits on every reset and is started again: so the memory size may change from boot to boot, and a machine whose
+firmware QEMU does not run (Raspberry Pi) has its boot partition read anew every time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from balena_migrate.workstation.lab.timeline import Timeline
 BOOT_TIMEOUT_S = 1800.0
 LAST_CHARACTERS = 1500
 RESET, SHUTDOWN = "guest-reset", "guest-shutdown"
-"""Why a device went off, in QMP's words."""
+"""Why a device went off: QMP's reasons."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Boot:
 
     @property
     def console(self) -> Console:
-        """The kernel's serial line."""
+        """The kernel's serial console."""
         return self.emulator.consoles[self.machine.lines[0]]
 
     @property
@@ -42,24 +42,24 @@ class Boot:
         return self.emulator.consoles[self.machine.lines[-1]]
 
     def log_in(self) -> Shell:
-        """A root shell, once the old system is up."""
+        """Wait for the old system; return a root shell in it."""
         shell = Shell(self.shell_line)
         shell.log_in(BOOT_TIMEOUT_S)
         return shell
 
     def wait_off(self, timeout_s: float = BOOT_TIMEOUT_S) -> str:
-        """The device is off; says why: RESET or SHUTDOWN. Raises LabError where it stays on."""
+        """Wait until the device is off; return RESET or SHUTDOWN. Raises LabError if it stays on."""
         if not self.machine.off_words:
             return self.emulator.wait_off(timeout_s)
         found = self.console.find(self.machine.off_words, timeout_s)
         if found is None:
-            raise LabError(f"the device is not done after {timeout_s:.0f} s", hint=self.console.text[-LAST_CHARACTERS:])
+            raise LabError(f"the device is still on after {timeout_s:.0f} s", hint=self.console.text[-LAST_CHARACTERS:])
         return RESET if "Restarting" in found[0] else SHUTDOWN
 
 
 @dataclass(frozen=True, kw_only=True)
 class VirtualDevice:
-    """`drives` begin with the disk that boots; `folder` gets a log of each serial line, over all boots."""
+    """`drives` start with the boot disk; `folder` gets a log of each serial console, across all boots."""
 
     machine: Machine
     drives: tuple[Path, ...]
@@ -68,12 +68,12 @@ class VirtualDevice:
 
     @property
     def logs(self) -> dict[str, Path]:
-        """The serial lines' logs, the kernel's console first."""
+        """The serial consoles' logs, the kernel's first."""
         return {name: self.folder / f"{name}.log" for name in self.machine.lines}
 
     @contextlib.contextmanager
     def on(self, memory_mib: int) -> Iterator[Boot]:
-        """The device is switched on; at the end it is off in any case."""
+        """Power the device on for the context; afterwards it is always off."""
         line = self.timeline
         with tempfile.TemporaryDirectory(prefix="balena-migrate-boot-") as files:
             program, *arguments = self.machine.argv(self.drives, memory_mib, Path(files))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a rehearsal is about: a device, what its owner wants, and what has to come of it."""
+"""What a scenario consists of: a device, its owner's wishes, and the expected result."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from balena_migrate.workstation.lab.owner import WifiNetwork
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """A device and the image on it. Memory and disk are the guest's where they are None."""
+    """A device and the image on it. Memory and disk size are the guest's if they are None."""
 
     guest: Guest
     image: ImageSpec
     image_part: float = 1.0
-    """The part of the image file that is there."""
+    """The fraction of the image file that is present."""
     memory_mib: int | None = None
     disk_mib: int | None = None
     log_drive: bool = False
@@ -29,46 +29,46 @@ class Device:
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """What the owner put on the device. `settings` go over owner.default_settings."""
+    """What the owner put on the device. `settings` override owner.default_settings."""
 
     settings: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
-    """What else is on the device; root's alone, but for what is there anyhow."""
+    """Further files, readable by root only; a file that the guest has keeps its mode."""
     programs: Mapping[str, str] = field(default_factory=dict)
     """Scripts, with mode 0755."""
     removed: tuple[str, ...] = ()
-    """Files of the guest that are not there."""
+    """Files of the guest that are removed."""
     data_mib: int = 0
-    """More data to back up, which do not compress."""
+    """Additional, incompressible data to back up."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expect:
-    """What the new system has to have, besides what is read from the device's own files."""
+    """What the new system must have in addition to what is read from the device's own files."""
 
     composed_files: tuple[str, ...] = ()
-    """Files of the image's boot partition that the migration has to make or replace, besides its own."""
+    """Files in the image's boot partition that the migration must create or replace, besides its own."""
     netplan_networks: frozenset[WifiNetwork] = frozenset()
-    """Those of the device's networks that are in netplan's form."""
+    """The device's networks that are configured in netplan."""
     profiles: tuple[ExpectedProfile, ...] = ()
-    """What the image's NetworkManager has to load, where it brings one along."""
+    """What the image's NetworkManager must load, if the image contains one."""
     proxy: Mapping[str, str] = field(default_factory=dict)
-    """What redsocks.conf in resin-boot has to say."""
+    """The values that redsocks.conf in resin-boot must have."""
     volumes: Mapping[str, str] = field(default_factory=dict)
-    """Folder of the device -> its place in the backup; none for a plain backup, which keeps paths as they are."""
+    """Folder on the device -> its place in the backup; empty for a plain backup, which keeps the paths."""
     script_folders: tuple[str, ...] = ()
-    """Folders of the device that BACKUP_SCRIPT backs up."""
+    """Folders on the device that BACKUP_SCRIPT backs up."""
     kept: Mapping[str, object] = field(default_factory=dict)
-    """What KEEP has to bring into config.json."""
+    """What KEEP must add to config.json."""
     machine_id: str = ""
-    """The one that KEEP has to bring into resin-state; "" where it is not asked for."""
+    """The machine id that KEEP must put into resin-state; "" if KEEP does not ask for it."""
     grows_data: bool = False
-    """Whether the backup does not fit into resin-data as the image brings it."""
+    """Whether the backup does not fit into the image's resin-data."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the user changed of a scenario."""
+    """The user's changes to a scenario."""
 
     settings: Mapping[str, str] = field(default_factory=dict)
     overlay: Path | None = None

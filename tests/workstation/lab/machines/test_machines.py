@@ -54,7 +54,7 @@ def test_a_pi_with_less_memory_keeps_its_board_and_gives_the_kernel_less(tmp_pat
 
 
 def test_a_pi_cannot_have_more_memory_than_its_board(tmp_path: Path) -> None:
-    with pytest.raises(LabError, match="1024 MiB of memory, and cannot have 2048"):
+    with pytest.raises(LabError, match="1024 MiB of memory; 2048 MiB is not possible"):
         RASPI3B.argv([tmp_path / "card"], 2048, tmp_path)
 
 

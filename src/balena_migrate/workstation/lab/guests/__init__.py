@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The old systems of virtual devices: what is on the disk before its owner wants anything."""
+"""The old systems of virtual devices: the disk before the owner's files are added."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class GuestDisk:
-    """A guest's disk in the cache, which is copied and never started, and the machine for it.
+    """A guest's disk in the cache, which is copied and never booted, and its machine.
 
     `root` is its ext4 root file system, `boot` the FAT boot partition of a Raspberry Pi.
     """
@@ -29,30 +29,30 @@ class GuestDisk:
 
 @dataclass(frozen=True, kw_only=True)
 class Guest(ABC):
-    """A device with an old system, which has a root shell on the machine's last serial line."""
+    """A device with an old system, which runs a root shell on the machine's last serial port."""
 
     name: str
     architecture: str
-    """Of the kit that fits, as Debian names it."""
+    """The kit's architecture; Debian's name."""
     boot_folder: str
-    """Where stage 1 puts the initramfs, relative to the root."""
+    """Where stage 1 puts the initramfs, relative to the root folder."""
     old_names: tuple[str, ...]
-    """Names of the old root that a new system's command line may not hold."""
+    """Names of the old root file system, which must not be in the new system's kernel command line."""
     disk_mib: int
     memory_mib: int
     settings: Mapping[str, str] = field(default_factory=dict)
-    """Settings that all scenarios on this guest have."""
+    """Settings of all scenarios on this guest."""
     reboot: str
     power_off: str
-    """The commands for both, in the orderly way."""
+    """Commands for a clean reboot and shutdown."""
 
     @abstractmethod
     def build(self, disk_mib: int, cache: Path, say: Say) -> GuestDisk:
-        """Its disk, from the cache, or made now. Raises LabError where it cannot have this size."""
+        """Return its disk, built unless it is in the cache. Raises LabError if it cannot have this size."""
 
 
 def put_files(root: Path, files: Mapping[str, str | bytes]) -> None:
-    """These files are below the folder."""
+    """Write these files below the folder."""
     for name, content in files.items():
         target = root / name
         target.parent.mkdir(parents=True, exist_ok=True)

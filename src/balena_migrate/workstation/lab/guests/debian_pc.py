@@ -22,7 +22,7 @@ BOOT_TIMEOUT_S = 1800
 
 @dataclass(frozen=True, kw_only=True)
 class DebianPc(Guest):
-    """How to make a PC's disk. `files` are put over what the packages brought; `commands` run in the booted guest."""
+    """How to build a PC's disk. `files` are added to the packages' files; `commands` run in the booted guest."""
 
     suite: str
     packages: tuple[str, ...]
@@ -33,7 +33,7 @@ class DebianPc(Guest):
     commands: tuple[str, ...] = ()
 
     def build(self, disk_mib: int, cache: Path, say: Say) -> GuestDisk:
-        """The disk boots by itself, with GRUB installed and configured by the guest's own programs."""
+        """The disk boots on its own, with GRUB installed and configured by the guest's own programs."""
         archive = _build_archive(self, cache, say)
 
         def make(folder: Path) -> None:
@@ -62,10 +62,10 @@ Restart=always
 """
 
 _MASKED = (
-    # No timer may change files while a rehearsal compares them.
+    # No timer must change files while a rehearsal compares them.
     *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer"),
     *("e2scrub_reap.service", "systemd-tmpfiles-clean.timer"),
-    # What only costs time in QEMU: nobody logs in but on the second serial line, and nothing is mounted or plugged in.
+    # These only cost time in QEMU: the only login is on the second serial port, and nothing is mounted or plugged in.
     *("getty@tty1.service", "serial-getty@ttyS0.service", "systemd-logind.service", "systemd-user-sessions.service"),
     *("dbus.service", "dbus.socket", "systemd-rfkill.socket", "systemd-fsckd.socket", "systemd-binfmt.service"),
     *("systemd-update-utmp.service", "systemd-update-utmp-runlevel.service", "systemd-random-seed.service"),
@@ -99,13 +99,13 @@ DEBIAN_12 = DebianPc(
             f'GRUB_CMDLINE_LINUX="{_CONSOLE}"\nGRUB_TERMINAL="console serial"\n'
             'GRUB_SERIAL_COMMAND="serial --unit=0 --speed=115200"\n'
         ),
-        # The modules of this machine only: a tenth of the time and size, when the device's own settings are used.
+        # This machine's modules only: a tenth of the time and size where the device's own settings are used.
         "etc/initramfs-tools/conf.d/lab": "MODULES=dep\nCOMPRESSLEVEL=1\n",
         "etc/systemd/network/20-wired.network": (
             "[Match]\nName=en*\n\n[Network]\nAddress=10.0.2.15/24\nGateway=10.0.2.2\nDNS=10.0.2.3\n"
         ),
         f"{_UNITS}/lab-shell.service": _SHELL,
-        # On a busy workstation starting the network may take minutes.
+        # On a busy workstation, starting the network may take minutes.
         "etc/systemd/system.conf.d/lab.conf": "[Manager]\nDefaultTimeoutStartSec=30min\n",
         "etc/systemd/journald.conf.d/lab.conf": "[Journal]\nStorage=volatile\n",
     },
@@ -120,7 +120,7 @@ DEBIAN_12 = DebianPc(
 
 
 def _build_archive(guest: DebianPc, cache: Path, say: Say) -> Path:
-    """A tar file of the root file system as Debian's packages make it."""
+    """A tar file of the root file system as installed from Debian's packages."""
     recipe = (guest.suite, guest.architecture, guest.packages)
 
     def make(folder: Path) -> None:
@@ -148,7 +148,7 @@ def _make_disk(guest: DebianPc, archive: Path, folder: Path, disk_mib: int) -> N
 
 
 def _boot_and_install(guest: DebianPc, folder: Path) -> None:
-    """The only boot that is given a kernel from outside: afterwards the disk boots by itself."""
+    """The only boot with a kernel from the host: afterwards the disk boots on its own."""
     machine = PcMachine(kernel=folder / "vmlinuz")
     _, *arguments = machine.argv([folder / "disk.img"], guest.memory_mib, folder)
     arguments += ["-kernel", f"{folder}/vmlinuz", "-initrd", f"{folder}/initrd.img"]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SD cards of virtual Raspberry Pis: Debian for the board's processor on a FAT boot partition and an ext4 root.
+"""SD cards of virtual Raspberry Pis: Debian for the board's processor, a FAT boot partition, an ext4 root file system.
 
-The packages are unpacked and not installed: no program of a foreign processor runs until the virtual Pi itself starts,
+The packages are unpacked, not installed: no program of a foreign architecture runs until the virtual Pi itself starts,
 which saves most of an hour. So the old system has an init of its own (pi_init.sh) and a first initramfs of its own
-(pi_boot.sh); kernel, modules, mkinitramfs and all other programs are Debian's, and the firmware files too.
+(pi_boot.sh); kernel, modules, mkinitramfs, all other programs and the firmware files are Debian's.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ FIRMWARE_FILES = ("bootcode.bin", "start.elf", "fixup.dat")
 
 @dataclass(frozen=True, kw_only=True)
 class DebianPi(Guest):
-    """A Raspberry Pi's card. `device_trees` maps the names on the boot partition to those of Debian's kernel package;
-    `userland` is Debian's architecture of all but the kernel, where it is another one."""
+    """A Raspberry Pi's card. `device_trees` maps names on the boot partition to those in Debian's kernel package;
+    `userland` is Debian's architecture of user space, if it differs from the kernel's."""
 
     boot_folder: str = BOOT_FOLDER.lstrip("/")
     old_names: tuple[str, ...] = (ROOT_UUID, TABLE_ID.removeprefix("0x"))
@@ -75,7 +75,7 @@ class DebianPi(Guest):
     reboot: str = "reboot"
     power_off: str = "poweroff"
     settings: Mapping[str, str] = field(default_factory=lambda: {"DO_REBOOT": "FALSE"})
-    """The old system's own init does not end what runs: the root would not be clean."""
+    """The old system's init does not stop running programs: the root file system would not be clean."""
     machine: PiMachine
     kernel_package: str
     config_txt: str
@@ -84,7 +84,7 @@ class DebianPi(Guest):
 
     @property
     def kernel_name(self) -> str:
-        """The kernel's name on the boot partition: the one that the board's firmware looks for."""
+        """The kernel's name on the boot partition, as the board's firmware expects it."""
         if self.architecture == "arm64":
             return "kernel8.img"
         return "kernel.img" if self.machine.board.chip is Chip.BCM2835 else "kernel7.img"
@@ -94,9 +94,9 @@ class DebianPi(Guest):
         return f"console=ttyAMA0,115200 root=PARTUUID={TABLE_ID.removeprefix('0x')}-02 rootfstype=ext4 rootwait"
 
     def build(self, disk_mib: int, cache: Path, say: Say) -> GuestDisk:
-        """The card was never started."""
+        """Build the card without booting it."""
         if disk_mib & (disk_mib - 1):
-            raise LabError(f"a card of {disk_mib} MiB: QEMU takes cards whose size is a power of two")
+            raise LabError(f"the size of an SD card in QEMU must be a power of two; {disk_mib} MiB is not")
         root = Span(
             start_bytes=BOOT.start_bytes + BOOT.size_bytes,
             size_bytes=disk_mib * MIB - BOOT.start_bytes - BOOT.size_bytes,
@@ -104,7 +104,7 @@ class DebianPi(Guest):
 
         def make(folder: Path) -> None:
             trees = [_unpack(architecture, cache, say) for architecture in _architectures(self)]
-            say(f"making the SD card of {self.name}")
+            say(f"creating the SD card of {self.name}")
             _make_card(self, trees, folder, root)
 
         recipe = (self, disk_mib, resource("pi_init.sh"), resource("pi_boot.sh"), PACKAGES, FIRST_MODULES)
@@ -112,7 +112,7 @@ class DebianPi(Guest):
         return GuestDisk(disk=card, machine=self.machine, root=root, boot=BOOT)
 
 
-# As Raspberry Pi OS has them: filters, an initramfs found by the kernel's name, and a last section of another board.
+# As in Raspberry Pi OS: filters, an initramfs found by the kernel's name, and a last section for another board.
 _CONFIG_TXT = """\
 # For more options and information see http://rptl.io/configtxt
 dtparam=audio=on
@@ -158,7 +158,7 @@ PI_GUESTS = (RASPBERRYPI3_64, RASPBERRYPI2, RASPBERRYPI_ZERO)
 
 
 def _architectures(guest: DebianPi) -> tuple[str, ...]:
-    """User land's architecture, and the kernel's where that is another one."""
+    """The architecture of user space, and the kernel's if it differs."""
     return tuple(dict.fromkeys((guest.userland or guest.architecture, guest.architecture)))
 
 
@@ -166,7 +166,7 @@ KERNEL_PACKAGES = {guest.architecture: guest.kernel_package for guest in PI_GUES
 
 
 def _unpack(architecture: str, cache: Path, say: Say) -> Path:
-    """A tar file with all files of the packages."""
+    """A tar file of all the packages' files."""
     packages = (*PACKAGES, KERNEL_PACKAGES[architecture])
 
     def make(folder: Path) -> None:
@@ -206,16 +206,16 @@ def _make_table(card: Path, root: Span) -> None:
 
 
 def make_fat(card: Path, span: Span, folder: Path) -> None:
-    """A FAT32 file system in the partition, which holds what is in the folder."""
+    """Create a FAT32 file system in the partition, with the folder's content."""
     offset, size = span.start_bytes // SECTOR_BYTES, span.size_bytes // 1024
-    # Clusters of 2 KiB: with fewer than 65525 of them it would be FAT16 by the rules, whatever its header says.
+    # Clusters of 2 KiB: by the specification, fewer than 65525 clusters make it FAT16, whatever its header says.
     argv = ["mkfs.vfat", "-F", "32", "-s", "4", "-n", "bootfs", "-i", BOOT_ID, "--offset", str(offset)]
     System().run([*argv, require_file(card), str(size)])
     FatDrive(image=card, offset_bytes=span.start_bytes).copy_in(sorted(folder.iterdir()))
 
 
 def _replace_kernel(root: Path, tree: Path) -> None:
-    """The kernel and modules of another architecture, in place of user land's own: 64-bit below 32-bit."""
+    """Replace the kernel and modules by those of another architecture: a 64-bit kernel for 32-bit user space."""
     for name in ("boot", "usr/lib/modules"):
         shutil.rmtree(root / name)
     System().run(
@@ -224,13 +224,13 @@ def _replace_kernel(root: Path, tree: Path) -> None:
 
 
 def _complete_root(root: Path) -> None:
-    """What the packages' own scripts would have done, as far as a rehearsal needs it."""
+    """Do what the packages' own scripts would have done, as far as a rehearsal needs it."""
     for name in ("passwd", "group"):
         shutil.copy(root / f"usr/share/base-passwd/{name}.master", root / f"etc/{name}")
     files = {
         "etc/fstab": f"PARTUUID={TABLE_ID.removeprefix('0x')}-01 {BOOT_FOLDER} vfat defaults 0 2\n",
         "etc/hostname": "lab\n",
-        # The modules of this machine only, packed fast: QEMU is slow.
+        # This machine's modules only, with fast compression: QEMU is slow.
         "etc/initramfs-tools/conf.d/lab": "MODULES=dep\nCOMPRESS=zstd\nCOMPRESSLEVEL=1\n",
     }
     put_files(root, files)
@@ -277,7 +277,7 @@ def _make_first_initramfs(root: Path, release: str, work: Path) -> bytes:
 
 
 def _module_files(root: Path, release: str) -> Iterable[Path]:
-    """The first modules and those they need, in the order to load them, without what the kernel has built in."""
+    """The first modules and their dependencies in load order, without those built into the kernel."""
     found: dict[Path, None] = {}
     for name in FIRST_MODULES:
         argv: list[str | Path] = ["modprobe", "-d", root, "-S", release, "--show-depends", name]
@@ -287,5 +287,5 @@ def _module_files(root: Path, release: str) -> Iterable[Path]:
 
 
 def resource(name: str) -> str:
-    """The text of a file of this package."""
+    """The text of a file in this package."""
     return importlib.resources.files(__package__).joinpath(name).read_text()

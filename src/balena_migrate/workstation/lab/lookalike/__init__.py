@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images that look like balenaOS's, byte for byte where a migration looks, and boot to say what was written.
+"""Images that equal balenaOS's byte for byte where a migration looks, and that boot to report what was written.
 
-`build_image` makes one, `parse_report` reads what its system said over the serial port.
+`build_image` builds one, `parse_report` parses what its system reported on the serial console.
 """
 
 from balena_migrate.workstation.lab.lookalike.build import build_image, expected_boot_files, write_image

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of resin-boot: what tells which image it is, and what its boot chain needs."""
+"""The files of resin-boot: what identifies the image, and what its boot chain needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MARKER = b"DO NOT REMOVE THIS FILE\n"
 INITRAMFS_NAME = "initramfs.cpio.gz"
 
 _UPSTREAM_CHIPS = {"bcm2708": "bcm2835", "bcm2709": "bcm2836", "bcm2710": "bcm2837", "bcm2711": "bcm2711"}
-"""The firmware looks for device trees under names of its own; the kernel names the chips otherwise."""
+"""The firmware's names of device trees differ from the kernel's, which name the chips differently."""
 _UPSTREAM_NAMES = {"bcm2711-rpi-cm4": "bcm2711-rpi-cm4-io"}
 
 _FIRMWARE = {
@@ -63,7 +63,7 @@ redsocks {
 
 
 def identity_files(spec: ImageSpec) -> dict[str, bytes]:
-    """Path to content of all that says which image this is, and of the folders that a user fills."""
+    """Path -> content of the files that identify the image, and of the folders that a user fills."""
     brand = "balena" if spec.renamed else "resin"
     sample = "balena-sample.ignore" if spec.version >= (2, 82) else "resin-sample.ignore"
     return {
@@ -81,10 +81,10 @@ def identity_files(spec: ImageSpec) -> dict[str, bytes]:
 
 
 def pi_files(spec: ImageSpec, sources: Sources, initramfs: bytes) -> dict[str, bytes]:
-    """Path to content of what the firmware reads.
+    """Path -> content of the files that the firmware reads.
 
-    In a real image U-Boot lies under the kernel's name; here it is Linux itself. A 64-bit kernel is compressed,
-    which the firmware allows, since it would fill the partition otherwise.
+    In a real image, U-Boot has the kernel's name; here it is Linux itself. A 64-bit kernel is compressed, which the
+    firmware allows, since it would fill the partition otherwise.
     """
     kernel = sources.kernel.read_bytes()
     files = {
@@ -100,7 +100,7 @@ def pi_files(spec: ImageSpec, sources: Sources, initramfs: bytes) -> dict[str, b
 
 
 def fingerprint(files: dict[str, bytes]) -> bytes:
-    """The md5 list of all files but config.json, sorted by path, in the form that md5sum checks."""
+    """The MD5 sums of all files except config.json, sorted by path, in md5sum's format."""
     lines = (f"{hashlib.md5(files[path]).hexdigest()}  /{path}\n" for path in sorted(files))
     return "".join(line for line in lines if not line.endswith("  /config.json\n")).encode()
 

@@ -31,15 +31,15 @@ Progress = Callable[[str], None]
 
 LIST_NAME = "boot-files.json"
 FAKE_TIME_S = 1767225600
-"""2026-01-01 00:00 UTC: all that carries a time in an image carries this one."""
+"""2026-01-01 00:00 UTC: the time of everything in an image that has a time."""
 _CONTAINER = hashlib.sha256(b"balenaOS look-alike").hexdigest()
 
 
 def build_image(image: ImageSpec | str, cache_dir: Path, progress: Progress | None = None) -> Path:
-    """The compressed image, named as a download would be; it is built once and kept in the cache.
+    """Return the compressed image, named like a download; it is built once and kept in the cache.
 
-    Beside it lies a list of its boot partition's files, see `expected_boot_files`. Raises LabError for an unknown
-    name, CommandError where a program fails or is missing.
+    Next to it is a list of its boot partition's files, see `expected_boot_files`. Raises LabError for an unknown name,
+    CommandError if a program fails or is missing.
     """
     spec = find_spec(image) if isinstance(image, str) else image
     recipe = (spec, _own_digest())
@@ -53,13 +53,13 @@ def build_image(image: ImageSpec | str, cache_dir: Path, progress: Progress | No
 
 
 def expected_boot_files(image: ImageSpec | str, cache_dir: Path) -> dict[str, str]:
-    """Path to SHA-256 of every file that the image carries in resin-boot."""
+    """Path -> SHA-256 of every file in the image's resin-boot."""
     listed = json.loads(build_image(image, cache_dir).with_name(LIST_NAME).read_text())
     return {str(path): str(digest) for path, digest in listed.items()}
 
 
 def write_image(image: Path, disk: Path) -> None:
-    """The image stands at the start of the disk file, which was empty (all zeros) and stays sparse."""
+    """Write the image to the start of the disk file, which must be all zeros and stays sparse."""
     with gzip.open(image) as source, disk.open("r+b") as target:
         while block := source.read(MIB):
             if block.count(0) == len(block):
@@ -69,7 +69,7 @@ def write_image(image: Path, disk: Path) -> None:
 
 
 def _own_digest() -> str:
-    """Of all that this package holds: a change of the recipe makes a new image."""
+    """The digest of everything in this package: any change to it builds new images."""
     digest = hashlib.sha256()
     for part in sorted(importlib.resources.files(__package__).iterdir(), key=lambda item: item.name):
         if part.is_file():
@@ -78,9 +78,9 @@ def _own_digest() -> str:
 
 
 def _build(spec: ImageSpec, cache_dir: Path, folder: Path, tell: Progress) -> None:
-    tell(f"fetch a kernel and programs for {spec.board}")
+    tell(f"fetching a kernel and programs for {spec.board}")
     sources = fetch_sources(spec.board, cache_dir)
-    tell(f"build {spec.file_name}")
+    tell(f"building {spec.file_name}")
     with tempfile.TemporaryDirectory(dir=cache_dir) as work:
         if spec.network_manager:
             add_network_manager(Path(work, "rootA"), cache_dir)
@@ -128,7 +128,7 @@ def _boot_files(spec: ImageSpec, sources: Sources, initramfs: bytes, code: GrubC
 
 
 def _root_files(spec: ImageSpec, sources: Sources, initramfs: bytes) -> dict[str, bytes]:
-    """A "hostapp" root file system: the system is a container, and links lead to the active one."""
+    """A "hostapp" root file system: the system is a container, and links point to the active one."""
     files = {"etc/machine-id": b"", "counter": b"1\n", f"hostapps/{_CONTAINER}/boot/init": b""}
     if spec.boot_code is BootCode.GRUB:
         kernel = bundle_kernel(sources.kernel.read_bytes(), initramfs)
@@ -150,7 +150,7 @@ def _write_table(layout: Layout, code: GrubCode | None, raw: Path) -> None:
 
 
 def _stage(folder: Path, files: dict[str, bytes]) -> Path:
-    """The folder holds these files, all of the same time."""
+    """Write these files into the folder, all with the same time."""
     folder.mkdir(parents=True, exist_ok=True)
     for path, content in files.items():
         target = folder / path
@@ -174,7 +174,7 @@ def _make_boot(spec: ImageSpec, part: Partition, files: dict[str, bytes], raw: P
 
 
 def _make_ext4(part: Partition, raw: Path, *options: str) -> None:
-    """An ext4 file system in its place in the image; GRUB 2.06 cannot read those with metadata_csum_seed."""
+    """Create an ext4 file system in the image, without metadata_csum_seed, which GRUB 2.06 cannot read."""
     ident = str(uuid.uuid5(uuid.NAMESPACE_OID, part.label))
     extended = f"offset={part.start_bytes},hash_seed={ident},root_owner=0:0,nodiscard"
     argv: list[str | Path] = ["env", f"E2FSPROGS_FAKE_TIME={FAKE_TIME_S}", "mke2fs", "-q", "-F", "-t", "ext4"]
@@ -183,7 +183,7 @@ def _make_ext4(part: Partition, raw: Path, *options: str) -> None:
 
 
 def _compress(raw: Path, target: Path) -> None:
-    """The fastest level: most of an image is zeros, and an empty name and time keep the bytes the same."""
+    """Compress at the fastest level (most of an image is zeros), without name and time: the bytes are reproducible."""
     with (
         raw.open("rb") as source,
         target.open("wb") as file,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A PC kernel that carries its own initramfs, as balenaOS's kernels do.
+"""A PC kernel that contains its own initramfs, as balenaOS's kernels do.
 
 balenaOS links the initramfs into the kernel, so its GRUB configurations have no `initrd` line. Debian's kernel
-cannot be relinked here; instead the initramfs is put behind the kernel in the same bzImage, with a few
+cannot be relinked here; instead the initramfs is appended to the kernel in the same bzImage, with a few
 instructions that move it to a free place in memory and announce it. The boot protocol's field `code32_start`
 exists for such hooks (Linux, Documentation/x86/boot.rst, "Advanced boot loader hooks").
 """
@@ -18,14 +18,14 @@ _CODE32_START, _INIT_SIZE = 0x214, 0x260
 _LOAD_ADDRESS = 0x100000
 _HOOK_BYTES = 67
 _DESTINATION = 128 << 20
-"""Where the initramfs goes: above what a kernel needs to unpack itself, and there on every machine of 256 MiB."""
+"""Address of the initramfs: above what a kernel needs to unpack itself, and within 256 MiB of RAM."""
 
 
 def bundle_kernel(kernel: bytes, initramfs: bytes) -> bytes:
-    """A bzImage that starts `kernel` with `initramfs`, when started in the 16- or 32-bit way (not by UEFI).
+    """A bzImage that starts `kernel` with `initramfs` if booted by the 16- or 32-bit protocol (not by UEFI).
 
-    Raises LabError where `kernel` is not a relocatable bzImage, or where both together are larger than the
-    memory that a boot loader sets aside for it.
+    Raises LabError if `kernel` is not a relocatable bzImage, or if both together exceed the memory that a boot loader
+    reserves for it.
     """
     if kernel[_MAGIC : _MAGIC + 4] != b"HdrS":
         raise LabError("the kernel is not a bzImage")
@@ -36,7 +36,7 @@ def bundle_kernel(kernel: bytes, initramfs: bytes) -> bytes:
     payload += bytes(-len(payload) % 16)
     header = bytearray(kernel[:setup_bytes])
     if len(payload) > struct.unpack_from("<I", header, _INIT_SIZE)[0]:
-        raise LabError("kernel and initramfs are too large to be one file")
+        raise LabError("kernel and initramfs together are too large")
     struct.pack_into("<I", header, _SYSSIZE, len(payload) // 16)
     struct.pack_into("<I", header, _CODE32_START, _LOAD_ADDRESS + len(body))
     return bytes(header) + payload
@@ -45,7 +45,7 @@ def bundle_kernel(kernel: bytes, initramfs: bytes) -> bytes:
 def _hook(*, body_bytes: int, initramfs_bytes: int) -> bytes:
     """The instructions between kernel and initramfs.
 
-    Entered as the kernel itself would be: 32 bits, flat segments, esi = boot parameters, no stack promised (the
+    Entered as the kernel itself would be: 32 bits, flat segments, esi = boot parameters, no stack guaranteed (the
     scratch field of the boot parameters serves as one, as at the kernel's own entry).
     """
     word = struct.Struct("<i").pack

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The GRUB that a PC image brings along: boot code for the disk's start, configuration and modules for /grub."""
+"""The GRUB that a PC image ships: boot code for the disk's start, configuration and modules for /grub."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ENVIRONMENT_BYTES = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class GrubCode:
-    """`boot` belongs to byte 0 of the disk (446 bytes of it), `core` to byte 512 and on."""
+    """`boot` goes to byte 0 of the disk (446 bytes), `core` to byte 512."""
 
     boot: bytes
     core: bytes
@@ -36,7 +36,7 @@ def make_boot_code(modules: Path) -> GrubCode:
 
 
 def grub_files(modules: Path, code: GrubCode) -> dict[str, bytes]:
-    """The files below /grub of resin-boot."""
+    """The files below /grub in resin-boot."""
     files = {
         "grub/boot.img": code.boot,
         "grub/core.img": code.core,
@@ -50,6 +50,6 @@ def grub_files(modules: Path, code: GrubCode) -> dict[str, bytes]:
 
 
 def environment_block() -> bytes:
-    """GRUB's environment block: 1024 bytes, filled up with "#"."""
+    """GRUB's environment block: 1024 bytes, padded with "#"."""
     text = "# GRUB Environment Block\n" + "".join(f"{line}\n" for line in _ENVIRONMENT)
     return text.encode().ljust(_ENVIRONMENT_BYTES, b"#")

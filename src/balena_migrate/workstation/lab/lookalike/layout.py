@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where each partition of an image begins and ends, and the partition table that says so.
+"""Where each partition of an image starts and ends, and its partition table.
 
-The table is written byte by byte, as parted does it for balenaOS: a gap of 4 MiB before each logical partition,
+The table is written byte by byte, as parted writes balenaOS's: a gap of 4 MiB before each logical partition,
 the first EBR at the start of the extended partition, the second one 128 sectors before its partition. (sfdisk
 would put them elsewhere.)
 """
@@ -97,7 +97,7 @@ def _pack(flag: int, kind: int, start_bytes: int, size_bytes: int, absolute_byte
 
 
 def _chs(sector: int) -> bytes:
-    """Cylinder, head, sector for 255 heads and 63 sectors; what lies beyond their reach is fe ff ff."""
+    """Cylinder, head, sector for 255 heads and 63 sectors; fe ff ff if out of range."""
     cylinder, rest = divmod(sector, 255 * 63)
     if cylinder > 1023:
         return b"\xfe\xff\xff"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Debian's NetworkManager, as a folder in resin-rootA: it says what a device's profiles mean to it.
+"""Debian's NetworkManager, as a folder in resin-rootA: it reports how it understands a device's profiles.
 
-Only its programs, D-Bus and their libraries are there. What else a system would have for it is below: settings, a bus
-on which everybody may do everything, and the one user.
+The folder has only its programs, D-Bus and their libraries. What else it needs from a system is below: settings, a bus
+without restrictions, and a single user.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from balena_migrate.workstation.debian import SUITE
 from balena_migrate.workstation.lab.lookalike.sources import copy_program, unpack_packages
 
 FOLDER = "network-manager"
-"""Where it lies in resin-rootA."""
+"""Its folder in resin-rootA."""
 
 _ARCHITECTURE = "amd64"
 _PACKAGES = ("network-manager", "dbus-daemon", "libc-bin")
 _PROGRAMS = ("usr/bin/dbus-daemon", "usr/sbin/NetworkManager", "usr/bin/nmcli")
 _LOCALE = "usr/lib/locale/C.utf8"
-"""In any other one nmcli would not show the names of networks as they are."""
+"""In any other locale, nmcli would alter the names of networks."""
 _MOUNT_POINTS = ("dev", "etc/NetworkManager/system-connections", "proc", "run", "sys", "tmp", "var")
 _BUS = """\
 <busconfig>
@@ -46,7 +46,7 @@ _FILES = {
 
 
 def fetch_network_manager(cache_dir: Path) -> Path:
-    """The root folder in which NetworkManager runs; it is fetched once and kept in the cache."""
+    """The root folder in which NetworkManager runs, fetched once and kept in the cache."""
     recipe = (SUITE, _ARCHITECTURE, _PACKAGES, _PROGRAMS, _LOCALE, _MOUNT_POINTS, _FILES)
     return cached(cache_dir, f"lookalike-{FOLDER}", recipe, _make) / "root"
 
@@ -65,5 +65,5 @@ def _make(folder: Path) -> None:
 
 
 def add_network_manager(root_a: Path, cache_dir: Path) -> None:
-    """The folder `root_a` holds NetworkManager, where the look-alike's /init looks for it."""
+    """Add NetworkManager to the folder `root_a`, where the look-alike's /init looks for it."""
     shutil.copytree(fetch_network_manager(cache_dir), root_a / FOLDER)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the system of a look-alike image said over the serial port."""
+"""What a look-alike's system reported on the serial console."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Report:
     profiles: tuple[Mapping[str, str], ...] = field(default=(), repr=False)
     """The profiles that NetworkManager loaded, secrets included: nmcli's property -> value; empty values are left out.
 
-    Empty where the image brings no NetworkManager along. What NetworkManager made by itself, for lo, is not among them.
+    Empty if the image has no NetworkManager. The profile that NetworkManager creates for lo is left out.
     """
     boot_files: tuple[ReportedFile, ...]
     data_files: tuple[ReportedFile, ...]
@@ -77,16 +77,16 @@ class Report:
 
 
 def parse_report(serial_log: str) -> Report:
-    """The last complete report in a serial log, whatever else stands there and in between.
+    """The last complete report in a serial log, which may contain other output, also within the report.
 
-    Raises LabError, with the log's last lines, where there is no complete and sound one.
+    Raises LabError, with the log's last lines, if there is no complete and valid report.
     """
     for begin in reversed(list(_BEGIN.finditer(serial_log))):
         text = _unpack(serial_log[begin.end() :], int(begin[1]), begin[2])
         if text is not None:
             return _build(json.loads(text))
-    hint = "the last lines: " + last_lines(serial_log.encode("utf-8", "replace"))
-    raise LabError("the new system did not report completely", hint=hint)
+    hint = "last lines: " + last_lines(serial_log.encode("utf-8", "replace"))
+    raise LabError("the new system's report is missing or incomplete", hint=hint)
 
 
 def _unpack(log: str, count: int, digest: str) -> bytes | None:
@@ -127,7 +127,7 @@ def _partition(item: dict[str, Any]) -> ReportedPartition:
 
 
 def _profiles(texts: str) -> tuple[Mapping[str, str], ...]:
-    """Each text is what nmcli says in its terse form: a line "property:value" each; a ";" ends each text."""
+    """Each text is nmcli's terse output, with a line "property:value" each; a ";" ends each text."""
     profiles = (_profile(_text(text)) for text in texts.split(";")[:-1])
     return tuple(profile for profile in profiles if profile.get("connection.type") != "loopback")
 

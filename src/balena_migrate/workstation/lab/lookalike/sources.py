@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What look-alikes are made of: a kernel, its modules and a few programs, out of Debian's packages.
+"""What look-alikes are made of: a kernel, its modules and a few programs from Debian's packages.
 
-Nothing of it is run here: the packages are only unpacked, so that those of a foreign processor cost no emulation.
+Nothing is run here: the packages are only unpacked, so that those of a foreign architecture need no emulation.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _UNWANTED = ("dev", "etc", "usr/share", "var")
 
 @dataclass(frozen=True, kw_only=True)
 class Platform:
-    """The packages of one kind of board. Modules that a kernel has built in are no error."""
+    """The packages for one kind of board. Modules that are built into the kernel are not an error."""
 
     debian_arch: str
     packages: tuple[str, ...]
@@ -63,7 +63,7 @@ PLATFORMS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """A folder that holds `vmlinuz`, `root/` (programs, libraries, modules), `dtbs/` and `grub/`."""
+    """A folder with `vmlinuz`, `root/` (programs, libraries, modules), `dtbs/` and `grub/`."""
 
     folder: Path
 
@@ -80,12 +80,12 @@ class Sources:
         return self.folder / "grub"
 
     def device_tree(self, upstream_name: str) -> Path:
-        """The device tree under the name that the kernel's own sources give it."""
+        """The device tree with this name in the kernel's sources."""
         return self.folder / "dtbs" / f"{upstream_name}.dtb"
 
 
 def fetch_sources(board: Board, cache_dir: Path) -> Sources:
-    """The sources for a kind of board; they are fetched once and kept in the cache."""
+    """The sources for a kind of board, fetched once and kept in the cache."""
     platform = PLATFORMS[board]
     recipe = (SUITE, platform, PROGRAMS)
     return Sources(folder=cached(cache_dir, f"lookalike-{board}", recipe, lambda folder: _make(platform, folder)))
@@ -99,7 +99,7 @@ def _make(platform: Platform, folder: Path) -> None:
 
 
 def unpack_packages(debian_arch: str, packages: Iterable[str], work: Path) -> None:
-    """The packages' programs and libraries, and those of all that they depend on, are in the folder `work`/all."""
+    """Unpack the packages and their dependencies into `work`/all."""
     options = ("--variant=extract", "--format=tar")
     fetch_packages(debian_arch, tuple(packages), work / "all.tar", options=options)
     (work / "all").mkdir()
@@ -109,7 +109,7 @@ def unpack_packages(debian_arch: str, packages: Iterable[str], work: Path) -> No
 
 
 def _collect(platform: Platform, everything: Path, wanted: Path) -> None:
-    """What look-alikes need is in `wanted`."""
+    """Put what look-alikes need into `wanted`."""
     (wanted / "root").mkdir()
     (kernel,) = everything.glob("boot/vmlinuz-*")
     shutil.copy(kernel, wanted / "vmlinuz")
@@ -125,7 +125,7 @@ def _collect(platform: Platform, everything: Path, wanted: Path) -> None:
 
 
 def copy_program(everything: Path, program: Path, root: Path) -> None:
-    """The program, its loader and all libraries it needs are below `root`, where the loader looks for them."""
+    """Copy the program, its loader and all its libraries below `root`, where the loader looks for them."""
     find = partial(_find_library, everything)
     target = root / "bin" / program.name
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -141,7 +141,7 @@ def _find_library(everything: Path, name: str) -> Path:
     for folder in ("lib/*-linux-*", "usr/lib/*-linux-*", "lib", "lib64"):
         for found in everything.glob(f"{folder}/{name}"):
             return found
-    raise LabError(f"the packages do not hold the library {name}")
+    raise LabError(f"the packages do not contain the library {name}")
 
 
 def _copy_file(source: Path, target: Path) -> None:
@@ -152,7 +152,7 @@ def _copy_file(source: Path, target: Path) -> None:
 
 
 def _copy_modules(platform: Platform, everything: Path, root: Path) -> None:
-    """The modules and those they need are below `root`; `modules.list` names them in the order to load them."""
+    """Copy the modules and their dependencies below `root`; `modules.list` names them in load order."""
     paths = {path.stem.replace("-", "_"): path for path in everything.glob("lib/modules/*/kernel/**/*.ko")}
     (root / "modules").mkdir()
     order = order_modules((name for name in platform.modules if name in paths), paths)
@@ -162,7 +162,7 @@ def _copy_modules(platform: Platform, everything: Path, root: Path) -> None:
 
 
 def order_modules(names: Iterable[str], paths: dict[str, Path]) -> list[str]:
-    """The names and all that they depend on, each behind those it depends on."""
+    """The names and their dependencies, each after those it depends on."""
     order: list[str] = []
     for name in names:
         if name not in order:
@@ -172,7 +172,7 @@ def order_modules(names: Iterable[str], paths: dict[str, Path]) -> list[str]:
 
 
 def _read_depends(module: Path) -> list[str]:
-    """The modules that a module names in its `depends=` note."""
+    """The modules in a module's `depends=` entry."""
     with module.open("rb") as file:
         (section,) = (item for item in ELFFile(file).iter_sections() if item.name == ".modinfo")
         notes = section.data().split(b"\0")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The images that there are look-alikes of: names, sizes and what each boot partition carries.
+"""The images for which there are look-alikes: names, sizes and what each boot partition contains.
 
 Sizes and names are those of real balenaOS images (meta-balena: image_types_balena.bbclass, balena-os.inc).
 """
@@ -14,7 +14,7 @@ from balena_migrate.core.units import MIB
 
 
 class Board(StrEnum):
-    """What has to be true of the machine that boots the image."""
+    """The kind of machine that boots the image."""
 
     PC = "pc"
     PI_ARMV6 = "pi-armv6"
@@ -23,24 +23,24 @@ class Board(StrEnum):
 
     @property
     def balena_arch(self) -> str:
-        """The word for the processor in device-type.json."""
+        """The architecture in device-type.json."""
         return {"pc": "amd64", "pi-armv6": "rpi", "pi-armv7": "armv7hf", "pi-arm64": "aarch64"}[self]
 
 
 class BootCode(StrEnum):
-    """What a PC image brings along to be booted with."""
+    """The boot loader that an image ships."""
 
     GRUB = "grub"
     """boot.img and core.img at the start of the disk, grub.cfg in resin-boot, the kernel in resin-rootA."""
     NONE = "none"
-    """Nothing: the kernel lies in resin-boot, and the migration has to bring GRUB and its configuration."""
+    """Nothing: the kernel is in resin-boot, and the migration must add GRUB and its configuration."""
     FIRMWARE = "firmware"
     """A Raspberry Pi's firmware reads config.txt and cmdline.txt in resin-boot."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSpec:
-    """One image. Its file is named as a download would be."""
+    """One image. Its file is named like a download."""
 
     name: str
     device_type: str
@@ -60,11 +60,11 @@ class ImageSpec:
     kernel_name: str = ""
     device_trees: tuple[str, ...] = ()
     network_manager: bool = False
-    """Whether NetworkManager lies in resin-rootA, and says what the profiles in resin-boot mean to it."""
+    """Whether NetworkManager is in resin-rootA, and reports how it understands the profiles in resin-boot."""
 
     @property
     def renamed(self) -> bool:
-        """Whether resinOS had become balenaOS by then (late in 2018)."""
+        """Whether resinOS had been renamed to balenaOS by then (late 2018)."""
         return self.version >= (2, 29)
 
     @property
@@ -75,14 +75,14 @@ class ImageSpec:
 
     @property
     def version(self) -> tuple[int, ...]:
-        """The version of the system as numbers, to compare."""
+        """The version of the system as numbers, for comparisons."""
         return tuple(int(part) for part in self.os_version.partition("+")[0].split("."))
 
 
 def find_spec(name: str) -> ImageSpec:
-    """The image of that name. Raises LabError, which names all that there are."""
+    """The image of that name. Raises LabError, which lists all names."""
     if name not in SPECS:
-        raise LabError(f"there is no look-alike image {name!r}", hint="one of " + ", ".join(SPECS))
+        raise LabError(f"unknown look-alike image {name!r}", hint="one of " + ", ".join(SPECS))
     return SPECS[name]
 
 

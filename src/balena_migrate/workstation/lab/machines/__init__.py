@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Machines that QEMU emulates: what each is started with, and how it shows that it is off."""
+"""Machines that QEMU emulates: the arguments of each, and how it shows that it is off."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine(ABC):
-    """A machine. Its serial `lines` begin with the kernel's; a root shell listens on the last one.
+    """A machine. The first of its serial ports, `lines`, is the kernel's console; the last one runs a root shell.
 
-    `off_words` are the kernel's last words, as a pattern, where the machine does not go off by itself.
+    `off_words` is a pattern for the kernel's last message, if the machine does not power off by itself.
     """
 
     lines: tuple[str, ...]
@@ -37,7 +37,7 @@ class Machine(ABC):
 
     @abstractmethod
     def argv(self, drives: Sequence[Path], memory_mib: int, folder: Path) -> list[str]:
-        """QEMU's command line for a boot from the first drive as it is now. `folder` is for files of this boot."""
+        """QEMU's command line to boot from the first drive in its current state. `folder` is for files of this boot."""
 
     def next_boot(self, disk: Path) -> Start | None:
         """What the firmware would start from the disk now; None where QEMU runs the machine's own firmware.
@@ -48,4 +48,4 @@ class Machine(ABC):
 
     @abstractmethod
     def facts(self, memory_mib: int) -> tuple[Fact, ...]:
-        """What is emulated, in words."""
+        """Describe the emulated machine."""

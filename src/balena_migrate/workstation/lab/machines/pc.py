@@ -16,7 +16,7 @@ PROGRAM = "qemu-system-x86_64"
 
 @dataclass(frozen=True, kw_only=True)
 class PcMachine(Machine):
-    """`kernel` only serves to find out how fast QEMU can be here; the disk's own is started."""
+    """`kernel` only serves to test for KVM; the device boots the kernel on its disk."""
 
     lines: tuple[str, ...] = ("console", "shell")
     kernel: Path

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scenarios: a device, what its owner wants, what happens, and what has to come of it. One table for each family.
+"""The scenarios: a device, what its owner wants, the acts, and the expected result. One table for each family.
 
-Scenarios with the same device and wishes that begin with Stage1() share its disk: stage 1 runs once for all of them.
+Scenarios with the same device and wishes that start with Stage1() share a disk: stage 1 runs once for all of them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ CUT_STAGE2: tuple[Act, ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """One rehearsal. `in_tests`: it is part of ./test; the others run in ./rehearse --all."""
+    """One rehearsal. With `in_tests`, it is part of ./test; ./rehearse --all runs every scenario."""
 
     name: str
     description: str
@@ -55,11 +55,11 @@ class Scenario:
 
     @property
     def armed_by(self) -> tuple[Device, Wishes, Expect] | None:
-        """What makes its disk after stage 1; None where it goes on without a break."""
+        """What determines its disk after stage 1; None if the device is not off at that point."""
         return (self.device, self.wishes, self.expect) if self.acts[0] == Stage1() else None
 
     def acts_for(self, config: Config) -> tuple[Act, ...]:
-        """The acts, unless the user's settings forbid the flash that is among them."""
+        """The acts; those of NO_FLASH or NO_SETUP if the user's settings rule out the flash that is among them."""
         if NewSystem() not in self.acts:
             return self.acts
         return NO_SETUP if config.no_setup else NO_FLASH if config.no_flash else self.acts

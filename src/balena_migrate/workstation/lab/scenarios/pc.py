@@ -27,7 +27,7 @@ PC = Device(guest=DEBIAN_12, image=find_spec("intel-nuc"))
 
 PC_BIOS = Scenario(
     name="pc-bios",
-    description="a PC with BIOS and GRUB, Debian 12, to a current image for intel-nuc",
+    description="PC with BIOS and GRUB, Debian 12, current image for intel-nuc",
     device=PC,
     in_tests=True,
 )
@@ -42,7 +42,7 @@ SCENARIOS = (
     replace(
         PC_BIOS,
         name="pc-bios-low-memory-stage2",
-        description="stage 2 finds less memory than stage 1 saw: the old system is back, and knows why",
+        description="stage 2 finds less memory than stage 1: it returns to the old system, which reports the reason",
         acts=(
             Stage1(),
             Stage2(comes_back=True, memory_mib=192),
@@ -54,14 +54,14 @@ SCENARIOS = (
     replace(
         PC_BIOS,
         name="pc-bios-cut-stage2",
-        description="the power goes in stage 2, before the line: the old system boots, and undo takes all back",
+        description="power cut in stage 2, before the line: the old system boots, and undo reverts everything",
         acts=CUT_STAGE2,
         in_tests=True,
     ),
     Scenario(
         name="pc-bios-2.15",
-        description="the same PC to an image of 2018, which brings no boot loader for BIOS; a log drive, a backup "
-        "script, and Wi-Fi networks by their names",
+        description="the same PC, image of 2018, which ships no boot loader for BIOS; a log drive, a backup script, "
+        "and Wi-Fi networks selected by name",
         device=replace(PC, image=find_spec("intel-nuc-2.15"), log_drive=True),
         wishes=Wishes(
             settings={
@@ -84,7 +84,7 @@ SCENARIOS = (
     ),
     Scenario(
         name="pc-network",
-        description="all network settings, for a real NetworkManager; volumes and a plain backup; what KEEP keeps",
+        description="network settings of every kind, loaded by a real NetworkManager; volumes and a plain backup; KEEP",
         device=replace(PC, image=find_spec("intel-nuc-network")),
         wishes=Wishes(
             settings={
@@ -107,7 +107,7 @@ SCENARIOS = (
     ),
     Scenario(
         name="pc-large-backup",
-        description="a backup that is larger than the image's resin-data, which stage 2 grows before it copies it",
+        description="a backup larger than the image's resin-data partition, which stage 2 grows",
         device=PC,
         wishes=Wishes(data_mib=240),
         expect=Expect(grows_data=True),
@@ -115,7 +115,7 @@ SCENARIOS = (
     ),
     Scenario(
         name="pc-no-flash",
-        description="NO_FLASH=TRUE: stage 2 runs up to the line, the old system is back, unchanged; then undo",
+        description="NO_FLASH: stage 2 runs up to the line and returns to the unchanged old system; then undo",
         device=PC,
         wishes=Wishes(settings={"NO_FLASH": "TRUE", "TERM_EXIT": "exit 0", "DEBUG": "TRUE"}),
         acts=(
@@ -131,7 +131,7 @@ SCENARIOS = (
     ),
     Scenario(
         name="pc-no-flash-reboot",
-        description="NO_FLASH with TERM_EXIT=reboot -f, a log drive, and a GRUB that cannot search",
+        description='NO_FLASH with TERM_EXIT="reboot -f", a log drive, and a GRUB without its search command',
         device=replace(PC, log_drive=True),
         wishes=Wishes(
             settings={
@@ -153,14 +153,14 @@ SCENARIOS = (
     ),
     Scenario(
         name="pc-no-setup",
-        description="NO_SETUP: all is made, but nothing boots stage 2; undo takes it back",
+        description="NO_SETUP: everything is prepared, but the next boot is unchanged; undo reverts it",
         device=PC,
         wishes=Wishes(settings={"NO_SETUP": "TRUE", "HOME_DIR": f"/{owner.HOME_DIR}/"}),
         acts=(*NO_SETUP, Undo(), OldSystem(at_once=True)),
     ),
     Scenario(
         name="pc-undo",
-        description="undo before the reboot takes all back",
+        description="undo before the reboot reverts everything",
         device=PC,
         wishes=Wishes(settings={"DO_REBOOT": "FALSE"}),
         acts=UNDO,
@@ -168,14 +168,14 @@ SCENARIOS = (
     ),
     Scenario(
         name="pc-cut-stage1",
-        description="the power goes while stage 1 makes the initramfs; undo takes back what it had done",
+        description="power cut while stage 1 builds the initramfs; undo reverts everything",
         device=PC,
         acts=CUT_STAGE1,
         in_tests=True,
     ),
     Scenario(
         name="pc-image-cut",
-        description="the image's download broke off: stage 1 refuses",
+        description="a truncated image: stage 1 refuses",
         device=replace(PC, image_part=0.6),
         acts=(Refused(finding="image"), OldSystem(at_once=True)),
     ),

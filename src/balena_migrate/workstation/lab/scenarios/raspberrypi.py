@@ -20,12 +20,12 @@ from balena_migrate.workstation.lab.wishes import Device, Wishes
 
 
 def _device(guest: DebianPi, image: str) -> Device:
-    """The image has smaller partitions: QEMU has to translate whoever reads, writes and checks them."""
+    """The image has smaller partitions: under emulation, reading, writing and checking them is slow."""
     return Device(guest=guest, image=replace(find_spec(image), root_bytes=64 * MIB, data_bytes=64 * MIB))
 
 
 def _family(board: Scenario, in_tests: tuple[str, ...]) -> Iterator[Scenario]:
-    """The board to the new system, and all other endings; `in_tests` are those that ./test runs."""
+    """The board's migration, and all its other endings; `in_tests` are those that ./test runs."""
 
     def variant(ending: str, description: str, acts: tuple[Act, ...], wishes: Wishes = board.wishes) -> Scenario:
         return replace(
@@ -40,45 +40,45 @@ def _family(board: Scenario, in_tests: tuple[str, ...]) -> Iterator[Scenario]:
     yield replace(board, in_tests=True)
     yield variant(
         "cut-stage2",
-        "the power goes in stage 2, before the line; undo takes back what stage 1 did",
+        "power cut in stage 2, before the line; undo reverts everything",
         acts=CUT_STAGE2,
     )
     yield variant(
         "cut-stage1",
-        "the power goes before stage 1 changes what boots; undo takes back what it had done",
+        "power cut while stage 1 builds the initramfs; undo reverts everything",
         acts=CUT_STAGE1,
     )
     yield variant(
         "no-flash",
-        "NO_FLASH, back to the old system",
+        "NO_FLASH, return to the old system",
         wishes=Wishes(settings={"NO_FLASH": "TRUE"}),
         acts=NO_FLASH,
     )
     yield variant(
         "undo",
-        "undo before the reboot takes all back",
+        "undo before the reboot reverts everything",
         acts=UNDO,
     )
 
 
 PI3_64 = Scenario(
     name="raspberrypi3-64",
-    description="a Raspberry Pi 3 with a 64-bit Debian 12",
+    description="Raspberry Pi 3, 64-bit Debian 12",
     device=_device(RASPBERRYPI3_64, "raspberrypi3-64"),
 )
 PI2 = Scenario(
     name="raspberrypi2",
-    description="a Raspberry Pi 2 with a 32-bit Debian 12",
+    description="Raspberry Pi 2, 32-bit Debian 12",
     device=_device(RASPBERRYPI2, "raspberry-pi2"),
 )
 PI_ZERO = Scenario(
     name="raspberrypi-zero",
-    description="a Raspberry Pi Zero (ARMv6) with Debian 12",
+    description="Raspberry Pi Zero (ARMv6), Debian 12",
     device=_device(RASPBERRYPI_ZERO, "raspberry-pi"),
 )
 USERLAND_32 = Scenario(
     name="raspberrypi3-64-userland-32",
-    description="a Raspberry Pi 3 with a 32-bit Debian 12 above a 64-bit kernel",
+    description="Raspberry Pi 3, 32-bit Debian 12 with a 64-bit kernel",
     device=_device(replace(RASPBERRYPI3_64, name="raspberrypi3-64-userland-32", userland="armhf"), "raspberrypi3-64"),
 )
 

@@ -11,14 +11,14 @@ SCENARIOS = {scenario.name: scenario for scenario in (*pc.SCENARIOS, *raspberryp
 
 
 def find_scenario(name: str) -> Scenario:
-    """The scenario of that name. Raises UsageError, which names all that there are."""
+    """The scenario of that name. Raises UsageError, which lists all names."""
     if name not in SCENARIOS:
-        raise UsageError(f"there is no scenario {name!r}", hint="one of " + ", ".join(SCENARIOS))
+        raise UsageError(f"unknown scenario {name!r}", hint="one of " + ", ".join(SCENARIOS))
     return SCENARIOS[name]
 
 
 def shares_stage1(scenario: Scenario) -> bool:
-    """Whether another scenario begins with the same stage 1."""
+    """Whether another scenario starts with the same stage 1."""
     armed_by = scenario.armed_by
     return armed_by is not None and any(
         other.name != scenario.name and other.armed_by == armed_by for other in SCENARIOS.values()

@@ -232,19 +232,19 @@ def test_the_edit_in_tryboot_txt_starts_ours_once_and_leaves_the_old_start(board
         ("initramfs a after", ("a",), "documented form"),
         ("initramfs a\nauto_initramfs=1", ("a",), "several of"),
         ("kernel=vmlinuz\nauto_initramfs=1", ("vmlinuz",), "which initramfs"),
-        ("[gpio4=1]\nkernel=kernel8.img", (), "filter we cannot judge"),
+        ("[gpio4=1]\nkernel=kernel8.img", (), "filter that cannot be evaluated"),
         ("boot_ramdisk=1", (), "boot_ramdisk"),
         ("start_file=gone.elf\nfixup_file=fixup.dat", (), "no gone.elf"),
         ("start_file=start.elf\nfixup_file=gone.dat", (), "no gone.dat"),
         ("start_file=start.elf", (), "they are a pair"),
         ("[none]\nstart_x=1\n[all]\n", (), "chooses the firmware"),
         ("[pi4]\ngpu_mem=16\n[all]\n", (), "chooses the firmware"),
-        ("kernel mine.img\n", ("mine.img",), "whether kernel holds"),
-        ("kernel = mine.img\n", ("mine.img",), "whether kernel holds"),
-        ("\ufeffkernel=mine.img\n", ("mine.img",), "whether kernel holds"),
-        ("initramfs=a\n", ("a",), "whether initramfs holds"),
-        ("Kernel=mine.img\n", ("mine.img",), "whether kernel holds"),
-        ("kernel=" + "k" * 72, ("k" * 72,), "whether kernel holds"),
+        ("kernel mine.img\n", ("mine.img",), "whether kernel applies"),
+        ("kernel = mine.img\n", ("mine.img",), "whether kernel applies"),
+        ("\ufeffkernel=mine.img\n", ("mine.img",), "whether kernel applies"),
+        ("initramfs=a\n", ("a",), "whether initramfs applies"),
+        ("Kernel=mine.img\n", ("mine.img",), "whether kernel applies"),
+        ("kernel=" + "k" * 72, ("k" * 72,), "whether kernel applies"),
         ("ramfsfile=a", ("a",), "without ramfsaddr"),
         ("kernel=mine.img\n\0", ("mine.img",), "NUL"),
         ("armstub=stub.bin\n", ("stub.bin",), "armstub=stub.bin"),
@@ -255,7 +255,7 @@ def test_the_edit_in_tryboot_txt_starts_ours_once_and_leaves_the_old_start(board
         ("initramfs \n", (), "initramfs without a value"),
         ("start_debug=1", (), "no start_db.elf"),
         ("os_prefix=\nupstream_kernel=1\n", (), "an empty os_prefix"),
-        ("os_prefix=a/ \n", ("a/kernel7.img", "a/bcm2710-rpi-3-b.dtb"), "whether os_prefix holds"),
+        ("os_prefix=a/ \n", ("a/kernel7.img", "a/bcm2710-rpi-3-b.dtb"), "whether os_prefix applies"),
         ("auto_initramfs=2\n", (), "neither 0 nor 1"),
         ("include gone.txt\n", (), "an include of gone.txt"),
     ],
@@ -273,10 +273,10 @@ def test_autoboot_txt_that_keeps_the_partition(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("boot_partition=2\n", "start from partition 2"),
-        ("[none]\n[all]\nboot_partition=2\n", "start from partition 2"),
-        ("[pi3]\nboot_partition=1\n", "whether boot_partition holds"),
-        ("boot_partition=1\n[pi4]\nboot_partition=2\n", "whether boot_partition holds"),
+        ("boot_partition=2\n", "boot from partition 2"),
+        ("[none]\n[all]\nboot_partition=2\n", "boot from partition 2"),
+        ("[pi3]\nboot_partition=1\n", "whether boot_partition applies"),
+        ("boot_partition=1\n[pi4]\nboot_partition=2\n", "whether boot_partition applies"),
         ("boot_partition=1\n" + "#" * 496, "512 bytes"),
         ("tryboot_a_b=2\n", "neither 0 nor 1"),
     ],
@@ -291,12 +291,12 @@ def test_tryboot_means_a_partition_where_autoboot_txt_says_so() -> None:
     text = "[all]\ntryboot_a_b=1\nboot_partition=2\n[tryboot]\nboot_partition=1\n"
     files = {"config.txt": "kernel=normal", "tryboot.txt": "kernel=other", "autoboot.txt": text}
     assert find_start(Partition(files, "normal", "other"), PI4, tryboot=True).kernel == "normal"
-    with pytest.raises(LabError, match="start from partition 2"):
+    with pytest.raises(LabError, match="boot from partition 2"):
         find_start(Partition(files, "normal", "other"), PI4)
 
 
 def test_an_empty_first_line_of_the_command_line_is_refused() -> None:
-    with pytest.raises(LabError, match="empty line"):
+    with pytest.raises(LabError, match="empty first line"):
         start("", cmdline="\nroot=/dev/mmcblk0p2\n")
 
 
@@ -323,7 +323,7 @@ def _named_files(text: str) -> list[str]:
 
 
 UNCERTAIN = re.compile(
-    "filter we cannot judge|several of initramfs|which initramfs|has no 64-bit mode|arm_64bit or arm_control"
+    "filter that cannot be evaluated|several of initramfs|which initramfs|has no 64-bit mode|deprecated arm_control"
     "|chooses the firmware|they are a pair|without ramfsaddr"
 )
 """Why a start is refused for files of the collection: what the documentation leaves open."""

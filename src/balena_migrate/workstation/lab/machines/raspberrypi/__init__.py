@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Raspberry Pis: at every start the firmware stand-in reads the card, and QEMU starts what it names."""
+"""Raspberry Pis: on every boot, a stand-in for the firmware reads the card, and QEMU starts what it selects."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a config.txt says to the firmware, by the maker's documentation alone.
+"""What a config.txt means to the firmware, according to the vendor's documentation alone.
 
 A second opinion: nothing here comes from the code that migrates. The source of each rule is raspberrypi/documentation
-(computers/config_txt: what_is_config_txt, conditional, boot; computers/raspberry-pi: revision-codes). What it leaves
-open, or what holds for some ages of the firmware only, is undefined, and whoever asks for it gets an UndefinedError.
+(computers/config_txt: what_is_config_txt, conditional, boot; computers/raspberry-pi: revision-codes). Whatever
+that leaves open, or is true of some firmware versions only, is undefined: asking for it raises UndefinedError.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from balena_migrate.bootloaders.raspberrypi.board import Board, Chip, Model
 from balena_migrate.core.errors import LabError
 
 CERTAIN_BYTES = 78
-"""A line counts up to 98 characters, and once did up to 78 (what_is_config_txt); what is past that is ignored."""
+"""Lines are limited to 98 characters, formerly 78 (what_is_config_txt); the rest of a line is ignored."""
 
 SEEN_BY = {
     "pi1": {Model.A, Model.B, Model.A_PLUS, Model.B_PLUS, Model.CM1},
@@ -38,9 +38,9 @@ SEEN_BY = {
     "pi0w": {Model.ZERO_W, Model.ZERO_2_W},
     "pi02": {Model.ZERO_2_W},
 }
-"""The model filters and the boards that see what stands under them (conditional: model filters)."""
+"""The model filters, and the boards to which the lines below them apply (conditional: model filters)."""
 NEWER_THAN_THE_BOARD = {("cm1", Model.CM1), ("cm3", Model.CM3), ("cm3+", Model.CM3_PLUS), ("pi3+", Model.CM3_PLUS)}
-"""Named in the documentation long after these boards came out: the firmware on their card may not know them."""
+"""Documented long after these boards were released: the firmware on their card may not know them."""
 
 TYPE_NUMBERS = {
     Model.A: 0x00,
@@ -68,7 +68,7 @@ TYPE_NUMBERS = {
 }
 """What [board-type=...] compares (revision-codes: type)."""
 OLD_CODES = {Model.A, Model.B, Model.A_PLUS, Model.B_PLUS, Model.CM1}
-"""Boards that may have a code of the old style, which holds no type."""
+"""Boards that may have an old-style revision code, which contains no type."""
 
 OTHER_FILTERS = {
     "serial": r"0x[0-9a-fA-F]+",
@@ -77,7 +77,7 @@ OTHER_FILTERS = {
     "HDMI": r"HDMI:[01]",
     "expression": r"(boot_arg1|cust_otp\d+|bootvar0|boot_count|boot_partition|partition)[=&<>].+",
 }
-"""Documented filters on what a stand-in cannot know."""
+"""Documented filters whose conditions the stand-in cannot evaluate."""
 
 KNOWN_KERNELS = {
     "kernel.img": False,
@@ -86,7 +86,7 @@ KNOWN_KERNELS = {
     "kernel8.img": True,
     "kernel_2712.img": True,
 }
-"""The kernels with a name of their own, and whether they are started with 64 bits (boot: kernel, arm_64bit)."""
+"""The kernel names known to the firmware, and whether they are started in 64-bit mode (boot: kernel, arm_64bit)."""
 
 
 DEFAULT_KERNELS = {
@@ -98,7 +98,7 @@ DEFAULT_KERNELS = {
 
 
 class UndefinedError(LabError):
-    """The documentation does not say what the firmware does here."""
+    """The documentation does not say what the firmware does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,36 +109,36 @@ class Reading:
     undefined: Mapping[str, str]
 
     def text(self, name: str) -> str | None:
-        """The value, None where it is not set; only a prefix may be empty (boot: os_prefix). Raises UndefinedError."""
+        """The value, None if it is not set; only os_prefix may be empty (boot: os_prefix). Raises UndefinedError."""
         if name in self.undefined:
-            raise UndefinedError(f"whether {name} holds: {self.undefined[name]}")
+            raise UndefinedError(f"whether {name} applies: {self.undefined[name]}")
         if self.values.get(name) == "" and name != "os_prefix":
-            raise UndefinedError(f"what {name} without a value means")
+            raise UndefinedError(f"the meaning of {name} without a value")
         return self.values.get(name)
 
     def number(self, name: str, default: int = 0) -> int:
-        """The value of a setting that has to be a whole number. Raises UndefinedError."""
+        """The value of a setting that must be an integer. Raises UndefinedError."""
         text = self.text(name)
         if text is not None and not re.fullmatch(r"0|[1-9][0-9]*|0x[0-9a-fA-F]+", text):
-            raise UndefinedError(f"what {name}={text} means, which is not a number")
+            raise UndefinedError(f"the meaning of {name}={text}, which is not a number")
         return default if text is None else int(text, 0)
 
     def switch(self, name: str, *, default: bool = False) -> bool:
-        """The value of a setting that is documented for 0 and 1 only. Raises UndefinedError."""
+        """The value of a setting that is documented as 0 or 1. Raises UndefinedError."""
         number = self.number(name, int(default))
         if number not in (0, 1):
-            raise UndefinedError(f"what {name}={number} means, which is neither 0 nor 1")
+            raise UndefinedError(f"the meaning of {name}={number}, which is neither 0 nor 1")
         return number == 1
 
 
 def evaluate(
     files: Mapping[str, str], board: Board, *, start: str, tryboot: bool = False, early: bool = False
 ) -> Reading:
-    """What the file `start` and those that it includes set on this board; `files` by their names in lower case.
+    """What the file `start` and its includes set on this board; the keys of `files` are names in lower case.
 
-    `early` is the view of bootcode.bin and the EEPROM, which know no include (what_is_config_txt) and, where they are
-    old, no filters (raspberrypi/firmware#1076). A start without the file sets nothing, since it is optional. Raises
-    UndefinedError where nothing at all is certain.
+    `early` is the view of bootcode.bin and the EEPROM, which know no include (what_is_config_txt) and, in old versions,
+    no filters (raspberrypi/firmware#1076). A missing file sets nothing, since it is optional. Raises UndefinedError if
+    nothing at all is certain.
     """
     reader = _Reader(files, board, tryboot=tryboot, early=early)
     if start in files:
@@ -153,7 +153,7 @@ def included_names(text: str) -> list[str]:
 
 
 def kernel_names(reading: Reading, board: Board) -> tuple[str, ...]:
-    """The kernel's file name; the first that exists is taken (boot: kernel, arm_64bit). Raises UndefinedError."""
+    """The kernel's possible names; the first that exists is used (boot: kernel, arm_64bit). Raises UndefinedError."""
     if chosen := reading.text("kernel"):
         return (chosen,)
     if board.chip is Chip.BCM2712:
@@ -162,21 +162,23 @@ def kernel_names(reading: Reading, board: Board) -> tuple[str, ...]:
 
 
 def is_wide(reading: Reading, board: Board) -> bool:
-    """Whether the kernel is started with 64 bits (boot: arm_64bit). Raises UndefinedError.
+    """Whether the kernel is started in 64-bit mode (boot: arm_64bit). Raises UndefinedError.
 
-    A known kernel's name decides where arm_64bit is not set; nothing says which counts where the two differ, or
-    whether a name in a folder or in other letters is known. On the 5 there is no such setting.
+    If arm_64bit is not set, the name of a known kernel decides. The documentation does not say which of the two wins,
+    or whether a name in a folder or in other case is known. The Raspberry Pi 5 has no such setting.
     """
     if board.chip is Chip.BCM2712:
         return True
     if reading.number("arm_control"):
-        raise UndefinedError("which of arm_64bit or arm_control counts: the second is deprecated")
+        raise UndefinedError("which of arm_64bit and the deprecated arm_control wins")
     wide, kernel = reading.switch("arm_64bit", default=board.chip is Chip.BCM2711), reading.text("kernel") or ""
     by_name = KNOWN_KERNELS.get(kernel.rpartition("/")[2].lower(), wide)
     if by_name != wide and (kernel not in KNOWN_KERNELS or reading.text("arm_64bit")):
-        raise UndefinedError(f"how wide {kernel} is started, against arm_64bit or its default")
+        raise UndefinedError(
+            f"whether {kernel} is started in 64-bit mode: its name contradicts arm_64bit or the default"
+        )
     if by_name and board.chip in (Chip.BCM2835, Chip.BCM2836):
-        raise UndefinedError(f"what 64 bits mean on the {board.chip}, which has no 64-bit mode")
+        raise UndefinedError(f"the effect of a 64-bit setting on the {board.chip}, which has no 64-bit mode")
     return by_name
 
 
@@ -192,10 +194,10 @@ class _Reader:
 
     def read(self, name: str) -> None:
         if name in self._open:
-            raise UndefinedError(f"what an include of {name} in itself does")
+            raise UndefinedError(f"the effect of an include of {name} in itself")
         text = self._files[name].replace("\r\n", "\n")
         if re.search(r"[\r\0]", text):
-            raise UndefinedError(f"what the control characters in {name} do")
+            raise UndefinedError(f"the effect of control characters in {name}")
         self._open.append(name)
         for line in text.split("\n"):
             self._read_line(line)
@@ -209,7 +211,7 @@ class _Reader:
         if re.match(r"[\ufeff\t ]*\[", entry):
             self._filter("" if long else entry)
         elif long:
-            self._doubt(entry, "its line is too long for some firmware")
+            self._doubt(entry, "its line is too long for some versions of the firmware")
         elif match := re.fullmatch(r"include (\S+)", entry):
             self._include(match[1])
         elif match := re.fullmatch(r"initramfs(?: (\S+(?: \S+)*)?)?", entry):
@@ -228,10 +230,10 @@ class _Reader:
             self.values[name] = value
             self.undefined.pop(name, None)
         elif applies is not False:
-            self.undefined[name] = "it stands under a filter we cannot judge"
+            self.undefined[name] = "it is below a filter that cannot be evaluated"
 
     def _doubt(self, entry: str, reason: str) -> None:
-        """The setting that a line comes close to is undefined; a line that is about another one changes nothing."""
+        """Mark the setting that a malformed line seems to set as undefined."""
         match = re.match(r"[\ufeff\t ]*([A-Za-z0-9_]+)(?=\s|=|$)", entry)
         if match and match[1].lower() == "include":
             self._include(entry[match.end() :].strip(" \t="), certain=False)
@@ -239,12 +241,12 @@ class _Reader:
             self.undefined[match[1].lower()] = reason
 
     def _include(self, path: str, *, certain: bool = True) -> None:
-        """Puts the file in this place; a filter is meant for settings, and maybe not for this."""
+        """Read the file in place; filters apply to settings, and perhaps not to includes."""
         name = path.lstrip("/").lower()
         if self._early:
             return
         if name not in self._files:
-            raise UndefinedError(f"what an include of {name or 'nothing'} does, which is not there")
+            raise UndefinedError(f"the effect of an include of {name or 'nothing'}, which does not exist")
         before, maybe = [dict(filters) for filters in self._in_force], self._maybe
         uncertain = not certain or path.startswith("/") or self._applies() is not True
         self._maybe = maybe or uncertain
@@ -268,7 +270,7 @@ class _Reader:
             filters[kind] = holds
 
     def _judge(self, name: str) -> tuple[str, bool | None]:
-        """The type of a filter, "" for an unknown one, and whether it lets settings pass, None where nobody knows."""
+        """The type of a filter, "" for an unknown one, and whether its condition holds, None if that is unknown."""
         if name in SEEN_BY:
             return "model", None if (name, self._model) in NEWER_THAN_THE_BOARD else self._model in SEEN_BY[name]
         if match := re.fullmatch(r"board-type=0x([0-9a-fA-F]+)", name):
@@ -279,13 +281,13 @@ class _Reader:
         return next((kind for kind, form in OTHER_FILTERS.items() if re.fullmatch(form, name)), ""), None
 
     def _applies(self) -> bool | None:
-        """Whether a setting in this place counts, None where that depends on [none] or a filter cannot be judged."""
+        """Whether a setting here applies; None if that depends on [none] or on a filter that cannot be evaluated."""
         verdicts = {_all_hold(filters.values()) for filters in self._in_force}
         return verdicts.pop() if len(verdicts) == 1 else None
 
 
 def _either(first: dict[str, bool | None], second: dict[str, bool | None]) -> dict[str, bool | None]:
-    """The filters in force if it is either these or those."""
+    """The filters in force if either set may be."""
     return {kind: first.get(kind) if first.get(kind) == second.get(kind) else None for kind in {**second, **first}}
 
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stand-in for the Raspberry Pi's firmware: reads a boot partition and says what the firmware would start.
+"""A stand-in for the Raspberry Pi's firmware: reads a boot partition and determines what the firmware would start.
 
-QEMU does not run that firmware, so whoever starts a virtual Pi asks here first, at every start. The rules are those of
-the maker's documentation (raspberrypi/documentation, computers/config_txt, and there boot, conditional, autoboot).
-It refuses (LabError) what the documentation does not settle, and is never kinder than the firmware. It applies no
-overlays and no dtparam: QEMU's machines take the device tree as it is. config.txt is read by the lab's own reader,
-config_txt: what the code that migrates misreads must not pass here as well.
+QEMU does not run that firmware, so the virtual Pis use this on every boot. The rules are those of the vendor's
+documentation (raspberrypi/documentation, computers/config_txt, and there boot, conditional, autoboot). Whatever the
+documentation leaves open is refused (LabError); the stand-in is never more lenient than the firmware. It applies no
+overlays and no dtparam: QEMU's machines take the device tree unchanged. config.txt is read by an independent reader,
+config_txt, so that a misreading in the code that migrates does not go unnoticed.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ DEVICE_TREES: Mapping[Model, tuple[str, str]] = {
     Model.CM5_LITE: ("bcm2712-rpi-cm5l-cm5io", "bcm2712-rpi-cm5l-cm5io"),
     Model.FIVE_HUNDRED: ("bcm2712-rpi-500", "bcm2712-rpi-500"),
 }
-"""Model -> the device tree's name in the firmware's own tree, and in Linux (preferred with upstream_kernel=1)."""
+"""Model -> the device tree's name in the vendor's kernel, and in upstream Linux (preferred with upstream_kernel=1)."""
 
 ARM64_MAGIC, ZIMAGE_MAGIC, GZIP_MAGIC = b"ARM\x64", b"\x18\x28\x6f\x01", b"\x1f\x8b"
 """At 56 in an Image (Linux, arm64/booting), at 36 in a zImage (arm/boot/compressed), at 0; only Images are packed."""
 
 NOT_DONE = ("armstub", "kernel_old", "kernel_address")
-"""They change how a kernel is started, which an emulator is not told."""
+"""They change how a kernel is started, which QEMU cannot be configured to do."""
 
 
 class BootPartition(Protocol):
@@ -75,18 +75,18 @@ class BootPartition(Protocol):
 
 
 def find_start(partition: BootPartition, board: Board, *, tryboot: bool = False) -> Start:
-    """What a start of this board would boot. Raises LabError where it would not boot, or where that is not certain."""
+    """What this board would boot. Raises LabError if it would not boot, or if that is uncertain."""
     try:
         return _find_start(partition, board, tryboot=tryboot)
     except UndefinedError as error:
-        raise LabError(f"the firmware stand-in does not know: {error}") from None
+        raise LabError(f"not documented for the firmware: {error}") from None
 
 
 def _find_start(partition: BootPartition, board: Board, *, tryboot: bool) -> Start:
     config = _config_name(partition, board, tryboot=tryboot)
     files = read_config_files(partition, config)
     if config == TRYBOOT and TRYBOOT not in files:
-        raise UndefinedError(f"what a start with tryboot does without {TRYBOOT}")
+        raise UndefinedError(f"what tryboot does without {TRYBOOT}")
     reading = evaluate(files, board, start=config, tryboot=tryboot)
     early = evaluate(files, board, start=config, tryboot=tryboot, early=True)
     _check_firmware_files(partition, board, reading, early)
@@ -103,7 +103,7 @@ def _find_start(partition: BootPartition, board: Board, *, tryboot: bool) -> Sta
 
 
 def read_config_files(partition: BootPartition, start: str = CONFIG) -> dict[str, str]:
-    """The text of config.txt and of all that it includes, by name in lower case; the firmware needs none of them."""
+    """The text of config.txt and of all included files, by name in lower case; the firmware requires none of them."""
     files: dict[str, str] = {}
     todo = [start]
     while todo:
@@ -112,28 +112,28 @@ def read_config_files(partition: BootPartition, start: str = CONFIG) -> dict[str
             continue
         files[name] = partition.read(name).decode("utf-8", "surrogateescape")
         if "\0" in files[name]:
-            raise UndefinedError(f"what lies behind the NUL in {name}")
+            raise UndefinedError(f"what follows the NUL byte in {name}")
         todo += included_names(files[name])
     return files
 
 
 def _config_name(partition: BootPartition, board: Board, *, tryboot: bool) -> str:
-    """Which file is read as config.txt. The card's one boot partition is its first: no other may be chosen."""
+    """The file that is read as config.txt. The card's only boot partition is the first: no other can be chosen."""
     content = partition.read(AUTOBOOT) if partition.exists(AUTOBOOT) else b""
     reading = read_autoboot(content, board, tryboot=tryboot)
     number = reading.number("boot_partition")
     if number not in (0, 1):
-        raise LabError(f"{AUTOBOOT} makes the firmware start from partition {number}, which is no boot partition here")
+        raise LabError(f"{AUTOBOOT} makes the firmware boot from partition {number}, which is no boot partition here")
     return CONFIG if reading.switch("tryboot_a_b") or not tryboot else TRYBOOT
 
 
 def read_autoboot(content: bytes, board: Board, *, tryboot: bool = False) -> Reading:
-    """What autoboot.txt sets. It has [all], [none] and [tryboot] (autoboot); what another filter does there is unknown.
+    """What autoboot.txt sets. Documented in it are [all], [none] and [tryboot] (autoboot); other filters are undefined.
 
-    Raises UndefinedError where nothing at all is certain.
+    Raises UndefinedError if nothing at all is certain.
     """
     if len(content) > AUTOBOOT_BYTES:
-        raise UndefinedError(f"what a longer {AUTOBOOT} than {AUTOBOOT_BYTES} bytes does")
+        raise UndefinedError(f"the effect of an {AUTOBOOT} of more than {AUTOBOOT_BYTES} bytes")
     text = content.decode("utf-8", "surrogateescape")
     known = re.sub(r"(?m)^([\ufeff\t ]*\[)(?!(?:all|none|tryboot)\])", r"\1unknown ", text)
     return evaluate({AUTOBOOT: known}, board, start=AUTOBOOT, tryboot=tryboot)
@@ -143,43 +143,43 @@ def _check_not_done(reading: Reading) -> None:
     for name in NOT_DONE:
         value = reading.text(name)
         if value not in (None, "0"):
-            raise UndefinedError(f"what becomes of {name}={value}")
+            raise UndefinedError(f"the effect of {name}={value} on an emulator")
 
 
 def _check_bits(partition: BootPartition, board: Board, reading: Reading, kernel: str) -> None:
-    """A kernel that is started in the other width does not run; one of another format is started as it is."""
+    """A kernel started in the wrong mode, 32-bit or 64-bit, does not run. Other formats are not judged."""
     head = partition.read(kernel)[:64]
     is_64, is_32 = head.startswith(GZIP_MAGIC) or head[56:60] == ARM64_MAGIC, head[36:40] == ZIMAGE_MAGIC
-    reading.text("arm_64bit")  # which has to be certain for every format
+    reading.text("arm_64bit")  # which must be certain for every format
     if not (is_64 or is_32):
         return
     wide = is_wide(reading, board)
     if (is_64 and not wide) or (is_32 and wide):
         bits = 64 if wide else 32
-        raise LabError(f"{kernel} is a {64 if is_64 else 32}-bit kernel, and {board.name} starts it with {bits} bits")
+        raise LabError(f"{kernel} is a {64 if is_64 else 32}-bit kernel, but {board.name} starts it in {bits}-bit mode")
 
 
 def _check_firmware_files(partition: BootPartition, board: Board, reading: Reading, early: Reading) -> None:
-    """The partition has to look bootable, and the firmware that config.txt chooses has to be there."""
+    """The partition must look bootable, and the firmware files that config.txt selects must exist."""
     if reading.switch("boot_ramdisk"):
-        raise UndefinedError("boot_ramdisk takes all files out of boot.img")
+        raise UndefinedError("boot_ramdisk takes all files from boot.img")
     if board.chip is Chip.BCM2712:
         needed = [CONFIG]
     else:
         four = "4" if board.chip is Chip.BCM2711 else ""
         needed = _firmware_files(reading, four)
         if needed != _firmware_files(early, four):
-            raise UndefinedError("a filter or an include chooses the firmware, which is read before they are")
+            raise UndefinedError("a filter or an include chooses the firmware files, which are read first")
     for name in needed:
         if not partition.exists(name):
             raise LabError(f"{board.name} does not boot: there is no {name} on the boot partition")
 
 
 def _firmware_files(reading: Reading, four: str) -> list[str]:
-    """start.elf and its fixup.dat are a pair: the board does not boot with others' (boot: start_file, fixup_file)."""
+    """start.elf and its fixup.dat are a pair: a mismatch does not boot (boot: start_file, fixup_file)."""
     start, fixup, flavour = reading.text("start_file"), reading.text("fixup_file"), _flavour(reading, four)
     if bool(start) != bool(fixup):
-        raise UndefinedError("only one of start_file and fixup_file is set, and they are a pair")
+        raise UndefinedError("only one of start_file and fixup_file is set, but they are a pair")
     pair = [start, fixup] if start and fixup else [f"start{four}{flavour}.elf", f"fixup{four}{flavour}.dat"]
     return pair if four else [*pair, "bootcode.bin"]
 
@@ -195,7 +195,7 @@ def _flavour(reading: Reading, four: str) -> str:
 
 
 def _prefix(partition: BootPartition, board: Board, reading: Reading) -> str:
-    """os_prefix, if a kernel and a device tree are found with it; else it is ignored (boot: os_prefix)."""
+    """os_prefix, if it leads to a kernel and a device tree; otherwise it is ignored (boot: os_prefix)."""
     prefix, upstream = reading.text("os_prefix"), reading.switch("upstream_kernel")
     if prefix == "" and upstream:
         raise UndefinedError("whether an empty os_prefix counts as set, with upstream_kernel")
@@ -229,9 +229,9 @@ def _first_file(partition: BootPartition, prefix: str, names: Iterable[str], wha
 
 
 def _initramfs(partition: BootPartition, prefix: str, reading: Reading, kernel: str) -> tuple[str, ...]:
-    """initramfs NAME[,NAME...] [ADDRESS], ramfsfile=NAME[,NAME...], or by the kernel's name (auto_initramfs).
+    """initramfs NAME[,NAME...] [ADDRESS], ramfsfile=NAME[,NAME...], or derived from the kernel's name (auto_initramfs).
 
-    The address may be missing: Debian's package raspi-firmware leaves it out, and its systems boot.
+    The address may be missing: Debian's package raspi-firmware omits it, and its systems boot.
     """
     explicit, file = reading.text("initramfs") or "", reading.text("ramfsfile") or ""
     automatic = reading.switch("auto_initramfs")
@@ -241,16 +241,16 @@ def _initramfs(partition: BootPartition, prefix: str, reading: Reading, kernel: 
         path = _automatic_initramfs(kernel)
         return (path,) if partition.exists(path) else ()
     if file and not reading.text("ramfsaddr"):
-        raise UndefinedError("where ramfsfile goes without ramfsaddr")
+        raise UndefinedError("the address of ramfsfile without ramfsaddr")
     words = explicit.split()
     if len(words) > 2 or (len(words) == 2 and not re.fullmatch(r"followkernel|0|0x[0-9a-fA-F]+", words[1])):
-        raise UndefinedError(f"initramfs {explicit!r} is not of the documented form")
+        raise UndefinedError(f"initramfs {explicit!r} does not have the documented form")
     names = words[0] if words else file
     return tuple(_first_file(partition, prefix, (name,), "initramfs") for name in names.split(",") if name)
 
 
 def _automatic_initramfs(kernel: str) -> str:
-    """kernel8.img -> initramfs8, kernel_2712.img -> initramfs_2712; other kernels' rule is not documented."""
+    """kernel8.img -> initramfs8, kernel_2712.img -> initramfs_2712; the rule for other names is not documented."""
     folder, slash, name = kernel.rpartition("/")
     match = re.fullmatch(r"kernel(|7|7l|8|_2712)\.img", name.lower())
     if match is None:
@@ -264,12 +264,12 @@ def _command_line(partition: BootPartition, prefix: str, reading: Reading) -> st
         return ""
     lines = partition.read(path).decode("utf-8", "surrogateescape").split("\n")
     if not lines[0].strip() and any(line.strip() for line in lines):
-        raise UndefinedError(f"{path} starts with an empty line")
+        raise UndefinedError(f"the effect of an empty first line in {path}")
     return lines[0].strip()
 
 
 class FatImage:
-    """The FAT file system at an offset of a disk image, read with mtools; `names` are the paths of all its files."""
+    """The FAT file system at an offset in a disk image, read with mtools; `names` are the paths of all its files."""
 
     def __init__(self, image: Path, offset_bytes: int) -> None:
         self._drive = FatDrive(image=image, offset_bytes=offset_bytes)
@@ -281,19 +281,19 @@ class FatImage:
         return path.lower().strip("/") in self._lower
 
     def read(self, path: str) -> bytes:
-        """The content of a file. Raises LabError where there is none or the file system is damaged."""
+        """The content of a file. Raises LabError if it does not exist or the file system is damaged."""
         with _readable():
             return self._drive.read_file(path)
 
     def extract(self, path: str, target: Path) -> None:
-        """The file is at `target` on this machine."""
+        """Copy the file to `target` on this machine."""
         with _readable():
             self._drive.copy_out(path, target)
 
 
 @contextlib.contextmanager
 def _readable() -> Iterator[None]:
-    """What mtools cannot read is a boot partition that does not start: LabError."""
+    """Turn a failure of mtools into LabError: such a boot partition does not boot."""
     try:
         yield
     except CommandError as error:

@@ -21,8 +21,8 @@ BOOT_START_BYTES = 4 * MIB
 
 @dataclass(frozen=True, kw_only=True)
 class PiMachine(Machine):
-    """A virtual Raspberry Pi. `arguments` are added to every kernel's command line, the new system's too, because of
-    QEMU alone; the real firmware adds some of its own. `clock` is QEMU's options for the machine's clock."""
+    """A virtual Raspberry Pi. `arguments` are added to every kernel command line, the new system's too, only because of
+    QEMU; the real firmware adds some of its own. `clock` are QEMU's options for the machine's clock."""
 
     board: Board
     machine: str
@@ -31,12 +31,12 @@ class PiMachine(Machine):
     clock: tuple[str, ...] = ()
     lines: tuple[str, ...] = ("console",)
     off_words: str = r"reboot: (Restarting system|Power down|System halted)"
-    """QEMU's boards neither reset nor go off by themselves."""
+    """QEMU's boards neither reset nor power off by themselves."""
 
     @property
     def accelerator(self) -> str:
-        """The kernel uses one processor, and flushes the address caches of all four: where each has a thread of its
-        own, every flush waits for all of them, which on a busy machine takes minutes."""
+        """The kernel uses one processor, but flushes the TLBs of all four: if each had a thread of its own, every flush
+        would wait for all of them, which takes minutes on a busy machine."""
         return "tcg,thread=single"
 
     @property
@@ -44,7 +44,7 @@ class PiMachine(Machine):
         return self.board.memory_bytes // MIB
 
     def argv(self, drives: Sequence[Path], memory_mib: int, folder: Path) -> list[str]:
-        """Several initramfs files follow each other in memory, as the firmware loads them."""
+        """Several initramfs files are concatenated in memory, as the firmware does."""
         (card,) = drives
         partition, start = FatImage(card, BOOT_START_BYTES), self.next_boot(card)
         partition.extract(start.kernel, folder / "kernel")
@@ -60,9 +60,9 @@ class PiMachine(Machine):
         ]
 
     def _memory_argument(self, memory_mib: int) -> str:
-        """QEMU's boards have the memory of the real ones; less of it is the kernel's affair, as with total_mem."""
+        """QEMU's boards have the memory of the real ones; a smaller size is set by a kernel argument."""
         if memory_mib > self.memory_mib:
-            raise LabError(f"{self.board.name} has {self.memory_mib} MiB of memory, and cannot have {memory_mib}")
+            raise LabError(f"{self.board.name} has {self.memory_mib} MiB of memory; {memory_mib} MiB is not possible")
         return f"mem={memory_mib}M" if memory_mib < self.memory_mib else ""
 
     def next_boot(self, disk: Path) -> Start:
@@ -71,7 +71,7 @@ class PiMachine(Machine):
     def facts(self, memory_mib: int) -> tuple[Fact, ...]:
         return (
             Fact(name="Board", value=f"{self.board.name} (QEMU's {self.machine})"),
-            Fact(name="Firmware", value="a stand-in, which reads config.txt at every start"),
+            Fact(name="Firmware", value="a stand-in, which reads config.txt on every boot"),
             Fact(name="Memory", value=f"{memory_mib} MiB"),
             Fact(name="Emulator", value=read_version(self.program)),
             *((Fact(name="Clock", value=f"counts instructions: {' '.join(self.clock)}"),) if self.clock else ()),
@@ -79,14 +79,14 @@ class PiMachine(Machine):
 
 
 ONE_PROCESSOR = "maxcpus=1"
-"""Four translated processors on a busy machine spend their time waiting for each other."""
+"""On a busy machine, four emulated processors spend their time waiting for each other."""
 
 RASPI3B = PiMachine(
     board=Board(model=Model.THREE_B, chip=Chip.BCM2837, memory_bytes=1024 * MIB),
     machine="raspi3b",
     program="qemu-system-aarch64",
     arguments=ONE_PROCESSOR,
-    # What is said to the first line goes to the Bluetooth driver: the second is the mini UART.
+    # Input on the first port goes to the Bluetooth driver; the second port is the mini UART.
     lines=("console", "shell"),
 )
 RASPI2B = PiMachine(
@@ -99,9 +99,9 @@ RASPI0 = PiMachine(
     board=Board(model=Model.ZERO, chip=Chip.BCM2835, memory_bytes=512 * MIB),
     machine="raspi0",
     program="qemu-system-arm",
-    # QEMU's machine has no power controller of the form that this driver looks for: the kernel would hang.
+    # QEMU's machine lacks the power controller that this driver expects: the kernel would hang.
     arguments="initcall_blacklist=bcm2835_pm_driver_init",
-    # The board's only timer fires when its counter is equal to what the kernel wrote: where this machine halts QEMU
-    # just then, the next time is 71 minutes away. So the board's clock counts its instructions, 4 ns for each.
+    # The board's only timer fires when its counter equals the value that the kernel wrote: if the host pauses QEMU at
+    # that moment, the next match is 71 minutes away. So the board's clock counts instructions, 4 ns for each.
     clock=("-icount", "shift=2,sleep=off"),
 )
