@@ -62,14 +62,14 @@ def test_a_file_of_the_first_description_is_read() -> None:
     ("line", "message"),
     [
         ("IMAGE_NAM=x", "test:2: unknown setting IMAGE_NAM (did you mean IMAGE_NAME?)"),
-        ("NO_FLASH=maybe", "test:2: NO_FLASH has to be TRUE or FALSE"),
-        ("TERM_EXIT=halt", 'test:2: TERM_EXIT has to be "exit 0" or "reboot -f"'),
-        ("STRATEGY=RESIZE", "test:2: STRATEGY the strategy RESIZE is not available; leave the setting out"),
-        ("IMAGE_NAME=../x", "test:2: IMAGE_NAME has to be an absolute path, or that of a file below HOME_DIR"),
+        ("NO_FLASH=maybe", "test:2: NO_FLASH must be TRUE or FALSE"),
+        ("TERM_EXIT=halt", 'test:2: TERM_EXIT must be "exit 0" or "reboot -f"'),
+        ("STRATEGY=RESIZE", "test:2: STRATEGY cannot be RESIZE, which is not available; omit the setting"),
+        ("IMAGE_NAME=../x", "test:2: IMAGE_NAME must be an absolute path, or that of a file below HOME_DIR"),
         ("BACKUP_DIRECTORIES=etc", "test:2: BACKUP_DIRECTORIES 'etc' is not an absolute path"),
-        ("GRUB_BOOT_DEV=sda", 'test:2: GRUB_BOOT_DEV has to be a GRUB disk such as "hd0"'),
+        ("GRUB_BOOT_DEV=sda", 'test:2: GRUB_BOOT_DEV must be a GRUB disk such as "hd0"'),
         ("export NO_FLASH=TRUE", 'test:2: not a line of the form KEY="value"'),
-        ("HOME_DIR=a b", "test:2: a value with spaces has to be in quotes"),
+        ("HOME_DIR=a b", "test:2: a value with spaces must be in quotes"),
         ('HOME_DIR="a', "test:2: no closing quotation"),
     ],
 )
@@ -111,7 +111,7 @@ def test_an_image_is_a_file_below_home_dir_or_an_absolute_path(name: str, path: 
 
 @pytest.mark.parametrize("name", ["", "/", ".", "..", "../x", "a/../../x"])
 def test_what_is_no_image_name(name: str) -> None:
-    with pytest.raises(ConfigError, match="IMAGE_NAME has to be"):
+    with pytest.raises(ConfigError, match="IMAGE_NAME must be"):
         parse_settings(f"IMAGE_NAME={name}\n", "test")
 
 

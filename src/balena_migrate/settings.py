@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings: one table, read from the settings file and from flags; never executed.
 
-The keys, their defaults and their meaning are those of the project's first description; the keys that came later
-follow them. Every key is also a flag: HOME_DIR is --home-dir. `--help`, the manual page and docs/settings.md are made
-of this table.
+The original keys, their defaults and their meanings are those of the project's first description. Every key is also a
+flag: HOME_DIR is --home-dir. `--help`, the manual page and docs/settings.md are generated from this table.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ CONFIG_FILES = ("/etc/balena-migrate.conf", "/etc/balena-migration.conf")
 
 
 class Group(StrEnum):
-    """What settings are about; the order is that of `--help`."""
+    """Groups of settings, in the order of `--help`."""
 
     IMAGE = "Image and files"
     MIGRATION = "Migration"
@@ -46,7 +45,7 @@ class StrategyName(StrEnum):
 
 
 class Keep(StrEnum):
-    """What of this device's identity the new system can take over."""
+    """The parts of this device's identity that the new system can keep."""
 
     HOSTNAME = "hostname"
     SSH_KEYS = "ssh-keys"
@@ -58,7 +57,7 @@ class Keep(StrEnum):
 
 
 class Probe(StrEnum):
-    """A connectivity check: what the new system will need is tried from this device."""
+    """A connectivity check: this device tries what the new system will need."""
 
     API = "api"
     VPN = "vpn"
@@ -97,7 +96,7 @@ class Config:
     proxy: str = field(default="", repr=False)
 
     def in_home(self, name: str) -> str:
-        """The absolute path of a file that a setting names: as it is, or in HOME_DIR."""
+        """The absolute path of a file named by a setting, which is absolute or relative to HOME_DIR."""
         return os.path.normpath(os.path.join(self.home_dir, name))
 
 
@@ -108,7 +107,7 @@ def parse_flag(text: str) -> bool:
         return True
     if value in ("", "FALSE", "NO", "0"):
         return False
-    raise ValueError("has to be TRUE or FALSE")
+    raise ValueError("must be TRUE or FALSE")
 
 
 def parse_words(text: str) -> tuple[str, ...]:
@@ -121,24 +120,24 @@ def parse_set(kind: type[S], text: str) -> tuple[S, ...]:
     try:
         return tuple(kind(word) for word in dict.fromkeys(text.split()))
     except ValueError:
-        raise ValueError(f"has to be words of: {' '.join(kind)}") from None
+        raise ValueError(f"must consist of words from: {' '.join(kind)}") from None
 
 
 def parse_seconds(text: str) -> int:
     if not re.fullmatch("[1-9][0-9]{0,2}", text):
-        raise ValueError("has to be from 1 to 999 seconds")
+        raise ValueError("must be 1 to 999 seconds")
     return int(text)
 
 
 def parse_proxy(text: str) -> str:
-    """An address that may contain a password, so no error repeats any of it."""
+    """An address, which may contain a password, so no error repeats any of it."""
     try:
         parts = urlsplit(text)
         good = not text or (parts.scheme == "http" and parts.hostname and parts.port)
     except ValueError:
         good = False
     if not good:
-        raise ValueError("has to be an address such as http://proxy.example.com:3128")
+        raise ValueError("must be an address such as http://proxy.example.com:3128")
     return text
 
 
@@ -154,7 +153,7 @@ def parse_paths(text: str) -> tuple[str, ...]:
 def parse_name(text: str) -> str:
     """A plain file name: no folder, not empty."""
     if not text or "/" in text or text in (".", "..") or "\0" in text:
-        raise ValueError("has to be a file name without a folder")
+        raise ValueError("must be a file name without a folder")
     return text
 
 
@@ -162,17 +161,17 @@ def parse_image_name(text: str) -> str:
     """A file below HOME_DIR, or an absolute path."""
     path = PurePosixPath(text)
     if not path.name or ".." in path.parts or "\0" in text:
-        raise ValueError("has to be an absolute path, or that of a file below HOME_DIR")
+        raise ValueError("must be an absolute path, or that of a file below HOME_DIR")
     return text
 
 
 def parse_strategy(text: str) -> StrategyName:
     if text == "RESIZE":
-        raise ValueError("the strategy RESIZE is not available; leave the setting out")
+        raise ValueError("cannot be RESIZE, which is not available; omit the setting")
     try:
         return StrategyName(text)
     except ValueError:
-        raise ValueError('has to be "DEFAULT"') from None
+        raise ValueError('must be "DEFAULT"') from None
 
 
 TERM_EXITS = {"exit 0": TermExit.CONTINUE, "reboot -f": TermExit.REBOOT}
@@ -182,12 +181,12 @@ def parse_term_exit(text: str) -> TermExit:
     try:
         return TERM_EXITS[" ".join(text.split())]
     except KeyError:
-        raise ValueError('has to be "exit 0" or "reboot -f"') from None
+        raise ValueError('must be "exit 0" or "reboot -f"') from None
 
 
 def parse_grub_device(text: str) -> str:
     if not re.fullmatch(r"[hf]d[0-9]+", text):
-        raise ValueError('has to be a GRUB disk such as "hd0"')
+        raise ValueError('must be a GRUB disk such as "hd0"')
     return text
 
 
@@ -200,9 +199,9 @@ class Setting:
     parse: Callable[[str], Any]
     help: str
     example: str = ""
-    """A value, where the default is none and the meaning does not say what one looks like."""
+    """A value, if neither the default nor the help shows what one looks like."""
     details: str = ""
-    """More than `--help` has room for."""
+    """Details that do not fit into `--help`."""
 
     @property
     def field(self) -> str:
@@ -218,7 +217,7 @@ class Setting:
 
     @property
     def default(self) -> str:
-        """The default as a settings file would have it; "" for none."""
+        """The default as in a settings file, or ""."""
         value = getattr(Config(), self.field)
         if isinstance(value, TermExit):
             return next(text for text, known in TERM_EXITS.items() if known is value)
@@ -234,7 +233,7 @@ SETTINGS: tuple[Setting, ...] = (
         parse=parse_image_name,
         help="The balenaOS image: a file below HOME_DIR or an absolute path.",
         example="balena-cloud-gates-raspberrypi4-64-6.0.10.img.gz",
-        details="It has to be set.",
+        details="Required.",
     ),
     Setting(
         key="HOME_DIR",
@@ -263,7 +262,7 @@ SETTINGS: tuple[Setting, ...] = (
         key="STRATEGY",
         group=Group.MIGRATION,
         parse=parse_strategy,
-        help="How to migrate; DEFAULT takes all files into memory, then flashes.",
+        help="How to migrate; DEFAULT loads all files into memory, then flashes.",
         details="DEFAULT is the only strategy.",
     ),
     Setting(
@@ -304,16 +303,16 @@ SETTINGS: tuple[Setting, ...] = (
         key="LOG_DRIVE",
         group=Group.BOOT,
         parse=str,
-        help="A partition on another disk, for stage 2's log.",
+        help="A partition on another disk for stage 2's log.",
         example="/dev/sdb1",
-        details="The log is migrate.log in its top folder.",
+        details="The log is migrate.log in its root folder.",
     ),
     Setting(key="LOG_FS_TYPE", group=Group.BOOT, parse=str, help="The file system of LOG_DRIVE."),
     Setting(
         key="GRUB_BOOT_DEV",
         group=Group.BOOT,
         parse=parse_grub_device,
-        help="GRUB's name of the disk, where its search by UUID fails.",
+        help="GRUB's name of the disk, for use if its search by UUID fails.",
         example="hd1",
     ),
     Setting(
@@ -334,7 +333,7 @@ SETTINGS: tuple[Setting, ...] = (
         key="BACKUP_DIRECTORIES",
         group=Group.BACKUP,
         parse=parse_paths,
-        help="The directories to back up where there is no BACKUP_SCRIPT.",
+        help="The directories to back up if there is no BACKUP_SCRIPT.",
         example="/etc /home/pi",
         details="Absolute paths, separated by spaces; a path that contains a space is in quotes.",
     ),
@@ -373,13 +372,13 @@ SETTINGS: tuple[Setting, ...] = (
         key="UNTESTED",
         group=Group.CHECKS,
         parse=parse_flag,
-        help="Go on though this system or device was never tested.",
+        help="Continue although this system or device was never tested.",
     ),
     Setting(
         key="ALLOW_OFFLINE",
         group=Group.CHECKS,
         parse=parse_flag,
-        help="Go on though the connection in use cannot be migrated.",
+        help="Continue although the connection in use cannot be migrated.",
     ),
     Setting(
         key="SKIP_CHECKS",
@@ -393,7 +392,7 @@ SETTINGS: tuple[Setting, ...] = (
         key="CHECK_TIMEOUT",
         group=Group.CHECKS,
         parse=parse_seconds,
-        help="The longest that each step of a connectivity check may take, in seconds.",
+        help="Time limit for each step of a connectivity check, in seconds.",
         details="From 1 to 999.",
     ),
     Setting(
@@ -402,14 +401,14 @@ SETTINGS: tuple[Setting, ...] = (
         parse=parse_proxy,
         help="The HTTP proxy for the connectivity checks.",
         example="http://proxy.example.com:3128",
-        details="Without it, they use the one that the environment names.",
+        details="Without it, they use the proxy set in the environment.",
     ),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Switch:
-    """A plain flag that gives a setting a value."""
+    """A plain flag that sets a setting to a fixed value."""
 
     flag: str
     key: str
@@ -428,8 +427,8 @@ _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)")
 def parse_settings(text: str, source: str) -> dict[str, Any]:
     """The settings of a file of KEY="value" lines, as values for the fields of Config.
 
-    Quotes and comments are those of the shell, but nothing is expanded. The last of two lines with one key wins.
-    Raises ConfigError with the line for an unknown key, a bad value, or a line of another form.
+    Quoting and comments are the shell's, but nothing is expanded. If a key occurs twice, the last line wins. Raises
+    ConfigError, with the line number, for an unknown key, an invalid value, or a malformed line.
     """
     values: dict[str, Any] = {}
     for number, line in enumerate(text.splitlines(), start=1):
@@ -451,12 +450,12 @@ def _unquote(text: str, source: str, line: int) -> str:
     except ValueError as error:
         raise ConfigError(f"{error}".lower(), source=source, line=line) from None
     if len(words) > 1:
-        raise ConfigError("a value with spaces has to be in quotes", source=source, line=line)
+        raise ConfigError("a value with spaces must be in quotes", source=source, line=line)
     return words[0] if words else ""
 
 
 def find_setting(key: str, source: str = "", line: int = 0) -> Setting:
-    """The row for a key. Raises ConfigError for an unknown one, with the nearest name."""
+    """The row for a key. Raises ConfigError for an unknown key, with the closest name."""
     names = [setting.key for setting in SETTINGS]
     if key in names:
         return SETTINGS[names.index(key)]
@@ -466,19 +465,19 @@ def find_setting(key: str, source: str = "", line: int = 0) -> Setting:
 
 
 def parse_value(setting: Setting, text: str, source: str, line: int = 0) -> Any:
-    """The value of a setting. Raises ConfigError for a bad one."""
+    """The value of a setting. Raises ConfigError for an invalid one."""
     try:
         if "\0" in text:
-            raise ValueError("holds a NUL byte")
+            raise ValueError("contains a NUL byte")
         return setting.parse(text)
     except ValueError as error:
         raise ConfigError(f"{setting.key} {error}", source=source, line=line) from None
 
 
 def read_config(system: System, file: str | None, flags: Mapping[str, Any]) -> Config:
-    """Defaults, then the settings file, then flags (fields of Config; None is not given); HOME_DIR is absolute.
+    """Defaults, overridden by the settings file, then by flags (fields of Config or None); HOME_DIR becomes absolute.
 
-    `file` names the settings file; without it the first of CONFIG_FILES that exists is read, if any.
+    `file` is the settings file; by default, the first of CONFIG_FILES that exists, if any.
     """
     path = file or next((name for name in CONFIG_FILES if system.exists(name)), None)
     values: dict[str, Any] = {}

@@ -157,5 +157,5 @@ def test_nothing_kept_nothing_edited() -> None:
 
 def test_the_setting_knows_its_words() -> None:
     assert parse_settings('KEEP="hostname ssh-keys hostname"', "f") == {"keep": (Keep.HOSTNAME, Keep.SSH_KEYS)}
-    with pytest.raises(ConfigError, match="has to be words of: hostname"):
+    with pytest.raises(ConfigError, match="must consist of words from: hostname"):
         parse_settings("KEEP=name", "f")

@@ -26,7 +26,7 @@ VERBS = module_names(verbs.__path__)
     ("line", "message"),
     [
         ("IMAGE_NAM=x", "unknown setting IMAGE_NAM (did you mean IMAGE_NAME?)"),
-        ("NO_FLASH=maybe", "NO_FLASH has to be TRUE or FALSE"),
+        ("NO_FLASH=maybe", "NO_FLASH must be TRUE or FALSE"),
     ],
 )
 def test_a_wrong_setting_is_wrong_use_and_names_file_and_line(tmp_path: Path, line: str, message: str) -> None:
@@ -82,7 +82,7 @@ print("loaded:", *sorted({{"rich.console", "yaml", "ssl", "jinja2", "balena_migr
     ("arguments", "message"),
     [
         (["check", "--json", "--no-such-flag"], "No such option"),
-        (["check", "--json", "--term-exit", "halt"], "TERM_EXIT has to be"),
+        (["check", "--json", "--term-exit", "halt"], "TERM_EXIT must be"),
         (["plan", "--json", "--flash", "--no-flash", "TRUE"], "--flash and --no-flash contradict each other"),
         (["run", "--config", "/no/such/file", "--json"], "there is no such file"),
     ],

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What both stages share: standard library only, and nothing else of ours."""
+"""What both stages share: it imports the standard library only, and no other part of this package."""

@@ -2,7 +2,7 @@
 """The names that balenaOS gives to its partitions and to the files that it reads.
 
 Source: meta-balena (balena-image, resin-mounts, balena-net-config, balena-proxy-config) and balena-supervisor
-(src/lib/constants.ts). The lab spells them itself: its proofs are written independently of the code that migrates.
+(src/lib/constants.ts). The lab has its own copies: its checks are independent of the code that migrates.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ DATA_LABEL = "resin-data"
 # In resin-boot.
 CONFIG_JSON = "config.json"
 CONNECTIONS_FOLDER = "system-connections"
-"""NetworkManager keyfiles, copied to /etc/NetworkManager at every boot."""
+"""NetworkManager keyfiles, copied to /etc/NetworkManager on every boot."""
 PROXY_FOLDER = "system-proxy"
 REDSOCKS_CONF = f"{PROXY_FOLDER}/redsocks.conf"
 
 # At the root of resin-data.
 DATA_FOLDER = "resin-data"
-"""Data of applications; the folder has the name of its partition."""
+"""Application data; the folder has the same name as its partition."""
 SUPERVISOR_BACKUP = "backup.tgz"
 """The archive from which the supervisor restores volumes."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Block devices as the kernel and blkid show them, in both stages."""
+"""Block devices as reported by the kernel and blkid, in both stages."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from balena_migrate.core.system import System
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """What blkid says of one device."""
+    """blkid's output for one device."""
 
     path: str
     values: dict[str, str]
 
 
 def parse_blkid(text: str) -> tuple[Probe, ...]:
-    """The devices in the output of `blkid -o export`: blocks of KEY=value lines, which a blank line ends."""
+    """The devices in the output of `blkid -o export`: blocks of KEY=value lines, each followed by an empty line."""
     probes = []
     for block in text.split("\n\n"):
         pairs = dict(line.partition("=")[::2] for line in block.splitlines() if "=" in line)
@@ -29,12 +29,12 @@ def parse_blkid(text: str) -> tuple[Probe, ...]:
 
 
 def read_probes(system: System) -> tuple[Probe, ...]:
-    """All devices with a file system or partition table, read from the devices and not from a cache."""
+    """All devices with a file system or partition table, read from the devices, not from blkid's cache."""
     return parse_blkid(system.run(["blkid", "-c", "/dev/null", "-o", "export"], ok=(0, 2)).text)
 
 
 def read_serial(system: System, name: str) -> str:
-    """The disk's serial as the kernel tells it without udev, in both stages; "" where it does not."""
+    """The disk's serial number as reported by the kernel, which needs no udev; "" if there is none."""
     for path in (f"/sys/class/block/{name}/device/serial", f"/sys/class/block/{name}/serial"):
         try:
             text = system.find_text(path)
@@ -46,7 +46,7 @@ def read_serial(system: System, name: str) -> str:
 
 
 def whole_disks(system: System) -> tuple[str, ...]:
-    """The kernel's names of all disks: no partitions, and nothing that is built on other devices."""
+    """The kernel's names of all disks: no partitions, and no devices built on others."""
     names = [path.name for path in system.glob("/sys/class/block/*")]
     return tuple(
         name

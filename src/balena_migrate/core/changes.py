@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Changes as values: an action describes itself, captures what is there, and applies; its undo is plain data.
 
-An `UndoRecord` is all that is needed to take a change back: from this process, from another one after a crash,
+An `UndoRecord` is all that is needed to revert a change: from this process, from another one after a crash,
 or from stage 2, where neither the action nor the programs that applied it exist.
 """
 
@@ -17,7 +17,7 @@ from balena_migrate.core.errors import FileError
 from balena_migrate.core.system import System
 
 CONTENT_LIMIT_BYTES = 4 << 20
-"""A file that is replaced is kept whole in its undo record; nothing that we replace is larger."""
+"""A replaced file is stored in its undo record; no file that we replace is larger."""
 
 ASIDE_SUFFIX = ".before-balena-migrate"
 
@@ -25,10 +25,10 @@ CHANGED_HINT = "find out what writes it, such as update-grub or an upgrade, and 
 
 
 class Undo(StrEnum):
-    """How a change is taken back."""
+    """How a change is reverted."""
 
     REMOVE = "remove"
-    """There was nothing: remove what is there now, a folder with all that is in it."""
+    """There was nothing: remove what is there now; a folder with its content."""
     REWRITE = "rewrite"
     """There was a file: write it again, with its mode, owner and time."""
     MOVE_BACK = "move-back"
@@ -37,7 +37,7 @@ class Undo(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class UndoRecord:
-    """What was at a path before it was changed. Kept in the journal (mode 0600), since content may be secret."""
+    """The original state of a changed path. Stored in the journal (mode 0600), since content may be secret."""
 
     undo: Undo
     path: str
@@ -48,16 +48,16 @@ class UndoRecord:
     mtime_ns: int = 0
 
     def describe(self) -> str:
-        """What the undo does, for a person."""
+        """Describe the undo for the user."""
         if self.undo is Undo.REMOVE:
             return f"remove {self.path}"
         return f"restore {self.path}"
 
 
 def take_back(system: System, record: UndoRecord) -> None:
-    """What the record describes is at its path again. Doing it twice is the same as doing it once.
+    """Restore the path to the state in the record; idempotent.
 
-    Raises FileError where the path cannot be written.
+    Raises FileError if the path cannot be written.
     """
     system.remove_temporary(record.path)
     if record.undo is Undo.REMOVE:
@@ -69,7 +69,7 @@ def take_back(system: System, record: UndoRecord) -> None:
 
 
 def _holds(system: System, record: UndoRecord) -> bool:
-    """Whether the old content is there already; not where it cannot be read any more."""
+    """Whether the old content is already there; False if the file can no longer be read."""
     try:
         here = system.is_file(record.path)
         return here and system.read_bytes(record.path, limit_bytes=CONTENT_LIMIT_BYTES) == record.content
@@ -85,9 +85,9 @@ def _rewrite(system: System, record: UndoRecord) -> None:
 
 
 def capture_file(system: System, path: str) -> UndoRecord:
-    """The record that brings the present state of a file's path back: its content, or that there is nothing.
+    """The record that restores the present state of a path: a file's content, or nothing.
 
-    Raises FileError where something is there that cannot be kept: a folder, a device, or too large a file.
+    Raises FileError for anything that cannot be recorded: a folder, a device, or too large a file.
     """
     if not system.exists(path):
         return UndoRecord(undo=Undo.REMOVE, path=path)
@@ -107,25 +107,25 @@ def capture_file(system: System, path: str) -> UndoRecord:
 
 
 class ActionName(StrEnum):
-    """The changes of stage 1, in the order in which they are made. The names are stable; the journal keeps them."""
+    """Stage 1's changes, in the order in which they are made. The names are stable; the journal contains them."""
 
     WORK_DIR = "work-dir"
-    """The folder for all that stage 2 needs."""
+    """The folder for stage 2's files."""
     VOLUMES_BACKUP = "volumes-backup"
-    """The archive that balena's supervisor restores volumes from."""
+    """The archive from which balena's supervisor restores volumes."""
     BACKUP = "backup"
     PATCHES = "patches"
-    """What differs from the image: the composed boot partition, first of all."""
+    """The differences from the image, above all the composed boot partition."""
     HANDOVER = "handover"
     INITRAMFS = "initramfs"
     BOOT_ENTRY = "boot-entry"
-    """The boot loader's menu has an entry that starts stage 2; it is not chosen yet."""
+    """An entry in the boot loader's menu that starts stage 2; not selected yet."""
     BOOT_ARGUMENTS = "boot-arguments"
-    """The kernel's command line for stage 2, in a file that nothing names yet."""
+    """The kernel command line for stage 2, in a file that nothing refers to yet."""
     BOOT_INCLUDED_FILE = "boot-included-file"
-    """A file that the boot configuration includes does not stand in stage 2's way."""
+    """An included file of the boot configuration that would interfere with stage 2."""
     BOOT_NEXT = "boot-next"
-    """The next boot starts stage 2: the one change that decides."""
+    """The deciding change: the next boot starts stage 2."""
 
 
 def begun(name: ActionName) -> str:
@@ -144,15 +144,15 @@ class Action(Protocol):
     def path(self) -> str: ...
 
     def capture(self, system: System) -> UndoRecord:
-        """What takes this change back; only reads."""
+        """The record that reverts this change; only reads."""
 
     def apply(self, system: System) -> None:
-        """The change is made, and is on the disk."""
+        """Make the change and flush it to the disk."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MakeDir:
-    """There is a folder at the path; undo removes it with all in it, if it was not there before."""
+    """Creates a folder, which must not exist; undo removes it with its content."""
 
     name: ActionName
     title: str
@@ -170,7 +170,7 @@ class MakeDir:
 
 @dataclass(frozen=True, kw_only=True)
 class WriteFile:
-    """The file has this content; a file that was there keeps its mode and owner."""
+    """Writes a file; an existing one keeps its mode and owner."""
 
     name: ActionName
     title: str
@@ -192,9 +192,9 @@ class WriteFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Produce:
-    """A file that a function makes, such as an archive or an initramfs; a file that was there is moved aside.
+    """Produces a file by a function, such as an archive or an initramfs; an existing file is moved aside.
 
-    `make(system, path)` writes the file at the path and returns when it is whole and on the disk.
+    `make(system, path)` writes the file and returns when it is complete and flushed to the disk.
     """
 
     name: ActionName
@@ -214,9 +214,9 @@ class Produce:
 
 
 class CapturedOnce:
-    """An action whose undo record is captured once: whoever asks for it gets the same one.
+    """An action whose undo record is captured once, and then reused.
 
-    So what stage 2 puts back from the hand-over and what `undo` puts back from the journal cannot differ.
+    So what stage 2 restores from the hand-over and what `undo` restores from the journal cannot differ.
     """
 
     def __init__(self, action: Action) -> None:
@@ -225,11 +225,11 @@ class CapturedOnce:
         self._record: UndoRecord | None = None
 
     def capture(self, system: System) -> UndoRecord:
-        """Raises FileError where what is at the path has changed since the first call."""
+        """The record. Raises FileError if the path has changed since the first call."""
         now = self.action.capture(system)
         if self._record is None:
             self._record = now
-        # FAT keeps times to two seconds, so a time that differs proves nothing.
+        # FAT has a time resolution of two seconds, so a different time proves nothing.
         if replace(now, mtime_ns=self._record.mtime_ns) != self._record:
             raise FileError(self.path, "was changed by something else during stage 1", hint=CHANGED_HINT)
         return self._record

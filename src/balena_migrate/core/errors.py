@@ -1,31 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one tree of exceptions, and the exit status of each.
 
-An error is caught where something better can be done than to give up: try again, look elsewhere, make a finding of it,
-roll back. All others end in one of the two mains (`cli.guarded` and `stage2.main`). A class without a status of its own
+An error is caught where something better can be done than to give up: retry, look elsewhere, report a finding, roll
+back. All others end in one of the two mains (`cli.guarded` and `stage2.main`). A class without a status of its own
 has its parent's. tests/cli/test_exit_status.py compares this tree and these numbers with the classes.
 
-MigrateError                3  anything that this tool has to say to its user; nothing is left changed
-|- UsageError               2  wrong use
-|  `- ConfigError           2  a setting is unknown or has a bad value, with file and line
-|- RefusedError             1  a finding forbids the migration
+MigrateError                3  anything reported to the user; nothing is left changed
+|- UsageError               2  incorrect usage
+|  `- ConfigError           2  a setting is unknown or invalid, with file and line
+|- RefusedError             1  a finding blocks the migration
 |  `- AlreadyAppliedError   1  the changes of an earlier run are still in place
 |- InterruptedRunError      3  a run was stopped, and rolled back
-|- CommandError             3  a program failed, with its last lines
+|- CommandError             3  a program failed, with the last lines of its output
 |- FileError                3  a file could not be read, written or trusted
-|  `- LoopError             3  symbolic links lead in a circle (core.system)
-|- ImageError               3  an image file is damaged or is not what it has to be
+|  `- LoopError             3  symbolic links form a loop (core.system)
+|- ImageError               3  an image file is damaged or not the expected one
 |- NetworkConfigError       3  network settings cannot be read
 |- BackupError              3  the backup cannot be made
-|- FleetError               3  a fleet's config.json cannot be had
-|- DiskError                3  a disk is missing, not the right one, busy, or too small
+|- FleetError               3  a fleet's config.json cannot be obtained
+|- DiskError                3  a disk is missing, the wrong one, busy, or too small
 |- FlashError               3  writing or verifying failed
 |- JournalError             3  the journal is damaged
 |  `- UndoError             4  a change could not be rolled back and is still in place
 |- LabError                 3  a virtual device did not do what it should
-|  `- UndefinedError        3  the documentation leaves open what the Pi does (lab.machines.raspberrypi.config_txt)
-|- CameBackError            3  stage 2 ended before the line (stage2.frame; it ends there, and has no exit status)
-`- NoFlashError             3  stage 2 may not flash (stage2.frame; likewise)
+|  `- UndefinedError        3  the behaviour of the Pi is undocumented (lab.machines.raspberrypi.config_txt)
+|- CameBackError            3  stage 2 ended before the line (stage2.frame; caught there, no exit status)
+`- NoFlashError             3  stage 2 must not flash (stage2.frame; likewise)
 
 Four more never leave the module that raises them: `_DoubleKeyError` (carried.config_json), `_NotKeptError`
 (carried.keep), `_SourceError` (carried.backup.archive) and `UnclearError` (bootloaders.raspberrypi.config_txt).
@@ -39,21 +39,21 @@ from typing import ClassVar
 
 
 class ExitStatus(IntEnum):
-    """How a command ended, for whoever called it. These numbers are a promise."""
+    """The exit status of a command. These numbers are stable."""
 
     DONE = 0
     REFUSED = 1
-    """A finding, or an earlier run, forbids it; nothing was changed."""
+    """Blocked by a finding or an earlier run; nothing was changed."""
     USAGE = 2
-    """Wrong use; nothing was changed."""
+    """Incorrect usage; nothing was changed."""
     FAILED = 3
-    """It failed or was interrupted; nothing is left changed."""
+    """Failed or interrupted; nothing is left changed."""
     NOT_ROLLED_BACK = 4
-    """It failed, and a change could not be rolled back: somebody has to look at the device."""
+    """Failed, and a change could not be rolled back: the device needs attention."""
 
 
 class MigrateError(Exception):
-    """Names the thing and the reason; `hint` says what to do next."""
+    """The message names the subject and the reason; `hint` says what to do next."""
 
     exit_status: ClassVar[ExitStatus] = ExitStatus.FAILED
 
@@ -67,13 +67,13 @@ class MigrateError(Exception):
 
 
 class UsageError(MigrateError):
-    """The tool was called wrongly."""
+    """The command was used incorrectly."""
 
     exit_status = ExitStatus.USAGE
 
 
 class ConfigError(UsageError):
-    """A setting is unknown or has a bad value; says in which file and line."""
+    """A setting is unknown or invalid; the message names file and line."""
 
     def __init__(self, message: str, *, source: str = "", line: int = 0, hint: str = "") -> None:
         place = f"{source}:{line}: " if line else f"{source}: " if source else ""
@@ -83,7 +83,7 @@ class ConfigError(UsageError):
 
 
 class RefusedError(MigrateError):
-    """A blocking finding forbids the migration; nothing was changed."""
+    """A finding blocks the migration; nothing was changed."""
 
     exit_status = ExitStatus.REFUSED
 
@@ -93,7 +93,7 @@ class AlreadyAppliedError(RefusedError):
 
 
 class InterruptedRunError(MigrateError):
-    """A run was stopped by a signal; every change that it had made was rolled back."""
+    """A run was stopped by a signal; all of its changes were rolled back."""
 
 
 class CommandError(MigrateError):
@@ -120,7 +120,7 @@ class FileError(MigrateError):
 
 
 class ImageError(MigrateError):
-    """An image file is damaged or is not what it has to be."""
+    """An image file is damaged or not the expected one."""
 
 
 class NetworkConfigError(MigrateError):
@@ -132,11 +132,11 @@ class BackupError(MigrateError):
 
 
 class FleetError(MigrateError):
-    """The cloud does not give a fleet's config.json."""
+    """A fleet's config.json cannot be obtained from the cloud."""
 
 
 class DiskError(MigrateError):
-    """A disk is not there, not the right one, busy, or too small."""
+    """A disk is missing, the wrong one, busy, or too small."""
 
 
 class FlashError(MigrateError):
@@ -144,7 +144,7 @@ class FlashError(MigrateError):
 
 
 class JournalError(MigrateError):
-    """The journal is damaged, or of an unknown format."""
+    """The journal is damaged or has an unknown format."""
 
 
 class UndoError(JournalError):
@@ -154,4 +154,4 @@ class UndoError(JournalError):
 
 
 class LabError(MigrateError):
-    """A virtual device did not do what it should."""
+    """A virtual device misbehaved."""

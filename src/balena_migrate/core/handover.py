@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stage 1 hands over to stage 2: one JSON file in the initramfs, and nothing else.
+"""The hand-over from stage 1 to stage 2: a single JSON file in the initramfs.
 
-It holds no secret, since the initramfs may be on a partition that anyone can read: files that hold secrets are named
-with size and SHA-256 and stay on the old root file system until stage 2 has stashed them.
+It contains no secrets, since the initramfs may be on a partition that anyone can read: files with secrets are named
+with size and SHA-256, and stay on the old root file system until stage 2 has stashed them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HANDOVER_FORMAT = 1
 
 
 class TermExit(StrEnum):
-    """How stage 2 ends where it ends before the flash: go on booting the old system, or reboot into it."""
+    """How stage 2 ends before the flash: continue booting the old system, or reboot into it."""
 
     CONTINUE = "continue"
     REBOOT = "reboot"
@@ -29,7 +29,7 @@ class TermExit(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class FileSystem:
-    """A file system of the old system that stage 2 needs, by its UUID, and where the old system mounts it."""
+    """A file system that stage 2 needs: its UUID, and its mount point on the old system."""
 
     uuid: str
     fstype: str
@@ -38,7 +38,7 @@ class FileSystem:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredFile:
-    """A file on the old system that stage 2 needs, by its path there, and what it has to be."""
+    """A file on the old system that stage 2 needs: its path there, and its expected content."""
 
     path: str
     size_bytes: int
@@ -46,13 +46,13 @@ class StoredFile:
 
 
 def describe_content(path: str, content: bytes) -> StoredFile:
-    """The file at the path, once it has this content."""
+    """The StoredFile for a path with this content."""
     return StoredFile(path=path, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiskIdentity:
-    """The disk to be overwritten: what has to be true of it. Its name may have changed since."""
+    """What identifies the disk to be overwritten. Its name may have changed since stage 1."""
 
     name: str
     size_bytes: int
@@ -62,12 +62,12 @@ class DiskIdentity:
 
 @dataclass(frozen=True, kw_only=True)
 class DataPartition:
-    """Where resin-data is on the flashed disk, if its label is not found there."""
+    """The position of resin-data on the flashed disk, used if its label is not found."""
 
     start_bytes: int
     size_bytes: int
     grow_bytes: int = 0
-    """The size to which its file system is grown before the files are copied; 0 where it stays as the image has it."""
+    """The size to which its file system is grown before the files are copied; 0 to leave it unchanged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,44 +80,44 @@ class DataFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Handover:
-    """Everything that stage 2 knows."""
+    """All input of stage 2."""
 
     target: DiskIdentity
     strategy: str
-    """The name of the strategy, as the setting STRATEGY has it."""
+    """The strategy's name, as in the setting STRATEGY."""
     image: StoredFile
     image_format: str
     image_size_bytes: int
     """Decompressed."""
     patches: StoredFile
-    """What differs from the image: the composed boot partition, and the partition table where resin-data grows."""
+    """The differences from the image: the composed boot partition and, if resin-data grows, the partition table."""
     data_partition: DataPartition
     data_files: tuple[DataFile, ...]
     file_systems: tuple[FileSystem, ...]
-    """Those that hold the files and the boot configuration, parents first; the root file system is the first."""
+    """The file systems with the files and the boot configuration, parents first; the root file system is the first."""
     boot_undo: tuple[UndoRecord, ...]
     """Reverts the boot change, newest first; all plain file writes."""
     memory_reserve_bytes: int
-    """What has to stay available once every file is in memory."""
+    """The memory that must stay available once every file has been loaded."""
     no_flash: bool
     term_exit: TermExit
     log_file_system: FileSystem | None
-    """The log drive's: found by its UUID, since names of disks change from one boot to the next."""
+    """The log drive's, found by its UUID, since disk names may change between boots."""
     version: str
     boot_written: tuple[StoredFile, ...] = ()
-    """The files of the boot change as stage 1 writes them, so that stage 2 sees whether someone changed them since."""
+    """The files of the boot change as written by stage 1, so that stage 2 detects later modifications."""
     machine_id: str = ""
-    """The new system's machine-id(5); "" where it generates its own."""
+    """The new system's machine-id(5); "" to let it generate its own."""
     format: int = HANDOVER_FORMAT
 
 
 def dump_handover(handover: Handover) -> bytes:
-    """The text of the stage-2 file."""
+    """The text of the hand-over file."""
     return json.dumps(to_json(handover), indent=1).encode() + b"\n"
 
 
 def parse_handover(text: str) -> Handover:
-    """The hand-over from the stage-2 file's text. Raises FileError where it is damaged or of another format."""
+    """Parse the text of the hand-over file. Raises FileError if it is damaged or has another format."""
     try:
         data = json.loads(text)
         if isinstance(data, dict) and data.get("format") != HANDOVER_FORMAT:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The write-ahead journal: what was done, so that it can be taken back, also after a crash.
+"""The write-ahead journal: records every change, so that it can be reverted, even after a crash.
 
-One JSON object a line. An *intent* with its undo record is on the disk before the change is begun, a *done* after it
-is on the disk, an *undone* after it was taken back. A last line that a power cut tore is not there: the change that it
-announced was not begun. Undo takes back, newest first, each intent that has no *undone*, whether or not it is *done*:
-taking back is idempotent, so it does not matter how far the change had come.
+One JSON object per line. An *intent* with its undo record is flushed to the disk before the change starts; a *done*
+follows when the change is on the disk, an *undone* when it was reverted. A last line torn by a power cut is ignored:
+its change had not started. Undo reverts, newest first, every intent without an *undone*, whether or not it is *done*:
+reverting is idempotent, so it does not matter how far the change had got.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ class Event(StrEnum):
     INTENT = "intent"
     DONE = "done"
     ARMED = "armed"
-    """All was applied: the next boot is stage 2."""
+    """All changes were applied: the next boot starts stage 2."""
     PREPARED = "prepared"
-    """All was applied but the boot change, which NO_SETUP forbids."""
+    """All changes were applied except the boot change, which NO_SETUP rules out."""
     UNDONE = "undone"
     END = "end"
-    """All was taken back."""
+    """All changes were reverted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One line of the journal; `number` counts the changes of a run from 1 and is 0 on lines about the whole run."""
+    """One line of the journal; `number` counts a run's changes from 1, and is 0 on lines about the whole run."""
 
     event: Event
     number: int = 0
@@ -59,7 +59,7 @@ class Entry:
     title: str = ""
     record: UndoRecord | None = None
     boot_id: str = ""
-    """On ARMED: the kernel's id of that boot, so that it is known whether the device was started since."""
+    """On ARMED: the kernel's boot id, which shows whether the device was rebooted since."""
     format: int = JOURNAL_FORMAT
 
 
@@ -81,14 +81,14 @@ class Journal:
 
     @property
     def pending(self) -> tuple[Entry, ...]:
-        """The intents that were not taken back, newest first."""
+        """The intents that were not reverted, newest first."""
         undone = {entry.number for entry in self.entries if entry.event is Event.UNDONE}
         intents = [e for e in self.entries if e.event is Event.INTENT and e.number not in undone]
         return tuple(reversed(intents))
 
     @property
     def armed_boot_id(self) -> str:
-        """The id of the boot in which the device was armed, "" where it was not."""
+        """The id of the boot in which the device was armed, "" if it was not."""
         return next((entry.boot_id for entry in self.entries if entry.event is Event.ARMED), "")
 
     @property
@@ -106,7 +106,7 @@ class Journal:
 def parse_journal(text: str) -> Journal:
     """The newest run in a journal's text.
 
-    Raises JournalError for a line that cannot be read, but for a torn last one, which counts as not written.
+    Raises JournalError for a malformed line, except for a torn last one, which is ignored.
     """
     lines = text.split("\n")
     whole, torn = lines[:-1], lines[-1]
@@ -122,7 +122,7 @@ def parse_journal(text: str) -> Journal:
 
 
 def read_boot_id(system: System) -> str:
-    """The kernel's id of this boot (random(4)); "" where it has none."""
+    """The kernel's id of this boot (random(4)); "" if it has none."""
     return (system.find_text("/proc/sys/kernel/random/boot_id") or "").strip()
 
 
@@ -142,14 +142,14 @@ def _parse_entry(line: str, number: int) -> Entry:
 
 
 def read_journal(system: System) -> Journal:
-    """The device's journal; one without entries where there is none."""
+    """The device's journal; without entries if there is none."""
     if not system.exists(JOURNAL):
         return Journal()
     return parse_journal(system.read_text(JOURNAL, limit_bytes=JOURNAL_LIMIT_BYTES))
 
 
 def append(system: System, entry: Entry) -> None:
-    """The entry is on the disk, behind all that were there. A torn last line is cut off first."""
+    """Append the entry and flush it to the disk. A torn last line is removed first."""
     line = json.dumps(to_json(entry)).encode() + b"\n"
     with system.updating(JOURNAL) as file:
         file.seek(file.read().rfind(b"\n") + 1)
@@ -158,7 +158,7 @@ def append(system: System, entry: Entry) -> None:
 
 
 def refuse_second_run(system: System) -> None:
-    """Raises AlreadyAppliedError where changes of an earlier run are still in place."""
+    """Raise AlreadyAppliedError if changes of an earlier run are still in place."""
     if read_journal(system).pending:
         raise AlreadyAppliedError(
             "changes of an earlier run are still in place", hint="balena-migrate undo rolls them back"
@@ -166,11 +166,11 @@ def refuse_second_run(system: System) -> None:
 
 
 def apply(system: System, actions: Iterable[Action], report: Callable[[str], None], *, arm: bool) -> None:
-    """All actions are applied, in order, each announced in the journal before it is begun.
+    """Apply all actions in order, each recorded in the journal before it starts.
 
-    With `arm` the journal says at the end that the device is armed. Where an action fails, all are rolled back and its
-    error is raised again; where the run is interrupted, InterruptedRunError is. Raises UndoError, which names both
-    reasons, where rolling back fails, and AlreadyAppliedError where an earlier run was not undone.
+    With `arm`, the journal finally records that the device is armed. If an action fails, all are rolled back and its
+    error is raised again; if the run is interrupted, InterruptedRunError is. Raises UndoError, which names both
+    reasons, if the rollback fails, and AlreadyAppliedError if an earlier run was not undone.
     """
     refuse_second_run(system)
     if not system.is_dir(STATE_DIR):
@@ -199,7 +199,7 @@ def apply(system: System, actions: Iterable[Action], report: Callable[[str], Non
 
 
 def _undo_after(system: System, error: BaseException, report: Callable[[str], None]) -> str:
-    """Rolls back, and says what that was. Raises UndoError, which names the error too."""
+    """Roll back, and return the outcome in words. Raises UndoError, which names the original error, too."""
     try:
         count = undo(system, report)
     except UndoError as second:
@@ -209,10 +209,10 @@ def _undo_after(system: System, error: BaseException, report: Callable[[str], No
 
 
 def undo(system: System, report: Callable[[str], None]) -> int:
-    """Every change of the newest run is rolled back, newest first; returns how many there were.
+    """Roll back every change of the newest run, newest first; return how many there were.
 
-    Works from any state, in any process. All are tried, also where one fails. Raises UndoError, which names the
-    failures, where a change is left in place: also where a damaged journal does not say which, or on an interrupt.
+    Works from any state, in any process. If one fails, the others are still tried. Raises UndoError, which names the
+    failures, if a change is left in place, the journal is damaged, or on an interrupt.
     """
     try:
         pending = read_journal(system).pending
@@ -230,7 +230,7 @@ def undo(system: System, report: Callable[[str], None]) -> int:
 
 
 def _undo_one(system: System, entry: Entry, report: Callable[[str], None]) -> str:
-    """Rolls one change back; the reason where that fails, whatever it is, so that the others have their turn."""
+    """Roll one change back; on any failure, return the reason, so that the others are still tried."""
     assert entry.record is not None
     report(entry.record.describe())
     try:

@@ -15,7 +15,7 @@ ARCHITECTURE_FILE = "base/architecture"
 
 @dataclass(frozen=True, kw_only=True)
 class Kit:
-    """A kit in a folder; the initramfs has only its base part."""
+    """A kit in a folder; the initramfs contains only its base part."""
 
     path: Path
     architecture: Architecture
@@ -30,7 +30,7 @@ class Kit:
         return self.path / "more"
 
     def programs(self) -> dict[str, tuple[str, ...]]:
-        """How to start each program of the kit: the beginning of its argv, as System(programs=...) takes it."""
+        """How to start each program of the kit: the first elements of its argv, for System(programs=...)."""
         found = {
             program.name: self._argv(program)
             for part in (self.more, self.base)
@@ -46,7 +46,7 @@ class Kit:
         return (*self._environment(program), *loader, str(program))
 
     def _environment(self, program: Path) -> tuple[str, ...]:
-        # mtools converts names from code page 850 and would load the device's converter, built for another libc.
+        # mtools converts names from code page 850 and would load the device's converter, built for another C library.
         if program.resolve().name != "mtools":
             return ()
         return (str(self.base / "busybox"), "env", f"GCONV_PATH={self.more}/lib/gconv")

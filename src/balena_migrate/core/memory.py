@@ -10,14 +10,14 @@ from balena_migrate.core.system import System
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryFacts:
-    """From /proc/meminfo, in bytes. Swap does not count: it is on the disk that gets overwritten."""
+    """From /proc/meminfo, in bytes. Swap does not count: it is on the disk to be overwritten."""
 
     total_bytes: int
     available_bytes: int
 
 
 def parse_meminfo(text: str) -> MemoryFacts:
-    """Total and available memory. Before Linux 3.14 there is no MemAvailable: then free plus page cache is taken."""
+    """Total and available memory. Before Linux 3.14 there is no MemAvailable: free plus page cache is used instead."""
     values: dict[str, int] = {}
     for line in text.splitlines():
         key, _, rest = line.partition(":")

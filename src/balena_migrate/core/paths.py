@@ -4,7 +4,7 @@
 STATE_DIR = "/var/lib/balena-migrate"
 JOURNAL = f"{STATE_DIR}/journal.jsonl"
 WORK_DIR = f"{STATE_DIR}/run"
-"""What one run makes for stage 2; goes with undo."""
+"""What a run creates for stage 2; undo removes it."""
 PATCHES = f"{WORK_DIR}/boot-partition.patches"
 INITRAMFS_CONFIG = f"{WORK_DIR}/initramfs-tools"
 
@@ -17,9 +17,9 @@ INITRAMFS_NAME = "balena-migrate-initramfs"
 BOOT_ENTRY = "balena-migrate"
 """The id of the one-shot entry in the boot loader's menu."""
 
-# In the initramfs: these folders are in memory, and gone with the reboot.
+# In the initramfs: these folders are in memory, and disappear with the reboot.
 STAGE2_FILES = "/balena-migrate/files"
-"""What stage 2 takes into memory."""
+"""What stage 2 loads into memory."""
 STAGE2_LOG_DRIVE = "/balena-migrate/log"
 STAGE2_DATA = "/balena-migrate/data"
 """Where stage 2 mounts resin-data of the new system."""
@@ -27,4 +27,4 @@ STAGE2_STATE = "/balena-migrate/state"
 """Where stage 2 mounts resin-state of the new system."""
 
 MIGRATE_LOG = "migrate.log"
-"""Stage 2's log: in the root of resin-data, and of the log drive."""
+"""Stage 2's log: in the root folder of resin-data, and of the log drive."""

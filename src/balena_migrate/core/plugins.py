@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folders that are registries: what is in a folder is found by name, so that adding a file is all there is to do."""
+"""Folders as registries: modules in a folder are found by name, so that adding a file is sufficient."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 
 def module_names(path: Iterable[str]) -> list[str]:
-    """The names of the modules in a package, sorted, without those that begin with an underscore."""
+    """The names of the modules in a package, sorted, without those whose names start with an underscore."""
     return sorted(module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_"))
 
 
 def load(package: str, name: str, attribute: str) -> Any:
-    """The attribute of one module in the package, which is loaded now."""
+    """The attribute of one module in the package; the module is loaded on this call."""
     return getattr(importlib.import_module(f"{package}.{name}"), attribute)
 
 

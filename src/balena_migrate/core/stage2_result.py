@@ -15,16 +15,16 @@ from balena_migrate.core.values import from_json, to_json
 
 
 class Stage2Ending(StrEnum):
-    """Why the old system is there again."""
+    """Why the old system is running again."""
 
     NO_FLASH = "no-flash"
-    """All went well up to the flash, which NO_FLASH forbade."""
+    """Everything succeeded up to the flash, which NO_FLASH ruled out."""
     FAILED = "failed"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage2Result:
-    """What stage 2 left behind; `step` is the one in which it failed, None where nothing failed."""
+    """How stage 2 ended; `step` is the one in which it failed, None if nothing failed."""
 
     ending: Stage2Ending
     step: Step | None = None
@@ -32,7 +32,7 @@ class Stage2Result:
 
 
 def write_stage2_result(old: System, result: Stage2Result, log: str) -> None:
-    """The result and the log are on the old root file system, which has to be writable now."""
+    """Write the result and the log to the old root file system, which must be writable."""
     if not old.is_dir(STATE_DIR):
         old.make_dir(STATE_DIR, mode=0o700)
     old.write_file(STAGE2_RESULT, json.dumps(to_json(result)).encode() + b"\n", mode=0o600)
@@ -40,7 +40,7 @@ def write_stage2_result(old: System, result: Stage2Result, log: str) -> None:
 
 
 def find_stage2_result(system: System) -> Stage2Result | None:
-    """What the last stage 2 left behind; None where none ran. Raises FileError where it is damaged."""
+    """The result of the last stage 2; None if none ran. Raises FileError if it is damaged."""
     text = system.find_text(STAGE2_RESULT)
     if text is None:
         return None

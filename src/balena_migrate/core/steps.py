@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The steps of stage 2: their names, and which of them come after the line.
 
-The names are stable: the console, the result file, `status` and the rehearsals all use these, and spell none
-themselves.
+The names are stable: the console, the result file, `status` and the rehearsals all use these constants.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from enum import StrEnum
 
 
 class Step(StrEnum):
-    """The steps of stage 2, in the order in which they run; GROW and MACHINE_ID only where they are needed."""
+    """The steps of stage 2, in the order in which they run; GROW and MACHINE_ID only if needed."""
 
     MOUNT = "mount"
     RESTORE_BOOT = "restore-boot"
@@ -33,19 +32,19 @@ THE_LINE = Step.FLASH
 
 
 def is_after_the_line(step: Step) -> bool:
-    """Whether the old system is lost, wholly or in part, once this step has begun.
+    """Whether the old system is lost, at least in part, once this step has started.
 
-    REBOOT counts as such; stage 2 also takes it to go back to the old system, before the line.
+    REBOOT counts as such, although stage 2 also uses it to return to the old system before the line.
     """
     order = tuple(Step)
     return order.index(step) >= order.index(THE_LINE)
 
 
 def started(step: Step) -> str:
-    """What the console says when the step begins."""
+    """What the console shows when the step starts."""
     return f"step {step} started"
 
 
 def done(step: Step) -> str:
-    """What the console says when the step has succeeded, before its duration."""
+    """What the console shows, before the duration, when the step has succeeded."""
     return f"step {step} done"

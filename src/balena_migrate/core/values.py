@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Values to JSON and back: frozen dataclasses, enums, tuples, paths and bytes.
 
-Both stages need this, and stage 2 may import nothing but the standard library, so it is written here and
-small, in place of a library. Unknown keys and wrong types are errors that name the place.
+Both stages need this, and stage 2 imports only the standard library; hence this small module in place of a library.
+Unknown keys and wrong types are errors that name the place.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def to_json(value: Any) -> Any:
-    """The value as something that json.dumps takes. Bytes become base64 text, paths and enums text."""
+    """Convert a value for json.dumps. Bytes become base64 strings, paths and enums strings."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, enum.Enum):
@@ -36,7 +36,7 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(cls: type[T], data: Any, place: str = "$") -> T:
-    """A value of the type `cls`, made of what `to_json` gave.
+    """Convert the output of `to_json` back to a value of the type `cls`.
 
     Raises ValueError, which names the place in the data ("$.target.size_bytes: ...").
     """

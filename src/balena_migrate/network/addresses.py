@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Addresses, routes and name servers as the sources write them, brought into the form of the model."""
+"""Converts addresses, routes and name servers from the notations of the sources to that of the model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WITH_ADDRESSES = (Method.AUTO, Method.DHCP, Method.MANUAL, Method.SHARED)
 
 
 def parse_cidr(address: str, netmask: str = "") -> str:
-    """An address in CIDR form; its length may stand apart, as a mask or a number. Raises NetworkConfigError."""
+    """An address in CIDR form; the prefix length may be separate, as a mask or number. Raises NetworkConfigError."""
     text = address if "/" in address or not netmask else f"{address}/{netmask}"
     try:
         return str(ip_interface(text.strip()))
@@ -25,7 +25,7 @@ def parse_cidr(address: str, netmask: str = "") -> str:
 
 
 def mask_of_class(address: str) -> str:
-    """The length that ifupdown and dhcpcd give to an IPv4 address without a mask, by its class (RFC 791)."""
+    """The prefix length that ifupdown and dhcpcd assume for an IPv4 address without one: its class's (RFC 791)."""
     match = re.match(r"([0-9]{1,3})\.", address)
     if match is None:
         return ""
@@ -43,7 +43,7 @@ def parse_address(text: str) -> str:
 
 
 def parse_destination(text: str, gateway: str = "", netmask: str = "") -> str:
-    """A route's destination in CIDR form; "default" is that of the gateway's family. Raises NetworkConfigError."""
+    """A route's destination in CIDR form; "default" becomes that of the gateway's family. Raises NetworkConfigError."""
     if text == "default":
         return DEFAULT_DESTINATIONS[family(gateway) if gateway else 4]
     try:
@@ -53,7 +53,7 @@ def parse_destination(text: str, gateway: str = "", netmask: str = "") -> str:
 
 
 def family(text: str) -> int:
-    """4 or 6: the family of an address, with or without its length. Raises NetworkConfigError."""
+    """4 or 6: the family of an address, with or without a prefix length. Raises NetworkConfigError."""
     try:
         return ip_interface(text).version
     except ValueError:
@@ -61,7 +61,7 @@ def family(text: str) -> int:
 
 
 def of_family(version: int, texts: Iterable[str]) -> tuple[str, ...]:
-    """Those of the addresses that are of this family, each once."""
+    """The addresses of this family, without duplicates."""
     return tuple(text for text in dict.fromkeys(texts) if family(text) == version)
 
 
@@ -75,11 +75,11 @@ def make_ip(
     dns: Iterable[str] = (),
     search: Iterable[str] = (),
 ) -> Ip:
-    """The settings of one family, out of lists that may hold both.
+    """The settings of one family, from lists that may contain both.
 
-    DHCP or router advertisements where `automatic`, else the addresses, else the method `otherwise`. The first
-    default route becomes the gateway, which every NetworkManager knows; default routes among other routes only
-    newer ones do.
+    DHCP or router advertisements if `automatic`, else the addresses, else the method `otherwise`. The first default
+    route becomes the gateway, which every version of NetworkManager supports; only newer ones support default routes
+    among other routes.
     """
     mine = of_family(version, addresses)
     method = Method.AUTO if automatic else Method.MANUAL if mine else otherwise
@@ -99,6 +99,6 @@ def _is_gateway(route: Route) -> bool:
 
 
 def gateway_route(gateway: str, metric: int | None = None) -> Route:
-    """The default route by this gateway. Raises NetworkConfigError."""
+    """The default route via this gateway. Raises NetworkConfigError."""
     address = parse_address(gateway)
     return Route(destination=DEFAULT_DESTINATIONS[family(address)], gateway=address, metric=metric)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The profile that a NetworkManager keyfile describes, for every source that has or writes keyfiles.
+"""The profile that a NetworkManager keyfile describes, for every source that contains or writes keyfiles.
 
 Source: nm-settings-keyfile(5) and NetworkManager's src/libnm-core-impl/nm-keyfile.c.
 """
@@ -55,9 +55,9 @@ _AS_IT_IS = (
     *("bridge", "bond", "infiniband", "wireguard", "dummy", "ip-tunnel", "macvlan", "vxlan", "veth"),
     *("tun", "macsec", "vrf", "hsr", "generic"),
 )
-"""Types that NetworkManager brings up by itself, and that are carried without a look inside."""
+"""Types that NetworkManager brings up by itself, and that are carried over without being parsed."""
 _WITH_OWN_GROUP = ("wifi", "gsm", "cdma", "wireguard", "ip-tunnel", "macvlan", "vxlan", "veth", "dummy")
-"""Types that are nothing without the group of their name."""
+"""Types that require a group of the same name."""
 _SECRETS = {
     "wifi-security": ("psk", "wep-key0", "leap-password"),
     "802-1x": ("password", "private-key-password", "phase2-private-key-password", "pin", "password-raw"),
@@ -69,7 +69,7 @@ _AGENT_OWNED, _NOT_SAVED = 1, 2
 
 
 def make_profile(system: System, keyfile: Keyfile, source: str) -> tuple[Profile, list[str]]:
-    """The profile of a keyfile, and what of it is not carried. Raises NetworkConfigError where it cannot be."""
+    """The profile of a keyfile, and what is not carried over. Raises NetworkConfigError if none of it can be."""
     file = _with_plain_names(keyfile)
     kind = _type(file)
     if kind in _REFUSED:
@@ -99,7 +99,7 @@ def make_profile(system: System, keyfile: Keyfile, source: str) -> tuple[Profile
 
 
 def _with_plain_names(keyfile: Keyfile) -> Keyfile:
-    """The same file with today's names of groups and connection types."""
+    """The same file with the current names of groups and connection types."""
     entries = tuple(replace(e, group=_ALIASES.get(e.group, e.group)) for e in keyfile.entries)
     return Keyfile(entries=entries, headers=tuple(_ALIASES.get(name, name) for name in keyfile.headers))
 
@@ -113,7 +113,7 @@ def _type(file: Keyfile) -> str:
 
 
 def _without_flags(file: Keyfile) -> Keyfile:
-    """The file without the flags that leave a secret to an agent. Raises NetworkConfigError where it is not here."""
+    """The file without the flags that leave a secret to an agent. Raises NetworkConfigError if one is not in it."""
     peers = {group: ("preshared-key",) for group in file.groups() if group.startswith("wireguard-peer.")}
     for group, keys in (_SECRETS | peers).items():
         for key in keys:
@@ -128,7 +128,7 @@ def _without_flags(file: Keyfile) -> Keyfile:
 
 
 def _without_the_foreign(file: Keyfile) -> tuple[Keyfile, list[str]]:
-    """The file without what only the old system knows: its users, its VPNs, its last uses."""
+    """The file without what only makes sense on the old system: users, VPNs, times of last use."""
     lost = []
     if file.items("connection", "secondaries"):
         lost.append("the VPN that comes up with it (connection.secondaries) is not carried over")
@@ -208,7 +208,7 @@ def _eap(system: System, file: Keyfile, source: str) -> Eap:
 
 
 def _certificate(system: System, raw: str | None, key: str, source: str) -> Certificate | None:
-    """A certificate by its path, or in the keyfile itself as base64 or as a list of bytes."""
+    """A certificate: given by path, or in the keyfile itself as base64 or a list of bytes."""
     if not raw:
         return None
     if raw.startswith("data:;base64,"):
@@ -224,7 +224,7 @@ def _certificate(system: System, raw: str | None, key: str, source: str) -> Cert
 
 
 def _ip(file: Keyfile, group: str) -> Ip:
-    """What the check has to know of the addresses; the keyfile itself carries them."""
+    """The addresses as far as the checks need them; the keyfile itself carries them over."""
     method = file.text(group, "method") if group in file.groups() else "auto"
     if method not in set(Method):
         raise NetworkConfigError(f"{group}.method={method} is unknown")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The profiles of all sources as one list: addresses put to their networks, and each connection once."""
+"""Merges the profiles of all sources: joins addresses with their networks, and removes duplicates."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from balena_migrate.network.validate import is_unmanaged
 _PATTERN = re.compile(r"[*?\[!]")
 _DEVICES = (InterfaceKind.ETHERNET, InterfaceKind.WIFI)
 _WIRELESS = re.compile(r"(wl|ra|ath|mlan)[a-z0-9]+")
-"""How Wi-Fi interfaces are called where there is no such interface to ask."""
+"""Names of Wi-Fi interfaces, used if the interface does not exist now."""
 _BUILT = (InterfaceKind.BRIDGE, InterfaceKind.BOND, InterfaceKind.VIRTUAL)
-"""Interfaces that are there only because a profile makes them."""
+"""Interfaces that exist only because a profile creates them."""
 
 
 def merge(profiles: list[Profile], network: NetworkFacts) -> tuple[tuple[Profile, ...], tuple[Problem, ...]]:
-    """The profiles with their addresses and without duplicates, and those that another one displaces."""
+    """The profiles with their addresses and without duplicates, and those displaced by another one."""
     profiles, unmatched = _expanded([_named(profile, network) for profile in profiles], network)
     in_use = frozenset((address.interface, address.address) for address in network.addresses)
     by_ssid = {p.wifi.ssid: p for p in reversed(profiles) if p.kind is Kind.LINK and p.wifi}
@@ -42,9 +42,9 @@ def merge(profiles: list[Profile], network: NetworkFacts) -> tuple[tuple[Profile
 
 
 def _named(profile: Profile, network: NetworkFacts) -> Profile:
-    """A profile that names its interface by hardware address, with the name that the interface has now.
+    """A profile bound by hardware address, with the current name of that interface.
 
-    An address that is not the device's own, as all ports of a bond have it, tells nothing.
+    An address that is not the device's own, such as the shared one of a bond's ports, identifies no interface.
     """
     if profile.kind not in (Kind.LINK, Kind.ETHERNET) or profile.interface or not profile.mac:
         return profile
@@ -54,7 +54,7 @@ def _named(profile: Profile, network: NetworkFacts) -> Profile:
 
 
 def _expanded(profiles: list[Profile], network: NetworkFacts) -> tuple[list[Profile], list[Problem]]:
-    """A profile for every interface that a pattern such as "en*" names, since NetworkManager knows none."""
+    """A profile for every interface that matches a pattern such as "en*", which NetworkManager does not support."""
     found: list[Profile] = []
     problems: list[Problem] = []
     for profile in profiles:
@@ -74,16 +74,16 @@ def _is_wireless(link: Profile, network: NetworkFacts) -> bool:
     return interface.kind is InterfaceKind.WIFI if interface else bool(_WIRELESS.fullmatch(link.interface))
 
 
-# Addresses that are kept apart from their network --------------------------------------------------------------------
+# Addresses stored separately from their network ----------------------------------------------------------------------
 
 
 def _link_of(
     profile: Profile, by_ssid: dict[bytes, Profile], wireless: dict[str, Profile], wired: dict[str, Profile]
 ) -> Profile | None:
-    """The link that has the addresses of a network of wpa_supplicant, which itself knows none.
+    """The link with the addresses of a wpa_supplicant network, which itself has none.
 
-    `by_ssid` are links for one Wi-Fi network, `wireless` and `wired` those by interface. A Wi-Fi network for any
-    interface gets those of the first.
+    `by_ssid` are links for one Wi-Fi network, `wireless` and `wired` those for an interface. A Wi-Fi network for any
+    interface gets those of the first one.
     """
     if profile.ipv4 is not None or profile.ipv6 is not None:
         return None
@@ -98,7 +98,7 @@ def _with_addresses(profile: Profile, link: Profile | None) -> Profile:
 
 
 def _says_much(link: Profile, others: list[Profile]) -> bool:
-    """Whether something is lost with a link for Wi-Fi: DHCP is what a network has anyway."""
+    """Whether dropping a link for Wi-Fi loses anything: DHCP is the default anyway."""
     fixed = any(ip and ip.method is Method.MANUAL for ip in (link.ipv4, link.ipv6))
     return fixed or not any(profile.wifi for profile in others)
 
@@ -108,13 +108,13 @@ def _unused(link: Profile) -> Problem:
     return Problem(source=link.source, subject=link.name, reason=reason)
 
 
-# Each connection once -----------------------------------------------------------------------------------------------
+# Duplicates ---------------------------------------------------------------------------------------------------------
 
 
 def _unique_wifis(profiles: list[Profile], network: NetworkFacts) -> tuple[list[Profile], list[Problem]]:
-    """Of equal Wi-Fi networks one, and those with other addresses that it displaces.
+    """One of each set of equal Wi-Fi networks, and those with different addresses that it displaces.
 
-    Two networks of one name but with other secrets are both kept: NetworkManager tries them one after the other.
+    Networks with the same SSID but different secrets are all kept: NetworkManager tries them one after the other.
     """
     names = {interface.name for interface in network.of_kind(InterfaceKind.WIFI)}
     in_use = {address.address for address in network.addresses if address.interface in names}
@@ -150,7 +150,7 @@ def _identity(profile: Profile) -> tuple[str, ...]:
 
 
 def _better(first: Profile, second: Profile, in_use: set[str]) -> tuple[Profile, Profile]:
-    """The twin that counts, and the other: one that connects by itself, or whose address is in use, else the first."""
+    """The twin to keep, and the other one. Kept is one that connects automatically or whose address is in use."""
 
     def rank(profile: Profile) -> tuple[bool, bool]:
         return profile.autoconnect, any(address in in_use for address in _addresses(profile))
@@ -159,7 +159,7 @@ def _better(first: Profile, second: Profile, in_use: set[str]) -> tuple[Profile,
 
 
 def _joined(best: Profile, other: Profile) -> Profile:
-    """The twin that counts, with the addresses of the other where it has none, and hidden where one of them is."""
+    """The twin to keep, with the other's addresses if it has none; hidden if either of them is."""
     if best.ipv4 is None and best.ipv6 is None:
         best = replace(best, ipv4=other.ipv4, ipv6=other.ipv6)
     if best.wifi and other.wifi and other.wifi.hidden and not best.wifi.hidden:
@@ -171,8 +171,8 @@ def _joined(best: Profile, other: Profile) -> Profile:
 def _without_duplicates(
     profiles: list[Profile], in_use: frozenset[tuple[str, str]]
 ) -> tuple[tuple[Profile, ...], tuple[Problem, ...]]:
-    """Of several wired profiles for one interface one, since only one can be up: the one with the address that the
-    interface has now, else the first. `in_use` are pairs of interface and address.
+    """One wired profile for each interface, since only one can be active: the one with the interface's current
+    address, else the first. `in_use` are pairs of interface and address.
     """
     groups: dict[Hashable, list[Profile]] = {}
     for number, profile in enumerate(profiles):
@@ -201,7 +201,7 @@ def _addresses(profile: Profile) -> Iterator[str]:
 
 
 def _is_same_link(one: Profile, other: Profile) -> bool:
-    """Whether two profiles give an interface the same addresses; to say nothing of them is to ask for a lease."""
+    """Whether two profiles give an interface the same addresses; unspecified means DHCP."""
 
     def meaning(profile: Profile) -> list[tuple[Method, tuple[str, ...], str]]:
         return [(ip.method, ip.addresses, ip.gateway) for ip in (profile.ipv4 or Ip(), profile.ipv6 or Ip())]
@@ -209,15 +209,15 @@ def _is_same_link(one: Profile, other: Profile) -> bool:
     return meaning(one) == meaning(other) and _identity(one) == _identity(other)
 
 
-# What is on top of something else -----------------------------------------------------------------------------------
+# Ports and VLANs ----------------------------------------------------------------------------------------------------
 
 
 def without_orphans(
     profiles: tuple[Profile, ...], network: NetworkFacts
 ) -> tuple[tuple[Profile, ...], tuple[Problem, ...]]:
-    """The profiles without ports and VLANs of a bridge or bond that does not come along, and those as problems.
+    """The profiles without the ports and VLANs of a bridge or bond that is not carried over; these become problems.
 
-    A port that waits for its bridge would keep the interface from getting a lease.
+    A port waiting for its bridge would keep the interface from getting a lease.
     """
     made = {name for p in profiles if p.kind is Kind.OTHER for name in (p.interface, p.uuid) if name}
     kept: list[Profile] = []
@@ -233,7 +233,7 @@ def without_orphans(
 
 
 def _stands_on(profile: Profile, network: NetworkFacts) -> str:
-    """The name or UUID of the bridge or bond that the profile needs; "" for none."""
+    """The name or UUID of the bridge or bond that the profile depends on, or ""."""
     if profile.master or profile.vlan is None:
         return profile.master
     parent = network.find_interface(profile.vlan.parent)

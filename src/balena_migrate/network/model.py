@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The neutral model: what the old system knows of its networks, whatever program it kept it for.
+"""The neutral model of the old system's network settings, independent of the program that uses them.
 
-Every source is read into these values, and one writer (`writer`) makes NetworkManager keyfiles of them. What a
-source says and the model cannot hold becomes a `Problem`; nothing is dropped in silence. Secrets stay out of repr().
+Every source is read into these values, and one module (`write.keyfile`) makes NetworkManager keyfiles of them. What
+the model cannot represent becomes a `Problem`; nothing is dropped silently. Secrets are excluded from repr().
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from balena_migrate.network.files.keyfile import Keyfile
 
 
 class Kind(StrEnum):
-    """What a profile connects with."""
+    """The kind of device that a profile uses."""
 
     WIFI = "wifi"
     ETHERNET = "ethernet"
@@ -24,11 +24,11 @@ class Kind(StrEnum):
     LINK = "link"
     """Addresses for an interface; whether it is wired or wireless is decided when all sources are merged."""
     OTHER = "other"
-    """A type that only NetworkManager's own keyfiles describe (bond, bridge, wireguard ...), carried as it is."""
+    """A type that only NetworkManager's own keyfiles describe (bond, bridge, wireguard ...), carried over unchanged."""
 
 
 class Security(StrEnum):
-    """How a Wi-Fi network is protected; the values are the key-mgmt of nm-settings(5), except OPEN and WEP."""
+    """The security of a Wi-Fi network; the values are the key-mgmt of nm-settings(5), except OPEN and WEP."""
 
     OPEN = "open"
     WEP = "wep"
@@ -68,10 +68,10 @@ class Method(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """Something that a source says and that is not carried to the new system.
+    """A setting that is not carried over to the new system.
 
-    `source` is the file; `subject` the network or interface ("" for the whole file); `lost` tells whether the whole
-    profile is left out, or only what `reason` names.
+    `source` is the file; `subject` the network or interface ("" for the whole file); `lost` is true if the whole
+    profile is left out, and not only what `reason` names.
     """
 
     source: str
@@ -85,7 +85,7 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
-    """A certificate or key file that travels with its profile."""
+    """A certificate or key file that is carried over with its profile."""
 
     path: str
     content: bytes = field(repr=False)
@@ -93,7 +93,7 @@ class Certificate:
 
 @dataclass(frozen=True, kw_only=True)
 class Wep:
-    """WEP keys: four places, each empty, 5 or 13 characters, or 10 or 26 hexadecimal digits."""
+    """WEP keys: four slots, each empty, 5 or 13 characters, or 10 or 26 hexadecimal digits."""
 
     keys: tuple[str, str, str, str] = field(repr=False)
     index: int = 0
@@ -118,14 +118,14 @@ class Wifi:
 
     @property
     def name(self) -> str:
-        """The SSID for people: text where it is UTF-8 and printable, else hexadecimal."""
+        """The SSID for messages: text if it is printable UTF-8, else hexadecimal."""
         text = self.ssid.decode("utf-8", "replace")
         return text if text.isprintable() and "\ufffd" not in text else "0x" + self.ssid.hex()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Eap:
-    """802.1X, for Wi-Fi and wired networks. The words are those of nm-settings(5)."""
+    """802.1X, for Wi-Fi and wired networks. The names are those of nm-settings(5)."""
 
     methods: tuple[str, ...]
     identity: str = ""
@@ -138,7 +138,7 @@ class Eap:
     private_key: Certificate | None = None
     private_key_password: str = field(default="", repr=False)
     phase1: tuple[tuple[str, str], ...] = ()
-    """Pairs of a key of [802-1x] that starts with "phase1-", and its value."""
+    """Keys of [802-1x] that start with "phase1-", with their values."""
     inner: str = ""
     """phase2-auth"""
     inner_eap: str = ""
@@ -156,7 +156,7 @@ class Eap:
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """`destination` is in CIDR form; an empty gateway means on the link."""
+    """`destination` is in CIDR form; an empty gateway means on-link."""
 
     destination: str
     gateway: str = ""
@@ -183,7 +183,7 @@ class Ip:
     ignore_auto_routes: bool = False
     never_default: bool = False
     options: tuple[tuple[str, str], ...] = ()
-    """Further keys of [ipv4] or [ipv6] with their raw values ("ip6-privacy", "2")."""
+    """Further keys of [ipv4] or [ipv6] with their raw values, such as ("ip6-privacy", "2")."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,9 +212,9 @@ class Modem:
 class Profile:
     """One connection of the old system.
 
-    `interface` and `mac` bind it to a device; both empty fits every device of its kind. `ipv4` and `ipv6` are
-    None where the source says nothing about addresses. A profile that comes from a keyfile keeps it in `keyfile`,
-    and the writer changes in it only what has to change.
+    `interface` and `mac` bind it to a device; if both are empty, it applies to every device of its kind. `ipv4` and
+    `ipv6` are None if the source does not specify addresses. A profile from a keyfile keeps that in `keyfile`, and the
+    writer changes only what must change.
     """
 
     kind: Kind
@@ -235,24 +235,24 @@ class Profile:
 
     @property
     def uuid(self) -> str:
-        """By which other keyfiles name this one."""
+        """The UUID, by which other keyfiles refer to this one."""
         return self.keyfile.text("connection", "uuid") if self.keyfile else ""
 
     @property
     def master(self) -> str:
-        """The name or UUID of the bridge or bond that it is a port of; only keyfiles know it, by two names."""
+        """The name or UUID of the bridge or bond of which it is a port; only keyfiles have this, under two keys."""
         file = self.keyfile
         return (file.text("connection", "controller") or file.text("connection", "master")) if file else ""
 
     @property
     def name(self) -> str:
-        """What people know it by: the Wi-Fi network, the interface, or the kind."""
+        """A name for messages: the Wi-Fi network, the interface, or the kind."""
         return self.wifi.name if self.wifi else self.interface or self.mac or str(self.kind)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Proxy:
-    """A proxy for all traffic, in the words of redsocks.conf; `no_proxy` are addresses and networks."""
+    """A proxy for all traffic, in the terms of redsocks.conf; `no_proxy` are addresses and networks."""
 
     source: str
     kind: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The proxy for all traffic: redsocks, or the one that /etc/environment names.
+"""The proxy for all traffic: that of redsocks, or the one in /etc/environment.
 
 Source: meta-balena, balena-proxy-config, and balena's documentation of system-proxy; redsocks.conf of redsocks.
 """
@@ -33,11 +33,11 @@ _SCHEMES = {
 _COMMENT = re.compile(r'("(?:[^"\\\n]|\\.)*")|//[^\n]*|#[^\n]*|/\*.*?(?:\*/|\Z)', re.DOTALL)
 _SETTING = re.compile(r'^[ \t]*(\w+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;\s]+)\s*;', re.MULTILINE)
 _SAFE = re.compile(r"[!#-\[\]-~]*")
-"""What may stand in a quoted value of redsocks.conf: printable, no space, no quote, no backslash."""
+"""Characters that a quoted value in redsocks.conf can contain: printable, no space, quote or backslash."""
 
 
 def read_proxy(system: System) -> tuple[Proxy | None, tuple[Problem, ...]]:
-    """The proxy, and what of it is not carried. redsocks comes before the environment. Raises nothing."""
+    """The proxy, and what is not carried over. redsocks takes precedence over the environment. Raises nothing."""
     found = Collector()
     for path, parse in (*((path, parse_redsocks) for path in REDSOCKS_FILES), (ENVIRONMENT_FILE, parse_environment)):
         if not system.exists(path):
@@ -51,7 +51,7 @@ def read_proxy(system: System) -> tuple[Proxy | None, tuple[Problem, ...]]:
 
 
 def parse_redsocks(text: str, source: str) -> Proxy | None:
-    """The first redsocks section; None where there is none. Raises NetworkConfigError."""
+    """The first redsocks section, or None. Raises NetworkConfigError."""
     plain = _COMMENT.sub(lambda match: match[1] or " ", text)
     section = re.search(r"^[ \t]*redsocks\s*\{(.*?)(?:\}|\Z)", plain, re.DOTALL | re.MULTILINE)
     if section is None:
@@ -65,7 +65,7 @@ def _unquoted(value: str) -> str:
 
 
 def parse_environment(text: str, source: str) -> Proxy | None:
-    """The proxy of https_proxy, all_proxy or http_proxy; None where none is set. Raises NetworkConfigError."""
+    """The proxy in https_proxy, all_proxy or http_proxy; None if none is set. Raises NetworkConfigError."""
     pairs = re.findall(r"^[ \t]*(?:export[ \t]+)?(\w+)=[\"']?([^\"'\n]*)[\"']?[ \t\r]*$", text, re.MULTILINE)
     values = {key.lower(): value.strip() for key, value in pairs}
     url = values.get("https_proxy") or values.get("all_proxy") or values.get("http_proxy") or ""
@@ -106,14 +106,14 @@ def _is_network(text: str) -> bool:
 
 
 def _lost_exceptions(proxy: Proxy) -> Iterator[str]:
-    """The new system makes exceptions for addresses only; it excepts its own and local ones by itself."""
+    """The exceptions: the new system supports addresses only, and exempts local ones by itself."""
     for word in proxy.no_proxy:
         if not _is_network(word) and word not in ("localhost", "localhost.localdomain"):
             yield f"the exception {word} is a name, but only addresses are carried over"
 
 
 def proxy_files(proxy: Proxy | None) -> tuple[BootFile, ...]:
-    """The files for system-proxy in resin-boot; none where there is no proxy."""
+    """The files for system-proxy in resin-boot; empty if there is no proxy."""
     if proxy is None:
         return ()
     files = [BootFile(path=REDSOCKS_CONF, content=_redsocks_conf(proxy).encode())]
@@ -124,7 +124,7 @@ def proxy_files(proxy: Proxy | None) -> tuple[BootFile, ...]:
 
 
 def _redsocks_conf(proxy: Proxy) -> str:
-    """Ports and redirector as balenaOS expects them."""
+    """redsocks.conf, with the port and redirector that balenaOS expects."""
     lines = [f"type = {proxy.kind};", f"ip = {proxy.host};", f"port = {proxy.port};"]
     if proxy.login:
         lines += [f'login = "{proxy.login}";', f'password = "{proxy.password}";']

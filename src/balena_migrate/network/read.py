@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All sources together: `read_network`."""
+"""Reads the network settings from all sources."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _COUNTRY_PLACES = (
 
 
 def read_network(system: System, facts: NetworkFacts) -> NetworkSettings:
-    """What the old system knows of its networks, from every place where it may keep them. Raises nothing.
+    """Read the old system's network settings from every place that may contain them. Raises nothing.
 
-    Duplicates are merged; addresses that are kept apart from their Wi-Fi network are put to it; a profile that
-    could not work on the new system is a Problem.
+    Duplicates are merged; addresses stored separately from their Wi-Fi network are joined with it; a profile that
+    cannot work on the new system becomes a Problem.
     """
     readings = [source.read(system) for source in all_sources()]
     profiles = [profile for reading in readings for profile in reading.profiles]
@@ -45,8 +45,8 @@ def read_network(system: System, facts: NetworkFacts) -> NetworkSettings:
 
 
 def _system_country(system: System) -> str:
-    """The country for Wi-Fi that is set for the whole system: on the kernel's command line (Raspberry Pi OS from 12
-    on), for its module, or for crda (Debian and Ubuntu before).
+    """The system-wide Wi-Fi country: on the kernel command line (Raspberry Pi OS 12 and later), as a module option, or
+    for crda (older Debian and Ubuntu).
     """
     for path, pattern in ((path, pattern) for place, pattern in _COUNTRY_PLACES for path in system.glob(place)):
         with contextlib.suppress(FileError):
@@ -57,7 +57,7 @@ def _system_country(system: System) -> str:
 
 
 def _checked(profiles: tuple[Profile, ...]) -> tuple[tuple[Profile, ...], tuple[Problem, ...]]:
-    """The profiles that can work, and the others as problems."""
+    """The profiles that can work; the others become problems."""
     usable, problems = [], []
     for profile in profiles:
         fault = find_fault(profile)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every source does alike: read a text file, and turn what goes wrong into a Problem that names the file."""
+"""What all sources share: reading a text file, and turning any error into a Problem that names the file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from balena_migrate.core.system import System
 from balena_migrate.network.model import Problem, Profile, Reading
 
 LIMIT_BYTES = 1 << 18
-"""No network settings are larger: the longest example of wpa_supplicant.conf, all comments, has 90 KiB."""
+"""No network settings are larger: the longest sample wpa_supplicant.conf, mostly comments, has 90 KiB."""
 
 
 _NAME = re.compile(r"[a-z0-9_-]+")
@@ -23,7 +23,7 @@ _NAME = re.compile(r"[a-z0-9_-]+")
 
 @dataclass(kw_only=True)
 class Collector:
-    """Gathers the profiles and problems of one source."""
+    """Collects the profiles and problems of one source."""
 
     profiles: list[Profile] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -31,7 +31,7 @@ class Collector:
 
     @contextlib.contextmanager
     def guard(self, source: PurePath | str, subject: str = "") -> Iterator[None]:
-        """An error inside becomes a Problem of this file, and the rest of the source is still read."""
+        """Turn an error in the block into a Problem of this file; the rest of the source is still read."""
         try:
             yield
         except FileError as error:
@@ -43,17 +43,17 @@ class Collector:
             self.problems.append(Problem(source=str(source), subject=subject, reason=reason))
 
     def add(self, profile: Profile, lost: Iterable[str] = ()) -> None:
-        """A profile, and what of it is not carried."""
+        """Add a profile, and what is not carried over."""
         self.profiles.append(profile)
         self.lose(profile.source, profile.name, lost)
 
     def lose(self, source: PurePath | str, subject: str, reasons: Iterable[str]) -> None:
-        """Details that are not carried, each told once."""
+        """Add details that are not carried over, each once."""
         for reason in dict.fromkeys(reasons):
             self.problems.append(Problem(source=str(source), subject=subject, reason=reason, lost=False))
 
     def include(self, reading: Reading) -> None:
-        """All of another reading."""
+        """Add everything from another reading."""
         self.profiles += reading.profiles
         self.problems += reading.problems
         self.country = self.country or reading.country
@@ -63,8 +63,8 @@ class Collector:
 
 
 def not_carried(names: Iterable[str]) -> list[str]:
-    """Settings of unknown names, as reasons. What does not look like a name may be a piece of a secret, where a line is
-    damaged, and is not repeated.
+    """Reasons that name unknown settings. A name that does not look like one may be part of a secret in a damaged line,
+    and is not repeated.
     """
     names = list(names)
     plain = [name for name in names if _NAME.fullmatch(name)]
@@ -75,7 +75,7 @@ def not_carried(names: Iterable[str]) -> list[str]:
 def read_config(system: System, path: PurePath | str, *, limit_bytes: int = LIMIT_BYTES) -> str:
     """The text of a configuration file; bytes that are not UTF-8 are kept as surrogates.
 
-    Raises FileError where it cannot be read or is larger than the limit, NetworkConfigError where it is not text.
+    Raises FileError if it cannot be read or exceeds the limit, NetworkConfigError if it is not text.
     """
     text = system.read_text(path, limit_bytes=limit_bytes)
     if "\0" in text:
@@ -84,7 +84,7 @@ def read_config(system: System, path: PurePath | str, *, limit_bytes: int = LIMI
 
 
 def read_layered(system: System, folders: Iterable[str], pattern: str) -> dict[str, PurePath]:
-    """Name -> path of the files that count, by name: one in an earlier folder hides its name in a later one."""
+    """Name -> path of the effective files, by name: a file in an earlier folder hides the same name in later ones."""
     found: dict[str, PurePath] = {}
     for folder in folders:
         for path in system.glob(f"{folder}/{pattern}"):
@@ -93,5 +93,5 @@ def read_layered(system: System, folders: Iterable[str], pattern: str) -> dict[s
 
 
 def is_masked(system: System, path: PurePath) -> bool:
-    """Whether the file is a link to /dev/null, which masks files of its name in other folders."""
+    """Whether the file is a link to /dev/null, which masks files of the same name in other folders."""
     return system.find_link(path) == PurePosixPath("/dev/null")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands of ip(8) and route(8) that add routes, as other files hold them."""
+"""The commands of ip(8) and route(8) that add routes, as found in other files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from balena_migrate.network.model import Route
 
 
 def parse_route_command(command: str, interface: str) -> Route | None:
-    """The route by the interface that a command such as "ip route add 10.0.0.0/8 via 192.0.2.1" adds; None for any
+    """The route that a command such as "ip route add 10.0.0.0/8 via 192.0.2.1" adds for the interface; None for any
     other command.
     """
     words = [word for word in command.split() if word not in ("||", "true")]

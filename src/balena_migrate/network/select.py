@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which profiles go to the new system, and the files that carry them: what stage 1 puts into resin-boot.
+"""Selects the profiles for the new system, and makes the files that stage 1 puts into resin-boot.
 
 Source: meta-balena, balena-net-config (copies system-connections/* at every boot) and balena-proxy-config;
 file names as in the project's first description, with two digits.
@@ -21,15 +21,15 @@ from balena_migrate.network.write.keyfile import PRIORITY_LIMIT, certificate_fil
 from balena_migrate.settings import Config
 
 IMAGE_WIFIS = tuple(f"{CONNECTIONS_FOLDER}/{name}" for name in ("resin-wifi-01", "resin-wifi01", "resin-wifi"))
-"""What the image already contains where HAS_WIFI_CFG is set; the last is the name that balena's own programs use."""
+"""Files that the image already contains if HAS_WIFI_CFG is set; the last name is that of balena's own programs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What goes to the new system.
+    """What is carried over to the new system.
 
-    `profiles` get a file each; `automatic` need none, since NetworkManager makes a DHCP profile for every wired
-    device by itself; `left_out` are Wi-Fi networks that the settings do not ask for; `unknown` are names in
+    `profiles` get a file each; `automatic` need none, since NetworkManager creates a DHCP profile for every wired
+    device by itself; `left_out` are Wi-Fi networks that the settings do not select; `unknown` are names in
     MIGRATE_WIFI_CFG for which the old system has no network.
     """
 
@@ -41,10 +41,10 @@ class Selection:
 
 
 def select_profiles(config: Config, settings: NetworkSettings, system: System) -> Selection:
-    """The profiles that the settings ask for.
+    """The profiles that the settings select.
 
-    Wi-Fi: with MIGRATE_WIFI_CFG those that the file names, else all with MIGRATE_ALL_WIFIS, else none. All others
-    always. Raises FileError where MIGRATE_WIFI_CFG names a file that cannot be read.
+    Wi-Fi: those named in the file MIGRATE_WIFI_CFG, else all with MIGRATE_ALL_WIFIS, else none. All other profiles are
+    always selected. Raises FileError if MIGRATE_WIFI_CFG names a file that cannot be read.
     """
     wanted = _wanted_ssids(config, system)
     chosen: list[Profile] = []
@@ -66,7 +66,7 @@ def select_profiles(config: Config, settings: NetworkSettings, system: System) -
 
 
 def _wanted_ssids(config: Config, system: System) -> dict[bytes, None]:
-    """The lines of MIGRATE_WIFI_CFG, each once; a line is an SSID, spaces included."""
+    """The lines of MIGRATE_WIFI_CFG, without duplicates; a line is an SSID, spaces included."""
     if not config.migrate_wifi_cfg:
         return {}
     try:
@@ -78,7 +78,7 @@ def _wanted_ssids(config: Config, system: System) -> dict[bytes, None]:
 
 
 def is_automatic(profile: Profile) -> bool:
-    """Whether NetworkManager's own profile for wired devices (DHCP, router advertisements) says the same."""
+    """Whether NetworkManager's own profile for wired devices (DHCP, router advertisements) is equivalent."""
     plain = replace(profile, source="", interface="", mac="", ipv4=None, ipv6=None)
     return (
         plain == Profile(kind=Kind.ETHERNET, source="")
@@ -103,7 +103,7 @@ def boot_files(config: Config, selection: Selection, network: NetworkFacts) -> t
 
 
 def fitting_priorities(values: Iterable[int]) -> dict[int, int]:
-    """Each priority as NetworkManager can hold it; where one is out of its range, all become ranks in their order."""
+    """The priorities within NetworkManager's range; if one is out of range, all are replaced by their ranks."""
     distinct = sorted(set(values))
     if all(abs(value) <= PRIORITY_LIMIT for value in distinct):
         return {value: value for value in distinct}
@@ -116,8 +116,8 @@ def fitting_priorities(values: Iterable[int]) -> dict[int, int]:
 def named_profiles(config: Config, selection: Selection) -> Iterator[tuple[str, Profile]]:
     """Each selected profile with the name of its file: resin-wifi-01 and so on, numbered for each kind.
 
-    With HAS_WIFI_CFG the image's own resin-wifi-01 is not overwritten: ours start with 02. The names hold nothing
-    that FAT forbids or that NetworkManager skips.
+    With HAS_WIFI_CFG, the image's own resin-wifi-01 is not overwritten: ours start at 02. The names are valid on FAT
+    and for NetworkManager.
     """
     counts: dict[Kind, int] = {Kind.WIFI: 1} if config.has_wifi_cfg else {}
     for profile in selection.profiles:
@@ -126,9 +126,9 @@ def named_profiles(config: Config, selection: Selection) -> Iterator[tuple[str, 
 
 
 def bind(profile: Profile, network: NetworkFacts) -> Profile:
-    """The profile bound to its device by hardware address, since the new system may name interfaces otherwise.
+    """The profile bound to its device by hardware address, since the new system may name interfaces differently.
 
-    A Wi-Fi profile is not bound where there is one Wi-Fi device only. A VLAN is bound by that of its parent.
+    A Wi-Fi profile is not bound if there is only one Wi-Fi device. A VLAN is bound by its parent's address.
     """
     if profile.kind is Kind.VLAN:
         return _with_parent(profile, network)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What NetworkManager would refuse or never bring up: one place for all sources.
+"""Finds what NetworkManager would refuse or never bring up, for all sources.
 
 Source: NetworkManager's verify functions of each setting (libnm-core-impl), IEEE 802.11 for the SSID's length.
 """
@@ -15,14 +15,14 @@ from balena_migrate.network.files.keyfile import join_list
 from balena_migrate.network.model import Eap, Ip, Kind, Method, Profile, Security, Vlan, Wep, Wifi
 
 EAP_METHODS = frozenset({"leap", "md5", "tls", "peap", "ttls", "fast", "pwd"})
-"""Those that need nothing beyond what a profile contains (SIM and AKA need a card reader)."""
+"""EAP methods that need nothing but a profile (SIM and AKA need a card reader)."""
 
 INNER_METHODS = frozenset({"pap", "chap", "mschap", "mschapv2", "gtc", "otp", "md5", "tls"})
 INNER_EAP_METHODS = frozenset({"md5", "mschapv2", "otp", "gtc", "tls"})
-"""What phase2-auth and phase2-autheap can be (nm-settings(5))."""
+"""The values of phase2-auth and phase2-autheap (nm-settings(5))."""
 
 SYSTEM_CERTIFICATES = "/etc/ssl/certs"
-"""The only folder of certificates that the new system has, too."""
+"""The only folder of certificates that also exists on the new system."""
 
 TUNNELS = frozenset({"peap", "ttls", "fast"})
 INNER_DEFAULT = "mschapv2"
@@ -32,16 +32,16 @@ SSID_BYTES = 32
 PSK_LENGTHS = range(8, 64)
 _INTERFACE = re.compile(r"(?!(?:\.\.?|all|default|bonding_masters)\Z)[^\s/:%\x00-\x1f\x7f-\uffff]{1,15}")
 _UNMANAGED = re.compile(r"(balena|resin|br|veth).*")
-"""Interfaces that balenaOS tells NetworkManager to leave alone (meta-balena, NetworkManager.conf)."""
+"""Interfaces that balenaOS excludes from NetworkManager (meta-balena, NetworkManager.conf)."""
 
 
 def is_unmanaged(interface: str) -> bool:
-    """Whether balenaOS keeps NetworkManager away from an interface of this name."""
+    """Whether balenaOS excludes an interface of this name from NetworkManager."""
     return _UNMANAGED.fullmatch(interface) is not None
 
 
 def find_fault(profile: Profile) -> str:
-    """Why the profile cannot work on the new system; "" where nothing is wrong with it."""
+    """Why the profile cannot work on the new system; "" if it can."""
     return next(_faults(profile), "")
 
 
@@ -62,7 +62,7 @@ def _faults(profile: Profile) -> Iterator[str]:
 
 
 def _own(profile: Profile) -> Iterator[str]:
-    """Faults that a keyfile, which NetworkManager itself has read before, is not asked for."""
+    """Faults that are not looked for in a keyfile, which NetworkManager itself has already read."""
     for mac in (profile.mac, profile.wifi.bssid if profile.wifi else ""):
         if mac and not re.fullmatch(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}", mac):
             yield f"{mac!r} is not a hardware address"
@@ -105,7 +105,7 @@ def _wifi(wifi: Wifi, eap: Eap | None) -> Iterator[str]:
 
 
 def is_psk(secret: str) -> bool:
-    """Whether WPA takes it: 8 to 63 bytes, or a key of 64 hexadecimal digits."""
+    """Whether it is valid for WPA: 8 to 63 bytes, or a key of 64 hexadecimal digits."""
     if re.fullmatch(r"[0-9A-Fa-f]{64}", secret):
         return True
     return len(secret.encode("utf-8", "surrogateescape")) in PSK_LENGTHS
@@ -146,9 +146,9 @@ def _usable_methods(eap: Eap) -> tuple[str, ...]:
 
 
 def completed(profile: Profile) -> tuple[Profile, tuple[str, ...]]:
-    """The profile with 802.1X as NetworkManager takes it, and what that changes.
+    """The profile with 802.1X in a form that NetworkManager accepts, and what that changes.
 
-    It refuses a profile with one unknown method, and has to know the inner method, which other programs try out.
+    It rejects a profile with an unknown method, and requires the inner method, which other programs find by trial.
     """
     eap = profile.eap
     if eap is None:

@@ -42,13 +42,13 @@ _PHASE1 = {
     "peaplabel": ("phase1-peaplabel", "01"),
     "fast_provisioning": ("phase1-fast-provisioning", "0123"),
 }
-"""Word -> the key of [802-1x], and the values that NetworkManager knows for it."""
+"""Name -> the key of [802-1x], and its values in NetworkManager."""
 _NOT_NEEDED = """
     id_str proto pairwise group group_mgmt scan_freq freq_list eapol_flags proactive_key_caching wpa_ptk_rekey
     fragment_size sae_pwe eap_workaround bgscan ap_max_inactivity dtim_period beacon_int disable_ht disable_ht40
     disable_vht disable_he peerkey wpa_deny_ptk0_rekey
 """
-"""Keys of a network that change how it is searched for or kept up, but not whether it can be joined."""
+"""Keys that affect how a network is searched for or kept connected, but not whether it can be joined."""
 _CARRIED = """
     ssid psk sae_password key_mgmt scan_ssid bssid mode frequency priority disabled ieee80211w auth_alg wep_key0
     wep_key1 wep_key2 wep_key3 wep_tx_keyidx eap identity anonymous_identity password ca_cert ca_path client_cert
@@ -59,7 +59,7 @@ _KNOWN = frozenset(f"{_NOT_NEEDED} {_CARRIED}".split())
 
 
 def read_file(system: System, path: PurePosixPath, interface: str = "") -> Reading:
-    """The networks of one file. `interface` is the one that uses the file, where it is known; else its name tells."""
+    """The networks of one file. `interface` is the one that uses the file; by default, the file's name tells."""
     found = Collector()
     with found.guard(path):
         parsed = parse_wpa_supplicant(read_config(system, path))
@@ -75,7 +75,7 @@ def read_file(system: System, path: PurePosixPath, interface: str = "") -> Readi
 
 
 def make_profile(system: System, values: dict[str, str], blobs: dict[str, bytes]) -> tuple[Profile, list[str]]:
-    """The profile of a network block, and what of it is not carried. Raises NetworkConfigError."""
+    """The profile of a network block, and what is not carried over. Raises NetworkConfigError."""
     lost = not_carried(key for key in values if key not in _KNOWN)
     _refuse(values)
     wired = "ssid" not in values

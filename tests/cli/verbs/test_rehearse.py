@@ -43,7 +43,7 @@ def test_lists_every_scenario() -> None:
         (["pc-bois"], "one of pc-bios"),
         (["--set", "NO_FLASH"], "must be KEY=VALUE"),
         (["--set", "NO_FLSH=TRUE"], "did you mean NO_FLASH"),
-        (["--set", "NO_FLASH=perhaps"], "NO_FLASH has to be TRUE or FALSE"),
+        (["--set", "NO_FLASH=perhaps"], "NO_FLASH must be TRUE or FALSE"),
         (["--set", 'HOME_DIR=a"b'], "must not contain a quot"),
     ],
 )

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""File systems inside of an image, read without mounting them."""
+"""File systems within an image, read without mounting them."""

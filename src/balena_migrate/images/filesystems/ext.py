@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The superblock of an ext2, ext3 or ext4 file system, as far as we need it (Linux, Documentation/filesystems/ext4).
+"""The superblock of an ext2, ext3 or ext4 file system, as far as needed (Linux, Documentation/filesystems/ext4).
 
-What holds for growing a mounted file system comes from the kernel's fs/ext4/resize.c and super.c.
+The rules for growing a mounted file system are those of the kernel's fs/ext4/resize.c and super.c.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ SUPERBLOCK_OFFSET = 1024
 SUPERBLOCK_BYTES = 1024
 
 KEPT_BACK_BLOCKS = 4096
-"""The kernel keeps 2 % of the blocks for itself, this many at most; not even root gets them."""
+"""The kernel reserves 2 % of the blocks, but at most this many, which not even root can use."""
 
 _MAGIC = 0xEF53
 _CLEAN = 1
@@ -24,21 +24,21 @@ _BIGALLOC, _READ_ONLY = 0x200, 0x1000
 
 @dataclass(frozen=True, kw_only=True)
 class ExtFileSystem:
-    """A file system as it was made. `can_grow` says whether the kernel grows it while it is mounted, to whole block
-    groups, without a change of its layout."""
+    """A file system. `can_grow`: the kernel can grow it while it is mounted, by whole block groups, without changing
+    its layout."""
 
     block_bytes: int
     blocks: int
     free_blocks: int
-    """Those that are reserved for root included."""
+    """Including those reserved for root."""
     first_block: int
-    """Where the first group begins: 1 with blocks of 1 KiB, else 0."""
+    """The first group's first block: 1 with blocks of 1 KiB, else 0."""
     group_blocks: int
     inode_table_blocks: int
     """Of each group."""
     descriptors_per_block: int
     reserved_descriptor_blocks: int
-    """Kept free for the descriptors of groups to come."""
+    """Reserved for the descriptors of future groups."""
     can_grow: bool
 
     @property
@@ -47,17 +47,17 @@ class ExtFileSystem:
 
     @property
     def usable_bytes(self) -> int:
-        """What root's files can take."""
+        """The space available to root's files."""
         return self._usable_bytes(self.blocks, self.free_blocks)
 
     @property
     def groups(self) -> int:
-        """The last one may be a part of a group."""
+        """The number of block groups; the last one may be partial."""
         return -(-(self.blocks - self.first_block) // self.group_blocks)
 
     @property
     def most_groups(self) -> int:
-        """So many can be described without a change of the layout."""
+        """The most groups that can be described without changing the layout."""
         return self.descriptors_per_block * self._descriptor_blocks
 
     def size_bytes(self, groups: int) -> int:
@@ -65,9 +65,9 @@ class ExtFileSystem:
         return (self.first_block + groups * self.group_blocks) * self.block_bytes
 
     def usable_bytes_with(self, groups: int) -> int:
-        """What root's files can take once it was grown to this many whole groups; rather less than more.
+        """The space available to root's files after growing to this many whole groups; a lower bound.
 
-        Each new group is taken for one that holds a copy of the superblock and the descriptors; few do.
+        Every new group is assumed to contain a copy of the superblock and the descriptors, which few do.
         """
         own = self.inode_table_blocks + 2 + 1 + self._descriptor_blocks
         blocks = self.first_block + groups * self.group_blocks
@@ -83,7 +83,7 @@ class ExtFileSystem:
 
 
 def parse_superblock(superblock: bytes) -> ExtFileSystem | None:
-    """The file system that begins with these SUPERBLOCK_BYTES; None where this is no such superblock."""
+    """Parse the SUPERBLOCK_BYTES of a superblock; None if it is not one."""
     if len(superblock) < SUPERBLOCK_BYTES or _u16(superblock, 56) != _MAGIC:
         return None
     log_block, group_blocks = _u32(superblock, 24), _u32(superblock, 32)
@@ -107,7 +107,7 @@ def parse_superblock(superblock: bytes) -> ExtFileSystem | None:
 
 
 def _can_grow(superblock: bytes) -> bool:
-    """Without resize_inode the kernel would change the layout to meta_bg; others it refuses, or older ones do."""
+    """Without resize_inode, the kernel would change the layout to meta_bg; it refuses the others, or did so once."""
     compatible, incompatible, read_only = (_u32(superblock, offset) for offset in (92, 96, 100))
     return (
         _u16(superblock, 58) == _CLEAN

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads FAT16 and FAT32: names, contents, labels, free space, and whether the file system is consistent.
 
-A reader of our own, since it has to read out of a disk image and out of what passed in a stream, on any device, and
-since it is the second opinion on what mtools wrote. Source: Microsoft's FAT specification 1.03; where that and Linux
-differ (which FAT is FAT32), as Linux has it (fs/fat/inode.c).
+A reader of our own, since it must work on a disk image and on parts of a stream, on any device, and since it verifies
+what mtools wrote. Source: Microsoft's FAT specification 1.03; where Linux differs (on which FAT is FAT32), Linux
+(fs/fat/inode.c).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FAT12_CLUSTERS = 4085
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """Where the parts of the file system are, in bytes from its start."""
+    """The layout of the file system, in bytes from its start."""
 
     cluster_bytes: int
     fat_start: int
@@ -58,7 +58,7 @@ class Entry:
 
 
 def parse_geometry(sector: bytes) -> Geometry:
-    """The geometry out of the boot sector. Raises ImageError where this is no FAT16 or FAT32."""
+    """Parse the boot sector. Raises ImageError if this is not FAT16 or FAT32."""
     if len(sector) < 512 or sector[510:512] != b"\x55\xaa":
         raise ImageError("is not a FAT file system")
     sector_bytes, per_cluster, reserved, fats, root_entries, total16 = struct.unpack_from("<HBHBHH", sector, 11)
@@ -72,10 +72,10 @@ def parse_geometry(sector: bytes) -> Geometry:
     data_start = root_start + (0 if fat32 else -(-root_entries * ENTRY_BYTES // sector_bytes))
     cluster_count = ((total16 or total32) - data_start) // per_cluster
     if not fat32 and cluster_count < _FAT12_CLUSTERS:
-        raise ImageError("is FAT12 (or damaged), which no balenaOS image has")
+        raise ImageError("is FAT12 or damaged; balenaOS images use FAT16 or FAT32")
     fat_bytes = fat_sectors * sector_bytes
     if fat_bytes > FAT_LIMIT_BYTES or (cluster_count + 2) * (4 if fat32 else 2) > fat_bytes or cluster_count < 1:
-        raise ImageError("is a damaged FAT file system: its allocation table does not fit its size")
+        raise ImageError("is a damaged FAT file system: its allocation table does not match its size")
     return Geometry(
         cluster_bytes=per_cluster * sector_bytes,
         fat_start=reserved * sector_bytes,
@@ -91,10 +91,10 @@ def parse_geometry(sector: bytes) -> Geometry:
 
 
 class Fat:
-    """A FAT file system behind a `read(offset, length)`. Raises ImageError where it is none, or damaged.
+    """A FAT file system, accessed by `read(offset, length)`. Raises ImageError if it is not one, or is damaged.
 
-    All its names are read at once; `entries` is sorted by path. `label` is the volume's name: the entry in the root
-    folder, else the boot sector's field; "" where there is none.
+    All names are read at once; `entries` is sorted by path. `label` is the volume label: the entry in the root folder,
+    else the boot sector's field, else "".
     """
 
     def __init__(self, read: Read) -> None:
@@ -114,17 +114,17 @@ class Fat:
         size = self.geometry.fat_bytes
         copies = [self._read(self.geometry.fat_start + i * size, size) for i in range(self.geometry.fat_count)]
         if any(len(copy) != size for copy in copies):
-            raise ImageError("is a FAT file system that is cut short")
+            raise ImageError("is a truncated FAT file system")
         return copies
 
     def _unpack(self, copy: bytes) -> tuple[int, ...]:
-        """What follows each cluster; the upper four bits of FAT32 mean nothing."""
+        """The successor of each cluster; the upper four bits of FAT32 are reserved."""
         count = self.geometry.cluster_count + 2
         if not self.geometry.is_fat32:
             return struct.unpack_from(f"<{count}H", copy)
         return tuple(value & 0x0FFFFFFF for value in struct.unpack_from(f"<{count}I", copy))
 
-    # What it holds ----------------------------------------------------------------------------------------------
+    # Content ----------------------------------------------------------------------------------------------------
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -132,17 +132,17 @@ class Fat:
         return tuple(entry.path for entry in self.entries if not entry.is_folder)
 
     def find(self, path: str) -> Entry | None:
-        """FAT does not tell capital letters from small ones."""
+        """Find a file or folder; names are case-insensitive."""
         return self._by_name.get(path.lower())
 
     def read_file(self, path: str) -> bytes:
-        """The content of a file. Raises ImageError where there is none."""
+        """The content of a file. Raises ImageError if it does not exist."""
         entry = self.find(path)
         if entry is None or entry.is_folder:
             raise ImageError(f"there is no file {path}")
         content = b"".join(self._clusters(entry.chain))
         if len(content) < entry.size_bytes:
-            raise ImageError(f"is a damaged FAT file system: {path} is cut short")
+            raise ImageError(f"is a damaged FAT file system: {path} is truncated")
         return content[: entry.size_bytes]
 
     @property
@@ -151,33 +151,35 @@ class Fat:
 
     @property
     def free_root_slots(self) -> int:
-        """Free entries in FAT16's fixed root folder: deleted ones, and those from the end mark on."""
+        """Free entries in FAT16's fixed root folder: deleted ones, and all from the end mark on."""
         marks = self._root[::ENTRY_BYTES]
         used = marks.index(0) if 0 in marks else len(marks)
         return len(marks) - used + marks[:used].count(0xE5)
 
     def check(self) -> None:
-        """Raises ImageError unless all copies of the table are equal, every chain has the length that its file's size
-        asks for, and no cluster is lost. (That none is in two chains holds for every Fat.)"""
+        """Raise ImageError unless all copies of the table are equal, the length of every chain matches its file's size,
+        and no cluster is lost. (That no cluster is in two chains is true of every Fat.)"""
         if any(copy != self._copies[0] for copy in self._copies):
             raise ImageError("is an inconsistent FAT file system: its allocation tables differ")
         for entry in self.entries:
             wanted = -(-entry.size_bytes // self.geometry.cluster_bytes)
             if not entry.is_folder and len(entry.chain) != wanted:
-                raise ImageError(f"is an inconsistent FAT file system: {entry.path} does not have its size")
+                raise ImageError(
+                    f"is an inconsistent FAT file system: the size of {entry.path} does not match its clusters"
+                )
         bad = self._table[2:].count(self._bad)
         if len(self._used) + bad + self.free_clusters != self.geometry.cluster_count:
-            raise ImageError("is an inconsistent FAT file system: there are lost clusters")
+            raise ImageError("is an inconsistent FAT file system: it has lost clusters")
 
     # Chains -----------------------------------------------------------------------------------------------------
 
     @property
     def _bad(self) -> int:
-        """The mark of a bad cluster; all above it mean the end of a chain."""
+        """The mark of a bad cluster; all higher values mean the end of a chain."""
         return 0x0FFFFFF7 if self.geometry.is_fat32 else 0xFFF7
 
     def _chain(self, cluster: int) -> tuple[int, ...]:
-        """The clusters of a file or folder. None may be met twice, in this chain or another: so all ends."""
+        """The clusters of a file or folder. No cluster may occur twice, in any chain: so every chain ends."""
         chain = []
         while cluster <= self._bad:
             if not 2 <= cluster < len(self._table) or cluster in self._used:
@@ -198,7 +200,7 @@ class Fat:
         for raw, long_name in _slots(folder):
             self._count += 1
             if self._count > ENTRIES_LIMIT or depth > DEPTH_LIMIT:
-                raise ImageError("is a damaged FAT file system: it holds too many files")
+                raise ImageError("is a damaged FAT file system: it contains too many files")
             name = long_name or _short_name(raw)
             if raw[11] & _ATTR_LABEL or name in (".", ".."):
                 continue
@@ -226,7 +228,7 @@ def _find_label(folder: bytes) -> str:
 
 
 def _slots(folder: bytes) -> Iterator[tuple[bytes, str]]:
-    """The entries of a folder with their long names ("" where there is none), without deleted ones."""
+    """The entries of a folder with their long names ("" if there is none), without deleted ones."""
     parts: dict[int, bytes] = {}
     checksum = -1
     for offset in range(0, len(folder) - ENTRY_BYTES + 1, ENTRY_BYTES):
@@ -249,7 +251,7 @@ def _long_name(parts: dict[int, bytes]) -> str:
 
 
 def _checksum(short: bytes) -> int:
-    """The checksum that ties a long name to its short one."""
+    """The checksum that links a long name to its short name."""
     total = 0
     for byte in short:
         total = ((total & 1) << 7) + (total >> 1) + byte & 0xFF
@@ -257,7 +259,7 @@ def _checksum(short: bytes) -> int:
 
 
 def _short_name(raw: bytes) -> str:
-    """NAME.EXT; two bits that Windows NT introduced say which part is in small letters."""
+    """NAME.EXT; two bits introduced by Windows NT mark each part as lower case."""
     base = _text(raw[:8])
     extension = _text(raw[8:11])
     base = base.lower() if raw[12] & 0x08 else base
@@ -266,5 +268,5 @@ def _short_name(raw: bytes) -> str:
 
 
 def _text(raw: bytes) -> str:
-    """A name of fixed length; 0xE5, the mark of a deleted entry, is written as 0x05 at its start."""
+    """A name of fixed length; an initial 0xE5, the mark of a deleted entry, is stored as 0x05."""
     return (b"\xe5" + raw[1:] if raw[:1] == b"\x05" else raw).decode("cp437").rstrip()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plain form of "[Section]" and "key = value" that systemd, ConnMan and iwd share."""
+"""The syntax of "[Section]" and "key = value" that systemd, ConnMan and iwd share."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from balena_migrate.network.files.number import find_number
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One section; the same name may come again, and so may a key within it."""
+    """One section; its name may occur more than once in a file, and a key more than once in it."""
 
     name: str
     pairs: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     def values(self, key: str) -> tuple[str, ...]:
-        """All values of a key; an empty one takes back those before it."""
+        """All values of a key; an empty one clears those before it."""
         found: list[str] = []
         for name, value in self.pairs:
             if name == key:
@@ -25,7 +25,7 @@ class Section:
         return tuple(found)
 
     def value(self, key: str) -> str:
-        """The last value of a key, "" where there is none."""
+        """The last value of a key, or ""."""
         return next((value for name, value in reversed(self.pairs) if name == key), "")
 
     def flag(self, key: str, *, default: bool = False) -> bool:
@@ -40,7 +40,7 @@ class Section:
 
 
 def parse_ini(text: str) -> tuple[Section, ...]:
-    """The sections in their order. Comments start with "#" or ";". Raises NetworkConfigError with the line."""
+    """The sections in order. Comments start with "#" or ";". Raises NetworkConfigError with the line."""
     sections: list[Section] = []
     name: str | None = None
     pairs: list[tuple[str, str]] = []
@@ -63,6 +63,6 @@ def parse_ini(text: str) -> tuple[Section, ...]:
 
 
 def find_section(sections: tuple[Section, ...], *names: str) -> Section:
-    """All sections of these names as one; empty where there is none."""
+    """All sections of these names merged into one, which may be empty."""
     pairs = tuple(pair for section in sections if section.name in names for pair in section.pairs)
     return Section(name=names[0], pairs=pairs)

@@ -21,7 +21,7 @@ _KEYWORDS = (
 
 @dataclass(kw_only=True)
 class Stanza:
-    """One iface stanza; an option may come several times."""
+    """One iface stanza; an option may occur more than once."""
 
     source: str
     name: str
@@ -31,7 +31,7 @@ class Stanza:
 
     @property
     def interface(self) -> str:
-        """The name without that of an alias (eth0:1)."""
+        """The name without an alias (eth0:1)."""
         return self.name.partition(":")[0]
 
     def values(self, *keys: str) -> list[str]:
@@ -54,7 +54,7 @@ def logical_lines(text: str) -> Iterator[str]:
 
 @dataclass(kw_only=True)
 class InterfacesFile:
-    """`automatic` are the interfaces that come up by themselves, with the stanza that each uses ("" for its own); an
+    """`automatic` are the interfaces brought up automatically, with the stanza that each uses ("" for its own); an
     interface may be a pattern. `mappings` are interfaces whose stanza a script chooses.
     """
 
@@ -64,7 +64,7 @@ class InterfacesFile:
 
 
 def parse_interfaces(text: str, source: str) -> InterfacesFile:
-    """What an interfaces file says."""
+    """Parse an interfaces file."""
     file = InterfacesFile()
     inside = False
     for line in logical_lines(text):
@@ -84,12 +84,12 @@ def parse_interfaces(text: str, source: str) -> InterfacesFile:
 
 
 def _stanza(words: list[str], source: str) -> Stanza:
-    """The stanza of an iface line. What follows the method is kept as options ("inherits", "base")."""
+    """The stanza of an iface line. Words after the method are kept as options ("inherits", "base")."""
     name, family, method = (*words, "", "", "")[:3]
     pairs = zip(words[3::2], words[4::2], strict=False)
     return Stanza(source=source, name=name, family=family, method=method, options=list(pairs))
 
 
 def _interface_pattern(text: str) -> str:
-    """An interface without that of its alias (eth0:1); "/eth*/1" is a pattern."""
+    """An interface without its alias (eth0:1); "/eth*/1" is a pattern."""
     return text.split("/")[1] if text.startswith("/") else text.partition(":")[0]

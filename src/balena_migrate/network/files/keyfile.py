@@ -2,7 +2,7 @@
 """The syntax of NetworkManager's keyfiles: GLib key files.
 
 Source: the GLib reference ("Key-value file parser") and nm-settings-keyfile(5). This module knows groups, keys,
-escapes and lists, and nothing of what they mean.
+escapes and lists, but not their meaning.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LIST_OF_BYTES = re.compile(r"[0-9; ]*")
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One line; the value is raw, as it is in the file, and may be secret."""
+    """One line; the value is raw, as in the file, and may be secret."""
 
     group: str
     key: str
@@ -31,9 +31,9 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Keyfile:
-    """A whole file. Of two lines with one key the last one counts, as with GLib.
+    """A whole file. Of two lines with the same key, the last one counts, as in GLib.
 
-    `headers` are the groups as they stand in the file, since an empty one means something, too.
+    `headers` are all groups in the file, since an empty one has a meaning, too.
     """
 
     entries: tuple[Entry, ...] = ()
@@ -55,12 +55,12 @@ class Keyfile:
         return self._values.get((group, key))
 
     def text(self, group: str, key: str) -> str:
-        """The value as text, "" where there is none."""
+        """The value as text, or ""."""
         raw = self.raw(group, key)
         return "" if raw is None else unescape(raw)
 
     def items(self, group: str, key: str) -> tuple[str, ...]:
-        """The value as a list of texts; the last semicolon may be missing."""
+        """The value as a list of texts; the last semicolon is optional."""
         return split_list(self.raw(group, key) or "")
 
     def flag(self, group: str, key: str, *, default: bool) -> bool:
@@ -72,7 +72,7 @@ class Keyfile:
         return int(raw) if re.fullmatch(r"-?[0-9]{1,10}", raw) else None
 
     def with_raw(self, group: str, key: str, value: str) -> Keyfile:
-        """The same file, where this key has this raw value."""
+        """The same file with this raw value for this key."""
         entry = Entry(group=group, key=key, value=value)
         kept = [e for e in self.entries if (e.group, e.key) != (group, key)]
         place = next((i for i, e in enumerate(self.entries) if (e.group, e.key) == (group, key)), None)
@@ -85,7 +85,7 @@ class Keyfile:
         return self.with_raw(group, key, escape(value))
 
     def without(self, group: str, *keys: str) -> Keyfile:
-        """The same file without these keys of the group; without any key named, without the whole group."""
+        """The same file without these keys of the group; if no keys are given, without the whole group."""
         kept = [e for e in self.entries if e.group != group or (keys and e.key not in keys)]
         headers = self.headers if keys else tuple(name for name in self.headers if name != group)
         return replace(self, entries=tuple(kept), headers=headers)
@@ -100,7 +100,7 @@ class Keyfile:
 
 
 def parse_keyfile(text: str) -> Keyfile:
-    """The entries of a key file. Raises NetworkConfigError with the line where GLib would not load the file."""
+    """The entries of a key file. Raises NetworkConfigError with the line if GLib would not load the file."""
     entries: list[Entry] = []
     headers: list[str] = []
     group = ""
@@ -145,7 +145,7 @@ def split_list(raw: str) -> tuple[str, ...]:
 
 
 def dump_ssid(ssid: bytes) -> str:
-    """An SSID as a raw value: text where no reader can take it for anything else, else the list of its bytes."""
+    """An SSID as a raw value: text if it is unambiguous, else the list of its bytes."""
     text = ssid.decode("latin-1")
     if re.fullmatch(r"[!-~]([ -~]*[!-~])?", text) and not re.search(r"[;\\]", text) and not text.isdigit():
         return text

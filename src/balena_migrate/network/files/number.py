@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers as all of these files write them."""
+"""Numbers in all of these files."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ NUMBER_DIGITS = 10
 
 
 def find_number(text: str) -> int | None:
-    """A number in decimal digits; None for anything else, and for one that no setting can have."""
+    """A number in decimal digits; None for anything else, or if it is too large for any setting."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= NUMBER_DIGITS else None

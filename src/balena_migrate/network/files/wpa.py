@@ -2,7 +2,7 @@
 """The syntax of wpa_supplicant.conf.
 
 Source: hostap, wpa_supplicant/config_file.c and src/utils/common.c. A quoted value has no escapes and ends at the last
-quote of its line; an unquoted one is hexadecimal; P"..." has escapes as printf has them.
+quote of its line; an unquoted one is hexadecimal; P"..." has printf's escapes.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class Block:
 
     @property
     def subject(self) -> str:
-        """The network's name for a message, even where it cannot be read."""
+        """The network's name for messages, even if it cannot be parsed."""
         return f"network in line {self.line}" + (f", ssid={self.values['ssid']}" if "ssid" in self.values else "")
 
 
 @dataclass(frozen=True, kw_only=True)
 class WpaFile:
-    """A parsed file; `faults` are lines that wpa_supplicant would not read either."""
+    """A parsed file; `faults` are lines that wpa_supplicant would reject, too."""
 
     globals: dict[str, str] = field(default_factory=dict)
     networks: tuple[Block, ...] = ()
@@ -42,7 +42,7 @@ class WpaFile:
 
 
 def parse_wpa_supplicant(text: str) -> WpaFile:
-    """The blocks and global settings of a wpa_supplicant.conf, by hostap's own rules for lines."""
+    """The blocks and global settings of a wpa_supplicant.conf, by hostap's rules for lines."""
     settings: dict[str, str] = {}
     blocks: list[tuple[str, int, list[str]]] = []
     faults: list[tuple[int, str]] = []
@@ -123,7 +123,7 @@ def _parse_printf(data: bytes) -> bytes:
 
 
 def parse_text(value: str) -> str:
-    """As parse_string, as text. Raises NetworkConfigError where it is not UTF-8."""
+    """As parse_string, but text. Raises NetworkConfigError if it is not UTF-8."""
     try:
         return parse_string(value).decode("utf-8")
     except UnicodeDecodeError:

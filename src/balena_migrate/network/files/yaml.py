@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""YAML that others wrote: nothing but texts, lists and mappings, and bounded whatever it says.
+"""Untrusted YAML: strings, lists and mappings only, of a bounded size.
 
-Scalars stay texts, as libyaml gives them to netplan: with YAML's own types the Wi-Fi network 0123 would be 83.
+Scalars stay strings, as netplan gets them from libyaml: with YAML's own types, the Wi-Fi network 0123 would be 83.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ Node = dict[str, Any]
 
 DEPTH_LIMIT = 32
 NODES_LIMIT = 20_000
-"""Aliases count with all that they stand for, so that a few lines cannot grow to billions of nodes."""
+"""Aliases count in expanded form, so that a few lines cannot grow to billions of nodes."""
 
 
 class Null(str):
-    """What YAML reads as null when unquoted; quoted, it is text."""
+    """What YAML reads as null if unquoted; in quotes, it is a string."""
 
 
 class _Loader(yaml.BaseLoader):
-    """Knows texts and nothing; keys are texts whatever they say."""
+    """Loads only strings and null; keys are always strings."""
 
 
 _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile("(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
@@ -36,7 +36,7 @@ _CLOSING = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
 
 
 def parse_yaml(text: str) -> Any:
-    """The document as str, list and dict. Raises NetworkConfigError with the place where it is not one."""
+    """The document as str, list and dict. Raises NetworkConfigError with the position of the error."""
     try:
         _check_size(text)
         return yaml.load(text, Loader=_Loader)
@@ -49,7 +49,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def _check_size(text: str) -> None:
-    """Raises NetworkConfigError for a document that is too deep, or too large with its aliases written out."""
+    """Raises NetworkConfigError for a document that is too deep, or too large with its aliases expanded."""
     total = 0
     open_nodes: list[tuple[str | None, int]] = []
     sizes: dict[str, int] = {}
@@ -74,18 +74,18 @@ def _check_size(text: str) -> None:
 
 
 def as_node(value: Any) -> Node:
-    """A mapping; anything else, such as the null of an empty section, is an empty one."""
+    """A mapping; empty for anything else, such as the null of an empty section."""
     return value if isinstance(value, dict) else {}
 
 
 def items_of(node: Node, key: str) -> list[Any]:
-    """A list; anything else is an empty one."""
+    """A list; empty for anything else."""
     value = node.get(key)
     return value if isinstance(value, list) else []
 
 
 def texts_of(node: Node, key: str) -> list[str]:
-    """A list of texts; a single text is a list of one."""
+    """A list of strings; a single string becomes a list of one."""
     value = node.get(key)
     if isinstance(value, str):
         return [] if isinstance(value, Null) or not value else [value]
@@ -93,11 +93,11 @@ def texts_of(node: Node, key: str) -> list[str]:
 
 
 def text_of(node: Node, key: str) -> str:
-    """A text; anything else is an empty one."""
+    """A string; empty for anything else."""
     value = node.get(key, "")
     return value if isinstance(value, str) and not isinstance(value, Null) else ""
 
 
 def flag_of(node: Node, key: str) -> bool:
-    """Whether the value is one of YAML's words for true."""
+    """Whether the value is one of YAML's spellings of true."""
     return text_of(node, key).lower() in ("true", "yes", "on", "y", "1")

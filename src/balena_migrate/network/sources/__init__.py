@@ -14,9 +14,9 @@ from balena_migrate.network.model import Reading
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """`read` raises nothing: what it cannot read or convert is a Problem in its Reading.
+    """`read` raises nothing: whatever it cannot read or convert becomes a Problem in its Reading.
 
-    Of two sources that describe the same network, the one with the lower `precedence` counts.
+    If two sources describe the same network, the one with the lower `precedence` wins.
     """
 
     name: str

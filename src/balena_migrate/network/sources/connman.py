@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ConnMan: the services it has stored in /var/lib/connman, and provisioning files (*.config) next to them.
+"""ConnMan: the services stored in /var/lib/connman, and provisioning files (*.config) next to them.
 
-Source: ConnMan's doc/config-format.txt and doc/service-api.txt; the stored form is that of src/storage.c.
+Source: ConnMan's doc/config-format.txt and doc/service-api.txt; the stored format is that of src/storage.c.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _SERVICE = re.compile(r"(wifi|ethernet|cellular)_([0-9a-f]+)(?:_([0-9a-f]+|hidde
 
 
 def read(system: System) -> Reading:
-    """The stored services, and those of provisioning files."""
+    """Read the stored services, and those in provisioning files."""
     found = Collector()
     for path in (*system.glob(f"{FOLDER}/*_*/settings"), *system.glob(f"{FOLDER}/*.config")):
         sections: tuple[Section, ...] = ()
@@ -67,7 +67,7 @@ def _lost(section: Section) -> list[str]:
 
 
 def _stored(path: PurePosixPath, section: Section) -> Profile | None:
-    """A service that was used once; None for one that was only seen. Raises NetworkConfigError."""
+    """A service that has been used; None for one that was only detected. Raises NetworkConfigError."""
     match = _SERVICE.fullmatch(path.parent.name)
     if not match:
         raise NetworkConfigError("is of a type that cannot be carried over")
@@ -92,7 +92,7 @@ def _stored(path: PurePosixPath, section: Section) -> Profile | None:
 
 
 def _modem(section: Section) -> Modem:
-    """The stored part of a modem's settings; without an APN the provider's own is used."""
+    """The stored part of a modem's settings; without an APN, the provider's default is used."""
     apn = section.value("Cellular.APN") or section.value("AccessPointName")
     return Modem(apn=apn, auto_config=not apn)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""dhcpcd: the static addresses that /etc/dhcpcd.conf gives to interfaces (Raspberry Pi OS up to 11).
+"""dhcpcd: the static addresses in /etc/dhcpcd.conf (Raspberry Pi OS up to 11).
 
-Source: dhcpcd.conf(5). What precedes the first `interface` applies to all of them; it contains no addresses.
+Source: dhcpcd.conf(5). What precedes the first `interface` applies to all interfaces; it contains no addresses.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _OPTIONS = ("noipv6", "ipv4only", "nogateway", "metric", "inform")
 
 @dataclass(kw_only=True)
 class Block:
-    """The lines under one `interface`, `ssid` or `profile` line."""
+    """The lines below an `interface`, `ssid` or `profile` line."""
 
     kind: str = ""
     name: str = ""
@@ -55,7 +55,7 @@ class Block:
 
 
 def read(system: System) -> Reading:
-    """A link for every interface with static settings."""
+    """Read a link for every interface with static settings."""
     found = Collector()
     blocks: tuple[Block, ...] = ()
     if system.exists(FILE):
@@ -92,7 +92,7 @@ def _lost(block: Block) -> list[str]:
 
 
 def _profiles(block: Block) -> list[Profile]:
-    """The link of a block, none where it changes nothing. Raises NetworkConfigError."""
+    """The link of a block; none if the block changes nothing. Raises NetworkConfigError."""
     if block.kind == "profile" or not (block.static or (block.kind and block.options)):
         return []  # a profile is for `fallback` only; options for all interfaces steer dhcpcd
     if not block.kind:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """ifupdown: /etc/network/interfaces and the files that it sources.
 
-Source: interfaces(5), and the options that Debian's packages wpasupplicant, wireless-tools, vlan and resolvconf add.
+Source: interfaces(5), and the options of Debian's packages wpasupplicant, wireless-tools, vlan and resolvconf.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from balena_migrate.network.wpa_profiles import make_profile, read_file
 
 FILE = "/etc/network/interfaces"
 FILES_LIMIT = 200
-"""More files than this are no configuration, but files that source each other."""
+"""More files than this can only be files that source each other."""
 
 _DROP_IN = re.compile(r"[a-zA-Z0-9_-]+")
-"""The names that source-directory takes (interfaces(5))."""
+"""The file names that source-directory accepts (interfaces(5))."""
 _VLAN_NAME = re.compile(r"(?P<parent>[a-z0-9]+)\.(?P<id>[0-9]+)|vlan(?P<number>[0-9]+)")
 _BARE_WORDS = """
     key_mgmt proto pairwise group eap auth_alg priority bssid scan_ssid mode frequency scan_freq freq_list ieee80211w
     disabled wep_tx_keyidx eapol_flags proactive_key_caching peerkey fragment_size
 """
 _BARE = frozenset(_BARE_WORDS.split())
-"""Values of wpa_supplicant that stand without quotes."""
+"""Values of wpa_supplicant that are written without quotes."""
 _PASSPHRASE_FILES = ("psk_file", "passphrase_file")
 _OF_THE_SCRIPT = frozenset(("driver", "iface", "ap_scan", "bridge", "debug_level", "logfile", "verbosity"))
-"""Options that steer Debian's script, and are no values of a network."""
+"""Options for Debian's script, which are not values of a network."""
 _DROPPED = "broadcast network client hostname leasehours leasetime vendor scope pre-up post-down down pre-down inherits"
 _CARRIED = """
     address netmask gateway metric mtu hwaddress dns-nameservers dns-nameserver dns-search dns-domain up post-up
@@ -54,7 +54,7 @@ _KNOWN = frozenset(f"{_DROPPED} {_CARRIED}".split())
 
 
 def read(system: System) -> Reading:
-    """The interfaces of all files, and the Wi-Fi networks that they name."""
+    """Read the interfaces in all files, and their Wi-Fi networks."""
     found = Collector()
     all_files = InterfacesFile()
     for path, text in _texts(system, found):
@@ -66,9 +66,7 @@ def read(system: System) -> Reading:
     for name, mine in interfaces.items():
         with found.guard(mine[0].source, name):
             if all_files.mappings and not _is_automatic(name, all_files):
-                raise NetworkConfigError(
-                    "a mapping has a script decide whether it counts, which cannot be carried over"
-                )
+                raise NetworkConfigError("a script decides whether it is used (mapping), which cannot be carried over")
             _read_interface(system, name, mine, found, interfaces.get("default", []))
     found.profiles = [
         replace(p, autoconnect=p.autoconnect and _is_automatic(p.interface, all_files)) for p in found.profiles
@@ -81,7 +79,7 @@ def _is_automatic(interface: str, file: InterfacesFile) -> bool:
 
 
 def _by_interface(file: InterfacesFile) -> dict[str, list[Stanza]]:
-    """The stanzas of each interface, with what they inherit; without those that are only inherited from."""
+    """The stanzas of each interface, with what they inherit; without stanzas that only serve as a base."""
     interfaces: dict[str, list[Stanza]] = {}
     bases: set[str] = set()
     for stanza in file.stanzas:
@@ -97,7 +95,7 @@ def _by_interface(file: InterfacesFile) -> dict[str, list[Stanza]]:
 
 
 def _texts(system: System, found: Collector) -> Iterator[tuple[str, str]]:
-    """The path and text of the file and of all that it sources, each once."""
+    """The path and text of the file and of all files that it sources, each once."""
     todo = [PurePosixPath(FILE)] if system.exists(FILE) else []
     seen: set[PurePosixPath] = set()
     while todo and len(seen) < FILES_LIMIT:
@@ -127,9 +125,9 @@ def _matching(system: System, folder: PurePosixPath, word: str, pattern: str) ->
 
 
 def _read_interface(system: System, name: str, stanzas: list[Stanza], found: Collector, default: list[Stanza]) -> None:
-    """All stanzas of one interface, with those of its aliases, as one profile or several Wi-Fi networks.
+    """All stanzas of one interface and its aliases, as one profile or several Wi-Fi networks.
 
-    A Wi-Fi interface that is set to manual gets its addresses from the stanzas `default` (wpa-roam), if any, else
+    A Wi-Fi interface with the method manual gets its addresses from the stanzas `default` (wpa-roam), if any, else
     from another program. Raises NetworkConfigError.
     """
     methods = {stanza.method for stanza in stanzas}
@@ -191,12 +189,12 @@ def _vlan(name: str, stanza: Stanza) -> Vlan | None:
 
 
 def _command(text: str) -> str:
-    """A command for a message: its program alone, since its arguments may be secret."""
+    """A command for messages: only its program, since its arguments may be secret."""
     return f"the command {text.split()[0].partition('=')[0]}"
 
 
 def _ip(version: int, stanzas: list[Stanza], lost: list[str]) -> Ip:
-    """IPv6 without a stanza follows router advertisements, as the kernel does by itself."""
+    """The IPv6 settings; without a stanza, router advertisements, which is the kernel's default."""
     if not stanzas:
         return Ip(method=Method.AUTO) if version == 6 else Ip(method=Method.DISABLED)
     addresses, routes, dns, search = [], list[Route](), [], []
@@ -225,12 +223,12 @@ def _ip(version: int, stanzas: list[Stanza], lost: list[str]) -> Ip:
 
 
 def _length(address: str) -> str:
-    """What ifupdown takes where no mask is given."""
+    """The mask that ifupdown assumes if none is given."""
     return "64" if ":" in address else mask_of_class(address)
 
 
 def _networks(system: System, name: str, stanzas: list[Stanza]) -> Reading | None:
-    """The Wi-Fi networks that the stanzas name; None where they name none."""
+    """The Wi-Fi networks in the stanzas, or None."""
     options = [option for stanza in stanzas for option in stanza.options]
     source = stanzas[0].source
     found = Collector()
@@ -254,9 +252,9 @@ def _networks(system: System, name: str, stanzas: list[Stanza]) -> Reading | Non
 
 
 def _with_passphrase(system: System, wpa: dict[str, str]) -> dict[str, str]:
-    """The values with a psk, for which Debian's script knows other words, too; of several the last counts there.
+    """The values with a psk, for which Debian's script has further options; the last one of several wins.
 
-    Raises FileError or NetworkConfigError where it is in a file that cannot be read.
+    Raises FileError or NetworkConfigError if it is in a file that cannot be read.
     """
     values = {key: value for key, value in wpa.items() if key not in (*_PASSPHRASE_FILES, "passphrase")}
     for key in _PASSPHRASE_FILES:
@@ -268,7 +266,7 @@ def _with_passphrase(system: System, wpa: dict[str, str]) -> dict[str, str]:
 
 
 def _quoted(key: str, value: str) -> str:
-    """A value as wpa_supplicant.conf has it: Debian's script quotes what is not quoted yet, and is no key."""
+    """A value as in wpa_supplicant.conf: Debian's script quotes whatever is neither quoted nor a key."""
     plain = key in _BARE or value.startswith('"') or (key == "psk" and re.fullmatch("[0-9A-Fa-f]{64}", value))
     return value if plain or key.startswith("wep_key") else f'"{value}"'
 

@@ -27,11 +27,11 @@ _TUNNELS = ("PEAP", "TTLS")
 _EMBEDDED = re.compile(
     r"^\[@pem@([^\]\n]+)\]\n((?:-----BEGIN [^\n]+\n(?:[^-\n][^\n]*\n)+-----END [^\n]+\n)+)", re.MULTILINE
 )
-"""A certificate or key inside of the file, and its name."""
+"""A certificate or key embedded in the file, with its name."""
 
 
 def read(system: System) -> Reading:
-    """The known networks, and the country of iwd's own settings."""
+    """Read the known networks, and the country in iwd's own settings."""
     found = Collector()
     for path in system.glob(f"{FOLDER}/*"):
         if path.suffix in _SECURITY:
@@ -69,7 +69,7 @@ def _profile(system: System, path: PurePosixPath) -> Profile:
 
 
 def parse_name(stem: str) -> bytes:
-    """The SSID of a file's name. Raises NetworkConfigError."""
+    """The SSID from a file's name. Raises NetworkConfigError."""
     if not stem.startswith("="):
         return stem.encode("utf-8", "surrogateescape")
     try:
@@ -79,14 +79,14 @@ def parse_name(stem: str) -> bytes:
 
 
 def _secret(security: Section) -> str:
-    """The passphrase, else the key. Raises NetworkConfigError where there is neither in plain text."""
+    """The passphrase, else the key. Raises NetworkConfigError if neither is there in plain text."""
     if security.value("EncryptedSecurity"):
         raise NetworkConfigError("its secrets are encrypted with a key of this system")
     return unescape(security.value("Passphrase")) or security.value("PreSharedKey")
 
 
 def _ip(section: Section, version: int) -> Ip | None:
-    """None where it is unspecified, so that the interface's own settings apply."""
+    """The address settings; None if unspecified, so that the interface's own settings apply."""
     if not section.names():
         return None
     address = section.value("Address")

@@ -2,7 +2,7 @@
 """systemd-networkd: .network files, their drop-ins, and the .netdev files of VLANs.
 
 Source: systemd.network(5) and systemd.netdev(5). Files that netplan writes for networkd (10-netplan-*) are left to
-the source netplan, and those in /usr/lib are defaults of the distribution, which hold nothing of this device.
+the source netplan, and those in /usr/lib are the distribution's defaults, which are not specific to this device.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from balena_migrate.network.reading import Collector, is_masked, read_config, re
 from balena_migrate.network.sources import Source
 
 FOLDERS = ("/etc/systemd/network", "/run/systemd/network", "/usr/local/lib/systemd/network")
-"""A file in an earlier folder hides the file of that name in a later one."""
+"""A file in an earlier folder hides files of the same name in later ones."""
 
 _DHCP = {
     "yes": (True, True),
@@ -45,7 +45,7 @@ _KEYS = {
     "DHCPv4": "UseDNS UseNTP UseSIP UseMTU UseHostname UseDomains UseRoutes UseTimezone SendHostname RouteMetric",
     "DHCP": "UseDNS UseNTP UseSIP UseMTU UseHostname UseDomains UseRoutes UseTimezone SendHostname RouteMetric",
 }
-"""The keys that are carried, or that the new system has no use for."""
+"""Keys that are carried over, or that are irrelevant on the new system."""
 _SECTIONS = frozenset(
     {
         "Match",
@@ -66,7 +66,7 @@ Sections = tuple[Section, ...]
 
 
 def read(system: System) -> Reading:
-    """The links of all .network files, and the VLANs of all .netdev files."""
+    """Read the links in all .network files, and the VLANs in all .netdev files."""
     found = Collector()
     networks = dict(_parsed(system, "*.network", found))
     devices = dict(_parsed(system, "*.netdev", found))
@@ -89,7 +89,7 @@ def _tell_drop_ins_of_netplan(system: System, found: Collector) -> None:
 
 
 def _parsed(system: System, pattern: str, found: Collector) -> Iterator[tuple[str, Sections]]:
-    """The path and sections of every file that counts, in the order of names."""
+    """The path and sections of every effective file, sorted by name."""
     for name, path in read_layered(system, FOLDERS, pattern).items():
         if name.startswith("10-netplan-") or is_masked(system, path):
             continue
@@ -134,7 +134,7 @@ def _as_vlan(profile: Profile, vlans: dict[str, Profile]) -> Profile:
 
 
 def _matched(match: Section) -> tuple[list[str], list[str]]:
-    """The hardware addresses and the names, which may be patterns, that a file is for."""
+    """The hardware addresses and names, which may be patterns, that a file matches."""
     values = (*match.values("MACAddress"), *match.values("PermanentMACAddress"))
     macs = [mac.lower().replace("-", ":") for value in values for mac in value.split()]
     names = [name for value in match.values("Name") for name in value.split()]
@@ -152,7 +152,7 @@ def _wifis(match: Section) -> list[Wifi | None]:
 
 
 def _profiles(source: str, sections: Sections) -> Iterator[tuple[Profile, list[str]]]:
-    """One profile for each interface that the file names. Raises NetworkConfigError."""
+    """One profile for each interface that the file matches. Raises NetworkConfigError."""
     link, network = find_section(sections, "Link"), find_section(sections, "Network")
     if link.flag("Unmanaged"):
         return
@@ -184,7 +184,7 @@ def _profiles(source: str, sections: Sections) -> Iterator[tuple[Profile, list[s
 
 
 def _unknown(sections: Sections) -> list[str]:
-    """Sections and keys that are not carried over, in words."""
+    """Describe the sections and keys that are not carried over."""
     names = [name for name in dict.fromkeys(s.name for s in sections) if name not in _SECTIONS]
     keys = [
         f"{name}.{key}"

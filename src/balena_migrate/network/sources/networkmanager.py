@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """NetworkManager: keyfiles in /etc, /run and /usr/lib.
 
-Source: nm-settings-keyfile(5) and NetworkManager's src/libnm-core-impl/nm-keyfile.c. A keyfile is kept as it is,
-since NetworkManager reads it on the new system too; only what cannot work there is changed or refused.
+Source: nm-settings-keyfile(5) and NetworkManager's src/libnm-core-impl/nm-keyfile.c. A keyfile is carried over
+unchanged, since the new system has NetworkManager, too; only what cannot work there is changed or refused.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SKIPPED = re.compile(r"\..*|.*~|.*\.[A-Za-z0-9]{6}|(?i:.*\.(?:pem|der))", re.DOT
 
 
 def read(system: System) -> Reading:
-    """The profiles of all keyfiles; a name or UUID in /etc hides the same in /run, and that one in /usr/lib."""
+    """Read all keyfiles; a name or UUID in /etc hides the same one in /run, and /run hides /usr/lib."""
     found = Collector()
     names: set[str] = set()
     owners = dict.fromkeys(_deleted(system), PurePosixPath("/"))
@@ -55,7 +55,7 @@ def read(system: System) -> Reading:
 
 
 def _deleted(system: System) -> Iterator[str]:
-    """The UUIDs of profiles that were deleted, and lie in a folder that cannot be written."""
+    """The UUIDs of profiles that were deleted although their folder is read-only."""
     for folder, _ in FOLDERS:
         for path in system.glob(f"{folder}/*.nmmeta"):
             if is_masked(system, path):
@@ -63,9 +63,9 @@ def _deleted(system: System) -> Iterator[str]:
 
 
 def read_profile(system: System, path: PurePosixPath) -> tuple[Profile, list[str]]:
-    """The profile of one keyfile, and what of it is not carried.
+    """The profile of one keyfile, and what is not carried over.
 
-    Raises FileError where it cannot be read, NetworkConfigError where it cannot be carried.
+    Raises FileError if it cannot be read, NetworkConfigError if it cannot be carried over.
     """
     text = read_config(system, path)
     if re.search("[\ud800-\udfff]", text):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs whose settings are not read: they are named, so that nobody misses them first on the new system."""
+"""Programs whose settings are not supported: they are reported before the migration, not missed after it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ PLACES = (
     ("/etc/wvdial.conf", "a modem connection of wvdial"),
 )
 EXAMPLE = "/etc/ppp/peers/provider"
-"""Part of Debian's package ppp, and hardly ever used."""
+"""Shipped by Debian's package ppp, and rarely used."""
 
 
 def read(system: System) -> Reading:
-    """No profiles, and a problem for every file that one of these programs would read."""
+    """Report a problem for every file that one of these programs would read; there are no profiles."""
     found = Collector()
     for pattern, what in PLACES:
         for path in system.glob(pattern):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""wpa_supplicant: /etc/wpa_supplicant/*.conf, one for all interfaces or one each."""
+"""wpa_supplicant: /etc/wpa_supplicant/*.conf, one file for all interfaces or one for each."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ FILES = (
     "/boot/wpa_supplicant.conf",
     "/boot/firmware/wpa_supplicant.conf",
 )
-"""The last two wait for Raspberry Pi OS to move them to /etc at the next boot."""
+"""Raspberry Pi OS would move the last two to /etc on the next boot."""
 
 
 def read(system: System) -> Reading:
-    """The networks of all files of wpa_supplicant."""
+    """Read the networks in all of wpa_supplicant's files."""
     found = Collector()
     for path in [path for pattern in FILES for path in system.glob(pattern)]:
         found.include(read_file(system, path))

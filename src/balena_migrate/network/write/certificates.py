@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Certificates and keys that profiles name: they are read now, since their disk will be overwritten."""
+"""Certificates and keys that profiles refer to: they are read now, since the disk will be overwritten."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from balena_migrate.network.model import Certificate
 
 
 def read_certificate(system: System, path: str, key: str, folder: str = "/") -> Certificate:
-    """The certificate at a path, which is relative to `folder` where it is not absolute.
+    """The certificate at a path, which is absolute or relative to `folder`.
 
-    Raises NetworkConfigError, which names the key of the source, where it cannot travel.
+    Raises NetworkConfigError, which names the source's key, if it cannot be carried over.
     """
     if path.lower().startswith("pkcs11:"):
         raise NetworkConfigError(f"{key}: {path} is on a hardware token")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one writer of NetworkManager keyfiles.
+"""Writes NetworkManager keyfiles.
 
-Source of keys and values: nm-settings-keyfile(5) and nm-settings-nmcli(5). Every version of NetworkManager that a
-balenaOS carries (1.4 and later) has to read them, so newer keys are written only where the profile needs them.
+Source of keys and values: nm-settings-keyfile(5) and nm-settings-nmcli(5). Every version of NetworkManager in
+balenaOS (1.4 and later) must be able to read them, so newer keys are written only if the profile needs them.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from balena_migrate.network.model import (
 )
 
 CONNECTIONS_DIR = "/etc/NetworkManager/system-connections"
-"""Where balenaOS copies resin-boot/system-connections at every boot (meta-balena, balena-net-config)."""
+"""The folder to which balenaOS copies resin-boot/system-connections on every boot (meta-balena, balena-net-config)."""
 
 PRIORITY_LIMIT = 999
 Value = tuple[str, str, str]
 """A group, a key and a raw value."""
 
 _WEP_KEY = "1"
-"""NM_WEP_KEY_TYPE_KEY: hexadecimal digits or characters, and no passphrase to hash."""
+"""NM_WEP_KEY_TYPE_KEY: hexadecimal digits or characters, not a passphrase to be hashed."""
 
 
 def certificate_files(profile: Profile, name: str) -> dict[str, tuple[str, bytes]]:
-    """The file name and content of each certificate, by its key in [802-1x]; they are next to the keyfile `name`.
+    """Key in [802-1x] -> file name and content of each certificate; the files are next to the keyfile `name`.
 
-    What is the same file on the old system is one here, too: with PKCS#12, NetworkManager wants the certificate and
-    the key to have one path. The suffix is .pem whatever is inside, since NetworkManager takes no such file for a
-    connection, and tells formats by content.
+    Two references to one file on the old system share one file here, too: for PKCS#12, NetworkManager requires the
+    certificate and the key to have the same path. The suffix is always .pem: NetworkManager never takes such a file for
+    a connection, and detects formats by content.
     """
     names: dict[bytes, str] = {}
     files = {}
@@ -68,7 +68,7 @@ def _certificates(eap: Eap | None) -> dict[str, Certificate]:
 
 
 def write_keyfile(profile: Profile, name: str) -> Keyfile:
-    """The keyfile of a profile, which gets the id `name`; its certificates are next to it."""
+    """The keyfile of a profile, with the id `name`; its certificates are next to it."""
     file = profile.keyfile or Keyfile()
     for group, key, value in _values(profile, name):
         file = file.with_raw(group, key, value)
@@ -227,7 +227,7 @@ def _ip(group: str, ip: Ip) -> Iterator[Value]:
 
 
 def _gateway_routes(ip: Ip) -> Iterator[Route]:
-    """A route to a gateway that no address reaches (a /32 address): older kernels and NetworkManagers need it."""
+    """A route to a gateway outside all subnets (as with a /32 address), needed by older kernels and NetworkManagers."""
     if not ip.gateway or ip.method is not Method.MANUAL:
         return
     gateway = ip_address(ip.gateway)

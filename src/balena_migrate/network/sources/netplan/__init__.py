@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """netplan: YAML in /etc/netplan, /run/netplan and /lib/netplan.
 
-Source: netplan's YAML reference (netplan-yaml.md). Files are merged as netplan does it: by name over all folders,
-mappings key by key, lists one after the other. What netplan itself writes for its NetworkManager renderer says how
-its words map to keyfiles.
+Source: netplan's YAML reference (netplan-yaml.md). Files are merged as by netplan: by name across all folders,
+mappings key by key, lists appended. The mapping of its keys to keyfiles is that of its own NetworkManager renderer.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from balena_migrate.network.sources.netplan.parts import POINT_KEYS, access_poin
 from balena_migrate.network.write.keyfile import write_keyfile
 
 FOLDERS = ("/run/netplan", "/etc/netplan", "/lib/netplan")
-"""A file in an earlier folder hides the file of that name in a later one."""
+"""A file in an earlier folder hides files of the same name in later ones."""
 GENERATED = "/run/NetworkManager/system-connections"
 FILE_LIMIT_BYTES = 1 << 17
 
@@ -58,7 +57,7 @@ _NOT_CARRIED = {
 _HARMLESS = """
     renderer optional optional-addresses critical ignore-carrier dhcp-identifier set-name emit-lldp
 """
-"""Keys of a device that the new system has no use for."""
+"""Keys of a device that are irrelevant on the new system."""
 _CARRIED = """
     match dhcp4 dhcp6 accept-ra addresses gateway4 gateway6 nameservers routes mtu macaddress auth access-points
     regulatory-domain networkmanager dhcp4-overrides dhcp6-overrides ipv6-privacy link-local activation-mode id link
@@ -68,7 +67,7 @@ _KNOWN = frozenset(f"{_HARMLESS} {_CARRIED}".split())
 
 
 def read(system: System) -> Reading:
-    """All devices of the merged netplan files."""
+    """Read all devices in the merged netplan files."""
     found = Collector()
     merged: Node = {}
     origin: dict[tuple[str, str], str] = {}
@@ -95,7 +94,7 @@ def read(system: System) -> Reading:
 
 
 def _is_generated(system: System, name: str) -> bool:
-    """Whether NetworkManager has the device from netplan: as a keyfile in /run, which contains all of it."""
+    """Whether netplan has written the device as a keyfile to /run, which the source NetworkManager reads."""
     base = f"{GENERATED}/netplan-{glob.escape(name)}"
     return bool(system.glob(f"{base}.nmconnection") or system.glob(f"{base}-*.nmconnection"))
 
@@ -120,7 +119,7 @@ def _merge(one: Any, other: Any) -> Any:
 
 
 def _members(network: Node) -> dict[str, str]:
-    """The devices that belong to a bridge, bond or VRF, with its name."""
+    """The devices that belong to a bridge, bond or VRF -> its name."""
     owners = {**as_node(network.get("bridges")), **as_node(network.get("bonds")), **as_node(network.get("vrfs"))}
     return {member: owner for owner, node in owners.items() for member in texts_of(as_node(node), "interfaces")}
 
@@ -247,7 +246,7 @@ _ROUTE_KEYS = frozenset({"to", "via", "metric", "table", "mtu", "on-link", "from
 
 
 def _vlan(profile: Profile, network: Node, device: Node) -> Profile:
-    """The VLAN with its parent, which `link` names by its id in the file: by its real name or hardware address."""
+    """The VLAN with its parent, by name or hardware address; `link` is the parent's id in the file."""
     number, link = find_number(text_of(device, "id")), text_of(device, "link")
     section, parent = next(((s, as_node(d)[link]) for s, d in network.items() if link in as_node(d)), ("", {}))
     if section in _NOT_CARRIED:

@@ -57,7 +57,7 @@ POINT_KEYS = frozenset({"auth", "password", "mode", "channel", "band", "hidden",
 
 
 def wired_eap(system: System, auth: Node) -> Eap | None:
-    """802.1X of a wired device, None where it is switched off. Raises NetworkConfigError."""
+    """802.1X of a wired device, None if it is disabled. Raises NetworkConfigError."""
     management = text_of(auth, "key-management") or "802.1x"
     if management == "none":
         return None
@@ -101,6 +101,6 @@ def read_modem(device: Node) -> Modem:
 
 
 def is_cdma(device: Node) -> bool:
-    """As netplan tells them apart: CDMA has a number and nothing that only GSM has."""
+    """Whether a modem is CDMA by netplan's rule: it has a number, and no key that only GSM has."""
     gsm = ("apn", "auto-config", "device-id", "network-id", "pin", "sim-id", "sim-operator-id")
     return "number" in device and not any(key in device for key in gsm)
