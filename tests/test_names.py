@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Units, balenaOS's names, and waiting for a second chance each have one home.
+"""What many modules need has one home: names, units, and each way to reach, hash, replace and retry.
 
 The lab may spell the names: its proofs are written independently of the code that migrates. Units it imports.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 from pathlib import Path
 
 import balena_migrate
@@ -31,6 +32,9 @@ REAL_PATHS = {
     "survey.py": "an image is read by its path, on a workstation too",
 }
 """Module -> why it asks a System where a file really is."""
+
+RENAMES = {"core/system.py": "replaces and moves files", "workstation/cache.py": "keeps only what was made whole"}
+"""Module -> why it renames."""
 
 
 @functools.cache
@@ -93,3 +97,20 @@ def test_files_are_reached_through_the_system() -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "real"
     }
     assert askers == set(REAL_PATHS)
+
+
+def test_progress_is_reported_in_one_way() -> None:
+    """The shapes of core.progress have names there; elsewhere nobody spells them."""
+    shapes = re.compile(r"Callable\[\[(str|int, int)\], None\]")
+    assert {path for path, tree in sources() if shapes.search(ast.unparse(tree))} == {"core/progress.py"}
+
+
+def test_one_class_hashes_what_passes() -> None:
+    """Content that is in memory as a whole may be hashed anywhere, as hashlib.sha256(content)."""
+    in_parts = re.compile(r"hashlib\.sha256(?!\([^)])")
+    assert {path for path, tree in sources() if in_parts.search(ast.unparse(tree))} == {"core/digest.py"}
+
+
+def test_one_place_writes_beside_and_renames() -> None:
+    renaming = re.compile(r"\bos\.(rename|replace|link)\(|\.rename\(")
+    assert {path for path, tree in sources() if renaming.search(ast.unparse(tree))} == set(RENAMES)

@@ -13,8 +13,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from balena_migrate.core.digest import Digest
 from balena_migrate.core.errors import CommandError, FileError
-from balena_migrate.core.system import Digest, System
+from balena_migrate.core.system import System
 
 
 def test_links_are_followed_inside_of_the_root(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from balena_migrate.images.formats import format_named
 from balena_migrate.images.goal import Goal, RewindableSource
 from balena_migrate.images.patches import Patches
 from balena_migrate.stage2.commit import FirstMibLast
-from balena_migrate.stage2.flash import FlashResult, Report, write_image
+from balena_migrate.stage2.flash import FlashReport, FlashResult, write_image
 from balena_migrate.stage2.target import Disk
 
 
@@ -17,7 +17,7 @@ def flash_image(
     size_bytes: int,
     disk: Disk,
     patches: Patches,
-    report: Report = lambda step, done, total: None,
+    report: FlashReport = lambda step, done, total: None,
 ) -> FlashResult:
     """The image of this format is on the disk, with its patches, the first MiB last."""
     return write_image(Goal(source, format_named(packed), size_bytes, patches), disk, FirstMibLast(), report)

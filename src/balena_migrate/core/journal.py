@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -25,6 +25,7 @@ from balena_migrate.core.errors import (
     UndoError,
 )
 from balena_migrate.core.paths import JOURNAL, STATE_DIR
+from balena_migrate.core.progress import Say
 from balena_migrate.core.system import System
 from balena_migrate.core.values import from_json, to_json
 
@@ -165,7 +166,7 @@ def refuse_second_run(system: System) -> None:
         )
 
 
-def apply(system: System, actions: Iterable[Action], report: Callable[[str], None], *, arm: bool) -> None:
+def apply(system: System, actions: Iterable[Action], say: Say, *, arm: bool) -> None:
     """Apply all actions in order, each recorded in the journal before it starts.
 
     With `arm`, the journal finally records that the device is armed. If an action fails, all are rolled back and its
@@ -178,7 +179,7 @@ def apply(system: System, actions: Iterable[Action], report: Callable[[str], Non
     append(system, Entry(event=Event.BEGIN))
     try:
         for number, action in enumerate(actions, start=1):
-            report(f"{begun(action.name)} {action.title}")
+            say(f"{begun(action.name)} {action.title}")
             record = action.capture(system)
             append(
                 system,
@@ -191,24 +192,24 @@ def apply(system: System, actions: Iterable[Action], report: Callable[[str], Non
         else:
             append(system, Entry(event=Event.PREPARED))
     except BaseException as error:
-        rolled_back = _undo_after(system, error, report)
+        rolled_back = _undo_after(system, error, say)
         if isinstance(error, KeyboardInterrupt):
             raise InterruptedRunError(f"interrupted; {rolled_back}") from None
-        report(rolled_back)
+        say(rolled_back)
         raise
 
 
-def _undo_after(system: System, error: BaseException, report: Callable[[str], None]) -> str:
+def _undo_after(system: System, error: BaseException, say: Say) -> str:
     """Roll back, and return the outcome in words. Raises UndoError, which names the original error, too."""
     try:
-        count = undo(system, report)
+        count = undo(system, say)
     except UndoError as second:
         first = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
         raise UndoError(f"{first}; and then rolling back failed: {second.message}", hint=UNDO_HINT) from error
     return "every change was rolled back" if count else "nothing was changed"
 
 
-def undo(system: System, report: Callable[[str], None]) -> int:
+def undo(system: System, say: Say) -> int:
     """Roll back every change of the newest run, newest first; return how many there were.
 
     Works from any state, in any process. If one fails, the others are still tried. Raises UndoError, which names the
@@ -219,7 +220,7 @@ def undo(system: System, report: Callable[[str], None]) -> int:
     except (JournalError, FileError) as error:
         raise UndoError(error.message, hint=error.hint) from None
     try:
-        failures = [failure for entry in pending if (failure := _undo_one(system, entry, report))]
+        failures = [failure for entry in pending if (failure := _undo_one(system, entry, say))]
     except KeyboardInterrupt:
         raise UndoError("interrupted before every change was rolled back", hint=UNDO_HINT) from None
     if failures:
@@ -229,10 +230,10 @@ def undo(system: System, report: Callable[[str], None]) -> int:
     return len(pending)
 
 
-def _undo_one(system: System, entry: Entry, report: Callable[[str], None]) -> str:
+def _undo_one(system: System, entry: Entry, say: Say) -> str:
     """Roll one change back; on any failure, return the reason, so that the others are still tried."""
     assert entry.record is not None
-    report(entry.record.describe())
+    say(entry.record.describe())
     try:
         take_back(system, entry.record)
         append(system, Entry(event=Event.UNDONE, number=entry.number))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import logging
 import os
 import shutil
@@ -22,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 from typing import BinaryIO
 
+from balena_migrate.core.digest import Digest, Digester, Writable
 from balena_migrate.core.errors import CommandError, FileError
 
 LOG = logging.getLogger(__name__)
@@ -116,14 +116,6 @@ def errors_at(path: PurePath | str) -> Iterator[None]:
         yield
     except OSError as error:
         raise FileError(path, os.strerror(error.errno or 0), hint=_write_hint(error)) from None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Digest:
-    """What tells a file's content from any other."""
-
-    size_bytes: int
-    sha256: str
 
 
 class LoopError(FileError):
@@ -277,11 +269,17 @@ class System:
 
     def digest(self, path: PurePath | str) -> Digest:
         """Size and SHA-256 of a file of any size. Raises FileError."""
-        digest, size_bytes = hashlib.sha256(), 0
+        digester = Digester()
+        self.copy_to(path, digester)
+        return digester.digest()
+
+    def copy_to(self, path: PurePath | str, file: Writable) -> None:
+        """The content of a file of any size is written to an open one.
+
+        Raises FileError, which names the path, where reading fails, and the OSError of the other where writing does.
+        """
         for block in self.read_blocks(path):
-            digest.update(block)
-            size_bytes += len(block)
-        return Digest(size_bytes=size_bytes, sha256=digest.hexdigest())
+            file.write(block)
 
     def read_bytes(self, path: PurePath | str, *, limit_bytes: int = TEXT_LIMIT_BYTES) -> bytes:
         """The content of a regular file or of a file in /proc or /sys.
@@ -349,8 +347,7 @@ class System:
         Raises FileError, which names the one of the two that failed.
         """
         with self.replacing(path, mode=mode) as file:
-            for block in self.read_blocks(source):
-                file.write(block)
+            self.copy_to(source, file)
 
     def move(self, source: PurePath | str, path: PurePath | str) -> None:
         """What was at `source` is at `path`, on the disk, in place of what was there. Within one file system."""

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from balena_migrate.core.digest import Digester
 from balena_migrate.core.errors import FileError, ImageError
+from balena_migrate.core.progress import Report
 from balena_migrate.core.units import SECTOR_BYTES
 from balena_migrate.images import Image
 from balena_migrate.images.balenaos import find_boot_partition, read_identity
@@ -24,17 +25,14 @@ from balena_migrate.images.partitions.table import parse_head, with_logical
 from balena_migrate.images.patches import Block
 from balena_migrate.images.pieces import Piece, piece
 
-Report = Callable[[int, int], None]
-"""report(done_bytes, total_bytes) of the file as it is."""
-
 BOOT_LIMIT_BYTES = 1 << 30
 
 
 def read_image(path: Path, work_dir: Path, report: Report) -> Image:
     """Everything about the image in a file, which is read to its last byte, so that it is known to be complete.
 
-    Leaves one sparse file in `work_dir` (Image.start_file), which only its owner may read: a downloaded image holds a
-    config.json with keys. Memory is bounded.
+    `report` counts bytes of the file, which may be compressed. Leaves one sparse file in `work_dir` (Image.start_file),
+    which only its owner may read: a downloaded image holds a config.json with keys. Memory is bounded.
     Raises FileError where the file cannot be read, ImageError where it is damaged, cut short, of a format that is not
     supported, or no disk image.
     """
@@ -67,8 +65,8 @@ def _read_image(path: Path, file: BinaryIO, start_file: Path, report: Report) ->
     return Image(
         path=path,
         format=packed.name,
-        file_bytes=source.done_bytes,
-        sha256=source.sha256.hexdigest(),
+        file_bytes=source.done.size_bytes,
+        sha256=source.done.digest().sha256,
         size_bytes=scan.size_bytes,
         table=table,
         boot=scan.boot,
@@ -119,14 +117,12 @@ class _HashingSource:
         self._file = file
         self._report = report
         self._total_bytes = os.fstat(file.fileno()).st_size
-        self.sha256 = hashlib.sha256()
-        self.done_bytes = 0
+        self.done = Digester()
 
     def read(self, size: int, /) -> bytes:
         data = self._file.read(size)
-        self.sha256.update(data)
-        self.done_bytes += len(data)
-        self._report(self.done_bytes, self._total_bytes)
+        self.done.write(data)
+        self._report(self.done.size_bytes, self._total_bytes)
         return data
 
 

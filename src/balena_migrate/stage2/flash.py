@@ -85,7 +85,7 @@ class Commit(Protocol):
         """
 
 
-Report = Callable[[FlashStep, int, int], None]
+FlashReport = Callable[[FlashStep, int, int], None]
 """report(step, done_bytes, total_bytes), often, from the thread that called write_image()."""
 
 
@@ -100,7 +100,7 @@ class FlashResult:
     reads_directly: bool
 
 
-def write_image(goal: Goal, disk: Disk, commit: Commit, report: Report) -> FlashResult:
+def write_image(goal: Goal, disk: Disk, commit: Commit, report: FlashReport) -> FlashResult:
     """The disk holds the goal, flushed, and every byte was read back and compared; it is committed.
 
     It can be run again after any failure, from the start.
@@ -118,7 +118,7 @@ def write_image(goal: Goal, disk: Disk, commit: Commit, report: Report) -> Flash
         raise FlashError(f"{disk.path}: {reason}", hint="the disk may be worn out; run the flash again") from None
 
 
-def _write(goal: Goal, disk: Disk, commit: Commit, report: Report) -> FlashResult:
+def _write(goal: Goal, disk: Disk, commit: Commit, report: FlashReport) -> FlashResult:
     begin_s = time.monotonic()
     commit.begin(disk)
     report(FlashStep.ERASE, 0, goal.size_bytes)
@@ -136,7 +136,7 @@ def _write(goal: Goal, disk: Disk, commit: Commit, report: Report) -> FlashResul
     )
 
 
-def _write_body(goal: Goal, disk: Disk, commit: Commit, report: Report) -> dict[int, _Digest]:
+def _write_body(goal: Goal, disk: Disk, commit: Commit, report: FlashReport) -> dict[int, _Digest]:
     """All that is not held back is on the disk. Returns the digest of each piece by its offset."""
     digests, unsynced_bytes = {}, 0
     with contextlib.closing(_read_ahead(goal.pieces(CHUNK_BYTES))) as pieces:
@@ -155,7 +155,7 @@ def _write_body(goal: Goal, disk: Disk, commit: Commit, report: Report) -> dict[
     return digests
 
 
-def _verify_body(goal: Goal, disk: Disk, digests: dict[int, _Digest], report: Report) -> int:
+def _verify_body(goal: Goal, disk: Disk, digests: dict[int, _Digest], report: FlashReport) -> int:
     """What the disk gives back has these digests. Returns how many pieces had to be written again.
 
     After a rewrite all is read once more: on a disk that is smaller than it claims, one write spoils another's place.
@@ -178,7 +178,7 @@ def _verify_body(goal: Goal, disk: Disk, digests: dict[int, _Digest], report: Re
     return rewritten
 
 
-def _find_wrong(disk: Disk, digests: dict[int, _Digest], size_bytes: int, report: Report) -> set[int]:
+def _find_wrong(disk: Disk, digests: dict[int, _Digest], size_bytes: int, report: FlashReport) -> set[int]:
     """The offsets of the pieces that do not have their digest on the disk."""
     disk.drop_cache()
     wrong = set()
@@ -205,7 +205,7 @@ def read_or_nothing(disk: Disk, offset: int, length: int) -> bytes:
         return b""
 
 
-def _rewrite(goal: Goal, disk: Disk, wrong: set[int], report: Report) -> None:
+def _rewrite(goal: Goal, disk: Disk, wrong: set[int], report: FlashReport) -> None:
     with contextlib.closing(_read_ahead(goal.pieces(CHUNK_BYTES))) as pieces:
         for piece in pieces:
             if piece.offset_bytes in wrong:

@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from balena_migrate.core.digest import Digester
 from balena_migrate.core.errors import FileError, MigrateError
 from balena_migrate.core.handover import StoredFile
 from balena_migrate.core.memory import read_memory
 from balena_migrate.core.paths import STAGE2_FILES
-from balena_migrate.core.system import System
+from balena_migrate.core.system import System, errors_at
 from balena_migrate.core.units import in_mib
 from balena_migrate.stage2 import kernel
 from balena_migrate.stage2.console import Console
@@ -45,20 +44,16 @@ class RamStash:
 
     def add(self, old: System, file: StoredFile) -> None:
         """The old system's file is in the stash and is what stage 1 saw. Raises FileError where it is not."""
-        digest, count = hashlib.sha256(), 0
         target = self.path(file)
-        try:
+        with errors_at(file.path):
             target.parent.mkdir(parents=True, exist_ok=True)
             with open(target, "wb") as copy:
-                for block in old.read_blocks(file.path):
-                    copy.write(block)
-                    digest.update(block)
-                    count += len(block)
-        except OSError as error:
-            raise FileError(file.path, os.strerror(error.errno or 0)) from None
-        if count != file.size_bytes:
-            raise FileError(file.path, f"has {count} bytes, and had {file.size_bytes} in stage 1")
-        if digest.hexdigest() != file.sha256:
+                digester = Digester(file=copy)
+                old.copy_to(file.path, digester)
+        found = digester.digest()
+        if found.size_bytes != file.size_bytes:
+            raise FileError(file.path, f"has {found.size_bytes} bytes, and had {file.size_bytes} in stage 1")
+        if found.sha256 != file.sha256:
             raise FileError(file.path, "is not the file that stage 1 saw: its SHA-256 differs")
 
 

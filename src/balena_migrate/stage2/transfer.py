@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +26,7 @@ def transfer(device: str, files: Sequence[DataFile], stash: Stash, log: str) -> 
     that fails keeps none of the others away.
     """
     with kernel.mounted(device, DATA, "ext4"):
-        write(DATA / MIGRATE_LOG, log)
+        System("/").write_file(DATA / MIGRATE_LOG, log.encode("utf-8", "surrogateescape"), mode=0o600)
         failed: OSError | FileError | None = None
         for item in files:
             try:
@@ -43,8 +42,7 @@ def keep_machine_id(device: str, machine_id: str) -> None:
     """The new system has this machine-id(5): its initramfs takes it from resin-state, where no reset removes it
     (meta-balena, initrdscripts/files/machineid)."""
     with kernel.mounted(device, STATE, "ext4"):
-        write(STATE / "machine-id", machine_id + "\n", mode=0o644)
-        os.sync()
+        System("/").write_file(STATE / "machine-id", f"{machine_id}\n".encode())
 
 
 def copy(source: BinaryIO, target: Path) -> None:
@@ -52,10 +50,3 @@ def copy(source: BinaryIO, target: Path) -> None:
     backup would leave the new system no room to unpack its own things. Raises FileError."""
     with System("/").replacing(target) as file:
         shutil.copyfileobj(source, file, BLOCK_BYTES)
-
-
-def write(target: Path, text: str, mode: int = 0o600) -> None:
-    """The text is in the file, which only root may read unless `mode` says otherwise."""
-    fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(text)

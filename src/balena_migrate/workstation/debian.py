@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from balena_migrate.core.errors import CommandError
+from balena_migrate.core.progress import Say
 from balena_migrate.core.system import System
 
 SUITE = "bookworm"
@@ -37,7 +38,7 @@ def fetch_updated_packages(
     target: Path,
     *,
     options: Sequence[str] = (),
-    say: Callable[[str], None],
+    say: Say,
 ) -> None:
     """Like fetch_packages, but into a folder and with the security updates: for what runs on a device.
 

@@ -8,8 +8,8 @@ makes volumes of its folders.
 
 from __future__ import annotations
 
-from balena_migrate.carried.backup.make import BackupResult, Report, make_backup
+from balena_migrate.carried.backup.make import BackupResult, make_backup
 from balena_migrate.carried.backup.plan import BackupPlan, plan_backups
 from balena_migrate.carried.backup.tree import BackupItem, Skipped
 
-__all__ = ["BackupItem", "BackupPlan", "BackupResult", "Report", "Skipped", "make_backup", "plan_backups"]
+__all__ = ["BackupItem", "BackupPlan", "BackupResult", "Skipped", "make_backup", "plan_backups"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -15,12 +14,10 @@ from balena_migrate.carried.backup.script import run_script
 from balena_migrate.carried.backup.sink import GzipSink
 from balena_migrate.carried.backup.tree import Entry, LeftOut, SkipList, Skipped, identity, read_left_out, walk_all
 from balena_migrate.core.errors import BackupError, FileError
+from balena_migrate.core.progress import Report
 from balena_migrate.core.system import System
 
 LOG = logging.getLogger(__name__)
-
-Report = Callable[[int, int], None]
-"""Told how many bytes of files are read, and how many there will be."""
 
 GROWTH_BYTES = 1 << 30
 """So much may be read beyond what was planned before we take it that it never ends."""

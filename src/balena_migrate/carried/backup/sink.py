@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from dataclasses import dataclass
 from typing import Any, BinaryIO
+
+from balena_migrate.core.digest import Digester
 
 LEVEL = 3
 """Of zlib's levels the last fast one: on a device of 2012 the backup has to end the same day."""
@@ -19,10 +20,9 @@ _GZIP_WINDOW = 31
 class Mark:
     """A moment in the life of a sink; opaque."""
 
-    size_bytes: int
     raw_bytes: int
     compressor: Any
-    digest: Any
+    packed: Digester
 
 
 class GzipSink:
@@ -31,39 +31,32 @@ class GzipSink:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._compressor = zlib.compressobj(LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
-        self._digest = hashlib.sha256()
-        self.size_bytes = 0
+        self._packed = Digester(file=file)
         self.raw_bytes = 0
 
+    @property
+    def size_bytes(self) -> int:
+        """What is in the file so far; zlib may hold back more."""
+        return self._packed.size_bytes
+
     def write(self, data: bytes) -> None:
-        self._put(self._compressor.compress(data))
+        self._packed.write(self._compressor.compress(data))
         self.raw_bytes += len(data)
 
     def mark(self) -> Mark:
-        return Mark(
-            size_bytes=self.size_bytes,
-            raw_bytes=self.raw_bytes,
-            compressor=self._compressor.copy(),
-            digest=self._digest.copy(),
-        )
+        return Mark(raw_bytes=self.raw_bytes, compressor=self._compressor.copy(), packed=self._packed.copy())
 
     def back_to(self, mark: Mark) -> None:
         """Whatever was written since the mark never was."""
-        if self.size_bytes != mark.size_bytes:
-            self._file.seek(mark.size_bytes)
+        if self.size_bytes != mark.packed.size_bytes:
+            self._file.seek(mark.packed.size_bytes)
             self._file.truncate()
         self._compressor = mark.compressor.copy()
-        self._digest = mark.digest.copy()
-        self.size_bytes = mark.size_bytes
+        self._packed = mark.packed.copy()
         self.raw_bytes = mark.raw_bytes
 
     def finish(self) -> str:
         """The file is a complete gzip file; returns its SHA-256 in hexadecimal."""
-        self._put(self._compressor.flush())
+        self._packed.write(self._compressor.flush())
         self._file.flush()
-        return self._digest.hexdigest()
-
-    def _put(self, data: bytes) -> None:
-        self._file.write(data)
-        self._digest.update(data)
-        self.size_bytes += len(data)
+        return self._packed.digest().sha256

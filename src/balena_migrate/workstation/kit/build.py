@@ -6,13 +6,13 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
 from balena_migrate.core.architectures import PLATFORMS, Architecture
 from balena_migrate.core.errors import FileError, MigrateError
 from balena_migrate.core.kit import Kit, find_kit_in
+from balena_migrate.core.progress import Say
 from balena_migrate.workstation.cache import cached, locked, remove_others
 from balena_migrate.workstation.kit import recipe
 from balena_migrate.workstation.kit.assemble import PACKAGE, assemble, package_files
@@ -20,9 +20,7 @@ from balena_migrate.workstation.kit.packages import packages_recipe, unpack_pack
 from balena_migrate.workstation.kit.programs import Tree
 
 
-def build_kit(
-    architecture: str, destination: Path, cache_dir: Path, progress: Callable[[str], None] | None = None
-) -> Kit:
+def build_kit(architecture: str, destination: Path, cache_dir: Path, progress: Say | None = None) -> Kit:
     """Build the kit of an architecture in the folder `destination`, replacing a kit that is there.
 
     Packages and the newest kit are kept in `cache_dir`, so a change in our own source costs seconds. `progress` gets a
@@ -41,7 +39,7 @@ def build_kit(
     return Kit(path=destination, architecture=wanted)
 
 
-def _find_or_build(architecture: Architecture, cache_dir: Path, say: Callable[[str], None]) -> Path:
+def _find_or_build(architecture: Architecture, cache_dir: Path, say: Say) -> Path:
     def make(folder: Path) -> None:
         tree = unpack_packages(architecture, cache_dir, say)
         say(f"{architecture}: assembling the kit")

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from balena_migrate.core.architectures import Architecture
 from balena_migrate.core.errors import MigrateError
+from balena_migrate.core.progress import Say
 from balena_migrate.core.system import System
 from balena_migrate.workstation.cache import cached
 from balena_migrate.workstation.debian import MIRROR_VARIABLE, SUITE, fetch_updated_packages
@@ -29,7 +29,7 @@ def packages_recipe(architecture: Architecture) -> tuple[object, ...]:
     return (SUITE, PACKAGES, DPKG_OPTIONS, str(architecture), os.environ.get(MIRROR_VARIABLE, ""))
 
 
-def unpack_packages(architecture: Architecture, cache_dir: Path, say: Callable[[str], None]) -> Path:
+def unpack_packages(architecture: Architecture, cache_dir: Path, say: Say) -> Path:
     """A folder in the cache with the packages' files.
 
     Raises MigrateError if this machine cannot unpack packages, CommandError if mmdebstrap fails.

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from balena_migrate.core.errors import MigrateError
+from balena_migrate.core.progress import Say
 from balena_migrate.workstation.cache import cached
 from balena_migrate.workstation.lab.acts import Act, Stage1
 from balena_migrate.workstation.lab.diskstate import find_disk_state
-from balena_migrate.workstation.lab.guests import Say
 from balena_migrate.workstation.lab.prepare import prepare
 from balena_migrate.workstation.lab.result import Rehearsal, ran_to_its_end
 from balena_migrate.workstation.lab.run import Record, Run, read_old_system

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from balena_migrate.core.progress import Say
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
 from balena_migrate.workstation.kit.build import build_kit
 from balena_migrate.workstation.lab import owner
 from balena_migrate.workstation.lab.disks import Span, copy_disk, make_disk, make_ext4, mounted
 from balena_migrate.workstation.lab.expected import Expected, read_expected
-from balena_migrate.workstation.lab.guests import Say
 from balena_migrate.workstation.lab.lookalike import build_image, expected_boot_files
 from balena_migrate.workstation.lab.machines import Machine
 from balena_migrate.workstation.lab.wishes import Device, Expect, Options, Wishes

@@ -7,16 +7,15 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
+from balena_migrate.core.progress import Say
 from balena_migrate.core.steps import THE_LINE, Step, is_after_the_line
 from balena_migrate.workstation.lab.result import Step as Span
 
 STAGE2_STEP = re.compile(rf"balena-migrate: \[([0-9.]+)\] step ({'|'.join(Step)}) (started|done)")
 STAGE2_LINE = re.compile(r"balena-migrate: \[[0-9.]+\] .*")
 PEAK_MEMORY = re.compile(r"balena-migrate: .*peak-memory-bytes (\d+)")
-
-Say = Callable[[str], None]
 
 
 class Timeline:

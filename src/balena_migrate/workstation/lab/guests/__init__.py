@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from balena_migrate.core.progress import Say
 from balena_migrate.workstation.lab.disks import Span
 from balena_migrate.workstation.lab.machines import Machine
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from balena_migrate.core.progress import Say
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
 from balena_migrate.workstation.cache import cached
 from balena_migrate.workstation.debian import fetch_packages
 from balena_migrate.workstation.lab.console import Shell
 from balena_migrate.workstation.lab.disks import make_disk, make_ext4, mounted, read_partitions
-from balena_migrate.workstation.lab.guests import Guest, GuestDisk, Say, put_files
+from balena_migrate.workstation.lab.guests import Guest, GuestDisk, put_files
 from balena_migrate.workstation.lab.machines.pc import PROGRAM, PcMachine
 from balena_migrate.workstation.lab.qemu import running
 

@@ -16,12 +16,13 @@ from pathlib import Path
 
 from balena_migrate.bootloaders.raspberrypi.board import Chip
 from balena_migrate.core.errors import LabError
+from balena_migrate.core.progress import Say
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB, SECTOR_BYTES
 from balena_migrate.workstation.cache import cached
 from balena_migrate.workstation.debian import SUITE, fetch_packages
 from balena_migrate.workstation.lab.disks import Span, make_ext4, mounted, require_file
-from balena_migrate.workstation.lab.guests import Guest, GuestDisk, Say, put_files
+from balena_migrate.workstation.lab.guests import Guest, GuestDisk, put_files
 from balena_migrate.workstation.lab.machines.raspberrypi.machine import (
     BOOT_START_BYTES,
     RASPI0,

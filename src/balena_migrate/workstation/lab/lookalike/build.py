@@ -11,9 +11,9 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
+from balena_migrate.core.progress import Say
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB, SECTOR_BYTES
 from balena_migrate.workstation.cache import cached
@@ -27,15 +27,13 @@ from balena_migrate.workstation.lab.lookalike.sources import Sources, fetch_sour
 from balena_migrate.workstation.lab.lookalike.specs import BootCode, ImageSpec, find_spec
 from balena_migrate.workstation.mtools import FatDrive
 
-Progress = Callable[[str], None]
-
 LIST_NAME = "boot-files.json"
 FAKE_TIME_S = 1767225600
 """2026-01-01 00:00 UTC: the time of everything in an image that has a time."""
 _CONTAINER = hashlib.sha256(b"balenaOS look-alike").hexdigest()
 
 
-def build_image(image: ImageSpec | str, cache_dir: Path, progress: Progress | None = None) -> Path:
+def build_image(image: ImageSpec | str, cache_dir: Path, progress: Say | None = None) -> Path:
     """Return the compressed image, named like a download; it is built once and kept in the cache.
 
     Next to it is a list of its boot partition's files, see `expected_boot_files`. Raises LabError for an unknown name,
@@ -70,14 +68,11 @@ def write_image(image: Path, disk: Path) -> None:
 
 def _own_digest() -> str:
     """The digest of everything in this package: any change to it builds new images."""
-    digest = hashlib.sha256()
-    for part in sorted(importlib.resources.files(__package__).iterdir(), key=lambda item: item.name):
-        if part.is_file():
-            digest.update(part.read_bytes())
-    return digest.hexdigest()
+    parts = sorted(importlib.resources.files(__package__).iterdir(), key=lambda item: item.name)
+    return hashlib.sha256(b"".join(part.read_bytes() for part in parts if part.is_file())).hexdigest()
 
 
-def _build(spec: ImageSpec, cache_dir: Path, folder: Path, tell: Progress) -> None:
+def _build(spec: ImageSpec, cache_dir: Path, folder: Path, tell: Say) -> None:
     tell(f"fetching a kernel and programs for {spec.board}")
     sources = fetch_sources(spec.board, cache_dir)
     tell(f"building {spec.file_name}")
