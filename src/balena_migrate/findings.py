@@ -39,7 +39,7 @@ class Finding:
     """One result of a check.
 
     `code` is stable and short ("memory-too-small"); `cause` says what was found and why it matters; `remedy` says
-    what to do, and is empty where there is nothing to do.
+    what to do, and is empty if there is nothing to do.
     """
 
     code: str

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 1: makes all that stage 2 needs, and changes last what boots next.
+"""Stage 1: prepares everything that stage 2 needs, and changes the next boot last.
 
-`Stage1` turns what the survey found into actions; the later ones use what the earlier ones made.
+`Stage1` turns the accepted survey into actions; later ones use the results of earlier ones.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from balena_migrate.strategies import strategy_named
 from balena_migrate.survey import Accepted
 
 LOG_DRIVE_MODULES = ("usb_storage", "uas", "sd_mod")
-"""A USB stick needs them; mkinitramfs is told of all that is on the way to the root file system, and no more."""
+"""Modules for a USB stick; mkinitramfs includes only the drivers on the path to the root file system."""
 
 
 class Stage1:
@@ -58,7 +58,7 @@ class Stage1:
         self._image, self._loader, self._target = accepted.image, accepted.boot_loader, accepted.target
         self._progress, self._say = progress, say
         self._backups: list[BackupResult] = []
-        # The hand-over and the journal capture these: each has to get the same undo record.
+        # The hand-over and the journal both capture these, and must get the same undo record.
         self._boot_actions = tuple(map(CapturedOnce, self._loader.boot_actions(self._config, self._facts)))
 
     @property
@@ -66,11 +66,11 @@ class Stage1:
         return f"{self._loader.boot_folder(self._facts)}/{INITRAMFS_NAME}"
 
     def boot_actions(self) -> tuple[Action, ...]:
-        """The change that starts stage 2 at the next boot; the same objects at each call."""
+        """The change that makes the next boot start stage 2; the same objects on every call."""
         return self._boot_actions
 
     def actions(self) -> tuple[Action, ...]:
-        """All that comes before it. None of these changes what boots next."""
+        """All actions before it. None of these changes the next boot."""
         return (
             MakeDir(name=ActionName.WORK_DIR, title="create the folder for stage 2's files", path=WORK_DIR, mode=0o700),
             *map(self._backup_action, self._accepted.payload.backups),
@@ -107,7 +107,7 @@ class Stage1:
         return sum(backup.size_bytes for backup in self._backups)
 
     def _judge_backup(self, plan: BackupPlan, backup: BackupResult) -> None:
-        """Now that its size is known, there has to be room for it and those before. Raises BackupError otherwise."""
+        """Check, with its size now known, that all backups so far fit. Raises BackupError otherwise."""
         survey, total_bytes = self._accepted.survey, self._backup_bytes
         found = (*check_result(backup, plan, find_room(survey), total_bytes), *check_strategy(survey, total_bytes))
         for finding in found:
@@ -117,7 +117,7 @@ class Stage1:
                 self._say(finding.cause)
 
     def _make_patches(self, system: System, path: str) -> None:
-        """Secrets are in it: it lies in a folder of mode 0700 and has mode 0600."""
+        """Compose the boot partition. The file contains secrets: it has mode 0600 in a folder of mode 0700."""
         identity = self._image.identity
         assets = self._loader.assets(
             system,
@@ -135,7 +135,7 @@ class Stage1:
 
     @property
     def _grow_bytes(self) -> int:
-        """The size that resin-data has to get for the backups that were made; 0 where they fit as it is."""
+        """The size to which resin-data must grow for the backups that were made; 0 if they fit."""
         return grown_size_bytes(self._image, self._backup_bytes, self._target.size_bytes) or 0
 
     def _grown_table(self) -> tuple[Block, ...]:
@@ -143,7 +143,7 @@ class Stage1:
         if not size_bytes:
             return ()
         old_mib, new_mib = self._image.data.size_bytes // MIB, size_bytes // MIB
-        self._say(f"resin-data gets {new_mib} MiB in place of {old_mib} for the backup")
+        self._say(f"resin-data grows from {old_mib} to {new_mib} MiB for the backup")
         return grown_table(self._image, size_bytes, self._target.size_bytes)
 
     def _make_handover(self, system: System, path: str) -> None:
@@ -226,9 +226,9 @@ def stored_file(system: System, path: str) -> StoredFile:
 
 
 def file_systems(disks: DiskFacts, paths: list[str]) -> tuple[FileSystem, ...]:
-    """The file systems that hold these paths, the root first, then parents before what is mounted in them.
+    """The file systems that contain these paths, the root file system first, and parents before their mount points.
 
-    Raises DiskError where one has no UUID, by which stage 2 would find it.
+    Raises DiskError if one has no UUID, by which stage 2 would find it.
     """
     mounts: dict[str, Mount] = {}
     for path in ("/", *paths):

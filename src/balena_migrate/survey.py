@@ -66,7 +66,7 @@ class Payload:
     config_json: ConfigJson | None = None
     """The user's, else the image's own."""
     image_config_json: bytes = field(default=b"", repr=False)
-    """The content of the image's own config.json; empty where it has none."""
+    """The content of the image's own config.json; empty if it has none."""
     preserved: PreservedSettings = field(default_factory=PreservedSettings)
     endpoints: Endpoints = field(default_factory=Endpoints)
 
@@ -75,7 +75,7 @@ class Payload:
 class Survey:
     """What was found; nothing of it is judged yet.
 
-    `image` is None where it could not be read, as is `payload.config_json`; `problems` then says why.
+    `image` is None if it could not be read, as is `payload.config_json`; `problems` then says why.
     """
 
     config: Config
@@ -99,13 +99,13 @@ class Survey:
 
     @property
     def target(self) -> BlockDevice | None:
-        """The disk that will be overwritten: the one with the root file system; None where that is on several."""
+        """The disk that will be overwritten: the one with the root file system; None if that is on several."""
         disks = self.facts.disks.disks_below("/")
         return disks[0] if len(disks) == 1 else None
 
     @property
     def log_device(self) -> BlockDevice | None:
-        """The partition that LOG_DRIVE names; None where it names none, or one that does not exist."""
+        """The partition that LOG_DRIVE names; None if it names none, or one that does not exist."""
         return self.facts.disks.find_device(self.config.log_drive) if self.config.log_drive else None
 
     @property
@@ -159,7 +159,7 @@ class Accepted:
 
 
 def accept(survey: Survey, findings: Iterable[Finding]) -> Accepted:
-    """The survey, for stage 1. Raises RefusedError where one of the findings prevents the migration."""
+    """The survey, for stage 1. Raises RefusedError if one of the findings prevents the migration."""
     image, target, loader, device_type = survey.image, survey.target, survey.boot_loader, survey.device_type
     if is_refused(findings) or not (image and target and loader and device_type and survey.kit):
         raise RefusedError(
@@ -238,7 +238,7 @@ def find_config_json(system: System, config: Config, image_config_json: bytes) -
 
 
 def read_image_config(image: Image | None) -> bytes:
-    """The image's own config.json; empty where it has none."""
+    """The image's own config.json; empty if it has none."""
     if image is None or CONFIG_JSON not in image.identity.files:
         return b""
     with open(image.start_file, "rb") as file:

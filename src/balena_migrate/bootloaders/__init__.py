@@ -70,7 +70,7 @@ class BootLoader(Protocol):
         """Whether a power cut after the boot change leads back to the old system without stage 2's help."""
 
     def reboot_argument(self, facts: Facts) -> str:
-        """The argument of `reboot` that starts stage 2; "" where any reboot does."""
+        """The argument of `reboot` that starts stage 2; "" if any reboot does."""
 
     def boot_folder(self, facts: Facts) -> str:
         """The folder that it loads kernel and initramfs from; the initramfs is put there."""

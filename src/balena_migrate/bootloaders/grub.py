@@ -72,7 +72,7 @@ def parse_environment(text: str) -> dict[str, str]:
 
 
 def dump_environment(variables: dict[str, str]) -> bytes:
-    """The environment block with these variables. Raises ValueError where they do not fit."""
+    """The environment block with these variables. Raises ValueError if they do not fit."""
     lines = (key + "=" + value.replace("\\", "\\\\") + "\n" for key, value in variables.items())
     block = (ENVIRONMENT_HEADER + "".join(lines)).encode("utf-8", "surrogateescape")
     if len(block) > ENVIRONMENT_BYTES:
@@ -115,7 +115,7 @@ def _boot_file_system(facts: Facts) -> tuple[Mount, BlockDevice]:
 
 
 def _prefix_on(mount: Mount) -> str:
-    """/boot as GRUB sees it on its file system: "" where /boot is a file system of its own."""
+    """/boot as GRUB sees it on its file system: "" if /boot is a file system of its own."""
     inside = PurePosixPath("/boot").relative_to(mount.mount_point)
     path = str(PurePosixPath(mount.root) / inside)
     return "" if path == "/" else path
@@ -223,7 +223,7 @@ def _check_environment(facts: Facts) -> Iterator[Finding]:
 
 
 def _find_obstacle(facts: Facts) -> str:
-    """Why GRUB could not clear the one-shot entry, or not find its own file system; "" where it can."""
+    """Why GRUB could not clear the one-shot entry, or not find its own file system; "" if it can."""
     mount = facts.disks.find_mount(GRUBENV)
     device = facts.disks.find_device(mount.source) if mount else None
     if mount is None or device is None:

@@ -56,9 +56,9 @@ class ConfigJson:
 
 
 def read_config_json(system: System, config: Config) -> ConfigJson | None:
-    """The file that CONFIG_JSON names, or None where the setting is empty.
+    """The file that CONFIG_JSON names, or None if the setting is empty.
 
-    Raises FileError where it is missing, larger than a MiB, or not a JSON object.
+    Raises FileError if it is missing, larger than a MiB, or not a JSON object.
     """
     if not config.config_json:
         return None
@@ -118,7 +118,7 @@ def merged(config_json: ConfigJson | None, edits: Mapping[str, Any], image_conte
     """The config.json that goes into resin-boot: the image's own, below the owner's, below our edits.
 
     `edits` are keys and values; objects are merged key by key. Where the owner provides a file, the image's identity
-    (IDENTITY_KEYS) is dropped. Raises FileError where the image's own file is not a JSON object.
+    (IDENTITY_KEYS) is dropped. Raises FileError if the image's own file is not a JSON object.
     """
     values: dict[str, Any] = {}
     if image_content.strip():

@@ -41,7 +41,7 @@ _COMMAND = re.compile(r'(?:^|,)command="', re.IGNORECASE)
 
 @dataclass(frozen=True, kw_only=True)
 class PreservedSettings:
-    """The settings that KEEP asks for; empty where one is not asked for or does not exist."""
+    """The settings that KEEP asks for; empty if one is not asked for or does not exist."""
 
     hostname: str = ""
     ssh_keys: tuple[str, ...] = ()
@@ -50,7 +50,7 @@ class PreservedSettings:
     dns_servers: tuple[str, ...] = ()
     country: str = ""
     machine_id: str = ""
-    """32 hexadecimal digits; empty where it is not asked for."""
+    """32 hexadecimal digits; empty if it is not asked for."""
     problems: tuple[str, ...] = ()
     """What is asked for but cannot be kept, and why."""
 

@@ -37,18 +37,18 @@ class Endpoint:
     name: str
     """Host, or host and port; nothing secret."""
     problem: str = ""
-    """Why it is unreachable; empty where it is reachable."""
+    """Why it is unreachable; empty if it is reachable."""
     tls_problem: str = ""
     """Why its certificate is not trusted here; it was reached nevertheless."""
     proxy: str = ""
     """The host of the proxy that was used; empty for none."""
     clock_behind_s: float | None = None
-    """How many seconds our clock is behind the server's, negative where ahead; None where the server did not say."""
+    """How many seconds our clock is behind the server's, negative where ahead; None if the server did not say."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoints:
-    """None where an endpoint was not tried: config.json does not name it, or SKIP_CHECKS does."""
+    """None if an endpoint was not tried: config.json does not name it, or SKIP_CHECKS does."""
 
     api: Endpoint | None = None
     vpn: Endpoint | None = None
@@ -133,7 +133,7 @@ def connect(host: str, port: int, proxy: str, limit_s: float) -> Endpoint:
 
 
 def clock_behind_s(date: str, now_s: float) -> float | None:
-    """How far our clock is behind an HTTP Date (RFC 9110, 5.6.7), in seconds; None where there is none."""
+    """How far our clock is behind an HTTP Date (RFC 9110, 5.6.7), in seconds; None if there is none."""
     try:
         return email.utils.parsedate_to_datetime(date).timestamp() - now_s
     except (TypeError, ValueError, OverflowError):
@@ -169,7 +169,7 @@ def _authorization(user: str | None, password: str | None) -> dict[str, str]:
 
 
 def _host(url: str) -> str:
-    """The host of an address alone: user and password are secret. Empty where there is none."""
+    """The host of an address alone: user and password are secret. Empty if there is none."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:

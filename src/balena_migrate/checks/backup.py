@@ -31,7 +31,7 @@ _KEYS = "Correct BACKUP_DIRECTORIES, BACKUP_VOLUMES or BACKUP_SCRIPT."
 _RELEASE = "Use an image of balenaOS 2.44.0 or later."
 CODES = (
     Code("backup-none", PASSES, "No backup is configured."),
-    Code("backup-source", BLOCKS, "Something that is to be backed up does not exist or cannot be used.", _KEYS),
+    Code("backup-source", BLOCKS, "A source of the backup does not exist or cannot be used.", _KEYS),
     Code("backup-empty", BLOCKS, "The backup would not contain a single file.", _KEYS),
     Code(
         "backup-directories-unused",
@@ -71,14 +71,14 @@ CODES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Room:
-    """Space in bytes; None where it is not known."""
+    """Space in bytes; None if it is not known."""
 
     home_free_bytes: int | None = None
     """Free on the file system that holds HOME_DIR."""
     data_free_bytes: int | None = None
     """For the archive on resin-data as the image brings it: stage 2 copies it there."""
     data_stage2_bytes: int | None = None
-    """For the archive once stage 2 has grown resin-data as far as it may; None where it cannot."""
+    """For the archive once stage 2 has grown resin-data as far as it may; None if it cannot."""
     data_grown_bytes: int | None = None
     """Free on resin-data when the new system has grown it over the rest of the disk: there it is unpacked."""
     disk_bytes: int = 0
@@ -254,7 +254,7 @@ def _check_room(plans: Sequence[BackupPlan], room: Room) -> Iterator[Finding]:
 
 
 def _finding_for(archive_bytes: int, expected_bytes: int, free: int | None) -> Callable[..., Finding] | None:
-    """A blocker where the backup is not expected to fit, a warning where that is close; None where it will fit."""
+    """A blocker where the backup is not expected to fit, a warning where that is close; None if it will fit."""
     if free is None or archive_bytes <= free or MARGIN * expected_bytes <= free:
         return None
     return blocker if expected_bytes > free else warning

@@ -76,7 +76,7 @@ def check_config_json(
 ) -> Iterator[Finding]:
     """The findings on a config.json.
 
-    `image_type` is the image's device type ("" where it is not known); `hardware_types` are those that this
+    `image_type` is the image's device type ("" if it is not known); `hardware_types` are those that this
     hardware can be (none: not known).
     """
     findings = [*_check_forms(config_json), *_check_identity(config_json)]
@@ -152,12 +152,12 @@ def _is_key_list(value: Any) -> bool:
     return isinstance(value, list) and all(_is_text(item) for item in value)
 
 
-_TEXT: tuple[Test, str] = (_is_text, "has to be a string")
-_NUMBER: tuple[Test, str] = (_is_number, "has to be a number, or a string of digits")
-_PORT: tuple[Test, str] = (_is_port, "has to be a port from 1 to 65535")
-_TRUTH: tuple[Test, str] = (_is_truth, "has to be true or false")
-_ENDPOINT: tuple[Test, str] = (_is_endpoint, "has to be an address such as https://api.balena-cloud.com")
-_OBJECT: tuple[Test, str] = (_is_object, "has to be an object")
+_TEXT: tuple[Test, str] = (_is_text, "must be a string")
+_NUMBER: tuple[Test, str] = (_is_number, "must be a number, or a string of digits")
+_PORT: tuple[Test, str] = (_is_port, "must be a port from 1 to 65535")
+_TRUTH: tuple[Test, str] = (_is_truth, "must be true or false")
+_ENDPOINT: tuple[Test, str] = (_is_endpoint, "must be an address such as https://api.balena-cloud.com")
+_OBJECT: tuple[Test, str] = (_is_object, "must be an object")
 
 FORMS: dict[str, tuple[Test, str]] = {
     "apiEndpoint": _ENDPOINT,
@@ -165,17 +165,17 @@ FORMS: dict[str, tuple[Test, str]] = {
     "appUpdatePollInterval": _NUMBER,
     "applicationId": _NUMBER,
     "applicationName": _TEXT,
-    "balenaRootCA": (_is_root_ca, "has to be the base64 text of a PEM file"),
+    "balenaRootCA": (_is_root_ca, "must be the base64 text of a PEM file"),
     "bootstrapRetryDelay": _NUMBER,
-    "country": (_is_country, "has to be two capital letters, such as GB"),
+    "country": (_is_country, "must be two capital letters, such as GB"),
     "deltaEndpoint": _ENDPOINT,
     "developmentMode": _TRUTH,
     "deviceApiKey": _TEXT,
     "deviceApiKeys": _OBJECT,
     "deviceId": _NUMBER,
     "deviceType": _TEXT,
-    "dnsServers": (_is_text, "has to be one string, with spaces between the servers"),
-    "hostname": (_is_own_name, "has to be a host name: letters, digits, '-' and '.'"),
+    "dnsServers": (_is_text, "must be one string, with spaces between the servers"),
+    "hostname": (_is_own_name, "must be a host name: letters, digits, '-' and '.'"),
     "initialDeviceName": _TEXT,
     "installer": _OBJECT,
     "installer.migrate": _OBJECT,
@@ -183,7 +183,7 @@ FORMS: dict[str, tuple[Test, str]] = {
     "listenPort": _PORT,
     "logsEndpoint": _ENDPOINT,
     "mixpanelToken": _TEXT,
-    "ntpServers": (_is_text, "has to be one string, with spaces between the servers"),
+    "ntpServers": (_is_text, "must be one string, with spaces between the servers"),
     "os": _OBJECT,
     "os.fan": _OBJECT,
     "os.fan.profile": _TEXT,
@@ -198,7 +198,7 @@ FORMS: dict[str, tuple[Test, str]] = {
     "os.network.wifi.randomMacAddressScan": _TRUTH,
     "os.power": _OBJECT,
     "os.power.mode": _TEXT,
-    "os.sshKeys": (_is_key_list, "has to be a list of strings"),
+    "os.sshKeys": (_is_key_list, "must be a list of strings"),
     "os.udevRules": _OBJECT,
     "persistentLogging": _TRUTH,
     "pubnubPublishKey": _TEXT,
@@ -207,12 +207,12 @@ FORMS: dict[str, tuple[Test, str]] = {
     "registryEndpoint": _TEXT,
     "userId": _NUMBER,
     "username": _TEXT,
-    "uuid": (_is_uuid, "has to be 32 or 62 hexadecimal digits"),
+    "uuid": (_is_uuid, "must be 32 or 62 hexadecimal digits"),
     "version": _TEXT,
-    "vpnEndpoint": (_is_host_name, "has to be a host name"),
+    "vpnEndpoint": (_is_host_name, "must be a host name"),
     "vpnPort": _PORT,
 }
-"""Key, with "." between the levels -> its test, and what it has to be. Other keys are passed on unchanged."""
+"""Key, with "." between the levels -> its test, and what it must be. Other keys are passed on unchanged."""
 
 IGNORED = {"wifiSsid", "wifiKey", "files"}
 """Keys of balenaOS 1 that today's system does not read: networks are files in system-connections."""

@@ -56,7 +56,7 @@ def check_network(
 ) -> Iterator[Finding]:
     """Findings on the network settings; a blocker where the device would not come back.
 
-    `image_files` are the paths of all files in the image's boot partition, None where no image was looked at.
+    `image_files` are the paths of all files in the image's boot partition, None if no image was looked at.
     """
     in_image = {path.lower() for path in image_files or ()}
     has_wifi = config.has_wifi_cfg and (image_files is None or not in_image.isdisjoint(IMAGE_WIFIS))
@@ -127,7 +127,7 @@ def _remedy(interface: Interface, selection: Selection) -> str:
 
 
 def find_obstacle(interface: Interface, network: NetworkFacts, selection: Selection) -> str:
-    """Why the connection of the interface has no counterpart in what is carried; "" where it has one."""
+    """Why the connection of the interface has no counterpart in what is carried; "" if it has one."""
     if interface.kind is InterfaceKind.WIFI:
         return _wifi_obstacle(interface, network, selection)
     if interface.kind is InterfaceKind.ETHERNET:

@@ -40,7 +40,7 @@ def prepare(survey: Survey, *, as_json: bool) -> tuple[Plan, tuple[Finding, ...]
 
 
 def refuse(findings: tuple[Finding, ...], *, as_json: bool) -> NoReturn:
-    """Prints the findings, of which one prevents the migration, and ends."""
+    """Print the findings, at least one of which blocks the migration, and exit."""
     error = RefusedError("this device cannot be migrated as it is", hint="see the findings; nothing was changed")
     if as_json:
         status = error.exit_status

@@ -27,7 +27,7 @@ from balena_migrate.settings import (
 F = TypeVar("F", bound=Callable[..., Any])
 
 Flags = dict[str, Any]
-"""What was given as flags: the text of a setting by its field of Config, None where it was not given; and the switches,
+"""What was given as flags: the text of a setting by its field of Config, None if it was not given; and the switches,
 each by its flag without dashes."""
 
 

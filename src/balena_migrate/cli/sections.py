@@ -46,7 +46,7 @@ def format_sections(sections: Iterable[Section]) -> str:
 
 
 def format_size(size_bytes: int) -> str:
-    """A size in the largest unit of which there is at least one."""
+    """A size in the largest unit that gives at least 1."""
     for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
         if size_bytes >= unit:
             return f"{size_bytes / unit:.1f} {name}"

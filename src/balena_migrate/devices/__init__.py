@@ -16,7 +16,7 @@ class Tested:
     """What was really run: one row of the README's table."""
 
     image: str = ""
-    """What distinguishes the image from others of the type; empty where nothing does."""
+    """What distinguishes the image from others of the type; empty if nothing does."""
     machine: str
     firmware: str
     system: str

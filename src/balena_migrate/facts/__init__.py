@@ -42,7 +42,7 @@ class OsFacts:
 
     @property
     def name(self) -> str:
-        """What os-release calls the system, "" where there is no os-release."""
+        """What os-release calls the system, "" if there is no os-release."""
         return self.pretty_name or f"{self.id} {self.version_id}".strip()
 
 
@@ -52,7 +52,7 @@ class HardwareFacts:
 
     machine: str
     userland: str = ""
-    """Debian's name of user space's architecture (dpkg --print-architecture), "" where unknown."""
+    """Debian's name of user space's architecture (dpkg --print-architecture), "" if unknown."""
     model: str = ""
     """/proc/device-tree/model without its final NUL."""
     compatible: tuple[str, ...] = ()
@@ -129,7 +129,7 @@ class DiskFacts:
         return tuple(found)
 
     def disks_below(self, path: str) -> tuple[BlockDevice, ...]:
-        """The whole disks of the file system that contains `path`; empty where that is not on a block device."""
+        """The whole disks of the file system that contains `path`; empty if that is not on a block device."""
         mount = self.find_mount(path)
         device = self.find_device(mount.source) if mount else None
         return tuple(d for d in self.chain(device) if d.kind == "disk") if device else ()

@@ -116,7 +116,7 @@ def _unescape(text: str) -> str:
 
 
 def read_disks(system: System) -> DiskFacts:
-    """The device's block devices and mounts. Raises FileError where the output of the kernel or lsblk is malformed."""
+    """The device's block devices and mounts. Raises FileError if the output of the kernel or lsblk is malformed."""
     try:
         devices = parse_lsblk(system.run(["lsblk", "--json", "--bytes", "--output", COLUMNS]).text)
         mounts = parse_mountinfo(system.read_text("/proc/self/mountinfo"))

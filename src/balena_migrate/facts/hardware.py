@@ -14,7 +14,7 @@ DEVICE_TREE = "/proc/device-tree"
 
 
 def parse_cpuinfo_revision(text: str) -> str:
-    """The Raspberry Pi's revision code as /proc/cpuinfo shows it; "" where it does not."""
+    """The Raspberry Pi's revision code as /proc/cpuinfo shows it; "" if it does not."""
     match = re.search(r"^Revision\s*:\s*([0-9a-fA-F]+)\s*$", text, re.MULTILINE)
     return match[1].lower() if match else ""
 

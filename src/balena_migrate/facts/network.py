@@ -175,7 +175,7 @@ def _name_servers(system: System) -> tuple[str, ...]:
 
 
 def read_ssid(interface: str) -> bytes:
-    """The SSID that a Wi-Fi interface is connected to; empty where there is none (wireless.h, SIOCGIWESSID)."""
+    """The SSID that a Wi-Fi interface is connected to; empty if there is none (wireless.h, SIOCGIWESSID)."""
     buffer = ctypes.create_string_buffer(_SSID_BUFFER_BYTES)
     name = interface.encode()[:15]
     request = struct.pack("16sPHH", name, ctypes.addressof(buffer), len(buffer), 0).ljust(40, b"\0")
@@ -188,7 +188,7 @@ def read_ssid(interface: str) -> bytes:
 
 
 def ask_iw(system: System, interface: str) -> bytes:
-    """As read_ssid, from the program iw, for kernels without wireless extensions; empty where it is missing."""
+    """As read_ssid, from the program iw, for kernels without wireless extensions; empty if it is missing."""
     try:
         return parse_iw_link(system.run(["iw", "dev", interface, "link"], timeout_s=10).text)
     except CommandError:
@@ -203,7 +203,7 @@ def parse_iw_link(text: str) -> bytes:
 
 
 def dump_netlink(kind: int, family: int) -> bytes:
-    """All messages that the kernel answers to a dump request; empty where it refuses (rtnetlink(7))."""
+    """All messages that the kernel answers to a dump request; empty if it refuses (rtnetlink(7))."""
     request = struct.pack("=IHHII", 32, kind, _NLM_F_DUMP_REQUEST, 1, 0) + bytes([family]) + bytes(15)
     parts: list[bytes] = []
     try:

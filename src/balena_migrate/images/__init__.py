@@ -64,7 +64,7 @@ class Image:
     extended_records: tuple[Block, ...] = ()
     """The sectors that describe the logical partitions of an MBR, in the order of their chain."""
     data_file_system: ExtFileSystem | None = None
-    """resin-data's as the image brings it; None where it is no ext4 file system."""
+    """resin-data's as the image brings it; None if it is no ext4 file system."""
 
     @property
     def data(self) -> Partition:

@@ -31,7 +31,7 @@ _BOOT_CODE_BYTES = 440
 def find_boot_partition(table: PartitionTable) -> Partition:
     """The partition that GPT names so, else the first of a FAT type.
 
-    Raises ImageError where there is none among the primary partitions: then it is not a balenaOS image.
+    Raises ImageError if there is none among the primary partitions: then it is not a balenaOS image.
     """
     named = [p for p in table.partitions if p.name in BOOT_LABELS]
     typed = [p for p in table.partitions if p.type in FAT_TYPES]
@@ -41,7 +41,7 @@ def find_boot_partition(table: PartitionTable) -> Partition:
 
 
 def read_identity(fat: Fat, table: PartitionTable, head: bytes) -> Identity:
-    """Raises ImageError where device-type.json is there, but is not what it has to be."""
+    """Raises ImageError if device-type.json exists but is malformed."""
     device_type = _parse_device_type(_find_file(fat, "device-type.json") or b"{}")
     yocto = device_type.get("yocto")
     aliases = device_type.get("aliases")

@@ -44,14 +44,14 @@ def compose(
     *,
     table: Sequence[Block] = (),
 ) -> Patches:
-    """What has to be written in place of parts of the image, so that its boot partition holds `files` and the image
+    """What must be written in place of parts of the image, so that its boot partition contains `files` and the image
     `blocks`; files that are there already are replaced.
 
     It is checked that every file can be read back, that no other file changed and that the file system is consistent.
-    `blocks` lie before the first partition, keep the partition table and need no alignment. `table` changes the table,
+    `blocks` are before the first partition, keep the partition table and need no alignment. `table` changes the table,
     in the first MiB and elsewhere. Patches of the first MiB and the boot partition have an alignment of 4 KiB.
-    `work_dir` has to be root's alone, since for a while a file in it holds their content.
-    Raises ImageError where a name is not valid on FAT, a block is misplaced, there is no room, or a check fails.
+    `work_dir` must be accessible to root only, since a file in it temporarily contains their content.
+    Raises ImageError if a name is not valid on FAT, a block is misplaced, there is no room, or a check fails.
     """
     for file in files:
         check_path(file.path)
@@ -77,7 +77,7 @@ def compose(
 
 
 def check_path(path: str) -> None:
-    """Raises ImageError where FAT or Linux's vfat would not store the path as it is."""
+    """Raises ImageError if FAT or Linux's vfat would not store the path as it is."""
     for name in path.split("/"):
         stem = name.split(".")[0].lower()
         printable = name.isascii() and name.isprintable() and not set(name) & _FORBIDDEN
@@ -88,7 +88,7 @@ def check_path(path: str) -> None:
 
 
 def _check_places(fat: Fat, files: Sequence[BootFile]) -> None:
-    """Raises ImageError where a folder is where a file shall be, or a file where a folder shall be."""
+    """Raises ImageError if a folder is where a file shall be, or a file where a folder shall be."""
     for file in files:
         for path in (PurePosixPath(file.path), *PurePosixPath(file.path).parents[:-1]):
             entry = fat.find(str(path))
@@ -118,7 +118,7 @@ def _ranges(image: Image) -> tuple[tuple[int, int], ...]:
 
 
 def _check_room(fat: Fat, files: Sequence[BootFile]) -> None:
-    """Raises ImageError where the files do not fit: counted for the worst case, before anything is written."""
+    """Raises ImageError if the files do not fit: counted for the worst case, before anything is written."""
     size = fat.geometry.cluster_bytes
     folders = _new_folders(fat, files)
     needed = sum(_clusters(len(file.content), size) for file in files)
@@ -147,7 +147,7 @@ def _slots(path: str) -> int:
 
 
 def _new_folders(fat: Fat, files: Iterable[BootFile]) -> tuple[str, ...]:
-    """The folders that have to be made, each after the one that holds it."""
+    """The folders to be created, each after its parent."""
     wanted = {str(folder) for file in files for folder in PurePosixPath(file.path).parents} - {"."}
     return tuple(sorted(folder for folder in wanted if fat.find(folder) is None))
 
@@ -215,7 +215,7 @@ def _check_result(before: Fat, after: Fat, files: Sequence[BootFile]) -> None:
 
 
 def _check_table(original: BinaryIO, composed: BinaryIO, table: Sequence[Block]) -> None:
-    """Raises ImageError where a block was written over the partition table that shall be there."""
+    """Raises ImageError if a block was written over the partition table that shall be there."""
     before, after = (os.pread(file.fileno(), HEAD_BYTES, 0) for file in (original, composed))
     wanted = Patches(size_bytes=len(before), blocks=tuple(table)).apply(0, before)
     if parse_head(wanted) != parse_head(after):

@@ -25,7 +25,7 @@ class RewindableSource(Protocol):
 
 
 class Goal:
-    """An image of `size_bytes` with its patches. Raises DiskError where these are for an image of another size."""
+    """An image of `size_bytes` with its patches. Raises DiskError if these are for an image of another size."""
 
     def __init__(self, source: RewindableSource, packed: Format, size_bytes: int, patches: Patches) -> None:
         if patches.size_bytes != size_bytes:
@@ -44,7 +44,7 @@ class Goal:
     def pieces(self, chunk_bytes: int) -> Iterator[Piece]:
         """All of it, from the start, in pieces that end at multiples of `chunk_bytes`. It can be asked for again.
 
-        Raises ImageError where the source cannot be read or is not an image of `size_bytes`; so an OSError is always
+        Raises ImageError if the source cannot be read or is not an image of `size_bytes`; so an OSError is always
         the disk's.
         """
         try:

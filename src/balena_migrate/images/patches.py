@@ -46,7 +46,7 @@ class Patches:
 
     What is beyond its end goes to its place on the disk all the same: the copy of a GPT at the disk's end.
 
-    Raises ImageError where that does not hold.
+    Raises ImageError if that does not hold.
     """
 
     size_bytes: int

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """An image's bytes, each with its place: pieces, and what cuts and joins them.
 
-Pieces come in the order of their offsets, and none overlaps another. What lies in a gap between two of them does not
-matter: whoever writes the image leaves it as it is. An image ends where its last piece ends; one that ends in a gap has
+Pieces come in the order of their offsets, and none overlaps another. What is in a gap between two of them does not
+matter: writing the image leaves it unchanged. An image ends where its last piece ends; one that ends in a gap has
 an empty piece at its end.
 
 Standard library only: stage 2 imports this too.
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stretch of an image; `content` is None where it is all zeros. It may be secret and is kept out of repr()."""
+    """A stretch of an image; `content` is None if it is all zeros. It may be secret and is kept out of repr()."""
 
     offset_bytes: int
     size_bytes: int
@@ -33,7 +33,7 @@ class Piece:
         return bytes(self.size_bytes) if self.content is None else self.content
 
     def part(self, start_bytes: int, end_bytes: int) -> Piece | None:
-        """What of it lies from `start_bytes` to `end_bytes` of the image; None where nothing does."""
+        """The part of it between `start_bytes` and `end_bytes` of the image, or None."""
         first, last = max(self.offset_bytes, start_bytes), min(self.end_bytes, end_bytes)
         if first >= last:
             return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How large resin-data has to be for a backup to fit, and the partition table that says so.
+"""How large resin-data must be for a backup to fit, and the partition table for that size.
 
 Only as far as the backup needs, in whole block groups, and never to the end of the disk: balenaOS grows resin-data
 itself at its first boot where more than 10 MiB are free behind it, and resizes the file system then. So it goes on as
@@ -25,13 +25,13 @@ LEFT_FREE_BYTES = 16 * MIB
 
 
 def room_bytes(image: Image) -> int | None:
-    """What the files for resin-data can take as the image brings it; None where that is not known."""
+    """What the files for resin-data can take as the image brings it; None if that is not known."""
     system = image.data_file_system
     return max(0, system.usable_bytes - MARGIN_BYTES) if system else None
 
 
 def grown_room_bytes(image: Image, disk_bytes: int) -> int | None:
-    """What they can take once stage 2 grew it as far as it can; None where it cannot grow it."""
+    """What they can take once stage 2 grew it as far as it can; None if it cannot grow it."""
     system, groups = image.data_file_system, _most_groups(image, disk_bytes)
     return max(0, system.usable_bytes_with(groups) - MARGIN_BYTES) if system and groups else None
 
@@ -39,7 +39,7 @@ def grown_room_bytes(image: Image, disk_bytes: int) -> int | None:
 def grown_size_bytes(image: Image, files_bytes: int, disk_bytes: int) -> int | None:
     """The size that resin-data has to get, partition and file system, so that the files fit.
 
-    None where they fit as it is (no files always do), or where no growth makes them fit.
+    None if they fit as it is (no files always do), or where no growth makes them fit.
     """
     system, most = image.data_file_system, _most_groups(image, disk_bytes)
     if system is None or not most or not files_bytes or files_bytes + MARGIN_BYTES <= system.usable_bytes:
@@ -50,9 +50,9 @@ def grown_size_bytes(image: Image, files_bytes: int, disk_bytes: int) -> int | N
 
 
 def grown_table(image: Image, size_bytes: int, disk_bytes: int) -> tuple[Block, ...]:
-    """What has to be written in place of the image's partition table so that resin-data has this size.
+    """What must be written in place of the image's partition table so that resin-data has this size.
 
-    Raises ImageError where that table would not be read as it is meant.
+    Raises ImageError if that table would not be read as it is meant.
     """
     with image.start_file.open("rb") as start:
         head = start.read(min(HEAD_BYTES, image.size_bytes))

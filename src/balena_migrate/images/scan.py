@@ -33,7 +33,7 @@ def read_image(path: Path, work_dir: Path, report: Report) -> Image:
 
     `report` counts bytes of the file, which may be compressed. Leaves one sparse file in `work_dir` (Image.start_file),
     which only its owner may read: a downloaded image holds a config.json with keys. Memory is bounded.
-    Raises FileError where the file cannot be read, ImageError where it is damaged, cut short, of a format that is not
+    Raises FileError if the file cannot be read, ImageError if it is damaged, cut short, of a format that is not
     supported, or no disk image.
     """
     try:

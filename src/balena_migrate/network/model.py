@@ -277,7 +277,7 @@ class Reading:
 class NetworkSettings:
     """All network settings of the old system, duplicates merged, in the order of their precedence.
 
-    `country` is the regulatory domain for Wi-Fi in two letters, for `country` in config.json; "" where unknown.
+    `country` is the regulatory domain for Wi-Fi in two letters, for `country` in config.json; "" if unknown.
     """
 
     profiles: tuple[Profile, ...] = ()

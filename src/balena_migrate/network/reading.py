@@ -68,8 +68,8 @@ def not_carried(names: Iterable[str]) -> list[str]:
     """
     names = list(names)
     plain = [name for name in names if _NAME.fullmatch(name)]
-    told = [f"{name} is not carried over" for name in plain]
-    return told if len(plain) == len(names) else [*told, "a line of it is no setting, and is left out"]
+    reasons = [f"{name} is not carried over" for name in plain]
+    return reasons if len(plain) == len(names) else [*reasons, "a line that is not a setting is left out"]
 
 
 def read_config(system: System, path: PurePath | str, *, limit_bytes: int = LIMIT_BYTES) -> str:

@@ -93,7 +93,7 @@ def _wifi(wifi: Wifi, eap: Eap | None) -> Iterator[str]:
     if not 1 <= len(wifi.ssid) <= SSID_BYTES:
         yield f"an SSID has 1 to {SSID_BYTES} bytes, but this one has {len(wifi.ssid)}"
     if wifi.security is Security.PSK and not is_psk(wifi.secret):
-        yield "the passphrase has to be 8 to 63 characters or 64 hexadecimal digits"
+        yield "the passphrase must be 8 to 63 characters or 64 hexadecimal digits"
     if wifi.security is Security.SAE and not wifi.secret:
         yield "there is no passphrase"
     if wifi.security in (Security.EAP, Security.EAP_192, Security.DYNAMIC_WEP) and eap is None:

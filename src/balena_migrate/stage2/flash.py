@@ -7,8 +7,8 @@ open between two of its pieces stays on the disk as it is. After any failure the
 One thread reads and unpacks, the other writes; zlib, the digests and the writes all release the interpreter's lock. The
 writer flushes every SYNC_BYTES, so that progress is true, the page cache stays small, and the reader works meanwhile.
 
-The digest of a piece is its CRC-32 and its Adler-32, 64 bits of two different algebras: what has to be found is a piece
-that was lost, torn, misplaced or has flipped bits, not a forger, and the two run several times faster than MD5 or
+The digest of a piece is its CRC-32 and its Adler-32, 64 bits of two different algebras: the goal is to find a piece
+that was lost, torn, misplaced or has flipped bits, not a forgery, and the two run several times faster than MD5 or
 SHA-256 on the processors without instructions for these, as those of all Raspberry Pis before the fifth are.
 
 Standard library only.
@@ -73,7 +73,7 @@ class Commit(Protocol):
     """What makes the disk boot, and when."""
 
     def begin(self, disk: Disk) -> None:
-        """What has to be on the disk before the first piece is. Raises OSError. It may be called again."""
+        """Write what must be on the disk before the first piece. Raises OSError. May be called again."""
 
     def holds_back(self, piece: Piece) -> bool:
         """Whether only finish() writes this piece."""

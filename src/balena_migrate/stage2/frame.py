@@ -39,7 +39,7 @@ class Stage2:
 
 @contextlib.contextmanager
 def before_the_line(stage2: Stage2) -> Iterator[None]:
-    """Any error here, foreseen or not, leads back: its result is kept, and the old system is mounted as it was."""
+    """Any error in the block leads back: the result is kept, and the old system is mounted as before."""
     try:
         yield
     except NoFlashError as error:

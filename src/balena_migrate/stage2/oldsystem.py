@@ -23,7 +23,7 @@ LOG_DRIVE = Path(STAGE2_LOG_DRIVE)
 def holder(old: System, handover: Handover, path: str) -> Path:
     """Where the file system that holds the old system's path is mounted now.
 
-    Raises DiskError where it is not: what is written there would lie below its mount point, in another file system.
+    Raises DiskError if it is not: files would be written to its mount point, in another file system.
     """
     above = [fs for fs in handover.file_systems if PurePosixPath(path).is_relative_to(fs.mount_point)]
     file_system = max(above, key=lambda fs: len(fs.mount_point))
@@ -68,7 +68,7 @@ def mounted_beside(machine: System, old: System, handover: Handover, console: Co
 
 
 def restore_boot(old: System, handover: Handover, console: Console) -> None:
-    """The boot configuration is as it was before stage 1, as far as possible; a failure is logged, not fatal.
+    """Restore the boot configuration from before stage 1, as far as possible; a failure is logged, not fatal.
 
     The records are undone newest first, the one that decides what boots before the others. A file that was changed
     since stage 1 is restored as well: our lines are in it, and would start stage 2 again.

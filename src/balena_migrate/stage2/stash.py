@@ -43,7 +43,7 @@ class RamStash:
         return self.path(file).open("rb")
 
     def add(self, old: System, file: StoredFile) -> None:
-        """The old system's file is in the stash and is what stage 1 saw. Raises FileError where it is not."""
+        """The old system's file is in the stash and is what stage 1 saw. Raises FileError if it is not."""
         target = self.path(file)
         with errors_at(file.path):
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ RASPBIAN = "raspbian"
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """One release; `tested` says on what it was migrated, and is empty where it never was."""
+    """One release; `tested` says on what it was migrated, and is empty if it never was."""
 
     version_id: str
     tested: str = ""

@@ -12,9 +12,9 @@ FILTERS = {"all": True, "none": False, "tryboot": False}
 
 
 def boot_partition(text: str) -> str:
-    """The number of the partition that the file chooses for an ordinary start, "" where it chooses none.
+    """The number of the partition that the file chooses for an ordinary start, "" if it chooses none.
 
-    Raises UnclearError where the documentation leaves that open.
+    Raises UnclearError if the documentation leaves that open.
     """
     if len(text.encode("utf-8", "surrogateescape")) > LIMIT_BYTES or BROKEN.search(text):
         raise UnclearError(f"it is longer than {LIMIT_BYTES} bytes, or holds a NUL or a carriage return alone")

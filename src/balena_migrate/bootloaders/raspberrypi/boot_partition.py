@@ -27,7 +27,7 @@ def boot_mounts(facts: Facts) -> tuple[Mount, ...]:
 
 
 def boot_mount(facts: Facts) -> Mount | None:
-    """The mounted FAT file system with config.txt, wherever it is; None where that is not certain."""
+    """The mounted FAT file system with config.txt, wherever it is; None if that is not certain."""
     found = boot_mounts(facts)
     return found[0] if len(found) == 1 else None
 

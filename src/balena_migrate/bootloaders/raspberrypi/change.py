@@ -24,7 +24,7 @@ OUR_CMDLINE = "balena-migrate-cmdline.txt"
 
 
 def changed_files(config: Config, facts: Facts, mount: Mount, board: Board) -> dict[str, str]:
-    """The files of the boot partition that start stage 2. Raises UnclearError where that would not be certain."""
+    """The files of the boot partition that start stage 2. Raises UnclearError if that would not be certain."""
     files = config_files(facts.boot.files, mount)
     command_line = find_command_line(facts, files, evaluate(files, board))
     if command_line is None:
@@ -51,7 +51,7 @@ def can_try(facts: Facts, mount: Mount, board: Board) -> bool:
 
 
 def find_command_line(facts: Facts, files: dict[str, str], settings: Settings) -> str | None:
-    """The text of the file with the command line; None where it is not certain which that is.
+    """The text of the file with the command line; None if it is not certain which that is.
 
     The running kernel was started with it: a file with another root file system would start stage 2
     without the old system, and so would every later start.

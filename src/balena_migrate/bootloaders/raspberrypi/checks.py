@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Will the firmware of this Raspberry Pi start stage 2, and can the change be taken back?"""
+"""Will the firmware of this Raspberry Pi start stage 2, and can the change be reverted?"""
 
 from __future__ import annotations
 

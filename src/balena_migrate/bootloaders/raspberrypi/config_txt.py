@@ -30,9 +30,9 @@ INCLUDE_DEPTH = 8
 UPSTREAM_PREFIX = "upstream/"
 WITH_BLANK = ("initramfs", "include")
 MAY_BE_EMPTY = ("os_prefix", "dtoverlay")
-"""Settings of which the documentation says what an empty value means: no prefix, and the end of an overlay's list."""
+"""Settings whose empty value is documented: no prefix, and the end of an overlay's list."""
 RAMFS_KEYS = ("initramfs", "ramfsfile", "ramfsaddr", "auto_initramfs")
-"""Every way to name an initramfs; ours has to be the only one."""
+"""Every way to name an initramfs; ours must be the only one."""
 
 _PI0 = (Model.ZERO, Model.ZERO_W, Model.ZERO_2_W)
 _PI4 = (Model.FOUR_B, Model.FOUR_HUNDRED, Model.CM4, Model.CM4S)
@@ -54,7 +54,7 @@ MODEL_FILTERS: Mapping[str, tuple[Model, ...]] = {
     "cm5": _CM5,
 }
 UNSETTLED = frozenset({("pi3+", Model.CM3_PLUS)})
-"""A filter and a board of which editions of the documentation say different things (conditional: model filters)."""
+"""A filter and a board on which editions of the documentation differ (conditional: model filters)."""
 OLD_CODES = frozenset({Model.A, Model.B, Model.A_PLUS, Model.B_PLUS, Model.CM1})
 """Boards that may have a revision code of the old style, which holds no type (revision-codes)."""
 OTHER_FILTERS = re.compile(
@@ -81,7 +81,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:
-    """A line that sets something: where it stands, and whether its filters let it through (None: unclear)."""
+    """A line that sets something: its position, and whether its filters let it apply (None: unclear)."""
 
     file: str
     line: int
@@ -103,7 +103,7 @@ class Settings:
     """Key -> the place of the line that may or may not hold."""
 
     def get(self, key: str, default: str = "") -> str:
-        """The value of a key. Raises UnclearError where it depends on a filter that cannot be judged."""
+        """The value of a key. Raises UnclearError if it depends on a filter that cannot be judged."""
         if key in self.unclear:
             raise UnclearError(f"{self.unclear[key]}: whether {key} holds there depends on a filter we cannot judge")
         return self.values.get(key, default)
@@ -134,7 +134,7 @@ class _Filters:
         self.state = dict.fromkeys([*self.state, ""])
 
     def _judge(self, text: str) -> tuple[str, bool | None]:
-        """The filter's type, "" where that is not known, and whether it lets settings through."""
+        """The filter's type, "" if that is not known, and whether it lets settings through."""
         if text == "none":
             return "none", False
         if text == "tryboot":
@@ -162,7 +162,7 @@ def split_lines(text: str) -> list[str]:
 def parse_line(line: str) -> Line | None:
     """What a line says; None for a comment and for what has no key and value. Behind the line limit there is nothing.
 
-    `initramfs` and `include` take a blank, all others an equals sign, and no blanks around it or in the value. What
+    `initramfs` and `include` take a space, all others an equals sign, without spaces around it or in the value. What
     comes close to that (`kernel NAME`, `kernel = NAME`, `kernel=NAME # mine`, `initramfs=NAME`, `Kernel=NAME`, a tab or
     a byte order mark before it, no value) is not certain: nothing says that the firmware takes it, nor that it does
     not. Nor is a line that older firmware cuts.
@@ -242,7 +242,7 @@ def evaluate(files: Mapping[str, str], board: Board, *, tryboot: bool = False) -
 def kernel_names(settings: Settings, board: Board) -> tuple[str, ...]:
     """The names under which the firmware looks for a kernel, the first that exists wins (boot: kernel, arm_64bit).
 
-    Raises UnclearError where the documentation leaves it open.
+    Raises UnclearError if the documentation leaves it open.
     """
     if kernel := settings.get("kernel"):
         return (kernel,)
@@ -284,9 +284,9 @@ def named_files(files: Mapping[str, str]) -> set[str]:
 
 
 def command_line_file(files: Mapping[str, str], settings: Settings) -> str:
-    """The name of the file with the kernel's command line, "" where there is none.
+    """The name of the file with the kernel's command line, "" if there is none.
 
-    Raises UnclearError where that is not certain: a prefix is ignored where it leads to no kernel (boot: os_prefix),
+    Raises UnclearError if that is not certain: a prefix is ignored where it leads to no kernel (boot: os_prefix),
     which is not seen here, so both files have to say the same.
     """
     name, prefix = settings.get("cmdline", CMDLINE), settings.get("os_prefix")
@@ -302,8 +302,8 @@ def command_line_file(files: Mapping[str, str], settings: Settings) -> str:
 def edit(files: Mapping[str, str], board: Board, *, initramfs: str, cmdline: str = "") -> dict[str, str]:
     """The changed files, config.txt among them, that start the same kernel with our initramfs (and command line).
 
-    Every other line about an initramfs becomes a comment; ours stand at the end, below [all], where no section and no
-    later line can take them back. Raises UnclearError where the result would not be certain.
+    Every other line about an initramfs becomes a comment; ours are at the end, below [all], where no section and no
+    later line can take them back. Raises UnclearError if the result would not be certain.
     """
     changed = {name: _without_ramfs(files[name]) for name in _read_files(files)}
     if broken := sorted(name for name, text in changed.items() if BROKEN.search(text)):

@@ -30,8 +30,8 @@ class Archive:
     """Members are added in the order of calls.
 
     `roots` are the names that trees begin with: there is a member for each folder above them, with mode 0755 and
-    owner root where no tree brings it. `advanced` is told how many bytes of files each step has read.
-    Raises OSError where the archive itself cannot be written.
+    owner root where no tree brings it. `advanced` is called with the number of bytes of files that each step has read.
+    Raises OSError if the archive itself cannot be written.
     """
 
     def __init__(self, sink: GzipSink, roots: Iterable[str], advanced: Callable[[int], None]) -> None:

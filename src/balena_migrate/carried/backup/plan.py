@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the backups will hold and where they will lie, before anything is written."""
+"""What the backups will contain and where they will be, before anything is written."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ PLAIN_NAME = "migration-backup.tgz"
 """What a plain archive is called on resin-data where its own name would be the supervisor's."""
 
 VOLUMES_FILE = "volumes.tgz"
-"""The archive of BACKUP_VOLUMES in HOME_DIR, beside the plain one."""
+"""The archive of BACKUP_VOLUMES in HOME_DIR, next to the plain one."""
 
 TAKEN_NAMES = frozenset(("apps.json", "docker", "lost+found", "remove_me_to_reset", DATA_FOLDER, "backup", MIGRATE_LOG))
-"""What lies at the root of a fresh resin-data, the folder that the supervisor unpacks to, and stage 2's log."""
+"""The root folder of a fresh resin-data: its content, the folder that the supervisor unpacks to, and stage 2's log."""
 
 _BLOCK_BYTES = 4096
 _RECORD_BYTES = 512
@@ -54,7 +54,7 @@ class BackupPlan:
     problems: tuple[str, ...] = ()
     """Why it cannot be made: what is named in the settings and is not there."""
     left_out: dict[str, str]
-    """Path -> reason: what is not part of a backup although it lies in a folder that is."""
+    """Path -> reason: what is not part of a backup although it is in a folder that is."""
     file_count: int = 0
     archive_bytes: int = 0
     """The size of the archive before it is compressed; 0 where a script makes it."""
@@ -89,7 +89,7 @@ def plan_backups(config: Config, system: System) -> tuple[BackupPlan, ...]:
 
 
 def find_left_out(config: Config) -> dict[str, str]:
-    """Path -> reason: what is in no backup, though it may lie in a folder that is."""
+    """Path -> reason: what is in no backup, although it may be in a folder that is."""
     reasons: dict[str, str] = {}
     for name in (config.backup_file, *((VOLUMES_FILE,) if config.backup_volumes else ())):
         own = config.in_home(name)
@@ -115,7 +115,7 @@ def name_on_data(backup_file: str, *, for_supervisor: bool) -> str:
     """The archive's name at the root of resin-data.
 
     Only an archive of volumes may have the supervisor's name: it retries forever to restore any other.
-    Raises ConfigError where BACKUP_FILE is a name that resin-data has in use.
+    Raises ConfigError if BACKUP_FILE is a name that resin-data has in use.
     """
     if for_supervisor:
         return SUPERVISOR_BACKUP
@@ -125,7 +125,7 @@ def name_on_data(backup_file: str, *, for_supervisor: bool) -> str:
 
 
 def plain_items(folders: tuple[str, ...]) -> tuple[BackupItem, ...]:
-    """One item for each folder that does not lie in another one, named as tar names it: without the first slash."""
+    """One item for each folder that is not in another one, named as by tar: without the leading slash."""
     paths = [PurePosixPath("/" + os.path.normpath(folder).lstrip("/")) for folder in folders]
     tops = [p for p in dict.fromkeys(paths) if not any(p != o and p.is_relative_to(o) for o in paths)]
     return tuple(BackupItem(source=str(path), name=str(path).lstrip("/") or ".") for path in tops)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How well files will compress, told from a few samples of them."""
+"""Estimates from a few samples how well files will compress."""
 
 from __future__ import annotations
 

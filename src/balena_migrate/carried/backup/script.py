@@ -35,7 +35,7 @@ def run_script(system: System, plan: BackupPlan, path: str) -> MadeArchive:
     """The script has made a complete gzip tar archive, which is at `path` with mode 0600, flushed.
 
     The script gets as its argument a path in a folder of its own that nobody else can read. Raises CommandError with
-    its last lines where it fails or runs out of time, BackupError where what it made is no archive or, for
+    its last lines where it fails or runs out of time, BackupError if what it made is no archive or, for
     BACKUP_VOLUMES, not one that the supervisor restores. In both cases what was at `path` stays.
     """
     with _work_folder(system, path) as folder:
@@ -93,7 +93,7 @@ def _check_member(member: tarfile.TarInfo, plan: BackupPlan) -> int:
     if not plan.volumes:
         return 1
     parts = PurePosixPath(member.name).parts
-    hint = "each entry has to be ./volume/..., as in `tar -C folder -czf file .`"
+    hint = "each entry must be ./volume/..., as in `tar -C folder -czf file .`"
     if not (member.name == "." or member.name.startswith("./")) or ".." in parts:
         raise BackupError(f"what {plan.script} made holds {member.name!r}", hint=hint)
     if parts and parts[0] not in plan.volumes:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A gzip file that can be taken back to a mark while it is written, and knows its SHA-256."""
+"""A gzip file that can be rewound to a mark while it is written, and knows its SHA-256."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def read_volumes(system: System, words: tuple[str, ...], home: str) -> tuple[Bac
     if any("=" in word for word in words):
         return tuple(parse_inline(word, system) for word in words)
     if len(words) != 1:
-        raise ConfigError('BACKUP_VOLUMES has to be "volume=/path ..." or the name of one file')
+        raise ConfigError('BACKUP_VOLUMES must be "volume=/path ..." or the name of one file')
     path = words[0] if words[0].startswith("/") else f"{home}/{words[0]}"
     if not system.exists(path):
         raise ConfigError("BACKUP_VOLUMES names this file, and it is not there", source=path)
@@ -45,7 +45,7 @@ def read_volumes(system: System, words: tuple[str, ...], home: str) -> tuple[Bac
 
 
 def parse_names(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of volumes alone, as they stand beside a BACKUP_SCRIPT. Raises ConfigError for what is not one."""
+    """Names of volumes only, as used with BACKUP_SCRIPT. Raises ConfigError for an invalid name."""
     return tuple(_volume_name(word, "BACKUP_VOLUMES") for word in words)
 
 
@@ -65,20 +65,20 @@ def parse_volumes(text: str, origin: str, system: System) -> tuple[BackupItem, .
     if isinstance(data, dict) and set(data) == {"volumes"}:
         data = data["volumes"]
     if not isinstance(data, list) or not data:
-        raise ConfigError("has to be a list of volumes", source=origin)
+        raise ConfigError("must be a list of volumes", source=origin)
     items: list[BackupItem] = []
     for number, volume in enumerate(data, start=1):
         place = f"volume {number}"
         _expect_keys(volume, {"volume", "items"}, {"volume", "items"}, origin, place)
         name = _volume_name(volume["volume"], origin)
         if not isinstance(volume["items"], list) or not volume["items"]:
-            raise ConfigError(f"volume {name}: items has to be a list", source=origin)
+            raise ConfigError(f"volume {name}: items must be a list", source=origin)
         items += [_item(name, item, origin, system) for item in volume["items"]]
     return tuple(items)
 
 
 def _load(text: str) -> Any:
-    """Aliases are refused, since a few lines of them can stand for millions of values; so is what nests without end."""
+    """Aliases are refused, since a few lines of them can expand to millions of values; so is endless nesting."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -115,13 +115,13 @@ def _item(volume: str, data: Any, origin: str, system: System) -> BackupItem:
 def _text(data: Mapping[str, Any], key: str, origin: str, place: str) -> str:
     value = data.get(key) or ""
     if not isinstance(value, str) or "\0" in value:
-        raise ConfigError(f"{place}: {key} has to be text", source=origin)
+        raise ConfigError(f"{place}: {key} must be text", source=origin)
     return value
 
 
 def _expect_keys(data: Any, needed: set[str], known: set[str], origin: str, place: str) -> None:
     if not isinstance(data, dict):
-        raise ConfigError(f"{place} has to be an object", source=origin)
+        raise ConfigError(f"{place} must be an object", source=origin)
     for key in data:
         if key not in known:
             raise ConfigError(f"{place}: unknown key {key!r}", source=origin)

@@ -43,7 +43,7 @@ class NetworkOutput:
 
     profiles: tuple[Row, ...]
     country: str
-    """For Wi-Fi, two letters; "" where unknown."""
+    """For Wi-Fi, two letters; "" if unknown."""
     findings: tuple[Finding, ...]
     format: int = 1
 

@@ -42,7 +42,7 @@ class Planned:
     one_shot: bool
     """Whether a power cut before stage 2's first step boots the old system."""
     reboot_argument: str
-    """What `reboot` has to be called with to start stage 2; "" for nothing."""
+    """The argument with which `reboot` starts stage 2; "" for none."""
     no_flash: bool
     """Whether stage 2 ends before the flash."""
     after_the_line: tuple[str, ...]
@@ -94,5 +94,5 @@ def planned(plan: Plan) -> Planned:
 
 
 def changes(actions: Iterable[Action]) -> tuple[Change, ...]:
-    """The actions, without what they write, of which some is secret."""
+    """The actions, without their content, which may be secret."""
     return tuple(Change(name=action.name, title=action.title, path=action.path) for action in actions)

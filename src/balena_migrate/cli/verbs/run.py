@@ -32,7 +32,7 @@ class RunOutput:
     reboots: bool
     """Whether the device reboots into stage 2 now, as DO_REBOOT asks."""
     reboot_argument: str
-    """What `reboot` has to be called with to start stage 2; "" for nothing."""
+    """The argument with which `reboot` starts stage 2; "" for none."""
     changes: tuple[Change, ...]
     """All changes that were made, in order; `undo` rolls them back."""
     findings: tuple[Finding, ...]
@@ -112,7 +112,7 @@ def log_to_file(system: System) -> None:
 def reboot(system: System, argument: str) -> bool:
     """Warns, waits five seconds, and reboots in the orderly way; the argument is for the firmware.
 
-    False where the user stopped it. Where the reboot is refused, every change is rolled back: status 3 says that
+    False if the user stopped it. Where the reboot is refused, every change is rolled back: status 3 says that
     nothing is left changed.
     """
     say(f"rebooting into stage 2 in {REBOOT_DELAY_S} s; Ctrl-C keeps the device running")

@@ -76,7 +76,7 @@ def sniff_format(start: bytes) -> Format:
 
 
 def format_named(name: str) -> Format:
-    """The format with this name. Raises ImageError where there is none."""
+    """The format with this name. Raises ImageError if there is none."""
     for known in formats():
         if known.name == name:
             return known

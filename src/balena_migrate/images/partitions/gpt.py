@@ -64,7 +64,7 @@ class Entry(NamedTuple):
 
 
 def parse_gpt(head: bytes) -> PartitionTable:
-    """The table in an image's first MiB. Raises ImageError where it is empty, damaged, or not all of it is there."""
+    """The table in an image's first MiB. Raises ImageError if it is empty, damaged, or not all of it is there."""
     sector_bytes, header = _parse_header(head)
     entries = _entries(head, header, sector_bytes)
     if len(entries) != header.all_entries_bytes:

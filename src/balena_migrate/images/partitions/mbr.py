@@ -77,7 +77,7 @@ def entry_block(sector_offset_bytes: int, index: int, entry: Entry) -> Block:
 
 
 def parse_mbr(head: bytes) -> PartitionTable:
-    """The table without its logical partitions. Raises ImageError where it is empty or damaged."""
+    """The table without its logical partitions. Raises ImageError if it is empty or damaged."""
     found = (_partition(entry, number, base_bytes=0) for number, entry in enumerate(read_entries(head), start=1))
     partitions = tuple(partition for partition in found if partition is not None)
     if not partitions:
@@ -90,7 +90,7 @@ def logical_partitions(table: PartitionTable) -> Generator[int, bytes, tuple[Par
     """Yields the offset of each EBR, is sent its sector, and returns the logical partitions.
 
     A generator, so that the same code reads a disk and a stream that passes only once.
-    Raises ImageError where the chain is damaged, leaves the extended partition or runs in circles.
+    Raises ImageError if the chain is damaged, leaves the extended partition or runs in circles.
     """
     if table.kind != TableKind.DOS:
         return ()
@@ -125,7 +125,7 @@ def _parse_ebr(sector: bytes, here: int, extended: Partition, *, number: int) ->
 
 
 def _partition(entry: Entry, number: int, *, base_bytes: int) -> Partition | None:
-    """What an entry describes, None where it is unused. Its start counts from `base_bytes`."""
+    """What an entry describes, None if it is unused. Its start counts from `base_bytes`."""
     if not entry.is_used:
         return None
     if entry.flag & 0x7F:

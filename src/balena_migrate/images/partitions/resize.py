@@ -22,7 +22,7 @@ def resize_last_partition(
     """The blocks that make `last` this long, in the order of their offsets; of a GPT also its copy at the disk's end.
 
     `head` is the first MiB, `records` are the extended boot records, and sectors have 512 bytes.
-    Raises ImageError where the new table would not be read as intended.
+    Raises ImageError if the new table would not be read as intended.
     """
     longer = replace(last, size_bytes=size_bytes)
     if table.kind is TableKind.GPT:

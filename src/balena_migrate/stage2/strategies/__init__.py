@@ -31,7 +31,7 @@ def strategies() -> tuple[Stage2Strategy, ...]:
 
 
 def strategy_named(name: str) -> Stage2Strategy:
-    """The strategy with this name. Raises MigrateError where there is none."""
+    """The strategy with this name. Raises MigrateError if there is none."""
     for strategy in strategies():
         if strategy.name == name:
             return strategy

@@ -29,7 +29,7 @@ from balena_migrate.stage2.target import Disk, open_disk, reread_partitions
 
 
 def migrate(stage2: Stage2) -> None:
-    """The disk is the new system's. Raises CameBackError where the old system is as it was, with the reason on it."""
+    """Replace the old system. Raises CameBackError if it is still intact, with the reason stored on it."""
     handover, machine, old, console = stage2.handover, stage2.machine, stage2.old, stage2.console
     files = (handover.image, handover.patches, *(item.file for item in handover.data_files))
     step = console.step

@@ -23,7 +23,7 @@ CLOUD = "balena-cloud.com"
 
 
 def read_token(system: System, file: str) -> str:
-    """The token from a file, else from the environment. Raises UsageError where there is none or it is not one."""
+    """The token from a file, else from the environment. Raises UsageError if there is none or it is not one."""
     text = system.read_text(Path(file).absolute()) if file else os.environ.get(TOKEN_VARIABLE, "")
     token = text.strip()
     if not token:
@@ -36,7 +36,7 @@ def read_token(system: System, file: str) -> str:
 def fetch_config(fleet: str, os_version: str, device_type: str, token: str, host: str = CLOUD) -> bytes:
     """The content of a complete config.json for new devices of the fleet.
 
-    Raises FleetError where the fleet is not there, the token is not taken, or the answer cannot be used.
+    Raises FleetError if the fleet is not there, the token is not taken, or the answer cannot be used.
     """
     sdk = _import_sdk()
     options = {"version": os_version, **({"deviceType": device_type} if device_type else {})}

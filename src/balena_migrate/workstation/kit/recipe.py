@@ -41,7 +41,7 @@ BASE_MODULES = (
         )
     ),
 )
-"""Python loads `encodings` before `more` is on its path, so every encoding has to be in `base`."""
+"""Python loads `encodings` before `more` is on its path, so every encoding must be in `base`."""
 
 MORE_MODULES = ("ssl", "urllib.request")
 

@@ -4,7 +4,7 @@
 # balena-migrate @VERSION@ for @ARCHITECTURE@ in one file: sh FILE ARGUMENT...
 # Under a name that starts with balena-stage1 it is balena-stage1.
 # The kit is unpacked once, into a folder that only root may enter; without root, into one that is removed at the end.
-# These lines are one group, of which the shell runs nothing unless it is complete. Line 2 has the SHA-256 of all that
+# These lines are one group: the shell runs none of it unless it is complete. Line 2 has the SHA-256 of all that
 # follows.
 version=@VERSION@
 architecture=@ARCHITECTURE@

@@ -40,9 +40,9 @@ class Machine(ABC):
         """QEMU's command line to boot from the first drive in its current state. `folder` is for files of this boot."""
 
     def next_boot(self, disk: Path) -> Start | None:
-        """What the firmware would start from the disk now; None where QEMU runs the machine's own firmware.
+        """What the firmware would start from the disk now; None if QEMU runs the machine's own firmware.
 
-        Raises LabError where it would start nothing.
+        Raises LabError if it would start nothing.
         """
         return None
 
