@@ -27,10 +27,10 @@ from balena_migrate.core.errors import CommandError, FileError
 LOG = logging.getLogger(__name__)
 
 TEXT_LIMIT_BYTES = 1 << 20
-"""No configuration file that we read as text is larger; a larger one is an error and not a full memory."""
+"""Limit for text files: a larger one is an error, so that it cannot exhaust the memory."""
 
 BLOCK_BYTES = 1 << 20
-"""Files of any size are read and copied in such pieces."""
+"""The block size for reading and copying files of any size."""
 
 LAST_LINES = 12
 COMMAND_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -39,7 +39,7 @@ LINKS_LIMIT = 40
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a program printed, and its exit status."""
+    """A program's output and exit status."""
 
     stdout: bytes
     stderr: bytes
@@ -55,7 +55,7 @@ Runner = Callable[[Sequence[str], "bytes | None", "float | None"], Result]
 
 
 def command_environment() -> dict[str, str]:
-    """The environment of every program that we start: plain English, no colour, no inherited surprises."""
+    """The environment of every program that we start: English, no colour, nothing inherited that matters."""
     return {
         "LC_ALL": "C",
         "PATH": COMMAND_PATH,
@@ -68,7 +68,7 @@ def command_environment() -> dict[str, str]:
 def run_command(argv: Sequence[str], data: bytes | None, timeout_s: float | None) -> Result:
     """Start a program without a shell, give it `data` as standard input and wait for its end.
 
-    Raises CommandError where it cannot be started or runs out of time; the exit status is the caller's to judge.
+    Raises CommandError if it cannot be started or runs out of time; the exit status is the caller's to judge.
     """
     LOG.debug("+ %s", " ".join(argv))
     try:
@@ -94,7 +94,7 @@ def run_command(argv: Sequence[str], data: bytes | None, timeout_s: float | None
 
 @contextlib.contextmanager
 def _ended_with_its_children(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Where we give a program up, what it has started ends with it: nothing goes on writing behind our back."""
+    """If a program is given up, kill its children, too, so that nothing continues to write in the background."""
     try:
         yield
     except BaseException:
@@ -111,7 +111,7 @@ def last_lines(output: bytes, count: int = LAST_LINES) -> str:
 
 @contextlib.contextmanager
 def errors_at(path: PurePath | str) -> Iterator[None]:
-    """Each OSError in the block becomes a FileError that names the path: a disk that fails does so at any call."""
+    """Turn each OSError in the block into a FileError that names the path: a failing disk may fail any call."""
     try:
         yield
     except OSError as error:
@@ -119,7 +119,7 @@ def errors_at(path: PurePath | str) -> Iterator[None]:
 
 
 class LoopError(FileError):
-    """Symbolic links lead in a circle."""
+    """Symbolic links form a loop."""
 
 
 class System:
@@ -148,10 +148,10 @@ class System:
         return self.root == Path("/")
 
     def real(self, path: PurePath | str, *, follow: bool = True) -> Path:
-        """Where `path` of this system is on the machine we run on; links are resolved inside of the root.
+        """The path on the running machine for `path` of this system; links are resolved within the root.
 
         For a library that opens files by itself, and for walking very many of them: all else has a method here.
-        Raises FileError where links form a loop, or where a failing disk does not say whether there are any.
+        Raises FileError if links form a loop, or where a failing disk does not say whether there are any.
         """
         if self.root == Path("/") and follow:
             return Path(path)
@@ -181,7 +181,7 @@ class System:
         return self.root / done.relative_to("/")
 
     def exists(self, path: PurePath | str) -> bool:
-        """Whether there is anything at the path (a link that leads nowhere, or in a circle, counts as nothing).
+        """Whether there is anything at the path (a dangling link, or a loop of links, counts as nothing).
 
         Raises FileError, as is_file and is_dir, where a failing disk leaves that open.
         """
@@ -201,7 +201,7 @@ class System:
             return False
 
     def stat(self, path: PurePath | str, *, follow: bool = True) -> os.stat_result:
-        """What stat(2) says, or lstat(2) without `follow`. Raises FileError."""
+        """The result of stat(2), or of lstat(2) without `follow`. Raises FileError."""
         with errors_at(path):
             return os.stat(self.real(path, follow=follow), follow_symlinks=follow)
 
@@ -210,18 +210,18 @@ class System:
         return self._is(lambda real: real.is_file() and os.access(real, os.X_OK), path)
 
     def statvfs(self, path: PurePath | str) -> os.statvfs_result:
-        """What statvfs(3) says of the file system that holds the path. Raises FileError."""
+        """The result of statvfs(3) for the file system of the path. Raises FileError."""
         with errors_at(path):
             return os.statvfs(self.real(path))
 
     def find_link(self, path: PurePath | str) -> PurePosixPath | None:
-        """What the symbolic link at the path contains; None where there is no link. Raises FileError."""
+        """The target of the symbolic link at the path; None if it is not a link. Raises FileError."""
         with errors_at(path):
             real = self.real(path, follow=False)
             return PurePosixPath(os.readlink(real)) if real.is_symlink() else None
 
     def files_below(self, folder: PurePath | str) -> Iterator[PurePosixPath]:
-        """All files in a folder and its subfolders, but none of a subfolder that cannot be read; links are files."""
+        """All files in a folder and its subfolders, except in unreadable subfolders; links count as files."""
         real = self.real(folder)
         for here, _, names in os.walk(real):
             yield from (PurePosixPath(folder, Path(here, name).relative_to(real)) for name in names)
@@ -244,10 +244,10 @@ class System:
     def open(self, path: PurePath | str) -> BinaryIO:
         """A regular file, or one in /proc or /sys, open for reading.
 
-        Raises FileError where it is missing, cannot be opened, or is something else than a file.
+        Raises FileError if it is missing, cannot be opened, or is something else than a file.
         """
         with errors_at(path):
-            # O_NONBLOCK: a FIFO put there in place of a file must not hold us up.
+            # O_NONBLOCK: a FIFO in place of a file must not block us.
             fd = os.open(self.real(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             file = os.fdopen(fd, "rb")
             if stat.S_ISREG(os.fstat(fd).st_mode):
@@ -262,7 +262,7 @@ class System:
             return os.fdopen(fd, "wb" if writable else "rb", buffering=0)
 
     def read_blocks(self, path: PurePath | str) -> Iterator[bytes]:
-        """The content of a file of any size, block by block. Raises FileError, which names it, also in the middle."""
+        """The content of a file of any size, block by block. Raises FileError, which names it, even midway."""
         with self.open(path) as file, errors_at(path):
             while block := file.read(BLOCK_BYTES):
                 yield block
@@ -284,11 +284,11 @@ class System:
     def read_bytes(self, path: PurePath | str, *, limit_bytes: int = TEXT_LIMIT_BYTES) -> bytes:
         """The content of a regular file or of a file in /proc or /sys.
 
-        Raises FileError where it is missing, unreadable, larger than the limit or something else than a file.
+        Raises FileError if it is missing, unreadable, larger than the limit or something else than a file.
         """
         data = bytearray()
         with self.open(path) as file, errors_at(path):
-            # Block by block: a single read() sets aside as much memory as the limit, at once.
+            # Block by block: a single read() would allocate the limit at once.
             while block := file.read(min(BLOCK_BYTES, limit_bytes + 1 - len(data))):
                 data += block
         if len(data) > limit_bytes:
@@ -300,16 +300,16 @@ class System:
         return self.read_bytes(path, limit_bytes=limit_bytes).decode("utf-8", "surrogateescape")
 
     def find_text(self, path: PurePath | str) -> str | None:
-        """The text of a file, or None where there is no such file. Other errors are raised as FileError."""
+        """The text of a file, or None if it does not exist. Other errors are raised as FileError."""
         return self.read_text(path) if self.exists(path) else None
 
     # Writing ----------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def replacing(self, path: PurePath | str, *, mode: int = 0o600, uid: int = -1, gid: int = -1) -> Iterator[BinaryIO]:
-        """A new file, open for writing, that takes its place when the block ends well; else what was there stays.
+        """Open a new file for writing; it replaces the old one if the block succeeds, which otherwise stays.
 
-        It is written beside its place, flushed, and renamed; then the folder is flushed. On FAT a rename is not
+        It is written next to its final place, flushed, and renamed; then the folder is flushed. On FAT a rename is not
         atomic under a power cut: there, after a cut, the name may be missing, but never names a torn file.
         Raises FileError for each OSError, also of the block; then nothing of the new file is left.
         """
@@ -337,12 +337,12 @@ class System:
     def write_file(
         self, path: PurePath | str, content: bytes, *, mode: int = 0o644, uid: int = -1, gid: int = -1
     ) -> None:
-        """The file has exactly this content and mode, on the disk, and never has half of it at any moment."""
+        """Write exactly this content and mode, flushed to the disk; the file never has half of it at any moment."""
         with self.replacing(path, mode=mode, uid=uid, gid=gid) as file:
             file.write(content)
 
     def copy(self, source: PurePath | str, path: PurePath | str, *, mode: int = 0o600) -> None:
-        """The file at `path` is a copy of `source`, on the disk, and never half of it at any moment.
+        """Copy `source` to `path`, flushed to the disk; `path` never has half of it at any moment.
 
         Raises FileError, which names the one of the two that failed.
         """
@@ -350,7 +350,7 @@ class System:
             self.copy_to(source, file)
 
     def move(self, source: PurePath | str, path: PurePath | str) -> None:
-        """What was at `source` is at `path`, on the disk, in place of what was there. Within one file system."""
+        """Move `source` to `path` within a file system, replacing what is there; flushed to the disk."""
         with errors_at(path):
             old, new = self.real(source, follow=False), self.real(path, follow=False)
             os.rename(old, new)
@@ -359,7 +359,7 @@ class System:
 
     @contextlib.contextmanager
     def updating(self, path: PurePath | str, *, mode: int = 0o600) -> Iterator[BinaryIO]:
-        """A file, new or not, open for reading and writing in its place; at the block's end it is on the disk."""
+        """Open a file, new or existing, for reading and writing in place; it is flushed at the end of the block."""
         with errors_at(path):
             real = self.real(path)
             is_new = not real.exists()
@@ -372,17 +372,17 @@ class System:
                 sync_folder(real.parent)
 
     def set_mtime(self, path: PurePath | str, mtime_ns: int) -> None:
-        """The file was last changed at that time, as far as its file system lets us say so."""
+        """Set the file's modification time, as far as its file system supports that."""
         with errors_at(path), contextlib.suppress(PermissionError):
             os.utime(self.real(path), ns=(mtime_ns, mtime_ns))
 
     def remove_temporary(self, path: PurePath | str) -> None:
-        """What a power cut left of `replacing` that path is gone."""
+        """Remove what a power cut left of `replacing` that path."""
         with errors_at(path), contextlib.suppress(FileNotFoundError):
             temporary_beside(self.real(path)).unlink()
 
     def remove_file(self, path: PurePath | str) -> None:
-        """There is no file or link at the path, on the disk; nothing is done where there was none."""
+        """Remove the file or link at the path, flushed to the disk; do nothing if there is none."""
         real = self.real(path, follow=False)
         with errors_at(path):
             real.unlink(missing_ok=True)
@@ -390,7 +390,7 @@ class System:
                 sync_folder(real.parent)
 
     def make_dir(self, path: PurePath | str, *, mode: int = 0o755) -> None:
-        """There is a folder at the path with this mode; its parent has to exist."""
+        """Create a folder with this mode; its parent must exist."""
         real = self.real(path)
         with errors_at(path):
             if not real.is_dir():
@@ -400,7 +400,7 @@ class System:
                 real.chmod(mode)
 
     def remove_tree(self, path: PurePath | str) -> None:
-        """There is nothing at the path. Refuses to go into a mount point: what is mounted is somebody else's."""
+        """Remove whatever is at the path. Refuses to enter a mount point, whose content is not ours."""
         real = self.real(path, follow=False)
         with errors_at(path):
             if not real.exists() and not real.is_symlink():
@@ -418,7 +418,7 @@ class System:
     # Programs ---------------------------------------------------------------------------------------------------
 
     def find_program(self, name: str) -> tuple[str, ...] | None:
-        """The start of the argv for a program: the kit's own, else from the usual folders; None where it is missing."""
+        """The start of the argv for a program: the kit's own, else from the usual folders; None if it is missing."""
         if name in self.programs:
             return self.programs[name]
         for folder in COMMAND_PATH.split(":"):
@@ -436,7 +436,7 @@ class System:
     ) -> Result:
         """Run a program to its end. Its name is looked up as by find_program.
 
-        Raises CommandError where it is missing, runs out of time, or ends with a status that is not in `ok`.
+        Raises CommandError if it is missing, runs out of time, or ends with a status that is not in `ok`.
         """
         words = [os.fspath(word) for word in argv]
         prefix = self.programs.get(words[0], (words[0],))
@@ -447,12 +447,12 @@ class System:
 
 
 def temporary_beside(path: Path) -> Path:
-    """Where a file is written before it takes its place; a power cut may leave it there, and undo removes it."""
+    """The temporary name under which a file is written; a power cut may leave it behind, and undo removes it."""
     return path.with_name(f".{path.name}.balena-migrate")
 
 
 def sync_folder(folder: PurePath | str) -> None:
-    """The entries of a folder are on the disk."""
+    """Flush a folder's entries to the disk."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

@@ -48,7 +48,7 @@ def find_target(system: System, identity: DiskIdentity) -> str:
 
 
 def read_table_id(system: System, path: str) -> str:
-    """The id of the disk's partition table, "" where it has none. blkid does not list disks that have partitions."""
+    """The id of the disk's partition table, "" if it has none. blkid does not list disks that have partitions."""
     try:
         with system.open_device(path) as disk:
             return read_table(lambda offset, length: os.pread(disk.fileno(), length, offset)).id
@@ -73,7 +73,7 @@ def find_labelled(system: System, disk: str, label: str) -> str | None:
 def find_data_partition(system: System, disk: str, place: DataPartition) -> str:
     """The partition of the flashed disk that is resin-data: by label, else where the image's table has it.
 
-    Raises DiskError where the kernel shows neither.
+    Raises DiskError if the kernel shows neither.
     """
     labelled = find_labelled(system, disk, DATA_LABEL)
     if labelled is not None:

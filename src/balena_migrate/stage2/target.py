@@ -107,7 +107,7 @@ def open_disk(path: Path) -> Iterator[Disk]:
 
     A regular file may stand in for it.
 
-    Raises DiskError where it is missing, is not a disk, is in use (with who uses it), or holds the running system.
+    Raises DiskError if it is missing, is not a disk, is in use (with who uses it), or holds the running system.
     """
     try:
         mode = path.stat().st_mode
@@ -126,7 +126,7 @@ def open_disk(path: Path) -> Iterator[Disk]:
 def reread_partitions(path: Path) -> bool:
     """The kernel knows the partitions that the disk's table describes now, and devtmpfs has their nodes.
 
-    False where this device has no partitions for the kernel (a loop device without partscan, a file). Raises DiskError
+    False if this device has no partitions for the kernel (a loop device without partscan, a file). Raises DiskError
     where one of the old partitions stays in use, with who uses it.
     """
     try:
@@ -212,7 +212,7 @@ def _sysfs_folder(path: Path) -> Path:
 
 
 def _device_number(path: str) -> str:
-    """ "8:0"; "" where the path is no block device."""
+    """ "8:0"; "" if the path is no block device."""
     try:
         found = os.stat(path)
     except OSError:
