@@ -85,7 +85,7 @@ def play(scenario: Scenario, places: Places) -> Rehearsal:
 
 def alone() -> Scenario:
     """A scenario that shares its stage 1 with no other."""
-    return find_scenario("pc-large-backup")
+    return find_scenario("pc-network")
 
 
 def test_acts_are_played_in_their_order_on_one_disk(places: Places) -> None:

@@ -75,7 +75,7 @@ def test_a_power_cut_in_stage_1_waits_for_what_stage_1_prints(tmp_path: Path) ->
 def test_scenarios_that_begin_alike_share_a_stage_1() -> None:
     assert shares_stage1(find_scenario("pc-bios"))
     assert shares_stage1(find_scenario("pc-bios-cut-stage2"))
-    assert not shares_stage1(find_scenario("pc-large-backup")), "it has more data"
+    assert not shares_stage1(find_scenario("pc-network")), "it has an image and wishes of its own"
     assert not shares_stage1(find_scenario("pc-cut-stage1")), "its power goes before stage 1 is done"
 
 

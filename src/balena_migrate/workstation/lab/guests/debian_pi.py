@@ -22,7 +22,7 @@ from balena_migrate.core.units import MIB, SECTOR_BYTES
 from balena_migrate.workstation.cache import cached
 from balena_migrate.workstation.debian import SUITE, fetch_packages
 from balena_migrate.workstation.lab.disks import Span, make_ext4, mounted, require_file
-from balena_migrate.workstation.lab.guests import Guest, GuestDisk, put_files
+from balena_migrate.workstation.lab.guests import FASTER_KERNEL, Guest, GuestDisk, put_files
 from balena_migrate.workstation.lab.machines.raspberrypi.machine import (
     BOOT_START_BYTES,
     RASPI0,
@@ -63,6 +63,13 @@ PACKAGES = (
 )
 FIRST_MODULES = ("bcm2835_dma", "gpio_regulator", "fixed", "sdhci_iproc", "bcm2835", "mmc_block", "ext4")
 FIRMWARE_FILES = ("bootcode.bin", "start.elf", "fixup.dat")
+ROOT_FILES = {
+    "etc/fstab": f"PARTUUID={TABLE_ID.removeprefix('0x')}-01 {BOOT_FOLDER} vfat defaults 0 2\n",
+    "etc/hostname": "lab\n",
+    # This machine's modules only, with fast compression: QEMU is slow.
+    "etc/initramfs-tools/conf.d/lab": "MODULES=list\nCOMPRESS=zstd\nCOMPRESSLEVEL=1\n",
+    "usr/share/initramfs-tools/modules.d/lab": "".join(f"{name}\n" for name in FIRST_MODULES),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +99,8 @@ class DebianPi(Guest):
 
     @property
     def command_line(self) -> str:
-        return f"console=ttyAMA0,115200 root=PARTUUID={TABLE_ID.removeprefix('0x')}-02 rootfstype=ext4 rootwait"
+        root = f"root=PARTUUID={TABLE_ID.removeprefix('0x')}-02 rootfstype=ext4 rootwait"
+        return f"console=ttyAMA0,115200 {root} {FASTER_KERNEL}"
 
     def build(self, disk_mib: int, cache: Path, say: Say) -> GuestDisk:
         """Build the card without booting it."""
@@ -108,7 +116,8 @@ class DebianPi(Guest):
             say(f"creating the SD card of {self.name}")
             _make_card(self, trees, folder, root)
 
-        recipe = (self, disk_mib, resource("pi_init.sh"), resource("pi_boot.sh"), PACKAGES, FIRST_MODULES)
+        content = (PACKAGES, FIRST_MODULES, ROOT_FILES, resource("pi_init.sh"), resource("pi_boot.sh"))
+        recipe = (self, self.command_line, disk_mib, content)
         card = cached(cache, f"{self.name}-card", recipe, make) / "card.img"
         return GuestDisk(disk=card, machine=self.machine, root=root, boot=BOOT)
 
@@ -228,13 +237,7 @@ def _complete_root(root: Path) -> None:
     """Do what the packages' own scripts would have done, as far as a rehearsal needs it."""
     for name in ("passwd", "group"):
         shutil.copy(root / f"usr/share/base-passwd/{name}.master", root / f"etc/{name}")
-    files = {
-        "etc/fstab": f"PARTUUID={TABLE_ID.removeprefix('0x')}-01 {BOOT_FOLDER} vfat defaults 0 2\n",
-        "etc/hostname": "lab\n",
-        # This machine's modules only, with fast compression: QEMU is slow.
-        "etc/initramfs-tools/conf.d/lab": "MODULES=dep\nCOMPRESS=zstd\nCOMPRESSLEVEL=1\n",
-    }
-    put_files(root, files)
+    put_files(root, ROOT_FILES)
     (root / BOOT_FOLDER.lstrip("/")).mkdir(parents=True)
     for name in ("init", "reboot", "poweroff"):
         (root / "usr/sbin" / name).write_text(resource("pi_init.sh"))

@@ -84,7 +84,8 @@ SCENARIOS = (
     ),
     Scenario(
         name="pc-network",
-        description="network settings of every kind, loaded by a real NetworkManager; volumes and a plain backup; KEEP",
+        description="network settings of every kind, loaded by a real NetworkManager; KEEP; volumes and a plain "
+        "backup, which are larger than the image's resin-data partition: stage 2 grows it",
         device=replace(PC, image=find_spec("intel-nuc-network")),
         wishes=Wishes(
             settings={
@@ -93,6 +94,7 @@ SCENARIOS = (
                 "KEEP": "hostname ssh-keys time-servers dns-servers country machine-id",
             },
             files=networked.FILES,
+            data_mib=240,
         ),
         expect=Expect(
             composed_files=("system-proxy/redsocks.conf",),
@@ -102,15 +104,8 @@ SCENARIOS = (
             volumes=networked.VOLUMES,
             kept=networked.KEPT,
             machine_id=networked.MACHINE_ID,
+            grows_data=True,
         ),
-        in_tests=True,
-    ),
-    Scenario(
-        name="pc-large-backup",
-        description="a backup larger than the image's resin-data partition, which stage 2 grows",
-        device=PC,
-        wishes=Wishes(data_mib=240),
-        expect=Expect(grows_data=True),
         in_tests=True,
     ),
     Scenario(
@@ -164,7 +159,6 @@ SCENARIOS = (
         device=PC,
         wishes=Wishes(settings={"DO_REBOOT": "FALSE"}),
         acts=UNDO,
-        in_tests=True,
     ),
     Scenario(
         name="pc-cut-stage1",

@@ -21,7 +21,7 @@ from balena_migrate.workstation.lab.wishes import Device, Wishes
 
 def _device(guest: DebianPi, image: str) -> Device:
     """The image has smaller partitions: under emulation, reading, writing and checking them is slow."""
-    return Device(guest=guest, image=replace(find_spec(image), root_bytes=64 * MIB, data_bytes=64 * MIB))
+    return Device(guest=guest, image=replace(find_spec(image), root_bytes=40 * MIB, data_bytes=40 * MIB))
 
 
 def _family(board: Scenario, in_tests: tuple[str, ...]) -> Iterator[Scenario]:
