@@ -27,7 +27,7 @@ def settings_page() -> str:
         rows = (_setting_row(setting) for setting in SETTINGS if setting.group is group)
         page += table(("setting", "default", "meaning", "example"), rows)
     page += "## Switches\n\n"
-    page += paragraph("Plain flags beside the keys; together with a key that says the opposite they are an error.")
+    page += paragraph("Plain flags for two of the keys. Together with a key that contradicts them, they are an error.")
     page += table(("switch", "the same as"), ((code(s.flag), code(f"{s.key}={s.value}")) for s in SWITCHES))
     return page.rstrip() + "\n"
 

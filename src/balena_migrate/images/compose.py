@@ -248,7 +248,7 @@ def _difference(image: Image, original: BinaryIO, composed: BinaryIO) -> Iterato
 
 
 def _blocks(image: Image) -> Iterator[tuple[int, int]]:
-    """Offset and length of each aligned block; the first and the last of a range may be parts of one, since what lies
+    """Offset and length of each aligned block; the first and the last of a range may be parts of one, since what is
     around the range is not known."""
     for start, end in _ranges(image):
         offset = start

@@ -66,7 +66,7 @@ class Patches:
         return max((self.size_bytes, *(block.end_bytes for block in self.blocks[-1:])))
 
     def apply(self, offset: int, chunk: bytes) -> bytes:
-        """The chunk of the image at `offset` with the patches in it; the same object where there is none."""
+        """The chunk of the image at `offset` with the patches in it; the same object if there are none."""
         end = offset + len(chunk)
         touching = [block for block in self.blocks if block.offset_bytes < end and block.end_bytes > offset]
         if not touching:

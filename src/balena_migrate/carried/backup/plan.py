@@ -65,7 +65,7 @@ class BackupPlan:
     skipped: tuple[Skipped, ...] = ()
     skipped_count: int = 0
     attributes_count: int = 0
-    """So many files have extended attributes or access lists, which the archive cannot hold."""
+    """The number of files with extended attributes or access control lists, which the archive cannot contain."""
 
 
 def plan_backups(config: Config, system: System) -> tuple[BackupPlan, ...]:

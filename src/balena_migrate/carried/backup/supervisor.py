@@ -35,7 +35,7 @@ _MENDED: Version = (10, 3, 4)
 
 
 class Restore(StrEnum):
-    """What becomes of a backup.tgz. BROKEN: the supervisor fails and tries again forever, and starts no application."""
+    """How the supervisor handles a backup.tgz. BROKEN: it fails, retries forever, and starts no application."""
 
     IGNORED = "ignored"
     BROKEN = "broken"

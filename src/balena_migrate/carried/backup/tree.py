@@ -20,7 +20,7 @@ VIRTUAL_FILE_SYSTEMS = re.compile(
 """What the kernel shows as files and no backup can hold (Linux, Documentation/filesystems)."""
 
 SKIPPED_LIMIT = 1000
-"""So many skipped files are named; more are only counted."""
+"""How many skipped files are named; further ones are only counted."""
 
 VIRTUAL_FOLDERS = ("/proc", "/sys", "/dev", "/run")
 _REASONS = {

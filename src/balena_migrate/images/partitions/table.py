@@ -25,7 +25,7 @@ from balena_migrate.images.partitions.mbr import (
 def read_table(read: Read) -> PartitionTable:
     """The whole partition table of an image file or disk.
 
-    Raises ImageError if there is none, or where it is damaged.
+    Raises ImageError if there is none, or it is damaged.
     """
     table = parse_head(read(0, HEAD_BYTES))
     chain = logical_partitions(table)
@@ -47,7 +47,7 @@ def with_logical(table: PartitionTable, logical: tuple[Partition, ...]) -> Parti
 def parse_head(head: bytes) -> PartitionTable:
     """The table without logical partitions, of an image's first MiB (or all of it, where it is smaller).
 
-    Raises ImageError if there is none, or where it is damaged.
+    Raises ImageError if there is none, or it is damaged.
     """
     if not has_signature(head):
         raise ImageError(
