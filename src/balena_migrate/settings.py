@@ -97,7 +97,7 @@ class Config:
 
     def in_home(self, name: str) -> str:
         """The absolute path of a file named by a setting, which is absolute or relative to HOME_DIR."""
-        return os.path.normpath(os.path.join(self.home_dir, name))
+        return os.path.normpath(PurePosixPath(self.home_dir, name))
 
 
 def parse_flag(text: str) -> bool:

@@ -241,7 +241,7 @@ def read_image_config(image: Image | None) -> bytes:
     """The image's own config.json; empty if it has none."""
     if image is None or CONFIG_JSON not in image.identity.files:
         return b""
-    with open(image.start_file, "rb") as file:
+    with image.start_file.open("rb") as file:
         return Fat(partition_reader(file, image.boot)).read_file(CONFIG_JSON)
 
 

@@ -91,7 +91,7 @@ def test_a_fifo_and_a_folder_are_no_files(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
-    with open(tmp_path / "big", "wb") as file:
+    with (tmp_path / "big").open("wb") as file:
         file.truncate(10 << 30)
     with pytest.raises(FileError, match="larger than"):
         System(tmp_path).read_bytes("/big")

@@ -235,7 +235,7 @@ def test_unmount_lets_go_of_all_and_keep_outcome_mounts_the_root_again(old: Syst
 
 def test_a_busy_file_system_is_not_let_go(old: System, handover: Handover, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel, "UNMOUNT_TRIES", 2)
-    with open(old.real("/image"), "rb"), pytest.raises(DiskError, match="busy"):
+    with old.real("/image").open("rb"), pytest.raises(DiskError, match="busy"):
         oldsystem.unmount(old, handover)
     assert old.root.is_mount()
 

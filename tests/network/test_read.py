@@ -463,7 +463,7 @@ def test_from_iwd_to_libnm(device: Device, oracle: Oracle, ssid: bytes, secret: 
     place = f"/var/lib/iwd/={ssid.hex()}.psk"
     device.put(place, f"[Security]\nPassphrase={iwd_escaped(secret)}\n")
     comes_through(device, oracle, ssid, secret)
-    os.unlink(device.root / place.lstrip("/"))
+    (device.root / place.lstrip("/")).unlink()
 
 
 @pytest.mark.processes
@@ -509,7 +509,7 @@ def test_a_login_from_wpa_supplicant_and_from_netplan(
     device.put(WPA, "")
     device.put("/etc/netplan/a.yaml", f"network: {{wifis: {{wlan0: {{access-points: {{a: {{auth: {auth}}}}}}}}}}}")
     login_comes_through(device, oracle, identity, password)
-    os.unlink(device.root / "etc/netplan/a.yaml")
+    (device.root / "etc/netplan/a.yaml").unlink()
 
 
 @pytest.mark.parametrize("key", ["identity", "anonymous_identity", "password"])

@@ -43,14 +43,14 @@ def test_output_that_goes_to_the_debug_file_is_on_the_console_too(
     screen = tmp_path / "console"
     (tmp_path / "initramfs.debug").touch()
     screen.touch()
-    with open(tmp_path / name, "w") as file, outputs(file, screen, tmp_path / "initramfs.debug") as voices:
+    with (tmp_path / name).open("w") as file, outputs(file, screen, tmp_path / "initramfs.debug") as voices:
         Console(*voices).say("hello")
         assert "hello" in (tmp_path / name).read_text()
         assert ("hello" in screen.read_text()) is is_on_console
 
 
 def test_a_console_that_cannot_be_opened_is_no_reason_to_stop(tmp_path: Path) -> None:
-    with open(tmp_path / "debug", "w") as file, outputs(file, tmp_path / "no/console", tmp_path / "debug") as voices:
+    with (tmp_path / "debug").open("w") as file, outputs(file, tmp_path / "no/console", tmp_path / "debug") as voices:
         assert voices == (file,)
 
 

@@ -12,7 +12,7 @@ import itertools
 import types
 from collections.abc import Iterator
 from functools import cache
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from balena_migrate.cli import STATUSES, verbs
@@ -75,8 +75,7 @@ def _section(title: str, kind: type, level: int = 2) -> str:
 
 @cache
 def _tree(file: str) -> ast.Module:
-    with open(file, encoding="utf-8") as stream:
-        return ast.parse(stream.read())
+    return ast.parse(Path(file).read_bytes())
 
 
 def _texts(body: list[ast.stmt]) -> Iterator[tuple[str, str]]:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The first thing that the kit's Python runs in stage 1: more/start.py NAME ARGUMENT..."""
+"""The first thing that the kit's Python runs in stage 1: more/start.py NAME ARGUMENT...
+
+It imports nothing that brings a package in from `base`, as pathlib does with urllib, of which `more` has more modules.
+"""
 
 import os
 import sys

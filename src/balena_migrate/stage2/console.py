@@ -48,7 +48,7 @@ def outputs(out: TextIO, console: Path = CONSOLE, debug_file: Path = DEBUG_FILE)
         found = [out]
         with contextlib.suppress(OSError):
             if os.path.samestat(os.fstat(out.fileno()), debug_file.stat()):
-                found.append(held.enter_context(open(console, "w", encoding="utf-8", errors="surrogateescape")))
+                found.append(held.enter_context(console.open("w", encoding="utf-8", errors="surrogateescape")))
         yield tuple(found)
 
 

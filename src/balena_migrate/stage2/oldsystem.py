@@ -100,7 +100,7 @@ def logging_to_drive(machine: System, handover: Handover, console: Console) -> I
             try:
                 device = disks.find_file_system(machine, handover.log_file_system.uuid)
                 held.enter_context(kernel.mounted(device, LOG_DRIVE, handover.log_file_system.fstype))
-                file = held.enter_context(open(LOG_DRIVE / MIGRATE_LOG, "w", encoding="utf-8"))
+                file = held.enter_context((LOG_DRIVE / MIGRATE_LOG).open("w", encoding="utf-8"))
                 console.also(file)
                 held.callback(console.also, None)
             except (CommandError, DiskError, OSError) as error:

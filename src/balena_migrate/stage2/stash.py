@@ -47,7 +47,7 @@ class RamStash:
         target = self.path(file)
         with errors_at(file.path):
             target.parent.mkdir(parents=True, exist_ok=True)
-            with open(target, "wb") as copy:
+            with target.open("wb") as copy:
                 digester = Digester(file=copy)
                 old.copy_to(file.path, digester)
         found = digester.digest()

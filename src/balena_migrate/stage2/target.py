@@ -214,7 +214,7 @@ def _sysfs_folder(path: Path) -> Path:
 def _device_number(path: str) -> str:
     """ "8:0"; "" if the path is no block device."""
     try:
-        found = os.stat(path)
+        found = Path(path).stat()
     except OSError:
         return ""
     if not stat.S_ISBLK(found.st_mode):

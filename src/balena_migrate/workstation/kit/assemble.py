@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import py_compile
 import sys
 import tempfile
@@ -202,8 +201,9 @@ def copy_licenses(tree: Tree, folder: Path) -> None:
         copy_file(path, folder / path.parent.name)
     for name in recipe.DISTRIBUTIONS:
         for file in metadata.distribution(name).files or ():
-            if file.name.startswith("LICENSE") and os.path.exists(file.locate()):
-                copy_file(Path(str(file.locate())), folder / name)
+            path = Path(str(file.locate()))
+            if file.name.startswith("LICENSE") and path.exists():
+                copy_file(path, folder / name)
 
 
 def _sources(modules: Iterable[Module]) -> list[Module]:
