@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from balena_migrate.images.formats import format_named
-from balena_migrate.images.goal import Goal
+from balena_migrate.images.patched_image import PatchedImage
 from balena_migrate.images.patches import Patches
 from balena_migrate.stage2.commit import FirstMibLast
 from balena_migrate.stage2.flash import write_image
@@ -21,7 +21,7 @@ from balena_migrate.stage2.target import open_disk
 def main() -> None:
     packed, disk_path, size_bytes = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     with packed.open("rb") as source, open_disk(disk_path) as disk:
-        goal = Goal(source, format_named("gzip"), size_bytes, Patches(size_bytes=size_bytes, blocks=()))
+        goal = PatchedImage(source, format_named("gzip"), size_bytes, Patches(size_bytes=size_bytes, blocks=()))
         result = write_image(goal, disk, FirstMibLast(), lambda step, done, total: None)
     print(json.dumps({"write_s": result.write_s, "reads_directly": result.reads_directly}))
 

@@ -161,7 +161,7 @@ MEMORY = """
 import sys
 from pathlib import Path
 from balena_migrate.images.formats import format_named
-from balena_migrate.images.goal import Goal
+from balena_migrate.images.patched_image import PatchedImage
 from balena_migrate.images.patches import Patches
 from balena_migrate.stage2 import target
 from balena_migrate.stage2.commit import FirstMibLast
@@ -173,7 +173,7 @@ def peak():
 before = peak()
 size = int(sys.argv[3])
 with open(sys.argv[1], "rb") as source, target.open_disk(Path(sys.argv[2])) as disk:
-    goal = Goal(source, format_named("gzip"), size, Patches(size_bytes=size, blocks=()))
+    goal = PatchedImage(source, format_named("gzip"), size, Patches(size_bytes=size, blocks=()))
     write_image(goal, disk, FirstMibLast(), lambda *a: None)
 print(peak() - before)
 """

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from balena_migrate.images.formats import format_named
-from balena_migrate.images.goal import Goal, RewindableSource
+from balena_migrate.images.patched_image import PatchedImage, RewindableSource
 from balena_migrate.images.patches import Patches
 from balena_migrate.stage2.commit import FirstMibLast
 from balena_migrate.stage2.flash import FlashReport, FlashResult, write_image
@@ -20,4 +20,4 @@ def flash_image(
     report: FlashReport = lambda step, done, total: None,
 ) -> FlashResult:
     """The image of this format is on the disk, with its patches, the first MiB last."""
-    return write_image(Goal(source, format_named(packed), size_bytes, patches), disk, FirstMibLast(), report)
+    return write_image(PatchedImage(source, format_named(packed), size_bytes, patches), disk, FirstMibLast(), report)

@@ -24,7 +24,7 @@ from balena_migrate.workstation.lab.report import (
     render,
     write_report,
 )
-from balena_migrate.workstation.lab.result import Check, DiskPart, DiskState, Fact, Rehearsal, Step
+from balena_migrate.workstation.lab.result import Check, DiskPart, DiskState, Fact, Rehearsal, TimelineStep
 
 HOSTILE = "<script>alert('x')</script> & \"quotes\""
 
@@ -37,10 +37,10 @@ REHEARSAL = Rehearsal(
         Check(name="config.json", passed=False, expected="0b5e3c1f" * 8, found="nothing"),
     ),
     timeline=(
-        Step(step="run", start_s=10, seconds=40),
-        Step(step="secure", start_s=70, seconds=10),
-        Step(step="flash", start_s=80, seconds=25, after_line=True),
-        Step(step="new system", start_s=105, seconds=5),
+        TimelineStep(step="run", start_s=10, seconds=40),
+        TimelineStep(step="secure", start_s=70, seconds=10),
+        TimelineStep(step="flash", start_s=80, seconds=25, after_line=True),
+        TimelineStep(step="new system", start_s=105, seconds=5),
     ),
     serial_logs=("console.log",),
     window_s=24.3,
@@ -112,7 +112,7 @@ def test_everything_is_escaped() -> None:
         scenario=HOSTILE,
         description=HOSTILE,
         checks=(Check(name=HOSTILE, passed=False, expected=HOSTILE, found=HOSTILE),),
-        timeline=(Step(step=HOSTILE, start_s=0, seconds=1),),
+        timeline=(TimelineStep(step=HOSTILE, start_s=0, seconds=1),),
         serial_logs=(HOSTILE,),
         disk_after=DiskState(
             size_bytes=GIB,

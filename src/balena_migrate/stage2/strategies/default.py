@@ -15,7 +15,7 @@ from pathlib import Path
 from balena_migrate.core.handover import Handover
 from balena_migrate.core.steps import Step
 from balena_migrate.images.formats import format_named
-from balena_migrate.images.goal import Goal
+from balena_migrate.images.patched_image import PatchedImage
 from balena_migrate.images.patches import parse_patches
 from balena_migrate.stage2 import disks, oldsystem
 from balena_migrate.stage2.commit import FirstMibLast
@@ -65,15 +65,15 @@ def migrate(stage2: Stage2) -> None:
             finish(stage2, stash, target)
 
 
-def open_goal(stash: Stash, handover: Handover, held: contextlib.ExitStack) -> Goal:
+def open_goal(stash: Stash, handover: Handover, held: contextlib.ExitStack) -> PatchedImage:
     """The image with its patches, open until `held` ends. Raises FileError, ImageError, DiskError or OSError."""
     with stash.open(handover.patches) as file:
         patches = parse_patches(file.read(), handover.patches.path)
     image = held.enter_context(stash.open(handover.image))
-    return Goal(image, format_named(handover.image_format), handover.image_size_bytes, patches)
+    return PatchedImage(image, format_named(handover.image_format), handover.image_size_bytes, patches)
 
 
-def flash(goal: Goal, disk: Disk, console: Console) -> None:
+def flash(goal: PatchedImage, disk: Disk, console: Console) -> None:
     """The image with its patches is on the disk, read back and found right."""
 
     def report(part: FlashStep, done_bytes: int, total_bytes: int) -> None:

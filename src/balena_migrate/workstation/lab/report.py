@@ -14,7 +14,7 @@ from pathlib import Path
 import jinja2
 
 from balena_migrate.core.values import to_json
-from balena_migrate.workstation.lab.result import DiskPart, DiskState, Rehearsal, Step
+from balena_migrate.workstation.lab.result import DiskPart, DiskState, Rehearsal, TimelineStep
 
 JSON_NAME = "report.json"
 HTML_NAME = "report.html"
@@ -60,7 +60,7 @@ class DiskDrawing:
 class TimeBar:
     """A step as drawn: position and width in thousandths of the total time."""
 
-    step: Step
+    step: TimelineStep
     x: float
     width: float
     gone: bool
@@ -135,7 +135,7 @@ def _bars(parts: Sequence[DiskPart], whole_bytes: int) -> tuple[Bar, ...]:
     )
 
 
-def draw_timeline(steps: Sequence[Step]) -> tuple[TimeBar, ...]:
+def draw_timeline(steps: Sequence[TimelineStep]) -> tuple[TimeBar, ...]:
     """The steps in the order in which they started, on one scale."""
     ordered = sorted(steps, key=lambda step: step.start_s)
     begin = min((step.start_s for step in ordered), default=0.0)

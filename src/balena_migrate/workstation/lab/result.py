@@ -18,7 +18,7 @@ class Check:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class TimelineStep:
     """A span of the timeline; `start_s` counts from power-on."""
 
     step: str
@@ -63,7 +63,7 @@ class Rehearsal:
     description: str
     passed: bool
     checks: tuple[Check, ...]
-    timeline: tuple[Step, ...]
+    timeline: tuple[TimelineStep, ...]
     serial_logs: tuple[str, ...]
     """Names of the logs, which are next to report.json."""
     window_s: float | None = None

@@ -18,7 +18,7 @@ from balena_migrate.workstation.lab.machines import Start
 from balena_migrate.workstation.lab.machines.raspberrypi.firmware import FatImage
 from balena_migrate.workstation.lab.prepare import KIT_FOLDER, Prepared
 from balena_migrate.workstation.lab.proofs import Armed, backup_names, read_backups
-from balena_migrate.workstation.lab.result import Check, DiskState, Step, same
+from balena_migrate.workstation.lab.result import Check, DiskState, TimelineStep, same
 from balena_migrate.workstation.lab.snapshot import find_changes, read_tree
 from balena_migrate.workstation.lab.timeline import Timeline
 from balena_migrate.workstation.lab.virtual import BOOT_TIMEOUT_S, Boot, VirtualDevice
@@ -51,7 +51,7 @@ class Record:
     acts_played: int = 0
     stuck: bool = False
     """Whether the device got stuck in the next act."""
-    steps: tuple[Step, ...] = ()
+    steps: tuple[TimelineStep, ...] = ()
     now_s: float = 0.0
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from balena_migrate.core.progress import Say
 from balena_migrate.core.steps import THE_LINE, Step, is_after_the_line
-from balena_migrate.workstation.lab.result import Step as Span
+from balena_migrate.workstation.lab.result import TimelineStep
 
 STAGE2_STEP = re.compile(rf"balena-migrate: \[([0-9.]+)\] step ({'|'.join(Step)}) (started|done)")
 STAGE2_LINE = re.compile(r"balena-migrate: \[[0-9.]+\] .*")
@@ -22,7 +22,7 @@ class Timeline:
     """Steps in the order of their start. Times are seconds since the device's first power-on; a timeline may continue
     from the given `steps`, at `now_s`."""
 
-    def __init__(self, say: Say, steps: Iterable[Span] = (), now_s: float = 0.0) -> None:
+    def __init__(self, say: Say, steps: Iterable[TimelineStep] = (), now_s: float = 0.0) -> None:
         self._zero = time.monotonic() - now_s
         self._say = say
         self._lock = threading.Lock()
@@ -35,7 +35,7 @@ class Timeline:
         return time.monotonic() - self._zero
 
     @property
-    def steps(self) -> tuple[Span, ...]:
+    def steps(self) -> tuple[TimelineStep, ...]:
         """All finished steps, by start time."""
         with self._lock:
             return tuple(sorted(self._steps, key=lambda step: step.start_s))
@@ -48,7 +48,7 @@ class Timeline:
         try:
             yield
         finally:
-            self._add(Span(step=name, start_s=start_s, seconds=self.now() - start_s))
+            self._add(TimelineStep(step=name, start_s=start_s, seconds=self.now() - start_s))
 
     def read_line(self, now_s: float, line: str) -> None:
         """Read a line of the console: record stage 2's steps, with their durations by the device's own clock."""
@@ -81,13 +81,13 @@ class Timeline:
             return None
         return round(self._started[Step.REBOOT][1] - self._started[first][1], 3)
 
-    def _add(self, step: Span) -> None:
+    def _add(self, step: TimelineStep) -> None:
         with self._lock:
             self._steps.append(step)
 
 
-def _stage2_step(step: Step, start_s: float, seconds: float) -> Span:
-    return Span(
+def _stage2_step(step: Step, start_s: float, seconds: float) -> TimelineStep:
+    return TimelineStep(
         step=f"stage 2: {step}",
         start_s=round(start_s, 3),
         seconds=round(seconds, 3),

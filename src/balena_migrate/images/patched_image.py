@@ -24,7 +24,7 @@ class RewindableSource(Protocol):
     def seek(self, offset: int, /) -> int: ...
 
 
-class Goal:
+class PatchedImage:
     """An image of `size_bytes` with its patches. Raises DiskError if these are for an image of another size."""
 
     def __init__(self, source: RewindableSource, packed: Format, size_bytes: int, patches: Patches) -> None:
