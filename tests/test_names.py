@@ -36,6 +36,9 @@ REAL_PATHS = {
 RENAMES = {"core/system.py": "replaces and moves files", "workstation/cache.py": "keeps only what was made whole"}
 """Module -> why it renames."""
 
+SHIFTS = {"workstation/lab/lookalike/bundle.py": "has an address"}
+"""Module -> what it shifts."""
+
 
 @functools.cache
 def sources() -> tuple[tuple[str, ast.Module], ...]:
@@ -69,6 +72,11 @@ def test_balenas_names_are_spelled_once() -> None:
 def test_units_are_defined_once() -> None:
     elsewhere = {path for path, tree in sources() if path != "core/units.py" and assigned(tree) & UNITS}
     assert elsewhere == set()
+
+
+def test_units_are_not_spelled_as_shifts() -> None:
+    shift = re.compile(r" << (10|20|30)\b")
+    assert {path for path, tree in sources() if shift.search(ast.unparse(tree))} == {"core/units.py", *SHIFTS}
 
 
 def test_every_alias_of_a_device_type_leads_to_its_slug() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from balena_migrate.core.units import MIB, SECTOR_BYTES, in_mib
+from balena_migrate.core.units import KIB, MIB, SECTOR_BYTES, in_mib
 from balena_migrate.facts import FAT, BlockDevice
 from balena_migrate.findings import BLOCKS, PASSES, Code, Finding, blocker, passed
 from balena_migrate.survey import Survey
@@ -28,7 +28,7 @@ SMALL_FILES = 2
 """tryboot.txt and the command line of stage 2, where the boot partition has neither."""
 FOLDER_CLUSTERS = 1
 """The folder may have to grow for the new names."""
-CLUSTER_BYTES = 64 << 10
+CLUSTER_BYTES = 64 * KIB
 """The largest on FAT; assumed where the file system does not say."""
 KIT_PACKING = 2
 """The kit's base part is at least twice as large unpacked as in an initramfs (measured: 2.6 to 3.1)."""
@@ -156,7 +156,7 @@ def _check_boot_room(survey: Survey) -> Iterator[Finding]:
     others = configuration_bytes(survey.facts.boot.files, folder, block)
     text = (
         f"the initramfs takes about {own // MIB} ({what}) + {kit // MIB} (kit) ="
-        f" {in_mib(own + kit)} and the boot configuration at most {others >> 10} KiB more;"
+        f" {in_mib(own + kit)} and the boot configuration at most {others // KIB} KiB more;"
         f" {folder} has {in_mib(free)} free"
     )
     if own + kit + others > free:  # the rest is whole blocks, so the first two round up by themselves

@@ -15,8 +15,9 @@ from typing import Protocol
 
 from balena_migrate.core.errors import FileError
 from balena_migrate.core.system import System
+from balena_migrate.core.units import MIB
 
-CONTENT_LIMIT_BYTES = 4 << 20
+CONTENT_LIMIT_BYTES = 4 * MIB
 """A replaced file is stored in its undo record; no file that we replace is larger."""
 
 ASIDE_SUFFIX = ".before-balena-migrate"

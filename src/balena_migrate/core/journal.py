@@ -27,12 +27,13 @@ from balena_migrate.core.errors import (
 from balena_migrate.core.paths import JOURNAL, STATE_DIR
 from balena_migrate.core.progress import Say
 from balena_migrate.core.system import System
+from balena_migrate.core.units import MIB
 from balena_migrate.core.values import from_json, to_json
 
 LOG = logging.getLogger(__name__)
 
 JOURNAL_FORMAT = 2
-JOURNAL_LIMIT_BYTES = 256 << 20
+JOURNAL_LIMIT_BYTES = 256 * MIB
 
 UNDO_HINT = "run balena-migrate undo"
 

@@ -23,13 +23,14 @@ from typing import BinaryIO
 
 from balena_migrate.core.digest import Digest, Digester, Writable
 from balena_migrate.core.errors import CommandError, FileError
+from balena_migrate.core.units import MIB
 
 LOG = logging.getLogger(__name__)
 
-TEXT_LIMIT_BYTES = 1 << 20
+TEXT_LIMIT_BYTES = MIB
 """Limit for text files: a larger one is an error, so that it cannot exhaust the memory."""
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = MIB
 """The block size for reading and copying files of any size."""
 
 LAST_LINES = 12

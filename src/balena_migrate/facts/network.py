@@ -19,6 +19,7 @@ from enum import StrEnum
 
 from balena_migrate.core.errors import CommandError, FileError
 from balena_migrate.core.system import System
+from balena_migrate.core.units import MIB
 
 
 class InterfaceKind(StrEnum):
@@ -100,7 +101,7 @@ _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 4, 5, 6
 _RT_TABLE_MAIN, _RTN_UNICAST = 254, 1
 _SIOCGIWESSID = 0x8B1B
 _SSID_BUFFER_BYTES = 33
-_ANSWER_LIMIT_BYTES = 4 << 20
+_ANSWER_LIMIT_BYTES = 4 * MIB
 
 
 def read_network_facts(

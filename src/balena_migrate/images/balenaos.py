@@ -11,6 +11,7 @@ from typing import Any
 
 from balena_migrate.core.balena import BOOT_LABEL
 from balena_migrate.core.errors import ImageError
+from balena_migrate.core.units import MIB
 from balena_migrate.images import Identity, ImageKind
 from balena_migrate.images.filesystems.fat import Fat
 from balena_migrate.images.partitions import Partition, PartitionTable, TableKind
@@ -23,7 +24,7 @@ FAT_TYPES = (
 )
 FLASHER_MARKS = ("balena-image-flasher", "resin-image-flasher")
 RAW_MARKS = ("balena-image", "resin-image")
-FILE_LIMIT_BYTES = 1 << 20
+FILE_LIMIT_BYTES = MIB
 
 _BOOT_CODE_BYTES = 440
 

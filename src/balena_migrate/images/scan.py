@@ -13,7 +13,7 @@ from typing import BinaryIO
 from balena_migrate.core.digest import Digester
 from balena_migrate.core.errors import FileError, ImageError
 from balena_migrate.core.progress import Report
-from balena_migrate.core.units import SECTOR_BYTES
+from balena_migrate.core.units import GIB, SECTOR_BYTES
 from balena_migrate.images import Image
 from balena_migrate.images.balenaos import find_boot_partition, read_identity
 from balena_migrate.images.filesystems.ext import SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET, parse_superblock
@@ -25,7 +25,7 @@ from balena_migrate.images.partitions.table import parse_head, with_logical
 from balena_migrate.images.patches import Block
 from balena_migrate.images.pieces import Piece, piece
 
-BOOT_LIMIT_BYTES = 1 << 30
+BOOT_LIMIT_BYTES = GIB
 
 
 def read_image(path: Path, work_dir: Path, report: Report) -> Image:

@@ -28,6 +28,7 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol, TypeVar
 
 from balena_migrate.core.errors import DiskError, FlashError, ImageError
+from balena_migrate.core.units import MIB
 from balena_migrate.images.pieces import Piece
 from balena_migrate.stage2.target import READ_BYTES, Disk
 
@@ -36,7 +37,7 @@ T = TypeVar("T")
 CHUNK_BYTES = READ_BYTES
 """The largest piece. Larger writes bring nothing on flash memory."""
 
-SYNC_BYTES = 8 << 20
+SYNC_BYTES = 8 * MIB
 QUEUE_CHUNKS = SYNC_BYTES // CHUNK_BYTES
 """While a flush runs, the reader fills the queue: so the next one has something to do at once."""
 
@@ -169,7 +170,7 @@ def _verify_body(goal: Goal, disk: Disk, digests: dict[int, _Digest], report: Fl
         rewritten += len(wrong)
         wrong = _find_wrong(disk, digests, goal.size_bytes, report)
     if wrong:
-        count_mib = -(-sum(digests[offset].length for offset in wrong) >> 20)
+        count_mib = -(-sum(digests[offset].length for offset in wrong) // MIB)
         raise FlashError(
             f"{disk.path}: {count_mib} MiB read back wrong, the first at byte {min(wrong)}, even after being written "
             f"{REWRITES + 1} times",

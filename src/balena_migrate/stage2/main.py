@@ -16,6 +16,7 @@ from balena_migrate.core.kit import find_kit
 from balena_migrate.core.paths import STAGE2_CONFIG
 from balena_migrate.core.steps import Step
 from balena_migrate.core.system import System
+from balena_migrate.core.units import MIB
 from balena_migrate.stage2 import kernel
 from balena_migrate.stage2.console import Console, outputs
 from balena_migrate.stage2.frame import CameBackError, Stage2, describe
@@ -39,7 +40,7 @@ def start(console: Console, rootmnt: Path) -> None:
     try:
         kit = find_kit()
         machine = System("/", programs=kit.programs() if kit else {})
-        handover = parse_handover(machine.read_text(STAGE2_CONFIG, limit_bytes=64 << 20))
+        handover = parse_handover(machine.read_text(STAGE2_CONFIG, limit_bytes=64 * MIB))
         strategy = strategy_named(handover.strategy)
     except MigrateError as error:
         console.say(f"going back to the old system: {error}")

@@ -14,12 +14,12 @@ from balena_migrate.core.handover import StoredFile
 from balena_migrate.core.memory import read_memory
 from balena_migrate.core.paths import STAGE2_FILES
 from balena_migrate.core.system import System, errors_at
-from balena_migrate.core.units import in_mib
+from balena_migrate.core.units import MIB, in_mib
 from balena_migrate.stage2 import kernel
 from balena_migrate.stage2.console import Console
 
 MEMORY = Path(STAGE2_FILES)
-TMPFS_SLACK_BYTES = 4 << 20
+TMPFS_SLACK_BYTES = 4 * MIB
 """tmpfs counts whole pages, and folders."""
 
 

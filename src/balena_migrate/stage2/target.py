@@ -19,10 +19,11 @@ from typing import TypeVar
 
 from balena_migrate.core.errors import DiskError
 from balena_migrate.core.retry import retry
+from balena_migrate.core.units import MIB
 
 T = TypeVar("T")
 
-READ_BYTES = 1 << 20
+READ_BYTES = MIB
 """The most that Disk.read() gives at once."""
 
 BUSY_TRIES = 20

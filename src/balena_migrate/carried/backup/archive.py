@@ -15,11 +15,12 @@ from typing import BinaryIO
 
 from balena_migrate.carried.backup.sink import GzipSink
 from balena_migrate.carried.backup.tree import Entry, Skipped, identity
+from balena_migrate.core.units import MIB
 
 ATTEMPTS = 3
 """So often a file is read that keeps changing; the last reading stays, and is reported."""
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = MIB
 
 
 class _SourceError(Exception):

@@ -16,10 +16,11 @@ from balena_migrate.carried.backup.tree import Entry, LeftOut, SkipList, Skipped
 from balena_migrate.core.errors import BackupError, FileError
 from balena_migrate.core.progress import Report
 from balena_migrate.core.system import System
+from balena_migrate.core.units import GIB
 
 LOG = logging.getLogger(__name__)
 
-GROWTH_BYTES = 1 << 30
+GROWTH_BYTES = GIB
 """So much may be read beyond what was planned before we take it that it never ends."""
 
 SETTINGS_HINT = "see BACKUP_DIRECTORIES, BACKUP_VOLUMES and BACKUP_SCRIPT"

@@ -9,8 +9,9 @@ import zlib
 
 from balena_migrate.carried.backup.sink import LEVEL
 from balena_migrate.carried.backup.tree import Entry
+from balena_migrate.core.units import KIB
 
-SAMPLE_BYTES = 64 << 10
+SAMPLE_BYTES = 64 * KIB
 SAMPLES = 128
 
 

@@ -16,9 +16,10 @@ from pathlib import PurePosixPath
 from balena_migrate.carried.backup.plan import BackupPlan
 from balena_migrate.core.errors import BackupError
 from balena_migrate.core.system import System
+from balena_migrate.core.units import MIB
 
 TIME_LIMIT_S = 4 * 3600.0
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = MIB
 
 
 @dataclass(frozen=True, kw_only=True)

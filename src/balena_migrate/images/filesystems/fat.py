@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from balena_migrate.core.errors import ImageError
+from balena_migrate.core.units import MIB
 from balena_migrate.images.partitions import Read
 
 ENTRY_BYTES = 32
 ENTRIES_LIMIT = 20_000
 DEPTH_LIMIT = 16
-FAT_LIMIT_BYTES = 4 << 20
+FAT_LIMIT_BYTES = 4 * MIB
 
 _ATTR_LABEL = 0x08
 _ATTR_FOLDER = 0x10

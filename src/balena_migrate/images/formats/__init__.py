@@ -15,9 +15,10 @@ from typing import Protocol
 
 from balena_migrate.core.errors import ImageError
 from balena_migrate.core.plugins import load_all
+from balena_migrate.core.units import KIB
 from balena_migrate.images.pieces import Piece, in_chunks
 
-INPUT_BYTES = 256 << 10
+INPUT_BYTES = 256 * KIB
 """How much is read from the file at once."""
 
 DOWNLOAD_AGAIN = "download it again, and compare its SHA-256 with the one at its source"

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from balena_migrate.core.units import SECTOR_BYTES
+from balena_migrate.core.units import MIB, SECTOR_BYTES
 
 Read = Callable[[int, int], bytes]
 """read(offset, length) gives these bytes; fewer only at the end."""
 
-HEAD_BYTES = 1 << 20
+HEAD_BYTES = MIB
 """All of a table but the EBRs is in the first MiB, and so is a BIOS boot loader after it."""
 
 EXTENDED_TYPES = ("05", "0f", "85")

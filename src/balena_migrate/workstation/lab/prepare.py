@@ -127,7 +127,7 @@ def put_owner_files(root: Path, settings: str, config_json: bytes, wishes: Wishe
     for name in wishes.removed:
         (root / name).unlink()
     if wishes.data_mib:
-        (root / "srv/depot/recordings").write_bytes(owner.random_bytes("recordings", wishes.data_mib << 20))
+        (root / "srv/depot/recordings").write_bytes(owner.random_bytes("recordings", wishes.data_mib * MIB))
 
 
 def put_overlay(overlay: Path | None, root: Path) -> None:
@@ -140,6 +140,6 @@ def put_image(image: Path, root: Path, part: float) -> None:
     """Copy the image, or the first `part` of it, into HOME_DIR under its own name."""
     size = int(image.stat().st_size * part)
     with image.open("rb") as source, (root / owner.HOME_DIR / image.name).open("wb") as target:
-        while size > 0 and (block := source.read(min(size, 1 << 20))):
+        while size > 0 and (block := source.read(min(size, MIB))):
             target.write(block)
             size -= len(block)
