@@ -29,6 +29,18 @@ def pytest_configure() -> None:
             raise OSError(ctypes.get_errno(), "a test process gets no mounts of its own")
 
 
+LONGEST = ("tests/vm/test_rehearsals.py", "tests/vm/", "tests/workstation/kit/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests come first, so that at the end no test process waits for another one's virtual device."""
+
+    def place(item: pytest.Item) -> int:
+        return next((index for index, start in enumerate(LONGEST) if item.nodeid.startswith(start)), len(LONGEST))
+
+    items.sort(key=place)
+
+
 # How long an example takes says more about what else this machine does than about the code.
 hypothesis.settings.register_profile("balena-migrate", deadline=None)
 hypothesis.settings.load_profile("balena-migrate")
