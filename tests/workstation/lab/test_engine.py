@@ -85,7 +85,7 @@ def play(scenario: Scenario, places: Places) -> Rehearsal:
 
 def alone() -> Scenario:
     """A scenario that shares its stage 1 with no other."""
-    return find_scenario("pc-network")
+    return find_scenario("pc-bios-2.15")
 
 
 def test_acts_are_played_in_their_order_on_one_disk(places: Places) -> None:

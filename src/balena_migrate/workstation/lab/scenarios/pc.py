@@ -29,6 +29,32 @@ PC_BIOS = Scenario(
     name="pc-bios",
     description="PC with BIOS and GRUB, Debian 12, current image for intel-nuc",
     device=PC,
+)
+
+PC_NETWORK = Scenario(
+    name="pc-network",
+    description="network settings of every kind, loaded by a real NetworkManager; KEEP; volumes and a plain "
+    "backup, which are larger than the image's resin-data partition: stage 2 grows it",
+    device=replace(PC, image=find_spec("intel-nuc-network")),
+    wishes=Wishes(
+        settings={
+            "BACKUP_DIRECTORIES": "/etc",
+            "BACKUP_VOLUMES": networked.VOLUMES_NAME,
+            "KEEP": "hostname ssh-keys time-servers dns-servers country machine-id",
+        },
+        files=networked.FILES,
+        data_mib=240,
+    ),
+    expect=Expect(
+        composed_files=("system-proxy/redsocks.conf",),
+        netplan_networks=frozenset(networked.NETPLAN_NETWORKS),
+        profiles=networked.PROFILES,
+        proxy=networked.PROXY_SETTINGS,
+        volumes=networked.VOLUMES,
+        kept=networked.KEPT,
+        machine_id=networked.MACHINE_ID,
+        grows_data=True,
+    ),
     in_tests=True,
 )
 
@@ -39,25 +65,6 @@ exec tar -czf "$1" -C / srv/depot
 
 SCENARIOS = (
     PC_BIOS,
-    replace(
-        PC_BIOS,
-        name="pc-bios-low-memory-stage2",
-        description="stage 2 finds less memory than stage 1: it returns to the old system, which reports the reason",
-        acts=(
-            Stage1(),
-            Stage2(comes_back=True, memory_mib=192),
-            Status(state=DeviceState.FAILED, step=Step.SECURE),
-            OldSystem(),
-        ),
-        in_tests=True,
-    ),
-    replace(
-        PC_BIOS,
-        name="pc-bios-cut-stage2",
-        description="power cut in stage 2, before the line: the old system boots, and undo reverts everything",
-        acts=CUT_STAGE2,
-        in_tests=True,
-    ),
     Scenario(
         name="pc-bios-2.15",
         description="the same PC, image of 2018, which ships no boot loader for BIOS; a log drive, a backup script, "
@@ -82,31 +89,23 @@ SCENARIOS = (
         expect=Expect(composed_files=("grub/grub.cfg",), script_folders=("srv/depot",)),
         in_tests=True,
     ),
-    Scenario(
-        name="pc-network",
-        description="network settings of every kind, loaded by a real NetworkManager; KEEP; volumes and a plain "
-        "backup, which are larger than the image's resin-data partition: stage 2 grows it",
-        device=replace(PC, image=find_spec("intel-nuc-network")),
-        wishes=Wishes(
-            settings={
-                "BACKUP_DIRECTORIES": "/etc",
-                "BACKUP_VOLUMES": networked.VOLUMES_NAME,
-                "KEEP": "hostname ssh-keys time-servers dns-servers country machine-id",
-            },
-            files=networked.FILES,
-            data_mib=240,
+    PC_NETWORK,
+    replace(
+        PC_NETWORK,
+        name="pc-network-low-memory-stage2",
+        description="stage 2 finds less memory than stage 1: it returns to the old system, which reports the reason",
+        acts=(
+            Stage1(),
+            Stage2(comes_back=True, memory_mib=192),
+            Status(state=DeviceState.FAILED, step=Step.SECURE),
+            OldSystem(),
         ),
-        expect=Expect(
-            composed_files=("system-proxy/redsocks.conf",),
-            netplan_networks=frozenset(networked.NETPLAN_NETWORKS),
-            profiles=networked.PROFILES,
-            proxy=networked.PROXY_SETTINGS,
-            volumes=networked.VOLUMES,
-            kept=networked.KEPT,
-            machine_id=networked.MACHINE_ID,
-            grows_data=True,
-        ),
-        in_tests=True,
+    ),
+    replace(
+        PC_NETWORK,
+        name="pc-network-cut-stage2",
+        description="power cut in stage 2, before the line: the old system boots, and undo reverts everything",
+        acts=CUT_STAGE2,
     ),
     Scenario(
         name="pc-no-flash",
@@ -122,7 +121,6 @@ SCENARIOS = (
             Status(state=DeviceState.UNDONE),
             OldSystem(at_once=True),
         ),
-        in_tests=True,
     ),
     Scenario(
         name="pc-no-flash-reboot",
