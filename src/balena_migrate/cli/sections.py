@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from balena_migrate.cli.output import printable
 from balena_migrate.core.balena import DATA_LABEL
-from balena_migrate.core.units import GIB, KIB, MIB
+from balena_migrate.core.units import format_size
 
 if TYPE_CHECKING:
     from balena_migrate.facts import BlockDevice, Facts, Mount
@@ -43,14 +43,6 @@ def format_sections(sections: Iterable[Section]) -> str:
     """The sections that are not empty, an empty line between two."""
     texts = ("\n".join(section.lines()) for section in sections)
     return "\n\n".join(text for text in texts if text)
-
-
-def format_size(size_bytes: int) -> str:
-    """A size in the largest unit that gives at least 1."""
-    for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
-        if size_bytes >= unit:
-            return f"{size_bytes / unit:.1f} {name}"
-    return f"{size_bytes} bytes"
 
 
 # An image ---------------------------------------------------------------------------------------------------------

@@ -19,7 +19,6 @@ from balena_migrate.core.values import from_json
 from balena_migrate.workstation.lab.report import (
     draw_disks,
     draw_timeline,
-    format_size,
     format_time,
     render,
     write_report,
@@ -159,21 +158,6 @@ def test_time_line_begins_with_the_first_step_and_crosses_the_line_once() -> Non
     assert (bars[0].x, bars[0].width) == (0, 400)
     assert bars[-1].x + bars[-1].width == pytest.approx(1000)
     assert draw_timeline(()) == ()
-
-
-@pytest.mark.parametrize(
-    ("size_bytes", "text"),
-    [
-        (0, "0 B"),
-        (1023, "1023 B"),
-        (1536, "1.5 KiB"),
-        (40 * MIB, "40 MiB"),
-        (1500 * MIB, "1.46 GiB"),
-        (3000 * GIB, "3000 GiB"),
-    ],
-)
-def test_sizes_have_three_digits(size_bytes: int, text: str) -> None:
-    assert format_size(size_bytes) == text
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import jinja2
 
+from balena_migrate.core.units import format_size
 from balena_migrate.core.values import to_json
 from balena_migrate.workstation.lab.result import DiskPart, DiskState, Rehearsal, TimelineStep
 
@@ -151,18 +152,6 @@ def draw_timeline(steps: Sequence[TimelineStep]) -> tuple[TimeBar, ...]:
         )
         for step in ordered
     )
-
-
-def format_size(size_bytes: int) -> str:
-    """The size in the largest binary unit that gives at least 1, with three digits: "1.46 GiB"."""
-    value = float(size_bytes)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(value) < 1024 or unit == "GiB":
-            break
-        value /= 1024
-    digits = 0 if unit == "B" or value >= 100 else 1 if value >= 10 else 2
-    text = f"{value:.{digits}f}"
-    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} {unit}"
 
 
 def format_time(seconds: float) -> str:
