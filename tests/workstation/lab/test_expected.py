@@ -41,6 +41,15 @@ def test_a_key_in_hexadecimal_digits_is_a_passphrase_like_any_other(tmp_path: Pa
     assert WifiNetwork(ssid="Hex", passphrase="ab" * 32) in read_expected(tmp_path).networks
 
 
+def test_one_name_with_two_passphrases_is_two_networks_and_with_the_same_one_is_one(tmp_path: Path) -> None:
+    expect(tmp_path)
+    config = tmp_path / "etc/wpa_supplicant/wpa_supplicant.conf"
+    blocks = [f'network={{\n\tssid="Yard"\n\tpsk="{words}"\n}}\n' for words in ("other words", "other words")]
+    config.write_text("".join(blocks))
+    passphrases = {"other words", *(network.passphrase for network in owner.NETWORKS if network.ssid == "Yard")}
+    assert read_expected(tmp_path).networks == {WifiNetwork(ssid="Yard", passphrase=text) for text in passphrases}
+
+
 def test_networks_that_cannot_be_foretold_are_named_and_stop_nothing(tmp_path: Path) -> None:
     expect(tmp_path)
     config = tmp_path / "etc/wpa_supplicant/wpa_supplicant.conf"

@@ -52,7 +52,7 @@ def read_expected(root: Path, script_folders: tuple[str, ...] = ()) -> Expected:
     folders = script_folders if config.backup_script else config.backup_directories
     return Expected(
         config=config,
-        networks=frozenset({network.ssid: network for network in networks}.values()),
+        networks=frozenset(networks),
         backup=_files_below(root, folders) if folders else None,
         unforeseen=tuple(unforeseen),
     )
