@@ -17,7 +17,12 @@ from balena_migrate.workstation.lab.prepare import KIT_FOLDER, put_kit
 from balena_migrate.workstation.lab.timeline import Timeline
 from balena_migrate.workstation.lab.virtual import VirtualDevice
 
-pytestmark = [pytest.mark.vm, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
+# One virtual device serves them all.
+pytestmark = [
+    pytest.mark.vm,
+    pytest.mark.xdist_group("grow"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
+]
 
 BASE = f"/{KIT_FOLDER}/base"
 PYTHON = f"{BASE}/ld.so --inhibit-cache --library-path {BASE}/lib {BASE}/bin/python3 -I -S -X utf8"
