@@ -14,7 +14,7 @@ from balena_migrate.workstation.cache import cached
 from balena_migrate.workstation.debian import fetch_packages
 from balena_migrate.workstation.lab.console import Shell
 from balena_migrate.workstation.lab.disks import make_disk, make_ext4, mounted, read_partitions
-from balena_migrate.workstation.lab.guests import FASTER_KERNEL, Guest, GuestDisk, put_files
+from balena_migrate.workstation.lab.guests import FASTER_KERNEL, Guest, GuestDisk, initramfs_files, put_files
 from balena_migrate.workstation.lab.machines.pc import PROGRAM, PcMachine
 from balena_migrate.workstation.lab.qemu import running
 
@@ -118,12 +118,8 @@ DEBIAN_12 = DebianPc(
 )
 
 
-INITRAMFS_FILES = {
-    "etc/initramfs-tools/conf.d/lab": "MODULES=list\nCOMPRESSLEVEL=1\n",
-    "usr/share/initramfs-tools/modules.d/lab": "ahci\nsd_mod\next4\n",
-}
-"""The modules of this machine only, packed fast: for the initramfs that its packages make here, and for stage 1's. With
-MODULES=dep mkinitramfs would start 600 more programs on the virtual device, to find the same ones."""
+# For the initramfs that its packages make here, and for stage 1's.
+INITRAMFS_FILES = initramfs_files(("ahci", "sd_mod", "ext4"))
 
 
 def _build_archive(guest: DebianPc, cache: Path, say: Say) -> Path:

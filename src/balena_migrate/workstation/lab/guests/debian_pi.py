@@ -22,7 +22,7 @@ from balena_migrate.core.units import MIB, SECTOR_BYTES
 from balena_migrate.workstation.cache import cached
 from balena_migrate.workstation.debian import SUITE, fetch_packages
 from balena_migrate.workstation.lab.disks import Span, make_ext4, mounted, require_file
-from balena_migrate.workstation.lab.guests import FASTER_KERNEL, Guest, GuestDisk, put_files
+from balena_migrate.workstation.lab.guests import FASTER_KERNEL, Guest, GuestDisk, initramfs_files, put_files
 from balena_migrate.workstation.lab.machines.raspberrypi.machine import (
     BOOT_START_BYTES,
     RASPI0,
@@ -66,9 +66,7 @@ FIRMWARE_FILES = ("bootcode.bin", "start.elf", "fixup.dat")
 ROOT_FILES = {
     "etc/fstab": f"PARTUUID={TABLE_ID.removeprefix('0x')}-01 {BOOT_FOLDER} vfat defaults 0 2\n",
     "etc/hostname": "lab\n",
-    # This machine's modules only, with fast compression: QEMU is slow.
-    "etc/initramfs-tools/conf.d/lab": "MODULES=list\nCOMPRESS=zstd\nCOMPRESSLEVEL=1\n",
-    "usr/share/initramfs-tools/modules.d/lab": "".join(f"{name}\n" for name in FIRST_MODULES),
+    **initramfs_files(FIRST_MODULES),
 }
 
 
