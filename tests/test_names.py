@@ -28,7 +28,7 @@ REAL_PATHS = {
     "core/system.py": "is the door",
     "carried/backup/tree.py": "walks every file of the device, and looks up none of them twice",
     "cli/verbs/run.py": "logging opens its file by itself",
-    "initramfs/__init__.py": "shutil copies whole folders",
+    "initramfs/initramfs_tools/__init__.py": "shutil copies whole folders",
     "survey.py": "an image is read by its path, on a workstation too",
 }
 """Module -> why it asks a System where a file really is."""

@@ -35,6 +35,8 @@ class Plan:
     window_s: float
     """How long the part after the line is expected to take."""
     window_text: str
+    initramfs: str
+    """What the initramfs of stage 2 gets, and how it is made."""
     before: str
     """What stage 2 does before it lets go of the old system, in words."""
     after: tuple[str, ...]
@@ -76,6 +78,7 @@ def make_plan(accepted: Accepted, actions: tuple[Action, ...], boot_actions: tup
         no_flash=accepted.config.no_flash,
         window_s=seconds,
         window_text=text,
+        initramfs=accepted.survey.initramfs.text,
         before=strategy.before_the_line,
         after=strategy.after_the_line(accepted),
     )
@@ -89,6 +92,7 @@ def describe(plan: Plan) -> str:
 def sections(plan: Plan) -> Iterator[Section]:
     """The plan in the order in which it happens."""
     yield Section(title="Stage 1, now; balena-migrate undo reverts all of it:", lines=_changes(plan))
+    yield Section(title=f"The initramfs: {plan.initramfs}.")
     yield Section(title=f"A power cut between here and stage 2's first step {_after_power_cut(plan)}.")
     if plan.reboot_argument:
         yield Section(

@@ -44,6 +44,13 @@ class StrategyName(StrEnum):
     DEFAULT = "DEFAULT"
 
 
+class InitramfsName(StrEnum):
+    """The ways to make the initramfs of stage 2."""
+
+    COMPOSED = "composed"
+    INITRAMFS_TOOLS = "initramfs-tools"
+
+
 class Keep(StrEnum):
     """The parts of this device's identity that the new system can keep."""
 
@@ -77,6 +84,7 @@ class Config:
     no_setup: bool = False
     do_reboot: bool = False
     term_exit: TermExit = TermExit.CONTINUE
+    initramfs: InitramfsName = InitramfsName.COMPOSED
     debug: bool = False
     log_drive: str = ""
     log_fs_type: str = "ext4"
@@ -172,6 +180,13 @@ def parse_strategy(text: str) -> StrategyName:
         return StrategyName(text)
     except ValueError:
         raise ValueError('must be "DEFAULT"') from None
+
+
+def parse_initramfs(text: str) -> InitramfsName:
+    try:
+        return InitramfsName(text)
+    except ValueError:
+        raise ValueError(f"must be one of: {' '.join(InitramfsName)}") from None
 
 
 TERM_EXITS = {"exit 0": TermExit.CONTINUE, "reboot -f": TermExit.REBOOT}
@@ -291,6 +306,17 @@ SETTINGS: tuple[Setting, ...] = (
         parse=parse_term_exit,
         help='How stage 2 ends before the flash: "exit 0" boots on, "reboot -f" reboots.',
         example="reboot -f",
+    ),
+    Setting(
+        key="INITRAMFS",
+        group=Group.BOOT,
+        parse=parse_initramfs,
+        help="How the initramfs of stage 2 is made: composed or initramfs-tools.",
+        example="initramfs-tools",
+        details=(
+            "`composed` needs none of the device's programs: the kit and the kernel modules that this device needs."
+            " `initramfs-tools` runs the device's own mkinitramfs, with its hooks."
+        ),
     ),
     Setting(
         key="DEBUG",

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from balena_migrate import VERSION, initramfs
+from balena_migrate import VERSION
 from balena_migrate.bootloaders import ImageBoot
 from balena_migrate.carried.backup import BackupPlan, BackupResult, make_backup
 from balena_migrate.checks.backup import check_result, find_room
-from balena_migrate.checks.storage import has_small_boot_partition
 from balena_migrate.checks.strategy import check_strategy
 from balena_migrate.core.blockdev import read_serial
 from balena_migrate.core.changes import Action, ActionName, CapturedOnce, MakeDir, Produce, WriteFile
@@ -42,11 +41,9 @@ from balena_migrate.findings import Severity
 from balena_migrate.images.compose import compose
 from balena_migrate.images.patches import Block, dump_patches
 from balena_migrate.images.room import grown_size_bytes, grown_table
+from balena_migrate.initramfs import builder_named
 from balena_migrate.strategies import strategy_named
 from balena_migrate.survey import Accepted
-
-LOG_DRIVE_MODULES = ("usb_storage", "uas", "sd_mod")
-"""Modules for a USB stick; mkinitramfs includes only the drivers on the path to the root file system."""
 
 
 class Stage1:
@@ -177,6 +174,7 @@ class Stage1:
             no_flash=config.no_flash,
             term_exit=config.term_exit,
             log_file_system=self._log_file_system(),
+            usr=find_usr(facts.disks),
             version=VERSION,
             machine_id=self._accepted.payload.preserved.machine_id,
         )
@@ -209,13 +207,8 @@ class Stage1:
         )
 
     def _make_initramfs(self, system: System, path: str) -> None:
-        facts = self._facts
-        kinds = {mount.fstype for mount in facts.disks.mounts if mount.source.startswith("/dev/")}
-        log_drive = {self._config.log_fs_type, *LOG_DRIVE_MODULES} if self._config.log_drive else set()
-        settings = initramfs.ONLY_NEEDED if has_small_boot_partition(self._accepted.survey) else ""
-        handover = system.read_bytes(STAGE2_CONFIG)
-        initramfs.write_config(system, self._accepted.kit.base, handover, kinds | log_drive, settings)
-        size = initramfs.build(system, facts.boot.kernel_release, path)
+        builder, needs = builder_named(self._config.initramfs), self._accepted.survey.needs
+        size = builder.build(system, needs, self._accepted.kit.base, system.read_bytes(STAGE2_CONFIG), path)
         self._say(f"the initramfs has {size} bytes")
 
 
@@ -238,6 +231,12 @@ def file_systems(disks: DiskFacts, paths: list[str]) -> tuple[FileSystem, ...]:
             if mount is not None:
                 mounts[mount.mount_point] = mount
     return tuple(_file_system(disks, mounts[point]) for point in sorted(mounts, key=len))
+
+
+def find_usr(disks: DiskFacts) -> FileSystem | None:
+    """The file system of /usr, if that is one of its own. Raises DiskError as file_systems does."""
+    mount = disks.find_mount("/usr")
+    return _file_system(disks, mount) if mount and mount.mount_point == "/usr" else None
 
 
 def _file_system(disks: DiskFacts, mount: Mount) -> FileSystem:

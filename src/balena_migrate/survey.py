@@ -19,6 +19,7 @@ from balena_migrate.carried.reachability import Endpoints, read_endpoints
 from balena_migrate.core.balena import CONFIG_JSON
 from balena_migrate.core.errors import FileError, ImageError, RefusedError
 from balena_migrate.core.kit import Kit
+from balena_migrate.core.paths import STATE_DIR
 from balena_migrate.core.progress import Progress
 from balena_migrate.core.system import System
 from balena_migrate.devices import DeviceType, find_device_type
@@ -29,6 +30,7 @@ from balena_migrate.images import Image
 from balena_migrate.images.boot_file import BootFile
 from balena_migrate.images.filesystems.fat import Fat
 from balena_migrate.images.scan import partition_reader, read_image
+from balena_migrate.initramfs import Needs, Recipe, builder_named, find_needs
 from balena_migrate.network.model import NetworkSettings
 from balena_migrate.network.read import read_network
 from balena_migrate.network.select import Selection, boot_files, select_profiles
@@ -86,6 +88,10 @@ class Survey:
     kit: Kit | None = None
     kit_base_bytes: int = 0
     """The size of the kit's base part, unpacked; 0 where the tool does not run from a kit."""
+    needs: Needs = field(default_factory=Needs)
+    """What stage 2 has to reach from the initramfs."""
+    initramfs: Recipe = field(default_factory=Recipe)
+    """What the initramfs gets for that."""
     work_dir: Path
     """A temporary folder that outlives the survey."""
 
@@ -186,6 +192,7 @@ def survey_with(
     image_config_json = read_image_config(usable)
     config_json = find_config_json(system, config, image_config_json)
     known = config_json if isinstance(config_json, ConfigJson) else None
+    needs = survey_needs(config, facts)
     payload = Payload(
         network=network,
         selection=select_profiles(config, network, system),
@@ -209,8 +216,18 @@ def survey_with(
         problems=tuple(found for found in (image, config_json) if isinstance(found, Finding)),
         kit=kit,
         kit_base_bytes=folder_bytes(kit.base) if kit else 0,
+        needs=needs,
+        initramfs=builder_named(config.initramfs).find(system, needs),
         work_dir=work_dir,
     )
+
+
+def survey_needs(config: Config, facts: Facts) -> Needs:
+    """What stage 2 has to reach from the initramfs on this device."""
+    loader = find_boot_loader(facts)
+    paths = (STATE_DIR, config.home_dir, config.in_home(config.image_name))
+    folder = loader.boot_folder(facts) if loader else "/boot"
+    return find_needs(facts, folder, paths, config.log_drive, config.log_fs_type)
 
 
 def find_image(system: System, config: Config, work_dir: Path, progress: Progress) -> Image | Finding:

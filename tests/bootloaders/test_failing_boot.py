@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from balena_migrate import initramfs
 from balena_migrate.bootloaders.raspberrypi.firmware import BOOT_LOADER
 from balena_migrate.core import journal
 from balena_migrate.core.changes import Action, ActionName, MakeDir, Produce, WriteFile, take_back
@@ -20,6 +19,7 @@ from balena_migrate.core.errors import FileError, JournalError, MigrateError
 from balena_migrate.core.journal import JournalState
 from balena_migrate.core.paths import INITRAMFS_NAME, STAGE2_CONFIG, STATE_DIR, WORK_DIR
 from balena_migrate.core.system import Result, System
+from balena_migrate.initramfs import initramfs_tools
 from balena_migrate.settings import Config
 from balena_migrate.stage2 import kernel
 from tests.support.raspberrypi import CMDLINE, facts
@@ -48,7 +48,7 @@ def mkinitramfs(root: Path) -> Callable[..., Result]:
     def runner(argv: Any, data: bytes | None, timeout_s: float | None) -> Result:
         if argv[0] == "mkinitramfs":
             (root / argv[4].lstrip("/")).write_bytes(bytes(INITRAMFS_BYTES))
-        return Result(stdout="\n".join(initramfs.IN_INITRAMFS).encode(), stderr=b"", returncode=0)
+        return Result(stdout="\n".join(initramfs_tools.IN_INITRAMFS).encode(), stderr=b"", returncode=0)
 
     return runner
 
@@ -57,7 +57,7 @@ def actions() -> tuple[Action, ...]:
     """Those of stage 1 that touch the boot partition, and one before them."""
 
     def make(system: System, path: str) -> None:
-        initramfs.build(system, "6.1", path)
+        initramfs_tools.make_initramfs(system, "6.1", path)
 
     files = {f"/boot/{name}": content.decode() for name, content in BOOT_FILES.items()}
     return (

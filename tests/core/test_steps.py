@@ -13,7 +13,7 @@ import pytest
 import balena_migrate
 from balena_migrate.core import steps
 from balena_migrate.core.steps import Step, is_after_the_line
-from balena_migrate.stage2 import finish
+from balena_migrate.stage2 import boot, finish
 from balena_migrate.stage2.strategies import default
 
 SOURCE = Path(balena_migrate.__file__).parent
@@ -22,8 +22,8 @@ SAID = re.compile(rf"\bstep ({'|'.join(Step)})\b")
 NAMES = frozenset(step.value for step in Step)
 
 
-SEQUENCE = Path(default.__file__).read_text() + Path(finish.__file__).read_text()
-"""The default strategy, which ends in finish()."""
+SEQUENCE = "".join(Path(module.__file__).read_text() for module in (boot, default, finish))
+"""The start of a composed initramfs, and the default strategy, which ends in finish()."""
 
 
 def taken(source: str) -> tuple[Step, ...]:

@@ -22,7 +22,7 @@ from balena_migrate.survey import Survey, accept
 from tests.support.surveys import some_image, some_survey, stage1_of
 
 FOLDER = Path(__file__).parent / "recorded"
-COMMON = {"backup-none", "disk-size", "hardware", "image", "memory"}
+COMMON = {"backup-none", "disk-size", "hardware", "image", "initramfs", "memory"}
 """What passes on each of them."""
 GRUB = {"boot-loader", "boot-room", "grub-one-shot"}
 WHAT_WAS_TESTED = {"device-untested", "system", "system-untested"}

@@ -12,13 +12,15 @@ from balena_migrate.carried.backup import BackupPlan
 from balena_migrate.core.architectures import Architecture
 from balena_migrate.core.kit import Kit
 from balena_migrate.core.progress import Report
+from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
 from balena_migrate.facts import Facts
 from balena_migrate.images import Identity, Image, ImageKind
 from balena_migrate.images.partitions import Partition, PartitionTable, TableKind
+from balena_migrate.initramfs import initramfs_tools
 from balena_migrate.settings import Config
 from balena_migrate.stage1 import Stage1
-from balena_migrate.survey import Accepted, Payload, Survey
+from balena_migrate.survey import Accepted, Payload, Survey, survey_needs
 from tests.support.facts import pc_facts
 
 BOOT = Partition(number=1, start_bytes=4 * MIB, size_bytes=40 * MIB, type="0e", bootable=True)
@@ -61,9 +63,19 @@ def some_backup(*, expected_bytes: int = 0) -> BackupPlan:
 
 
 def some_survey(facts: Facts | None = None, config: Config | None = None, **more: Any) -> Survey:
-    """A PC of whose survey all is well; `more` are fields of Survey."""
-    values = {"image": some_image(), "kit": KIT, "kit_base_bytes": 20 * MIB, "work_dir": Path("/none"), **more}
-    return Survey(config=config or Config(), facts=facts or pc_facts(), **values)
+    """A PC of whose survey all is well, and which makes its initramfs itself; `more` are fields of Survey."""
+    config, facts = config or Config(), facts or pc_facts()
+    needs = survey_needs(config, facts)
+    values = {
+        "image": some_image(),
+        "kit": KIT,
+        "kit_base_bytes": 20 * MIB,
+        "needs": needs,
+        "initramfs": initramfs_tools.BUILDER.find(System("/none"), needs),
+        "work_dir": Path("/none"),
+        **more,
+    }
+    return Survey(config=config, facts=facts, **values)
 
 
 def carrying(facts: Facts | None = None, config: Config | None = None, **payload: Any) -> Survey:

@@ -13,6 +13,7 @@ from balena_migrate import survey as survey_module
 from balena_migrate.bootloaders import boot_loaders
 from balena_migrate.core.plugins import load_all
 from balena_migrate.findings import Code, Finding
+from balena_migrate.initramfs import builders
 from balena_migrate.survey import Survey
 
 Check = Callable[[Survey], Iterator[Finding]]
@@ -35,5 +36,6 @@ def codes() -> tuple[Code, ...]:
         survey_module.CODES,
         *load_all(__name__, __path__, "CODES"),
         *(loader.codes for loader in boot_loaders()),
+        *(builder.codes for builder in builders()),
     )
     return tuple(sorted((code for table in tables for code in table), key=lambda code: code.code))

@@ -9,10 +9,9 @@ from balena_migrate.checks._untested import untested
 from balena_migrate.devices import device_types_for
 from balena_migrate.facts import OsFacts
 from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed
+from balena_migrate.initramfs import builder_named
 from balena_migrate.survey import Survey
 from balena_migrate.systems import OperatingSystem, find_system
-
-ALWAYS_NEEDED = ("mkinitramfs",)
 
 CODES = (
     Code("not-root", BLOCKS, "balena-migrate is not running as root.", "Run it with sudo."),
@@ -39,7 +38,7 @@ CODES = (
         "programs-missing",
         BLOCKS,
         "Programs that stage 1 needs are not installed.",
-        "Install initramfs-tools, grub-common and grub-pc-bin.",
+        "Install grub-common and grub-pc-bin; for INITRAMFS=initramfs-tools also that.",
     ),
     Code(
         "no-kit",
@@ -109,11 +108,11 @@ def _check_boot_loader(survey: Survey) -> Iterator[Finding]:
 
 def _check_programs(survey: Survey) -> Iterator[Finding]:
     loader = survey.boot_loader
-    needed = (*ALWAYS_NEEDED, *(loader.programs if loader else ()))
+    needed = (*builder_named(survey.config.initramfs).programs, *(loader.programs if loader else ()))
     missing = [name for name in needed if name not in survey.facts.programs]
     if missing:
         cause = f"these programs are missing: {', '.join(missing)}"
-        remedy = "install the packages that provide them (initramfs-tools, grub-common, grub-pc-bin)"
+        remedy = "install the packages that provide them (grub-common, grub-pc-bin, initramfs-tools)"
         yield blocker("programs-missing", cause, remedy)
 
 

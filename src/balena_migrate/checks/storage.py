@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from balena_migrate.core.units import KIB, MIB, SECTOR_BYTES, in_mib
-from balena_migrate.facts import FAT, BlockDevice
+from balena_migrate.facts import BlockDevice
 from balena_migrate.findings import BLOCKS, PASSES, Code, Finding, blocker, passed
 from balena_migrate.survey import Survey
 
@@ -18,10 +18,6 @@ BELOW_ROOT = {
 """lsblk's TYPE -> what that is; a RAID's is raid0, raid1 and so on."""
 ROOT_FILE_SYSTEMS = ("ext2", "ext3", "ext4", "xfs", "f2fs")
 
-INITRAMFS_GUESS_BYTES = 64 * MIB
-"""Assumed where the running kernel has no initramfs of its own to measure."""
-SMALL_INITRAMFS_BYTES = 16 * MIB
-"""With the modules of this machine only, as a small boot partition gets it (measured: less than 10 MiB)."""
 CHANGE_BYTES = 4096
 """More than the boot change adds to any file, and more than a kernel command line can hold (COMMAND_LINE_SIZE)."""
 SMALL_FILES = 2
@@ -122,23 +118,9 @@ def _check_size(survey: Survey) -> Iterator[Finding]:
         yield blocker("disk-read-only", f"{survey.target.path} is read-only")
 
 
-def has_small_boot_partition(survey: Survey) -> bool:
-    """Whether the initramfs goes to a FAT partition, as a Raspberry Pi's firmware wants it; some have 43 MiB."""
-    loader = survey.boot_loader
-    mount = survey.facts.disks.find_mount(loader.boot_folder(survey.facts)) if loader else None
-    return mount is not None and mount.fstype in FAT
-
-
-def own_initramfs_bytes(survey: Survey) -> int:
-    """The size of the migration initramfs without the kit: as the running kernel's own, or a conservative estimate."""
-    if has_small_boot_partition(survey):
-        return SMALL_INITRAMFS_BYTES
-    return survey.facts.boot.initramfs_bytes or INITRAMFS_GUESS_BYTES
-
-
 def initramfs_estimate_bytes(survey: Survey) -> int:
     """How large the migration initramfs gets: kernel modules and programs, and the kit's base part."""
-    return own_initramfs_bytes(survey) + survey.kit_base_bytes // KIT_PACKING
+    return survey.initramfs.packed_bytes + survey.kit_base_bytes // KIT_PACKING
 
 
 def _check_boot_room(survey: Survey) -> Iterator[Finding]:
@@ -149,8 +131,7 @@ def _check_boot_room(survey: Survey) -> Iterator[Finding]:
     mount = survey.facts.disks.find_mount(folder)
     if mount is None:
         return
-    own = own_initramfs_bytes(survey)
-    what = "with this machine's modules only" if has_small_boot_partition(survey) else "as the running kernel's"
+    own, what = survey.initramfs.packed_bytes, survey.initramfs.packed_text
     kit, free = survey.kit_base_bytes // KIT_PACKING, mount.free_bytes
     block = mount.block_bytes or CLUSTER_BYTES
     others = configuration_bytes(survey.facts.boot.files, folder, block)

@@ -106,6 +106,8 @@ class Handover:
     version: str
     boot_written: tuple[StoredFile, ...] = ()
     """The files of the boot change as written by stage 1, so that stage 2 detects later modifications."""
+    usr: FileSystem | None = None
+    """The old system's /usr, if that is a file system of its own: its init is on it."""
     machine_id: str = ""
     """The new system's machine-id(5); "" to let it generate its own."""
     format: int = HANDOVER_FORMAT

@@ -9,6 +9,8 @@ PATCHES = f"{WORK_DIR}/boot-partition.patches"
 INITRAMFS_CONFIG = f"{WORK_DIR}/initramfs-tools"
 
 STAGE2_CONFIG = "/etc/balena-migrate-stage2.conf"
+STAGE2_MODULES = "/etc/balena-migrate-modules"
+"""The kernel modules that stage 2 loads: a line each, file and parameters."""
 STAGE2_RESULT = f"{STATE_DIR}/stage2.json"
 STAGE2_LOG = f"{STATE_DIR}/stage2.log"
 STAGE1_LOG = f"{STATE_DIR}/stage1.log"

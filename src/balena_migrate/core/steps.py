@@ -10,8 +10,13 @@ from enum import StrEnum
 
 
 class Step(StrEnum):
-    """The steps of stage 2, in the order in which they run; GROW and MACHINE_ID only if needed."""
+    """The steps of stage 2, in the order in which they run.
 
+    MODULES and ROOT only in an initramfs that we composed; GROW and MACHINE_ID only if needed.
+    """
+
+    MODULES = "modules"
+    ROOT = "root"
     MOUNT = "mount"
     RESTORE_BOOT = "restore-boot"
     LOG = "log"

@@ -1,78 +1,115 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the migration initramfs with the device's own mkinitramfs, for the kernel that runs now.
+"""How the initramfs of stage 2 is made: one builder a folder, which holds a `BUILDER`. The folder is the registry.
 
-Its configuration is a copy of the device's /etc/initramfs-tools, which is known to boot this device, with our hook and
-our one script added. The initramfs brings the kit's base part, so that stage 2 needs nothing from the old system.
+Every initramfs is for the kernel that runs now, and has the kit's base part and the hand-over in it, so that stage 2
+needs nothing from the old system.
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterable
-from importlib import resources
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Protocol
 
-from balena_migrate.core.errors import CommandError, FileError
-from balena_migrate.core.paths import INITRAMFS_CONFIG, WORK_DIR
+from balena_migrate.core.plugins import load_all
 from balena_migrate.core.system import System
+from balena_migrate.facts import FAT, DiskFacts, Facts, Mount
+from balena_migrate.findings import Code, Finding
+from balena_migrate.settings import InitramfsName
 
-DEVICE_CONFIG = "/etc/initramfs-tools"
-HOOK = "hooks/balena-init"
-SCRIPT = "scripts/local-bottom/balena-stage2-default"
-OUR_FOLDER = "balena-migrate"
-
-IN_INITRAMFS = ("balena-migrate/base/stage2", "etc/balena-migrate-stage2.conf", SCRIPT)
-"""Without each of these the initramfs would just boot the old system."""
-
-ONLY_NEEDED = "MODULES=dep\n"
-"""For a small boot partition: the kernel modules of this machine alone (initramfs.conf(5))."""
-SETTINGS = "conf.d/zz-balena-migrate"
-
-MKINITRAMFS_TIMEOUT_S = 3600
+NEW_SYSTEM = ("ext4",)
+"""What resin-data and resin-state are."""
 
 
-def write_config(system: System, kit_base: Path, handover: bytes, modules: Iterable[str], settings: str = "") -> None:
-    """INITRAMFS_CONFIG is a configuration folder for mkinitramfs, with stage 2 and its hand-over in it.
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What stage 2 has to reach from the initramfs on this device."""
 
-    `modules` are kernel modules that are needed besides the device's own choice; `settings` are lines of
-    initramfs.conf(5) that come after the device's own. Raises FileError.
-    """
-    folder = system.real(INITRAMFS_CONFIG)
-    try:
-        shutil.copytree(system.real(DEVICE_CONFIG), folder, symlinks=True)
-        ours = folder / OUR_FOLDER
-        ours.mkdir()
-        shutil.copytree(kit_base, ours / "base", symlinks=True)
-        (ours / "stage2.conf").write_bytes(handover)
-        (ours / "modules").write_text(" ".join(sorted(set(modules))) + "\n")
-        if settings:
-            (folder / SETTINGS).parent.mkdir(exist_ok=True)
-            (folder / SETTINGS).write_text(settings)
-        for name, source in ((HOOK, "hook.sh"), (SCRIPT, "stub.sh")):
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(resources.files(__package__).joinpath(source).read_bytes())
-            path.chmod(0o755)
-    except (OSError, shutil.Error) as error:
-        raise FileError(INITRAMFS_CONFIG, str(error)) from None
+    kernel_release: str = ""
+    kernel_command_line: str = ""
+    devices: tuple[str, ...] = ()
+    """The kernel's names of the block devices: sda1."""
+    file_systems: tuple[str, ...] = NEW_SYSTEM
+    """The kernel's names of the file systems."""
+    usb_storage: bool = False
+    """Whether there is a log drive, which is usually a USB stick."""
+    own_initramfs_bytes: int = 0
+    """The size of the running kernel's own initramfs; 0 where it has none."""
+    small_boot_partition: bool = False
+    """Whether the initramfs goes to a FAT partition, as a Raspberry Pi's firmware wants it; some have 43 MiB."""
 
 
-def build(system: System, kernel_release: str, path: str) -> int:
-    """The initramfs is at the path, complete and on the disk; returns its size in bytes.
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a builder found that it would put into the initramfs, besides the kit's base part and the hand-over."""
 
-    It is made on the root file system and copied, since mkinitramfs leaves a torn file where a small /boot is full.
-    Raises CommandError or FileError; then there is nothing at the path.
-    """
-    made = f"{WORK_DIR}/initramfs"
-    system.run(["mkinitramfs", "-d", INITRAMFS_CONFIG, "-o", made, kernel_release], timeout_s=MKINITRAMFS_TIMEOUT_S)
-    _check_content(system, made)
-    system.copy(made, path)
-    system.remove_file(made)
-    return system.stat(path).st_size
+    text: str = ""
+    """For `check` and `plan`: what is in it, and why."""
+    packed_bytes: int = 0
+    """How much of the initramfs this takes, at most."""
+    packed_text: str = ""
+    """How that was estimated."""
+    findings: tuple[Finding, ...] = ()
+    """What is wrong or worth saying."""
 
 
-def _check_content(system: System, path: str) -> None:
-    names = {name.removeprefix("./") for name in system.run(["lsinitramfs", path]).text.splitlines()}
-    missing = [name for name in IN_INITRAMFS if name not in names]
-    if missing:
-        raise CommandError(["mkinitramfs"], 0, f"it made an initramfs without {', '.join(missing)}")
+class InitramfsBuilder(Protocol):
+    """One way to make an initramfs."""
+
+    @property
+    def name(self) -> InitramfsName: ...
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """The programs of the device that it needs."""
+
+    @property
+    def codes(self) -> tuple[Code, ...]:
+        """The codes of its findings."""
+
+    def find(self, system: System, needs: Needs) -> Recipe:
+        """What it would put in. Reads only; whatever is wrong is a finding."""
+
+    def build(self, system: System, needs: Needs, kit_base: Path, handover: bytes, path: str) -> int:
+        """The initramfs is at the path, complete and on the disk; returns its size in bytes.
+
+        Raises CommandError or FileError; then there is nothing at the path.
+        """
+
+
+@cache
+def builders() -> tuple[InitramfsBuilder, ...]:
+    """All builders, by folder name."""
+    return load_all(__name__, __path__, "BUILDER")
+
+
+def builder_named(name: InitramfsName) -> InitramfsBuilder:
+    """The builder that the setting INITRAMFS names."""
+    return next(builder for builder in builders() if builder.name is name)
+
+
+def find_needs(facts: Facts, boot_folder: str, paths: Sequence[str], log_drive: str, log_fs_type: str) -> Needs:
+    """What stage 2 has to reach on this device: `/`, /usr, the boot folder, these paths, and any log drive."""
+    mounts = _mounts(facts.disks, ("/", boot_folder, *paths))
+    names = [device.name for mount in mounts if (device := facts.disks.find_device(mount.source))]
+    kinds = [mount.fstype for mount in mounts]
+    if log_drive:
+        names += [device.name] if (device := facts.disks.find_device(log_drive)) else []
+        kinds.append(log_fs_type)
+    boot = facts.disks.find_mount(boot_folder)
+    return Needs(
+        kernel_release=facts.boot.kernel_release,
+        kernel_command_line=facts.boot.kernel_command_line,
+        devices=tuple(dict.fromkeys(names)),
+        file_systems=tuple(dict.fromkeys((*kinds, *NEW_SYSTEM))),
+        usb_storage=bool(log_drive),
+        own_initramfs_bytes=facts.boot.initramfs_bytes,
+        small_boot_partition=boot is not None and boot.fstype in FAT,
+    )
+
+
+def _mounts(disks: DiskFacts, paths: Sequence[str]) -> list[Mount]:
+    found = [disks.find_mount(path) for path in paths] + [m for m in disks.mounts if m.mount_point == "/usr"]
+    return [mount for mount in found if mount is not None and mount.source.startswith("/dev/")]

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the standard library has no function for: mount(2), umount(2), reboot(2)."""
+"""What the standard library has no function for: mount(2), umount(2), init_module(2), reboot(2)."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +75,13 @@ def writable(target: Path) -> Iterator[Path]:
         os.sync()
         if was_read_only:
             remount(target, read_only=True)
+
+
+def load_module(module: bytes, parameters: str) -> None:
+    """The kernel module is loaded; nothing happens if it was already. Raises OSError with the kernel's reason."""
+    loaded = _libc().init_module(module, ctypes.c_ulong(len(module)), parameters.encode("utf-8", "surrogateescape"))
+    if loaded != 0 and (reason := ctypes.get_errno()) != errno.EEXIST:
+        raise OSError(reason, os.strerror(reason))
 
 
 def reboot() -> None:

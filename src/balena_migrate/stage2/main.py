@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 2's main: `python -m balena_migrate.stage2.main ROOTMNT`, called from the initramfs with the old root mounted.
+"""Stage 2's main: `python -m balena_migrate.stage2.main [ROOTMNT]`, called from the initramfs.
 
-It comes back, so that the old system boots on, or it reboots.
+initramfs-tools' init calls it with the old root mounted at ROOTMNT. The init of a composed initramfs leaves that to
+us, and so gives no argument. It comes back, so that the old system boots on, or it reboots.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from balena_migrate.core.paths import STAGE2_CONFIG
 from balena_migrate.core.steps import Step
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
-from balena_migrate.stage2 import kernel
+from balena_migrate.stage2 import boot, kernel
 from balena_migrate.stage2.console import Console, outputs
 from balena_migrate.stage2.frame import CameBackError, Stage2, describe
 from balena_migrate.stage2.memory_peak import MemoryPeak
@@ -32,20 +33,41 @@ def main() -> None:
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
     with outputs(sys.stdout) as out:
-        start(Console(*out), Path(sys.argv[1]))
+        console = Console(*out)
+        if len(sys.argv) > 1:
+            start(console, Path(sys.argv[1]))
+        else:
+            sys.exit(boot_and_start(console))
 
 
 def start(console: Console, rootmnt: Path) -> None:
     """The migration that the hand-over asks for; nothing where it cannot be read."""
     try:
-        kit = find_kit()
-        machine = System("/", programs=kit.programs() if kit else {})
-        handover = parse_handover(machine.read_text(STAGE2_CONFIG, limit_bytes=64 * MIB))
-        strategy = strategy_named(handover.strategy)
+        machine, handover, strategy = read_task()
     except MigrateError as error:
         console.say(f"going back to the old system: {error}")
         return
     run(console, machine, handover, strategy, rootmnt)
+
+
+def boot_and_start(console: Console) -> int:
+    """The same from a composed initramfs; GO_ON once the old system is mounted as its own start has it.
+
+    Raises whatever goes wrong: then init reboots.
+    """
+    machine, handover, strategy = read_task()
+    boot.mount_root(machine, handover, console, boot.ROOT)
+    run(console, machine, handover, strategy, boot.ROOT)
+    boot.mount_for_init(machine, handover, boot.ROOT)
+    return boot.GO_ON
+
+
+def read_task() -> tuple[System, Handover, Stage2Strategy]:
+    """The machine, with the kit's programs, and what is to be done on it. Raises MigrateError."""
+    kit = find_kit()
+    machine = System("/", programs=kit.programs() if kit else {})
+    handover = parse_handover(machine.read_text(STAGE2_CONFIG, limit_bytes=64 * MIB))
+    return machine, handover, strategy_named(handover.strategy)
 
 
 def run(console: Console, machine: System, handover: Handover, strategy: Stage2Strategy, rootmnt: Path) -> None:

@@ -37,6 +37,8 @@ class Planned:
     """Everything but what boots next."""
     boot_actions: tuple[Change, ...]
     """What changes the next boot; empty with NO_SETUP."""
+    initramfs: str
+    """What the initramfs of stage 2 gets, and how it is made, in words."""
     target: str
     """The disk that gets the image."""
     one_shot: bool
@@ -84,6 +86,7 @@ def planned(plan: Plan) -> Planned:
     return Planned(
         actions=changes(plan.actions),
         boot_actions=changes(plan.boot_actions),
+        initramfs=plan.initramfs,
         target=plan.target,
         one_shot=plan.one_shot,
         reboot_argument=plan.reboot_argument,

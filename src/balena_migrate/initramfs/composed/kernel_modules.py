@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The running kernel's modules: what depmod(8) wrote about them, and what loading one takes.
+
+Sources: modules.dep(5), depmod.d(5), modprobe.d(5), and the kernel's Documentation/kbuild/kbuild.rst (modules.builtin).
+"""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import re
+import shlex
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+
+from balena_migrate.core.errors import FileError
+from balena_migrate.core.system import System
+from balena_migrate.core.units import MIB
+
+MODULE_FOLDERS = ("/lib/modules", "/usr/lib/modules")
+MODPROBE_FOLDERS = ("/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/lib/modprobe.d")
+"""modprobe.d(5); a file hides those of the same name in later folders."""
+FIRMWARE_FOLDERS = tuple(f"/lib/firmware{below}" for below in ("/updates/{release}", "/updates", "/{release}", ""))
+"""Documentation/driver-api/firmware/fw_search_path.rst of the kernel."""
+FIRMWARE_ENDINGS = ("", ".zst", ".xz")
+INDEX_LIMIT_BYTES = 64 * MIB
+MODULE_LIMIT_BYTES = 128 * MIB
+
+
+@dataclass(frozen=True, kw_only=True)
+class Module:
+    """A module that is a file, and the parameters that this system loads it with."""
+
+    name: str
+    path: str
+    parameters: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelModules:
+    """The index of one kernel's modules. Names have underscores, as the kernel shows them."""
+
+    folder: str
+    """"" where there is no folder of this kernel's modules."""
+    files: dict[str, str] = field(default_factory=dict)
+    """Name -> path below the folder."""
+    needed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Name -> names of the modules without which it cannot be loaded, in the order in which they have to be loaded."""
+    softdeps: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=dict)
+    """Name -> names or aliases of what should be loaded before it, and after it."""
+    aliases: tuple[tuple[str, str], ...] = ()
+    """Pattern, name."""
+    built_in: frozenset[str] = frozenset()
+    """Names and aliases of what is part of the kernel itself."""
+    parameters: dict[str, str] = field(default_factory=dict)
+
+    def find(self, name: str) -> tuple[str, ...]:
+        """The modules of this name, or else of this alias; none where it is built in, or not there at all."""
+        plain = module_name(name)
+        if plain in self.files:
+            return (plain,)
+        if self.is_built_in(name):
+            return ()
+        return tuple(module for pattern, module in self.aliases if fnmatchcase(name, pattern) and module in self.files)
+
+    def is_built_in(self, name: str) -> bool:
+        return module_name(name) in self.built_in or name in self.built_in
+
+    def closure(self, names: Iterable[str]) -> tuple[Module, ...]:
+        """These modules, and all that loading them takes, each once, in an order in which they can be loaded."""
+        order: dict[str, None] = {}
+        for name in names:
+            self._add(name, order, set())
+        return tuple(self.module(name) for name in order)
+
+    def module(self, name: str) -> Module:
+        return Module(
+            name=name,
+            path=str(PurePosixPath(self.folder, self.files[name])),
+            parameters=self.parameters.get(name, "").strip(),
+        )
+
+    def _add(self, name: str, order: dict[str, None], above: set[str]) -> None:
+        # Soft dependencies may name each other in a circle.
+        if name in order or name in above or name not in self.files:
+            return
+        before, after = self.softdeps.get(name, ((), ()))
+        inside = above | {name}
+        for other in (*self.needed.get(name, ()), *self._found(before)):
+            self._add(other, order, inside)
+        order[name] = None
+        for other in self._found(after):
+            self._add(other, order, inside)
+
+    def _found(self, names: Iterable[str]) -> Iterator[str]:
+        for name in names:
+            yield from self.find(name)
+
+
+def module_name(text: str) -> str:
+    """A module's name as the kernel shows it."""
+    return text.replace("-", "_")
+
+
+def file_module_name(path: str) -> str:
+    """The name of the module in a file: kernel/fs/fat/nls-x.ko.xz is nls_x."""
+    return module_name(PurePosixPath(path).name.partition(".ko")[0])
+
+
+def read_kernel_modules(system: System, release: str, command_line: str) -> KernelModules:
+    """The index of this kernel's modules. Raises FileError where a part of it is there and cannot be read."""
+    folder = next((f"{top}/{release}" for top in MODULE_FOLDERS if system.is_file(f"{top}/{release}/modules.dep")), "")
+    files, needed = parse_dependencies(_text(system, f"{folder}/modules.dep")) if folder else ({}, {})
+    configuration = "\n".join(_modprobe_texts(system))
+    softdeps = "\n".join((_text(system, f"{folder}/modules.softdep") if folder else "", configuration))
+    return KernelModules(
+        folder=folder,
+        files=files,
+        needed=needed,
+        softdeps=parse_softdeps(softdeps),
+        aliases=parse_aliases(_text(system, f"{folder}/modules.alias")) if folder else (),
+        built_in=_read_built_in(system, folder) if folder else frozenset(),
+        parameters=parse_parameters(configuration, command_line),
+    )
+
+
+def _text(system: System, path: str) -> str:
+    return system.read_text(path, limit_bytes=INDEX_LIMIT_BYTES) if system.is_file(path) else ""
+
+
+def _modprobe_texts(system: System) -> Iterator[str]:
+    found: dict[str, PurePosixPath] = {}
+    for folder in MODPROBE_FOLDERS:
+        for path in system.glob(f"{folder}/*.conf"):
+            found.setdefault(path.name, path)
+    for name in sorted(found):
+        yield _text(system, str(found[name]))
+
+
+def _read_built_in(system: System, folder: str) -> frozenset[str]:
+    names = {file_module_name(line) for line in _text(system, f"{folder}/modules.builtin").splitlines()}
+    # NUL-terminated "module.key=value"; kernels have it since 5.2.
+    for item in _text(system, f"{folder}/modules.builtin.modinfo").split("\0"):
+        key, _, value = item.partition("=")
+        if key.endswith(".alias"):
+            names.add(value)
+    return frozenset(names)
+
+
+def parse_dependencies(text: str) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
+    """Of modules.dep: name -> path, and name -> what has to be loaded before it, first things first."""
+    files: dict[str, str] = {}
+    needed: dict[str, tuple[str, ...]] = {}
+    for line in text.splitlines():
+        path, colon, rest = line.partition(":")
+        if colon:
+            name = file_module_name(path)
+            files[name] = path
+            needed[name] = tuple(file_module_name(other) for other in reversed(rest.split()))
+    return files, needed
+
+
+def parse_softdeps(text: str) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Lines "softdep NAME pre: A B post: C"; several lines for a name add up."""
+    found: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) < 2 or words[0] != "softdep":
+            continue
+        name, kind = module_name(words[1]), ""
+        lists: dict[str, list[str]] = {"pre:": [], "post:": []}
+        for word in words[2:]:
+            if word in lists:
+                kind = word
+            elif kind:
+                lists[kind].append(word)
+        before, after = found.get(name, ((), ()))
+        found[name] = ((*before, *lists["pre:"]), (*after, *lists["post:"]))
+    return found
+
+
+def parse_aliases(text: str) -> tuple[tuple[str, str], ...]:
+    """Lines "alias PATTERN NAME"."""
+    lines = (line.split() for line in text.splitlines())
+    return tuple((words[1], module_name(words[2])) for words in lines if len(words) == 3 and words[0] == "alias")
+
+
+_ARGUMENT = re.compile(r"([A-Za-z0-9_-]+)\.(.+)", re.DOTALL)
+
+
+def parse_parameters(configuration: str, command_line: str) -> dict[str, str]:
+    """Name -> parameters: of "options NAME a=1 b=2" in modprobe.d, then of NAME.a=1 on the kernel's command line.
+
+    The kernel itself only heeds the latter for what is built in; modprobe(8) passes them on, and so do we.
+    """
+    found: dict[str, str] = {}
+    for line in configuration.replace("\\\n", " ").splitlines():
+        words = line.split(None, 2)
+        if len(words) == 3 and words[0] == "options":
+            name = module_name(words[1])
+            found[name] = f"{found.get(name, '')} {words[2]}"
+    for word in _words(command_line):
+        match = _ARGUMENT.fullmatch(word)
+        if match:
+            name = module_name(match[1])
+            found[name] = f"{found.get(name, '')} {match[2]}"
+    return found
+
+
+def _words(command_line: str) -> list[str]:
+    """The arguments; the kernel keeps what is in double quotes together."""
+    reader = shlex.shlex(command_line, posix=True)
+    reader.whitespace_split, reader.commenters, reader.quotes, reader.escape = True, "", '"', ""
+    try:
+        return list(reader)
+    except ValueError:  # a quote without an end
+        return command_line.split()
+
+
+def read_module(system: System, path: str) -> bytes:
+    """The module's ELF file, unpacked. Raises FileError, or CommandError if zstd cannot unpack it."""
+    content = system.read_bytes(path, limit_bytes=MODULE_LIMIT_BYTES)
+    try:
+        if path.endswith(".gz"):
+            return gzip.decompress(content)
+        if path.endswith(".xz"):
+            return lzma.decompress(content)
+    except (OSError, EOFError, lzma.LZMAError) as error:
+        raise FileError(path, f"cannot be unpacked: {error}") from None
+    if path.endswith(".zst"):
+        return system.run(["zstd", "-q", "-d", "-c"], data=content).stdout
+    return content
+
+
+def firmware_names(module: bytes) -> tuple[str, ...]:
+    """The firmware files that a module names: entries "firmware=" of its section .modinfo, which are NUL-terminated."""
+    found = re.findall(rb"\0firmware=([^\0]+)\0", module.replace(b"\0", b"\0\0"))
+    return tuple(dict.fromkeys(name.decode("utf-8", "replace") for name in found))
+
+
+def find_firmware(system: System, name: str, release: str) -> tuple[str, ...]:
+    """The paths of a firmware file, as the kernel would look for it; none where it is not installed.
+
+    The name may be a pattern.
+    """
+    for folder in FIRMWARE_FOLDERS:
+        for ending in FIRMWARE_ENDINGS:
+            found = system.glob(f"{folder.format(release=release)}/{name}{ending}")
+            if files := tuple(str(path) for path in found if system.is_file(path)):
+                return files
+    return ()

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""initramfs-tools: the device's own mkinitramfs makes the initramfs, with our hook and our one script.
+
+Its configuration is a copy of the device's /etc/initramfs-tools, which is known to boot this device.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from balena_migrate.core.errors import CommandError, FileError
+from balena_migrate.core.paths import INITRAMFS_CONFIG, WORK_DIR
+from balena_migrate.core.system import System
+from balena_migrate.core.units import MIB
+from balena_migrate.findings import Code
+from balena_migrate.initramfs import Needs, Recipe
+from balena_migrate.settings import InitramfsName
+
+DEVICE_CONFIG = "/etc/initramfs-tools"
+HOOK = "hooks/balena-init"
+SCRIPT = "scripts/local-bottom/balena-stage2-default"
+OUR_FOLDER = "balena-migrate"
+
+IN_INITRAMFS = ("balena-migrate/base/stage2", "etc/balena-migrate-stage2.conf", SCRIPT)
+"""Without each of these the initramfs would just boot the old system."""
+
+ONLY_NEEDED = "MODULES=dep\n"
+"""For a small boot partition: the kernel modules of this machine alone (initramfs.conf(5))."""
+SETTINGS = "conf.d/zz-balena-migrate"
+
+MKINITRAMFS_TIMEOUT_S = 3600
+
+USB_STORAGE = ("usb_storage", "uas", "sd_mod")
+"""Modules for a USB stick; mkinitramfs includes only the drivers on the path to the root file system."""
+GUESS_BYTES = 64 * MIB
+"""Assumed where the running kernel has no initramfs of its own to measure."""
+SMALL_BYTES = 16 * MIB
+"""With the modules of this machine only, as a small boot partition gets it (measured: less than 10 MiB)."""
+
+
+@dataclass(frozen=True)
+class InitramfsTools:
+    """The builder of the project's first description."""
+
+    name: InitramfsName = InitramfsName.INITRAMFS_TOOLS
+    programs: tuple[str, ...] = ("mkinitramfs", "lsinitramfs")
+    codes: tuple[Code, ...] = ()
+
+    def find(self, system: System, needs: Needs) -> Recipe:
+        if needs.small_boot_partition:
+            size, how = SMALL_BYTES, "with this machine's modules only"
+        else:
+            size, how = needs.own_initramfs_bytes or GUESS_BYTES, "as the running kernel's"
+        text = "the device's own mkinitramfs makes it (INITRAMFS=initramfs-tools)"
+        return Recipe(text=text, packed_bytes=size, packed_text=how)
+
+    def build(self, system: System, needs: Needs, kit_base: Path, handover: bytes, path: str) -> int:
+        modules = (*needs.file_systems, *(USB_STORAGE if needs.usb_storage else ()))
+        settings = ONLY_NEEDED if needs.small_boot_partition else ""
+        write_config(system, kit_base, handover, modules, settings)
+        return make_initramfs(system, needs.kernel_release, path)
+
+
+def write_config(system: System, kit_base: Path, handover: bytes, modules: Iterable[str], settings: str = "") -> None:
+    """INITRAMFS_CONFIG is a configuration folder for mkinitramfs, with stage 2 and its hand-over in it.
+
+    `modules` are kernel modules that are needed besides the device's own choice; `settings` are lines of
+    initramfs.conf(5) that come after the device's own. Raises FileError.
+    """
+    folder = system.real(INITRAMFS_CONFIG)
+    try:
+        shutil.copytree(system.real(DEVICE_CONFIG), folder, symlinks=True)
+        ours = folder / OUR_FOLDER
+        ours.mkdir()
+        shutil.copytree(kit_base, ours / "base", symlinks=True)
+        (ours / "stage2.conf").write_bytes(handover)
+        (ours / "modules").write_text(" ".join(sorted(set(modules))) + "\n")
+        if settings:
+            (folder / SETTINGS).parent.mkdir(exist_ok=True)
+            (folder / SETTINGS).write_text(settings)
+        for name, source in ((HOOK, "hook.sh"), (SCRIPT, "stub.sh")):
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(resources.files(__package__).joinpath(source).read_bytes())
+            path.chmod(0o755)
+    except (OSError, shutil.Error) as error:
+        raise FileError(INITRAMFS_CONFIG, str(error)) from None
+
+
+def make_initramfs(system: System, kernel_release: str, path: str) -> int:
+    """The initramfs is at the path, complete and on the disk; returns its size in bytes.
+
+    It is made on the root file system and copied, since mkinitramfs leaves a torn file where a small /boot is full.
+    Raises CommandError or FileError; then there is nothing at the path.
+    """
+    made = f"{WORK_DIR}/initramfs"
+    system.run(["mkinitramfs", "-d", INITRAMFS_CONFIG, "-o", made, kernel_release], timeout_s=MKINITRAMFS_TIMEOUT_S)
+    _check_content(system, made)
+    system.copy(made, path)
+    system.remove_file(made)
+    return system.stat(path).st_size
+
+
+def _check_content(system: System, path: str) -> None:
+    names = {name.removeprefix("./") for name in system.run(["lsinitramfs", path]).text.splitlines()}
+    missing = [name for name in IN_INITRAMFS if name not in names]
+    if missing:
+        raise CommandError(["mkinitramfs"], 0, f"it made an initramfs without {', '.join(missing)}")
+
+
+BUILDER = InitramfsTools()

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The start of a composed initramfs: load the kernel modules, find and mount the old root; and the way on into it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from balena_migrate.core.errors import FileError
+from balena_migrate.core.handover import Handover
+from balena_migrate.core.paths import STAGE2_MODULES
+from balena_migrate.core.steps import Step
+from balena_migrate.core.system import System
+from balena_migrate.core.units import MIB
+from balena_migrate.stage2 import disks, kernel
+from balena_migrate.stage2.console import Console
+
+GO_ON = 10
+"""The exit status with which init starts the old system; any other reboots."""
+ROOT = Path("/root")
+ROOT_LIMIT_S = 180.0
+"""How long the root's disk may take to appear: Debian's initramfs-tools waits as long on some machines."""
+MODULE_LIMIT_BYTES = 128 * MIB
+
+MOUNT_WORDS = frozenset(
+    {
+        *("defaults", "ro", "rw", "sync", "async", "atime", "noatime", "relatime", "norelatime", "nodiratime"),
+        *("strictatime", "lazytime", "dev", "nodev", "exec", "noexec", "suid", "nosuid", "auto", "noauto"),
+    }
+)
+"""Options of mount(8) that are no options of a file system; the old system sets them again by its fstab."""
+
+
+def mount_root(machine: System, handover: Handover, console: Console, point: Path) -> None:
+    """The old root is mounted, read-only, at the folder. Raises DiskError, FileError or CommandError."""
+    with console.step(Step.MODULES):
+        load_modules(machine, console)
+    with console.step(Step.ROOT):
+        root = handover.file_systems[0]
+        device = disks.find_file_system(machine, root.uuid, limit_s=ROOT_LIMIT_S)
+        options = root_options(machine.read_text("/proc/cmdline"))
+        kernel.mount(device, point, root.fstype, flags=kernel.MS_RDONLY, options=options)
+
+
+def load_modules(machine: System, console: Console) -> None:
+    """Every module of the list is loaded; what fails is logged, and missed only where it is needed."""
+    for line in machine.read_text(STAGE2_MODULES).splitlines():
+        path, _, parameters = line.partition(" ")
+        try:
+            kernel.load_module(machine.read_bytes(path, limit_bytes=MODULE_LIMIT_BYTES), parameters)
+        except (FileError, OSError) as error:
+            console.say(f"{path} cannot be loaded: {error}")
+
+
+def mount_for_init(machine: System, handover: Handover, root: Path) -> None:
+    """The root, and /usr where it is apart, are mounted as the old system's own start has them.
+
+    Raises DiskError, FileError or CommandError.
+    """
+    if is_writable(machine.read_text("/proc/cmdline")):
+        kernel.remount(root, read_only=False)
+    if handover.usr and not (root / "usr").is_mount():
+        device = disks.find_file_system(machine, handover.usr.uuid)
+        kernel.mount(device, root / "usr", handover.usr.fstype, flags=kernel.MS_RDONLY)
+
+
+def root_options(command_line: str) -> str:
+    """The file system's own options among rootflags= (the kernel's Documentation/admin-guide/kernel-parameters.txt)."""
+    flags = [word.partition("=")[2] for word in command_line.split() if word.startswith("rootflags=")]
+    return ",".join(word for word in (flags[-1] if flags else "").split(",") if word not in MOUNT_WORDS)
+
+
+def is_writable(command_line: str) -> bool:
+    """Whether the old system wants its root mounted for writing from the start: the last of ro and rw counts."""
+    words = [word for word in command_line.split() if word in ("ro", "rw")]
+    return words[-1:] == ["rw"]
