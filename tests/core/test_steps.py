@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ SAID = re.compile(rf"\bstep ({'|'.join(Step)})\b")
 NAMES = frozenset(step.value for step in Step)
 
 
-SEQUENCE = "".join(Path(module.__file__).read_text() for module in (boot, default, finish))
+SEQUENCE = "".join(inspect.getsource(module) for module in (boot, default, finish))
 """The start of a composed initramfs, and the default strategy, which ends in finish()."""
 
 
