@@ -56,6 +56,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
             machine=PcMachine(kernel=tmp_path / "vmlinuz"),
             drives=(folder / "disk.img",),
             root=Span(start_bytes=MIB, size_bytes=MIB),
+            usr=None,
             boot=None,
             memory_mib=1024,
             config_json=b"{}",

@@ -48,6 +48,7 @@ PREPARED = Prepared(
     machine=PcMachine(kernel=Path("vmlinuz")),
     drives=(Path("disk.img"),),
     root=Span(start_bytes=MIB, size_bytes=MIB),
+    usr=None,
     boot=None,
     memory_mib=1024,
     config_json=owner.config_json("intel-nuc"),

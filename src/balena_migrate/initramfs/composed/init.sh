@@ -20,7 +20,8 @@ case " $($BUSYBOX cat /proc/cmdline) " in
     ;;
 esac
 
-/balena-migrate/base/stage2
+# Through a shell of ours: there is no /bin/sh here, which the script names.
+$BUSYBOX sh /balena-migrate/base/stage2
 if [ $? = $GO_ON ]; then
     for folder in dev proc sys run; do
         $BUSYBOX mount -o move /$folder /root/$folder

@@ -19,6 +19,7 @@ from balena_migrate.core.paths import INITRAMFS_NAME
 from balena_migrate.core.steps import Step, started
 from balena_migrate.status import DeviceState
 from balena_migrate.workstation.lab.console import Console
+from balena_migrate.workstation.lab.damage import Damage
 from balena_migrate.workstation.lab.disks import mounted, read_partitions
 from balena_migrate.workstation.lab.leftdisk import left_disk_checks
 from balena_migrate.workstation.lab.lookalike import Report, parse_report
@@ -218,6 +219,33 @@ class PowerCut:
                 run.record.left = run.may_be_left()
             run.on.console.wait_for(re.escape(self.announcement), STAGE2_TIMEOUT_S)
             run.cut_power()
+        yield from run.next_boot_checks()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Damaged:
+    """The initramfs of stage 2 is damaged while the device is off."""
+
+    how: Damage
+
+    def play(self, run: Run) -> Iterator[Check]:
+        with run.timeline.step(f"damage: {self.how}"):
+            run.damage_initramfs(self.how)
+        yield from ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage2Dies:
+    """The next start ends in a reboot, without a flash; `shows` is a pattern that must appear on the console."""
+
+    shows: str
+
+    def play(self, run: Run) -> Iterator[Check]:
+        with run.timeline.step("a start that fails"):
+            line = run.switch_on().console
+            line.wait_for(self.shows, STAGE2_TIMEOUT_S)
+            reason = run.wait_off(STAGE2_TIMEOUT_S)
+        yield same("the device reboots by itself", RESET, reason)
         yield from run.next_boot_checks()
 
 

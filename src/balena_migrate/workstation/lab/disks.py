@@ -41,13 +41,21 @@ def require_file(path: Path) -> Path:
 
 def make_disk(disk: Path, size_bytes: int, *, table_id: str) -> Span:
     """Create a sparse disk with an MBR and one bootable Linux partition, which has no file system; return that."""
+    return make_partitions(disk, size_bytes, table_id=table_id)[0]
+
+
+def make_partitions(disk: Path, size_bytes: int, *, table_id: str, second_bytes: int = 0) -> tuple[Span, ...]:
+    """The same with a second partition of that size at the end of the disk, if it is not 0; return all of them."""
     with disk.open("xb") as file:
         file.truncate(size_bytes)
-    span = Span(start_bytes=FIRST_PARTITION_BYTES, size_bytes=size_bytes - FIRST_PARTITION_BYTES)
-    start = span.start_bytes // SECTOR_BYTES
-    script = f"label: dos\nlabel-id: {table_id}\nstart={start}, type={LINUX}, bootable\n"
+    first = Span(start_bytes=FIRST_PARTITION_BYTES, size_bytes=size_bytes - FIRST_PARTITION_BYTES - second_bytes)
+    spans = [first]
+    if second_bytes:
+        spans.append(Span(start_bytes=first.start_bytes + first.size_bytes, size_bytes=second_bytes))
+    rows = [f"start={s.start_bytes // SECTOR_BYTES}, size={s.size_bytes // SECTOR_BYTES}, type={LINUX}" for s in spans]
+    script = "\n".join(["label: dos", f"label-id: {table_id}", f"{rows[0]}, bootable", *rows[1:]]) + "\n"
     System().run(["sfdisk", "--quiet", "--no-reread", require_file(disk)], data=script.encode())
-    return span
+    return tuple(spans)
 
 
 def make_ext4(disk: Path, span: Span, *, label: str, uuid: str) -> None:
@@ -72,15 +80,24 @@ def copy_disk(source: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def mounted(disk: Path, span: Span, *, read_only: bool = False) -> Iterator[Path]:
-    """Mount the partition's file system within the context. Needs root."""
-    options = f"loop,offset={span.start_bytes},sizelimit={span.size_bytes}," + ("ro,noload" if read_only else "rw")
+def mounted(disk: Path, span: Span, *, usr: Span | None = None, read_only: bool = False) -> Iterator[Path]:
+    """Mount the partition's file system within the context, and that of /usr on it. Needs root."""
     folder = Path(tempfile.mkdtemp(prefix="balena-migrate-lab-"))
     try:
-        System().run(["mount", "-t", "ext4", "-o", options, require_file(disk), folder])
-        try:
+        with contextlib.ExitStack() as held:
+            held.enter_context(_mounted_at(folder, disk, span, read_only=read_only))
+            if usr:
+                held.enter_context(_mounted_at(folder / "usr", disk, usr, read_only=read_only))
             yield folder
-        finally:
-            System().run(["umount", folder])
     finally:
         folder.rmdir()  # fails on a folder that is still a mount point; never deletes its content
+
+
+@contextlib.contextmanager
+def _mounted_at(folder: Path, disk: Path, span: Span, *, read_only: bool) -> Iterator[None]:
+    options = f"loop,offset={span.start_bytes},sizelimit={span.size_bytes}," + ("ro,noload" if read_only else "rw")
+    System().run(["mount", "-t", "ext4", "-o", options, require_file(disk), folder])
+    try:
+        yield
+    finally:
+        System().run(["umount", folder])

@@ -38,6 +38,8 @@ class Prepared:
     drives: tuple[Path, ...]
     """The boot disk, and the log drive if there is one."""
     root: Span
+    usr: Span | None
+    """The disk's /usr, if that is a file system of its own."""
     boot: Span | None
     """The disk's FAT boot partition, if there is one."""
     memory_mib: int
@@ -72,7 +74,7 @@ def prepare(
     disk = folder / "disk.img"
     copy_disk(built.disk, disk)
     say("copying the kit, the image and the owner's files to the device")
-    with mounted(disk, built.root) as root:
+    with mounted(disk, built.root, usr=built.usr) as root:
         put_kit(guest.architecture, root, cache, say)
         put_owner_files(root, owner.settings_text(settings), config, wishes)
         put_image(image, root, device.image_part)
@@ -85,6 +87,7 @@ def prepare(
         machine=built.machine,
         drives=(disk, make_log_drive(folder)) if device.log_drive else (disk,),
         root=built.root,
+        usr=built.usr,
         boot=built.boot,
         memory_mib=options.memory_mib or device.memory_mib or guest.memory_mib,
         config_json=config,

@@ -13,6 +13,7 @@ from balena_migrate.core.paths import INITRAMFS_NAME, JOURNAL, STAGE2_CONFIG
 from balena_migrate.settings import Config
 from balena_migrate.workstation.lab import owner
 from balena_migrate.workstation.lab.console import Shell
+from balena_migrate.workstation.lab.damage import Damage, damaged
 from balena_migrate.workstation.lab.disks import mounted, read_partitions
 from balena_migrate.workstation.lab.machines import Start
 from balena_migrate.workstation.lab.machines.raspberrypi.firmware import FatImage
@@ -145,6 +146,16 @@ class Run:
             return len(FatImage(self.prepared.disk, self.prepared.boot.start_bytes).read(INITRAMFS_NAME))
         return (root / self.prepared.device.guest.boot_folder / INITRAMFS_NAME).stat().st_size
 
+    def damage_initramfs(self, how: Damage) -> None:
+        """Damage the initramfs of stage 2, while the device is off. Only PCs have it on their root file system."""
+        with mounted(self.prepared.disk, self.prepared.root) as root:
+            path = root / self.prepared.device.guest.boot_folder / INITRAMFS_NAME
+            content = damaged(path.read_bytes(), how)
+            if content is None:
+                path.unlink()
+            else:
+                path.write_bytes(content)
+
     def may_be_left(self) -> tuple[str, ...]:
         """What stage 1 leaves behind for `undo` besides its own folder; none of the boot loader's files."""
         initramfs = f"{self.prepared.device.guest.boot_folder}/{INITRAMFS_NAME}"
@@ -175,7 +186,7 @@ class Run:
 
 def read_old_system(prepared: Prepared) -> OldState:
     """The old system's files and its next boot; read while the device is off."""
-    with mounted(prepared.disk, prepared.root, read_only=True) as root:
+    with mounted(prepared.disk, prepared.root, usr=prepared.usr, read_only=True) as root:
         files = read_tree(root)
     if prepared.boot:
         fat, folder = FatImage(prepared.disk, prepared.boot.start_bytes), prepared.device.guest.boot_folder

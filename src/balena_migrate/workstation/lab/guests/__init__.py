@@ -21,12 +21,14 @@ here, and memory that is cleared twice."""
 class GuestDisk:
     """A guest's disk in the cache, which is copied and never booted, and its machine.
 
-    `root` is its ext4 root file system, `boot` the FAT boot partition of a Raspberry Pi.
+    `root` is its ext4 root file system, `usr` its /usr if that is one of its own, `boot` the FAT boot partition of a
+    Raspberry Pi.
     """
 
     disk: Path
     machine: Machine
     root: Span
+    usr: Span | None = None
     boot: Span | None = None
 
 

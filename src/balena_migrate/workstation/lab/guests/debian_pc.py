@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from balena_migrate.core.progress import Say
@@ -13,12 +13,13 @@ from balena_migrate.core.units import MIB
 from balena_migrate.workstation.cache import cached
 from balena_migrate.workstation.debian import fetch_packages
 from balena_migrate.workstation.lab.console import Shell
-from balena_migrate.workstation.lab.disks import make_disk, make_ext4, mounted, read_partitions
+from balena_migrate.workstation.lab.disks import make_ext4, make_partitions, mounted, read_partitions
 from balena_migrate.workstation.lab.guests import FASTER_KERNEL, Guest, GuestDisk, initramfs_files, put_files
 from balena_migrate.workstation.lab.machines.pc import PROGRAM, PcMachine
 from balena_migrate.workstation.lab.qemu import running
 
 BOOT_TIMEOUT_S = 1800
+USR_BYTES = 1024 * MIB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,10 @@ class DebianPc(Guest):
     files: Mapping[str, str] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
     commands: tuple[str, ...] = ()
+    first_files: Mapping[str, str] = field(default_factory=dict)
+    """Files that have to be there before the packages are installed: they make the guest's own initramfs small."""
+    usr_uuid: str = ""
+    """If set, /usr is a file system of its own, in a second partition."""
 
     def build(self, disk_mib: int, cache: Path, say: Say) -> GuestDisk:
         """The disk boots on its own, with GRUB installed and configured by the guest's own programs."""
@@ -45,7 +50,9 @@ class DebianPc(Guest):
 
         folder = cached(cache, f"{self.name}-disk", (self, disk_mib), make)
         disk = folder / "disk.img"
-        return GuestDisk(disk=disk, machine=PcMachine(kernel=folder / "vmlinuz"), root=read_partitions(disk)[0])
+        root, *others = read_partitions(disk)
+        machine = PcMachine(kernel=folder / "vmlinuz")
+        return GuestDisk(disk=disk, machine=machine, root=root, usr=others[0] if others else None)
 
 
 _CONSOLE = f"console=tty0 console=ttyS0,115200 {FASTER_KERNEL}"
@@ -115,16 +122,36 @@ DEBIAN_12 = DebianPc(
         **{f"{_UNITS}/{unit}": "/dev/null" for unit in _MASKED},
     },
     commands=("grub-install /dev/sda", "update-grub"),
+    # For the initramfs that its packages make here, and for that of INITRAMFS=initramfs-tools.
+    first_files=initramfs_files(("ahci", "sd_mod", "ext4")),
+)
+DEBIAN_11 = replace(DEBIAN_12, name="debian-11-amd64", suite="bullseye")
+DEBIAN_13 = replace(DEBIAN_12, name="debian-13-amd64", suite="trixie")
+
+_DRACUT = 'hostonly="no"\ndrivers=" ahci sd_mod ext4 "\ncompress="zstd"\n'
+DEBIAN_13_DRACUT = replace(
+    DEBIAN_13,
+    name="debian-13-dracut-amd64",
+    packages=tuple("dracut" if name == "initramfs-tools" else name for name in DEBIAN_12.packages),
+    first_files={"etc/dracut.conf.d/lab.conf": _DRACUT},
 )
 
-
-# For the initramfs that its packages make here, and for stage 1's.
-INITRAMFS_FILES = initramfs_files(("ahci", "sd_mod", "ext4"))
+_USR_UUID = "6f1c2a90-5b7e-4d83-8e21-90c4d7b3a5f6"
+DEBIAN_12_USR = replace(
+    DEBIAN_12,
+    name="debian-12-usr-amd64",
+    usr_uuid=_USR_UUID,
+    files={
+        **DEBIAN_12.files,
+        "etc/fstab": f"{DEBIAN_12.files['etc/fstab']}UUID={_USR_UUID} /usr ext4 defaults 0 2\n",
+    },
+)
 
 
 def _build_archive(guest: DebianPc, cache: Path, say: Say) -> Path:
     """A tar file of the root file system as installed from Debian's packages."""
-    options = ("--mode=root", "--variant=minbase", *(_hook(name, text) for name, text in INITRAMFS_FILES.items()))
+    hooks = (_hook(name, text) for name, text in guest.first_files.items())
+    options = ("--mode=root", "--variant=minbase", *hooks)
     recipe = (guest.suite, guest.architecture, guest.packages, options)
 
     def make(folder: Path) -> None:
@@ -141,9 +168,14 @@ def _hook(name: str, text: str) -> str:
 
 def _make_disk(guest: DebianPc, archive: Path, folder: Path, disk_mib: int) -> None:
     disk = folder / "disk.img"
-    root = make_disk(disk, disk_mib * MIB, table_id=guest.table_id)
+    usr_bytes = USR_BYTES if guest.usr_uuid else 0
+    root, *others = make_partitions(disk, disk_mib * MIB, table_id=guest.table_id, second_bytes=usr_bytes)
     make_ext4(disk, root, label="root", uuid=guest.root_uuid)
-    with mounted(disk, root) as mount_point:
+    if guest.usr_uuid:
+        make_ext4(disk, others[0], label="usr", uuid=guest.usr_uuid)
+        with mounted(disk, root) as mount_point:
+            (mount_point / "usr").mkdir()
+    with mounted(disk, root, usr=others[0] if others else None) as mount_point:
         options = ["--numeric-owner", "--xattrs", "--xattrs-include=*"]
         System().run(["tar", "-x", "-f", archive, "-C", mount_point, *options])
         put_files(mount_point, guest.files)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.resources
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from balena_migrate.bootloaders.raspberrypi.board import Chip
@@ -62,6 +62,8 @@ PACKAGES = (
     "raspi-firmware",
 )
 FIRST_MODULES = ("bcm2835_dma", "gpio_regulator", "fixed", "sdhci_iproc", "bcm2835", "mmc_block", "ext4")
+FIRST_INITRAMFS = "built-in-drivers"
+INITRAMFS_PROGRAMS = ("mkinitramfs", "update-initramfs")
 FIRMWARE_FILES = ("bootcode.bin", "start.elf", "fixup.dat")
 ROOT_FILES = {
     "etc/fstab": f"PARTUUID={TABLE_ID.removeprefix('0x')}-01 {BOOT_FOLDER} vfat defaults 0 2\n",
@@ -87,6 +89,9 @@ class DebianPi(Guest):
     config_txt: str
     device_trees: Mapping[str, str]
     userland: str = ""
+    built_in: bool = False
+    """The old system starts without an initramfs, and has no tools to make one, as Raspberry Pi OS up to 11: the root
+    is /dev/root to it. Debian's kernel has the drivers as modules, so QEMU gives it those in place of built-in ones."""
 
     @property
     def kernel_name(self) -> str:
@@ -116,8 +121,9 @@ class DebianPi(Guest):
 
         content = (PACKAGES, FIRST_MODULES, ROOT_FILES, resource("pi_init.sh"), resource("pi_boot.sh"))
         recipe = (self, self.command_line, disk_mib, content)
-        card = cached(cache, f"{self.name}-card", recipe, make) / "card.img"
-        return GuestDisk(disk=card, machine=self.machine, root=root, boot=BOOT)
+        made = cached(cache, f"{self.name}-card", recipe, make)
+        machine = replace(self.machine, built_in=made / FIRST_INITRAMFS) if self.built_in else self.machine
+        return GuestDisk(disk=made / "card.img", machine=machine, root=root, boot=BOOT)
 
 
 # As in Raspberry Pi OS: filters, an initramfs found by the kernel's name, and a last section for another board.
@@ -162,6 +168,7 @@ RASPBERRYPI_ZERO = DebianPi(
     config_txt=_CONFIG_TXT.format(more=""),
     device_trees={"bcm2708-rpi-zero.dtb": "bcm2835-rpi-zero.dtb"},
 )
+RASPBERRYPI3_64_BUILT_IN = replace(RASPBERRYPI3_64, name="raspberrypi3-64-built-in", built_in=True)
 PI_GUESTS = (RASPBERRYPI3_64, RASPBERRYPI2, RASPBERRYPI_ZERO)
 
 
@@ -198,6 +205,10 @@ def _make_card(guest: DebianPi, trees: list[Path], folder: Path, span: Span) -> 
         _complete_root(root)
         boot.mkdir()
         _make_boot_files(guest, root, boot, folder / "first")
+        if guest.built_in:
+            (boot / _first_name(guest)).rename(folder / FIRST_INITRAMFS)
+            for name in INITRAMFS_PROGRAMS:
+                (root / "usr/sbin" / name).unlink()
     make_fat(card, BOOT, boot)
     shutil.rmtree(boot)
     shutil.rmtree(folder / "first")
@@ -253,14 +264,18 @@ def _kernel_release(root: Path) -> str:
 def _make_boot_files(guest: DebianPi, root: Path, boot: Path, work: Path) -> None:
     release = _kernel_release(root)
     shutil.copy(root / f"boot/vmlinuz-{release}", boot / guest.kernel_name)
-    initramfs = guest.kernel_name.removesuffix(".img").replace("kernel", "initramfs")
-    (boot / initramfs).write_bytes(_make_first_initramfs(root, release, work))
+    (boot / _first_name(guest)).write_bytes(_make_first_initramfs(root, release, work))
     (boot / "config.txt").write_text(guest.config_txt)
     (boot / "cmdline.txt").write_text(guest.command_line + "\n")
     for name, source in guest.device_trees.items():
         shutil.copy(root / f"usr/lib/linux-image-{release}/{source}", boot / name)
     for name in FIRMWARE_FILES:
         shutil.copy(root / "usr/lib/raspi-firmware" / name, boot / name)
+
+
+def _first_name(guest: DebianPi) -> str:
+    """Where the firmware looks for an initramfs with auto_initramfs=1."""
+    return guest.kernel_name.removesuffix(".img").replace("kernel", "initramfs")
 
 
 def _make_first_initramfs(root: Path, release: str, work: Path) -> bytes:

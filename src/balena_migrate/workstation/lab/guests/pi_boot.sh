@@ -11,6 +11,9 @@ done < /modules
 until [ -b /dev/mmcblk0p2 ]; do
     /bin/busybox sleep 0.2
 done
-/bin/busybox mount -t ext4 -o ro /dev/mmcblk0p2 /root || /bin/busybox poweroff -f
+# The name that a kernel without an initramfs gives its root (the kernel's init/do_mounts.c).
+device=/dev/root
+/bin/busybox mknod $device b $(/bin/busybox tr : ' ' < /sys/class/block/mmcblk0p2/dev)
+/bin/busybox mount -t ext4 -o ro $device /root || /bin/busybox poweroff -f
 /bin/busybox umount /proc /sys /dev
 exec /bin/busybox switch_root /root /sbin/init

@@ -10,18 +10,37 @@ from balena_migrate.core.units import MIB
 from balena_migrate.status import DeviceState
 from balena_migrate.workstation.lab import networked, owner
 from balena_migrate.workstation.lab.acts import (
+    Act,
+    Damaged,
     LogDrive,
     OldSystem,
     Refused,
     Shows,
     Stage1,
     Stage2,
+    Stage2Dies,
     Status,
     Undo,
 )
-from balena_migrate.workstation.lab.guests.debian_pc import DEBIAN_12
+from balena_migrate.workstation.lab.damage import LAST_LINE, Damage
+from balena_migrate.workstation.lab.guests.debian_pc import (
+    DEBIAN_11,
+    DEBIAN_12,
+    DEBIAN_12_USR,
+    DEBIAN_13,
+    DEBIAN_13_DRACUT,
+    DebianPc,
+)
 from balena_migrate.workstation.lab.lookalike import find_spec
-from balena_migrate.workstation.lab.scenarios import CUT_STAGE1, CUT_STAGE2, MIGRATION, NO_SETUP, UNDO, Scenario
+from balena_migrate.workstation.lab.scenarios import (
+    CUT_STAGE1,
+    CUT_STAGE2,
+    MIGRATION,
+    NO_FLASH,
+    NO_SETUP,
+    UNDO,
+    Scenario,
+)
 from balena_migrate.workstation.lab.wishes import Device, Expect, Wishes
 
 PC = Device(guest=DEBIAN_12, image=find_spec("intel-nuc"))
@@ -58,6 +77,19 @@ PC_NETWORK = Scenario(
     ),
     in_tests=True,
 )
+
+
+def _other_pc(name: str, description: str, guest: DebianPc) -> Scenario:
+    """The same PC with another old system, which UNTESTED allows until it is in the table of systems."""
+    wishes = Wishes(settings={"UNTESTED": "TRUE"})
+    return Scenario(name=name, description=description, device=replace(PC, guest=guest), wishes=wishes)
+
+
+def _lost_start(name: str, description: str, *acts: Act) -> Scenario:
+    """A start of stage 2 that comes to nothing: the old system comes up by itself, and `status` knows."""
+    back = (Status(state=DeviceState.NOT_STARTED), Undo(), OldSystem(at_once=True))
+    return Scenario(name=name, description=description, device=PC, acts=(Stage1(), *acts, *back))
+
 
 _BACKUP_SCRIPT = """\
 #!/bin/sh
@@ -177,6 +209,51 @@ SCENARIOS = (
         device=replace(PC, memory_mib=384),
         wishes=Wishes(data_mib=300),
         acts=(Refused(finding="memory-too-small"), OldSystem(at_once=True)),
+    ),
+    replace(
+        PC_BIOS,
+        name="pc-initramfs-tools",
+        description="the device's own mkinitramfs makes the initramfs",
+        wishes=Wishes(settings={"INITRAMFS": "initramfs-tools"}),
+    ),
+    Scenario(
+        name="pc-initramfs-tools-no-flash",
+        description="the device's own mkinitramfs makes the initramfs; NO_FLASH, the old system goes on",
+        device=PC,
+        wishes=Wishes(settings={"INITRAMFS": "initramfs-tools", "NO_FLASH": "TRUE"}),
+        acts=NO_FLASH,
+    ),
+    _other_pc("pc-debian-11", "PC with Debian 11", DEBIAN_11),
+    _other_pc("pc-debian-13", "PC with Debian 13", DEBIAN_13),
+    _other_pc("pc-dracut", "PC with Debian 13 and dracut, without initramfs-tools", DEBIAN_13_DRACUT),
+    Scenario(
+        name="pc-separate-usr",
+        description="/usr on a file system of its own",
+        device=replace(PC, guest=DEBIAN_12_USR),
+    ),
+    Scenario(
+        name="pc-separate-usr-no-flash",
+        description="/usr on a file system of its own; NO_FLASH, the old system goes on",
+        device=replace(PC, guest=DEBIAN_12_USR),
+        wishes=Wishes(settings={"NO_FLASH": "TRUE"}),
+        acts=NO_FLASH,
+    ),
+    _lost_start(
+        "pc-grub-fallback",
+        "the initramfs is gone: GRUB starts the old system at once",
+        Damaged(how=Damage.REMOVED),
+    ),
+    _lost_start(
+        "pc-torn-initramfs",
+        "the initramfs is torn: the kernel panics and reboots into the old system",
+        Damaged(how=Damage.TORN),
+        Stage2Dies(shows="Kernel panic"),
+    ),
+    _lost_start(
+        "pc-panic",
+        "stage 2's process is killed at its start: the old system is back",
+        Damaged(how=Damage.KILLED),
+        Stage2Dies(shows=LAST_LINE),
     ),
     Scenario(
         name="pc-wrong-image",

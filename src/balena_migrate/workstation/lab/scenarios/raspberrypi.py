@@ -11,6 +11,7 @@ from balena_migrate.workstation.lab.acts import Act
 from balena_migrate.workstation.lab.guests.debian_pi import (
     RASPBERRYPI2,
     RASPBERRYPI3_64,
+    RASPBERRYPI3_64_BUILT_IN,
     RASPBERRYPI_ZERO,
     DebianPi,
 )
@@ -82,9 +83,16 @@ USERLAND_32 = Scenario(
     device=_device(replace(RASPBERRYPI3_64, name="raspberrypi3-64-userland-32", userland="armhf"), "raspberrypi3-64"),
 )
 
+NO_INITRAMFS = Scenario(
+    name="raspberrypi3-64-no-initramfs",
+    description="Raspberry Pi 3, 64-bit Debian 12 that starts without an initramfs and has no tools to make one",
+    device=_device(RASPBERRYPI3_64_BUILT_IN, "raspberrypi3-64"),
+)
+
 SCENARIOS = (
     *_family(PI3_64, in_tests=()),
     *_family(PI2, in_tests=()),
     *_family(PI_ZERO, in_tests=("cut-stage2",)),
     USERLAND_32,
+    NO_INITRAMFS,
 )

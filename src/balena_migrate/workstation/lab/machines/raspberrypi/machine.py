@@ -29,6 +29,8 @@ class PiMachine(Machine):
     program: str
     arguments: str
     clock: tuple[str, ...] = ()
+    built_in: Path | None = None
+    """What QEMU gives the kernel where the firmware gives it no initramfs: in place of drivers that are built in."""
     lines: tuple[str, ...] = ("console",)
     off_words: str = r"reboot: (Restarting system|Power down|System halted)"
     """QEMU's boards neither reset nor power off by themselves."""
@@ -49,14 +51,17 @@ class PiMachine(Machine):
         partition, start = FatImage(card, BOOT_START_BYTES), self.next_boot(card)
         partition.extract(start.kernel, folder / "kernel")
         partition.extract(start.device_tree, folder / "device-tree")
-        (folder / "initramfs").write_bytes(b"".join(partition.read(name) for name in start.initramfs))
+        initramfs = b"".join(partition.read(name) for name in start.initramfs)
+        if not initramfs and self.built_in:
+            initramfs = self.built_in.read_bytes()
+        (folder / "initramfs").write_bytes(initramfs)
         words = (start.command_line, self.arguments, self._memory_argument(memory_mib))
         return [
             *(self.program, "-machine", self.machine, "-accel", self.accelerator, *self.clock),
             *("-m", f"{self.memory_mib}M", "-nodefaults", "-display", "none", "-no-reboot"),
             *("-drive", f"file={card},format=raw,if=sd,cache=unsafe"),
             *("-kernel", f"{folder}/kernel", "-dtb", f"{folder}/device-tree", "-append", " ".join(filter(None, words))),
-            *(("-initrd", f"{folder}/initramfs") if start.initramfs else ()),
+            *(("-initrd", f"{folder}/initramfs") if initramfs else ()),
         ]
 
     def _memory_argument(self, memory_mib: int) -> str:

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can happen to an initramfs between stage 1 and the next start."""
+
+from __future__ import annotations
+
+import io
+from enum import StrEnum
+
+from balena_migrate.initramfs._cpio import Archive
+
+LAST_LINE = "lab: stage 2 is killed"
+_KILLED = f"""\
+#!/balena-migrate/base/busybox sh
+echo "{LAST_LINE}"
+kill -9 $$
+"""
+
+
+class Damage(StrEnum):
+    """The kinds of damage."""
+
+    REMOVED = "removed"
+    TORN = "torn"
+    """Its second half is zeros, as after a power cut that lost writes."""
+    KILLED = "killed"
+    """Stage 2's process is killed as it starts."""
+
+
+def damaged(initramfs: bytes, how: Damage) -> bytes | None:
+    """The file with this damage; None if there is none any more."""
+    if how is Damage.REMOVED:
+        return None
+    if how is Damage.TORN:
+        half = len(initramfs) // 2
+        return initramfs[:half] + bytes(len(initramfs) - half)
+    # The kernel unpacks archives behind each other; a file in a later one replaces that of an earlier one.
+    file = io.BytesIO()
+    archive = Archive(file)
+    archive.file("balena-migrate/base/stage2", _KILLED.encode(), mode=0o755)
+    archive.end()
+    return initramfs + bytes(-len(initramfs) % 4) + file.getvalue()
