@@ -23,7 +23,7 @@ class Release:
 
 @dataclass(frozen=True, kw_only=True)
 class OperatingSystem:
-    """A family of releases that bring initramfs-tools. `ids` are the ID= that its os-release carries."""
+    """A family of releases. `ids` are the ID= that its os-release carries."""
 
     name: str
     ids: tuple[str, ...]
