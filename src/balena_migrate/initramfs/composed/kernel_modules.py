@@ -57,12 +57,10 @@ class KernelModules:
     parameters: dict[str, str] = field(default_factory=dict)
 
     def find(self, name: str) -> tuple[str, ...]:
-        """The modules of this name, or else of this alias; none where it is built in, or not there at all."""
+        """The modules of this name, or else of this alias, as modprobe(8) looks for them; none where there are none."""
         plain = module_name(name)
         if plain in self.files:
             return (plain,)
-        if self.is_built_in(name):
-            return ()
         return tuple(module for pattern, module in self.aliases if fnmatchcase(name, pattern) and module in self.files)
 
     def is_built_in(self, name: str) -> bool:
