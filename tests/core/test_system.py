@@ -8,8 +8,10 @@ import hashlib
 import os
 import stat
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 
@@ -128,6 +130,57 @@ def test_a_replacement_takes_its_place_at_the_end_and_only_then(tmp_path: Path) 
         assert not system.exists("/file")
     assert (tmp_path / "file").read_bytes() == b"new"
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+
+
+class Calls:
+    """The calls into the kernel that decide in which order FAT is written, in words."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made: list[str] = []
+        self._open: dict[int, str] = {}
+        for name in ("open", "close", "fsync", "rename", "unlink"):
+            monkeypatch.setattr(os, name, self._wrapped(name, getattr(os, name)))
+
+    def _wrapped(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            found = call(*args, **kwargs)
+            if name == "open":
+                self._open[found] = f"{Path(args[0]).name}{' held' if args[1] & os.O_PATH else ''}"
+            subject = self._open[found if name == "open" else args[0]] if name in ("open", "close", "fsync") else ""
+            self.made.append(f"{name} {subject or ' '.join(Path(arg).name for arg in args)}")
+            return found
+
+        return wrapper
+
+
+def test_an_old_file_is_held_until_its_name_leads_to_the_new_one_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On FAT its clusters are freed by then and not before (tests/vm/test_fat_writes)."""
+    system, folder, beside = System(tmp_path), tmp_path.name, ".file.balena-migrate"
+    (tmp_path / "file").write_bytes(b"old")
+    with monkeypatch.context() as patch:
+        calls = Calls(patch)
+        system.write_file("/file", b"new")
+    tail = ["open file held", f"rename {beside} file", f"fsync {beside}"]
+    assert calls.made[2:] == [*tail, f"open {folder}", f"fsync {folder}", f"close {folder}", "close file held"]
+
+
+def test_a_moved_file_and_a_removed_one_are_on_the_disk_before_the_old_one_is_freed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system, folder = System(tmp_path), tmp_path.name
+    for name in ("source", "file"):
+        (tmp_path / name).write_bytes(name.encode())
+    with monkeypatch.context() as patch:
+        calls = Calls(patch)
+        system.move("/source", "/file")
+        moved, calls.made = calls.made, []
+        system.remove_file("/file")
+    flushed = [f"open {folder}", f"fsync {folder}", f"close {folder}", "close file held"]
+    entry = ["open file", "fsync file", "close file"]
+    assert moved == ["open file held", "rename source file", *entry, *flushed]
+    assert calls.made == ["open file held", "unlink file", *flushed]
 
 
 def test_copy_names_the_file_that_failed(tmp_path: Path) -> None:

@@ -310,8 +310,8 @@ class System:
     def replacing(self, path: PurePath | str, *, mode: int = 0o600, uid: int = -1, gid: int = -1) -> Iterator[BinaryIO]:
         """Open a new file for writing; it replaces the old one if the block succeeds, which otherwise stays.
 
-        It is written next to its final place, flushed, and renamed; then the folder is flushed. On FAT a rename is not
-        atomic under a power cut: there, after a cut, the name may be missing, but never names a torn file.
+        It is written next to its final place, flushed, and put there; a power cut at any time leaves the old file or
+        the new one, whole, and when this returns, the new one (see _kept_on_disk).
         Raises FileError for each OSError, also of the block; then nothing of the new file is left.
         """
         real = self.real(path)
@@ -328,8 +328,10 @@ class System:
                     yield file
                     file.flush()
                     os.fsync(fd)
-                os.rename(temporary, real)
-                sync_folder(real.parent)
+                    with _kept_on_disk(real):
+                        os.rename(temporary, real)
+                        os.fsync(fd)
+                        sync_folder(real.parent)
         except (Exception, KeyboardInterrupt):
             with contextlib.suppress(OSError):
                 temporary.unlink()
@@ -354,9 +356,12 @@ class System:
         """Move `source` to `path` within a file system, replacing what is there; flushed to the disk."""
         with errors_at(path):
             old, new = self.real(source, follow=False), self.real(path, follow=False)
-            os.rename(old, new)
-            for folder in {old.parent, new.parent}:
-                sync_folder(folder)
+            with _kept_on_disk(new):
+                os.rename(old, new)
+                _sync_entry(new)
+                # The new name first: a power cut may leave two names of the file, but not none.
+                for folder in dict.fromkeys((new.parent, old.parent)):
+                    sync_folder(folder)
 
     @contextlib.contextmanager
     def updating(self, path: PurePath | str, *, mode: int = 0o600) -> Iterator[BinaryIO]:
@@ -385,7 +390,7 @@ class System:
     def remove_file(self, path: PurePath | str) -> None:
         """Remove the file or link at the path, flushed to the disk; do nothing if there is none."""
         real = self.real(path, follow=False)
-        with errors_at(path):
+        with errors_at(path), _kept_on_disk(real):
             real.unlink(missing_ok=True)
             if real.parent.is_dir():
                 sync_folder(real.parent)
@@ -450,6 +455,40 @@ class System:
 def temporary_beside(path: Path) -> Path:
     """The temporary name under which a file is written; a power cut may leave it behind, and undo removes it."""
     return path.with_name(f".{path.name}.balena-migrate")
+
+
+@contextlib.contextmanager
+def _kept_on_disk(path: Path) -> Iterator[None]:
+    """What is at the path, if anything, keeps its content on the disk until the end of the block.
+
+    The block takes the name away from it, or gives it to another file, and flushes that. On FAT the order matters: a
+    file's place is in its directory entry, which Linux writes when that file's inode is written, and not with the
+    folder; and it frees the clusters of the old file as soon as nothing holds that any more (fs/fat/namei_vfat.c:
+    vfat_rename; fs/fat/inode.c: __fat_write_inode, fat_evict_inode). After a mere rename and flush of the folder, the
+    disk has the clusters freed before the entry names the new ones: a power cut leaves a name whose content is gone. So
+    the old file is held here, and the block flushes the new one under its name.
+    """
+    try:
+        # O_PATH holds whatever there is, also a link, and opens neither a device nor a FIFO (open(2)).
+        fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+def _sync_entry(path: Path) -> None:
+    """Flush a renamed file: on FAT its new name gets place and size only by that. Other things than files have none."""
+    if not stat.S_ISREG(os.lstat(path).st_mode):
+        return
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def sync_folder(folder: PurePath | str) -> None:

@@ -23,14 +23,15 @@ def init_script() -> bytes:
     return importlib.resources.files(__package__).joinpath("init.sh").read_bytes()
 
 
-def make_initramfs(root: Path) -> bytes:
+def make_initramfs(root: Path, init: bytes | None = None) -> bytes:
     """A compressed cpio archive of the folder, busybox's applets and /init; the same bytes for the same input."""
-    return gzip.compress(b"".join(_records(root)), compresslevel=6, mtime=0)
+    script = init_script() if init is None else init
+    return gzip.compress(b"".join(_records(root, script)), compresslevel=6, mtime=0)
 
 
-def _records(root: Path) -> Iterator[bytes]:
+def _records(root: Path, init: bytes) -> Iterator[bytes]:
     number = 0
-    for name, mode, content in _entries(root):
+    for name, mode, content in _entries(root, init):
         number += 1
         yield _record(number, name, mode, content)
     # The kernel opens /dev/console for init before devtmpfs is there.
@@ -38,7 +39,7 @@ def _records(root: Path) -> Iterator[bytes]:
     yield _record(0, "TRAILER!!!", 0, b"")
 
 
-def _entries(root: Path) -> Iterator[tuple[str, int, bytes]]:
+def _entries(root: Path, init: bytes) -> Iterator[tuple[str, int, bytes]]:
     for name in _FOLDERS:
         yield name, stat.S_IFDIR | 0o755, b""
     for path in sorted(root.rglob("*")):
@@ -49,7 +50,7 @@ def _entries(root: Path) -> Iterator[tuple[str, int, bytes]]:
             yield name, stat.S_IFREG | 0o755, path.read_bytes()
     for applet in _APPLETS:
         yield f"bin/{applet}", stat.S_IFLNK | 0o777, b"busybox"
-    yield "init", stat.S_IFREG | 0o755, init_script()
+    yield "init", stat.S_IFREG | 0o755, init
 
 
 def _record(number: int, name: str, mode: int, content: bytes, device: tuple[int, int] = (0, 0)) -> bytes:
