@@ -10,15 +10,10 @@ from pathlib import Path
 import pytest
 
 from balena_migrate.bootloaders import ImageBoot, find_boot_loader
-from balena_migrate.bootloaders.grub import (
-    BOOT_LOADER,
-    CUSTOM_CFG,
-    GRUB_CFG,
-    GRUBENV,
-    dump_environment,
-    entry_text,
-    parse_environment,
-)
+from balena_migrate.bootloaders.grub import BOOT_LOADER
+from balena_migrate.bootloaders.grub.entry import entry_text
+from balena_migrate.bootloaders.grub.environment import dump_environment, parse_environment
+from balena_migrate.bootloaders.grub.files import CUSTOM_CFG, GRUB_CFG, GRUBENV
 from balena_migrate.core.errors import ImageError
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
@@ -72,16 +67,16 @@ def test_the_grubenvs_of_the_collection() -> None:
 
 def test_the_entry_starts_the_running_kernel_with_our_initramfs() -> None:
     lines = [line.strip() for line in entry_text(Config(debug=True), pc_facts()).splitlines()]
-    assert lines[0] == 'menuentry "balena-migrate" --id balena-migrate {'
+    assert 'menuentry "balena-migrate" --unrestricted --id balena-migrate {' in lines
     assert "set root='hd0,msdos1'" in lines
     assert "search --no-floppy --fs-uuid --set=root 1111-root" in lines
-    assert "linux /boot/vmlinuz-6.1.0-test root=UUID=1111-root ro quiet debug panic=30" in lines
-    assert "initrd /boot/balena-migrate-initramfs" in lines
+    assert "if linux /boot/vmlinuz-6.1.0-test root=UUID=1111-root ro quiet debug panic=30; then" in lines
+    assert "if initrd /boot/balena-migrate-initramfs; then" in lines
 
 
 def test_a_boot_partition_of_its_own_has_no_boot_prefix() -> None:
     text = entry_text(Config(grub_boot_dev="hd1"), pc_facts(separate_boot=True))
-    assert "linux /vmlinuz-6.1.0-test " in text
+    assert "if linux /vmlinuz-6.1.0-test " in text
     assert "--set=root 2222-boot" in text
     assert "set root='hd1,msdos2'" in text
 
@@ -116,7 +111,7 @@ def test_grub_is_not_taken_for_a_uefi_pcs_boot_loader_yet() -> None:
     ("files", "code"),
     [
         ({GRUB_CFG: "set timeout=5"}, "grub-no-one-shot"),
-        ({GRUB_CFG: 'if [ "${next_entry}" ]; then'}, "grub-no-custom"),
+        ({GRUB_CFG: 'if [ "${next_entry}" ]; then\n  set timeout=5\nfi'}, "grub-no-custom"),
         ({GRUBENV: "rubbish"}, "grubenv-damaged"),
     ],
 )

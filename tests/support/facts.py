@@ -5,13 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from balena_migrate.bootloaders.grub import GRUB_CFG, GRUBENV, dump_environment
+from balena_migrate.bootloaders.grub.environment import dump_environment
+from balena_migrate.bootloaders.grub.files import GRUB_CFG, GRUBENV
 from balena_migrate.core.memory import MemoryFacts
 from balena_migrate.core.units import MIB
 from balena_migrate.facts import BlockDevice, BootFacts, DiskFacts, Facts, Firmware, HardwareFacts, Mount, OsFacts
 
 GRUB_CFG_TEXT = (
-    'if [ "${next_entry}" ] ; then\n  set default="${next_entry}"\nfi\nsource ${config_directory}/custom.cfg\n'
+    'if [ "${next_entry}" ] ; then\n  set default="${next_entry}"\nfi\nset timeout=5\n'
+    "source ${config_directory}/custom.cfg\n"
 )
 PROGRAMS = ("mkinitramfs", "update-grub", "grub-mkimage", "grub-install", "systemctl")
 
@@ -41,6 +43,7 @@ def pc_facts(*, separate_boot: bool = False, files: Mapping[str, str] | None = N
             kernel_release="6.1.0-test",
             kernel_command_line="BOOT_IMAGE=/boot/vmlinuz-6.1.0-test root=UUID=1111-root ro quiet",
             initramfs_bytes=30 * MIB,
+            kernels=("/boot/vmlinuz-6.1.0-test",),
             files={GRUB_CFG: GRUB_CFG_TEXT, GRUBENV: dump_environment({}).decode(), **(files or {})},
         ),
         memory=MemoryFacts(total_bytes=2048 * MIB, available_bytes=1800 * MIB),

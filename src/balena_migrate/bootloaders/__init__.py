@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
 
+from balena_migrate.bootloaders.arguments import Arguments
 from balena_migrate.core.changes import Action
 from balena_migrate.core.plugins import load_all
 from balena_migrate.core.system import System
@@ -74,6 +75,9 @@ class BootLoader(Protocol):
 
     def boot_folder(self, facts: Facts) -> str:
         """The folder that it loads kernel and initramfs from; the initramfs is put there."""
+
+    def arguments(self, facts: Facts) -> Arguments | None:
+        """Which of the running kernel's arguments stage 2 gets; None if they come from elsewhere."""
 
     def check(self, config: Config, facts: Facts) -> Iterator[Finding]:
         """Whether it can start stage 2 and, afterwards, the old system."""

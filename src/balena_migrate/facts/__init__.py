@@ -145,6 +145,8 @@ class BootFacts:
     """Raspberry Pi: firmware and kernel support the one-shot start from tryboot.txt."""
     initramfs_bytes: int = 0
     """The size of the running kernel's own initramfs; 0 where it has none."""
+    kernels: tuple[str, ...] = ()
+    """The paths of the kernels in /boot (vmlinuz-*) that are not empty."""
     files: dict[str, str] = field(default_factory=dict)
     """Path -> text of the existing configuration files of boot loaders (each boot loader names its own)."""
     unreadable: dict[str, str] = field(default_factory=dict)

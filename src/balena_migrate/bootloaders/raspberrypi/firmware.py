@@ -73,6 +73,9 @@ class RaspberryPi:
         mount = boot_mount(facts)
         return mount.mount_point if mount else "/boot"
 
+    def arguments(self, facts: Facts) -> None:
+        """They come from cmdline.txt, and not from the running kernel."""
+
     def check(self, config: Config, facts: Facts) -> Iterator[Finding]:
         yield from check_boot(config, facts)
 

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""GRUB 2 on a PC with BIOS: a one-shot menu entry, and boot code for images that have none.
+
+The entry goes into custom.cfg, which Debian's and Ubuntu's grub.cfg reads at every start (41_custom), and is chosen
+once by `next_entry` in grubenv, which grub.cfg clears before it boots (00_header). Both are plain file writes, so
+nothing has to run to undo them. GRUB clears next_entry by writing the blocks of grubenv in place, which it
+cannot do on LVM, RAID, btrfs and the like (GRUB manual, "Environment block"): such a device would boot stage 2 forever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from balena_migrate.bootloaders import BootAssets, ImageBoot
+from balena_migrate.bootloaders.arguments import Arguments, choose_arguments
+from balena_migrate.bootloaders.grub.assets import make_assets
+from balena_migrate.bootloaders.grub.checks import CODES, check_boot
+from balena_migrate.bootloaders.grub.entry import entry_text
+from balena_migrate.bootloaders.grub.environment import armed, parse_environment
+from balena_migrate.bootloaders.grub.files import CUSTOM_CFG, GRUB_CFG, GRUB_CFG_SIGNATURE, GRUBENV
+from balena_migrate.core.changes import Action, ActionName, WriteFile
+from balena_migrate.core.system import System
+from balena_migrate.facts import DiskFacts, Facts, Firmware
+from balena_migrate.findings import Finding
+from balena_migrate.settings import Config
+
+
+class Grub:
+    """GRUB 2 under BIOS."""
+
+    name = "GRUB 2"
+    programs = ("update-grub", "grub-mkimage", "grub-install")
+    codes = CODES
+
+    def files(self, disks: DiskFacts) -> tuple[str, ...]:
+        return (GRUB_CFG, GRUB_CFG_SIGNATURE, GRUBENV, CUSTOM_CFG)
+
+    def named_files(self, disks: DiskFacts, files: Mapping[str, str]) -> tuple[str, ...]:
+        return ()
+
+    def recognise(self, facts: Facts) -> bool:
+        return facts.boot.firmware is Firmware.BIOS and GRUB_CFG in facts.boot.files
+
+    def one_shot(self, facts: Facts) -> bool:
+        return True
+
+    def reboot_argument(self, facts: Facts) -> str:
+        return ""
+
+    def boot_folder(self, facts: Facts) -> str:
+        return "/boot"
+
+    def arguments(self, facts: Facts) -> Arguments:
+        return choose_arguments(facts.boot.kernel_command_line)
+
+    def check(self, config: Config, facts: Facts) -> Iterator[Finding]:
+        yield from check_boot(config, facts)
+
+    def boot_actions(self, config: Config, facts: Facts) -> tuple[Action, ...]:
+        custom = facts.boot.files.get(CUSTOM_CFG, "")
+        entry = (custom + "\n" if custom else "") + entry_text(config, facts)
+        environment = parse_environment(facts.boot.files[GRUBENV])
+        return (
+            WriteFile(
+                name=ActionName.BOOT_ENTRY,
+                title="add a menu entry for stage 2 to GRUB",
+                path=CUSTOM_CFG,
+                content=entry.encode("utf-8", "surrogateescape"),
+            ),
+            WriteFile(
+                name=ActionName.BOOT_NEXT,
+                title="select that entry for the next boot only",
+                path=GRUBENV,
+                content=armed(environment),
+            ),
+        )
+
+    def assets(self, system: System, image: ImageBoot) -> BootAssets:
+        return make_assets(system, image)
+
+
+BOOT_LOADER = Grub()
