@@ -15,7 +15,7 @@ from balena_migrate.core.memory import parse_meminfo
 from balena_migrate.core.system import System
 from balena_migrate.facts import BlockDevice, DiskFacts, Mount, OsFacts
 from balena_migrate.facts.boot import find_changed, knows_tryboot
-from balena_migrate.facts.disks import parse_lsblk, parse_mountinfo
+from balena_migrate.facts.disks import parse_lsblk
 from balena_migrate.facts.hardware import parse_cpuinfo_revision, parse_device_tree_strings
 from balena_migrate.facts.os import parse_os_release, read_os
 from tests.support.corpus import corpus
@@ -77,21 +77,6 @@ def test_lsblk_tree_becomes_devices_with_parents() -> None:
     assert (devices["sda"].table_id, devices["sdb"].read_only) == ("abc", True)
 
 
-MOUNTINFO = r"""
-26 1 8:2 / / rw,relatime shared:1 - ext4 /dev/sda2 rw
-27 26 8:1 / /boot rw - vfat /dev/sda1 rw
-28 26 8:3 /sub /mnt/with\040blank ro - ext4 /dev/sda3 rw
-""".lstrip()
-
-
-def test_mountinfo_with_optional_fields_and_octal() -> None:
-    mounts = parse_mountinfo(MOUNTINFO)
-    assert [mount.mount_point for mount in mounts] == ["/", "/boot", "/mnt/with blank"]
-    assert mounts[2].root == "/sub"
-    with pytest.raises(ValueError, match="not a line"):
-        parse_mountinfo("26 1 8:2 /\n")
-
-
 def device(name: str, kind: str = "part", parents: tuple[str, ...] = ()) -> BlockDevice:
     return BlockDevice(name=name, path=f"/dev/{name}", kind=kind, size_bytes=1, parents=parents)
 
@@ -114,16 +99,6 @@ def test_the_disks_below_a_path_are_found_through_everything() -> None:
     assert [d.name for d in facts.disks_below("/")] == ["sda", "sdb"]
     assert [d.name for d in facts.disks_below("/boot/grub")] == ["sda"]
     assert facts.find_mount("/bootleg") == facts.mounts[0]
-
-
-def test_every_mountinfo_of_the_collection_is_read() -> None:
-    files = [p for p in corpus("lsblk-blkid-mountinfo").rglob("*") if "mountinfo" in p.name and p.is_file()]
-    read = 0
-    for path in files:
-        text = path.read_bytes().decode("utf-8", "surrogateescape")
-        if " - " in text:
-            read += len(parse_mountinfo(text)) > 0
-    assert read > 3
 
 
 @pytest.mark.parametrize(

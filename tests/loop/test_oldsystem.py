@@ -31,6 +31,7 @@ from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
 from balena_migrate.stage2 import kernel, oldsystem, stash, transfer
 from balena_migrate.stage2.console import Console
+from balena_migrate.stage2.mounts import Taken
 
 pytestmark = [
     pytest.mark.loop,
@@ -139,7 +140,7 @@ def test_a_boot_partition_that_is_gone_is_said_and_the_reason_is_kept_all_the_sa
     with oldsystem.mounted_beside(System("/"), old, handover, voice):
         assert any("no-such-uuid" in line for line in voice.lines)
         result = Stage2Result(ending=Stage2Ending.FAILED, step=Step.SECURE, reason="memory is too small")
-        oldsystem.keep_result(System("/"), old, handover, result, voice)
+        oldsystem.keep_result(System("/"), old, handover, [], result, voice)
     assert find_stage2_result(old) == result
     assert is_read_only(old.root)
     assert "no-such-uuid" in old.read_text("/var/lib/balena-migrate/stage2.log")
@@ -225,18 +226,19 @@ def test_without_a_record_of_the_old_config_txt_the_migration_goes_on(old: Syste
 def test_unmount_lets_go_of_all_and_keep_outcome_mounts_the_root_again(old: System, handover: Handover) -> None:
     voice = console()
     with oldsystem.mounted_beside(System("/"), old, handover, voice):
-        oldsystem.unmount(old, handover)
+        taken: list[Taken] = []
+        oldsystem.unmount(System("/"), old, taken)
         assert not old.root.is_mount()
         result = Stage2Result(ending=Stage2Ending.FAILED, step=Step.UNMOUNT, reason="x")
-        oldsystem.keep_result(System("/"), old, handover, result, voice)
+        oldsystem.keep_result(System("/"), old, handover, taken, result, voice)
     assert old.root.is_mount()
     assert find_stage2_result(old) == result
 
 
-def test_a_busy_file_system_is_not_let_go(old: System, handover: Handover, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_file_system_is_not_let_go(old: System, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel, "UNMOUNT_TRIES", 2)
     with old.real("/image").open("rb"), pytest.raises(DiskError, match="busy"):
-        oldsystem.unmount(old, handover)
+        oldsystem.unmount(System("/"), old, [])
     assert old.root.is_mount()
 
 

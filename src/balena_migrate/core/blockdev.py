@@ -45,6 +45,15 @@ def read_serial(system: System, name: str) -> str:
     return ""
 
 
+def find_kernel_name(system: System, number: str) -> str:
+    """The kernel's name, "sda1", of the block device with this major and minor number, "8:1"; "" if there is none."""
+    try:
+        link = system.find_link(f"/sys/dev/block/{number}")
+    except FileError:
+        return ""
+    return link.name if link else ""
+
+
 def whole_disks(system: System) -> tuple[str, ...]:
     """The kernel's names of all disks: no partitions, and no devices built on others."""
     names = [path.name for path in system.glob("/sys/class/block/*")]

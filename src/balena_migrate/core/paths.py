@@ -28,5 +28,8 @@ STAGE2_DATA = "/balena-migrate/data"
 STAGE2_STATE = "/balena-migrate/state"
 """Where stage 2 mounts resin-state of the new system."""
 
+STAGE2_ASIDE = "/balena-migrate/aside"
+"""Where stage 2 keeps what the initramfs had mounted below the old root without a disk: a tmpfs, for example."""
+
 MIGRATE_LOG = "migrate.log"
 """Stage 2's log: in the root folder of resin-data, and of the log drive."""

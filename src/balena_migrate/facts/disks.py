@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from dataclasses import replace
 from typing import Any
 
+from balena_migrate.core.blockdev import find_kernel_name
 from balena_migrate.core.errors import FileError
+from balena_migrate.core.mountinfo import MountInfo, read_mountinfo
 from balena_migrate.core.system import System
 from balena_migrate.core.units import SECTOR_BYTES
 from balena_migrate.facts import BlockDevice, DiskFacts, Mount
@@ -90,44 +91,25 @@ def _parse_device(item: dict[str, Any]) -> BlockDevice:
     )
 
 
-def parse_mountinfo(text: str) -> tuple[Mount, ...]:
-    """The mounts, in the order in which they were made; sizes are not known here."""
-    mounts = []
-    for line in text.rstrip("\n").split("\n"):  # a carriage return in a name is not escaped
-        left, separator, right = line.partition(" - ")
-        fields, tail = left.split(" "), right.split(" ")
-        if not separator or len(fields) < 6 or len(tail) < 2:
-            raise ValueError(f"not a line of mountinfo: {line!r}")
-        mounts.append(
-            Mount(
-                source=_unescape(tail[1]),
-                mount_point=_unescape(fields[4]),
-                root=_unescape(fields[3]),
-                fstype=tail[0],
-                options=tuple(fields[5].split(",")),
-            )
-        )
-    return tuple(mounts)
-
-
-def _unescape(text: str) -> str:
-    """Spaces, tabs, newlines and backslashes are written in octal."""
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
+def _mount(info: MountInfo) -> Mount:
+    """The mount, of a size that is not known yet."""
+    return Mount(
+        source=info.source, mount_point=info.mount_point, root=info.root, fstype=info.fstype, options=info.options
+    )
 
 
 def read_disks(system: System) -> DiskFacts:
     """The device's block devices and mounts. Raises FileError if the output of the kernel or lsblk is malformed."""
     try:
         devices = parse_lsblk(system.run(["lsblk", "--json", "--bytes", "--output", COLUMNS]).text)
-        mounts = parse_mountinfo(system.read_text("/proc/self/mountinfo"))
     except ValueError as error:
-        raise FileError("/proc/self/mountinfo or lsblk", str(error)) from None
+        raise FileError("lsblk", str(error)) from None
     return DiskFacts(
         devices=tuple(_with_start(system, device) for device in devices),
         mounts=tuple(
-            _with_space(system, _with_device(system, mount, devices))
-            for mount in mounts
-            if mount.fstype not in PSEUDO_FILE_SYSTEMS
+            _with_space(system, _with_device(system, _mount(info), devices))
+            for info in read_mountinfo(system)
+            if info.fstype not in PSEUDO_FILE_SYSTEMS
         ),
     )
 
@@ -144,10 +126,10 @@ def _with_device(system: System, mount: Mount, devices: tuple[BlockDevice, ...])
         return mount
     try:
         number = system.stat(mount.mount_point).st_dev
-        link = system.find_link(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}")
     except FileError:
         return mount
-    found = next((device.path for device in devices if link and device.name == link.name), mount.source)
+    name = find_kernel_name(system, f"{os.major(number)}:{os.minor(number)}")
+    found = next((device.path for device in devices if device.name == name), mount.source)
     return replace(mount, source=found)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from balena_migrate.core.errors import MigrateError
 from balena_migrate.core.handover import Handover
@@ -14,6 +14,7 @@ from balena_migrate.core.stage2_result import Stage2Ending, Stage2Result
 from balena_migrate.core.system import System
 from balena_migrate.stage2 import oldsystem
 from balena_migrate.stage2.console import Console
+from balena_migrate.stage2.mounts import Taken
 
 TRIES = 5
 PAUSE_S = 5.0
@@ -35,6 +36,8 @@ class Stage2:
     machine: System
     old: System
     console: Console
+    taken: list[Taken] = field(default_factory=list)
+    """What was mounted of the old system and is not now, in the order in which it was taken away."""
 
 
 @contextlib.contextmanager
@@ -52,7 +55,7 @@ def come_back(stage2: Stage2, result: Stage2Result) -> None:
     """Raises CameBackError, once the result is on the old system, or that was tried."""
     stage2.console.say(f"going back to the old system: {result.reason}")
     try:
-        oldsystem.keep_result(stage2.machine, stage2.old, stage2.handover, result, stage2.console)
+        oldsystem.keep_result(stage2.machine, stage2.old, stage2.handover, stage2.taken, result, stage2.console)
     except (MigrateError, OSError) as error:
         stage2.console.say(f"the reason could not be kept on the old system: {error}")
     raise CameBackError(result.reason) from None

@@ -14,8 +14,21 @@ from balena_migrate.core.errors import DiskError
 from balena_migrate.core.retry import retry
 
 MS_RDONLY = 1
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_SYNCHRONOUS = 16
 MS_REMOUNT = 32
+MS_MANDLOCK = 64
+MS_DIRSYNC = 128
+MS_NOSYMFOLLOW = 256
 MS_NOATIME = 1024
+MS_NODIRATIME = 2048
+MS_BIND = 4096
+MS_MOVE = 8192
+MS_RELATIME = 1 << 21
+MS_STRICTATIME = 1 << 24
+MS_LAZYTIME = 1 << 25
 RB_AUTOBOOT = 0x01234567
 
 UNMOUNT_TRIES = 100
@@ -28,10 +41,37 @@ def _libc() -> ctypes.CDLL:
 
 def mount(source: str, target: Path, fstype: str, *, flags: int = 0, options: str = "") -> None:
     """The file system is mounted at the target, a folder. Raises DiskError with the kernel's reason."""
-    words = [word.encode() for word in (source, str(target), fstype, options)]
-    if _libc().mount(words[0], words[1], words[2], ctypes.c_ulong(flags), words[3]) != 0:
-        reason = os.strerror(ctypes.get_errno())
+    if reason := _mount(source, target, fstype, flags, options):
         raise DiskError(f"{source} cannot be mounted as {fstype} at {target}: {reason}")
+
+
+def bind(source: Path, target: Path) -> None:
+    """The folder or file is seen at the target as well, one of the same kind. Raises DiskError."""
+    if reason := _mount(str(source), target, "", MS_BIND, ""):
+        raise DiskError(f"{source} cannot be bound to {target}: {reason}")
+
+
+def set_mount_flags(target: Path, flags: int) -> None:
+    """The mount has these flags (MS_NOSUID ...) and no others; its file system is left as it is. Raises DiskError."""
+    if reason := _mount("", target, "", MS_REMOUNT | MS_BIND | flags, ""):
+        raise DiskError(f"{target} cannot be given its mount flags: {reason}")
+
+
+def move(source: Path, target: Path) -> None:
+    """What is mounted at the source, with all that is mounted in it, is mounted at the target instead.
+
+    Raises DiskError.
+    """
+    if reason := _mount(str(source), target, "", MS_MOVE, ""):
+        raise DiskError(f"what is mounted at {source} cannot be moved to {target}: {reason}")
+
+
+def _mount(source: str, target: Path, fstype: str, flags: int, options: str) -> str:
+    """mount(2): the kernel's reason where it failed, else ""."""
+    words = [os.fsencode(word) for word in (source, target, fstype, options)]
+    if _libc().mount(words[0], words[1], words[2], ctypes.c_ulong(flags), words[3]) != 0:
+        return os.strerror(ctypes.get_errno())
+    return ""
 
 
 def remount(target: Path, *, read_only: bool) -> None:
@@ -46,7 +86,7 @@ def unmount(target: Path) -> None:
     """
 
     def unmount_now() -> None:
-        if _libc().umount2(str(target).encode(), 0) != 0:
+        if _libc().umount2(os.fsencode(target), 0) != 0:
             raise DiskError(f"{target} cannot be unmounted: {os.strerror(ctypes.get_errno())}")
 
     retry(unmount_now, on=DiskError, tries=UNMOUNT_TRIES, pause_s=UNMOUNT_PAUSE_S)

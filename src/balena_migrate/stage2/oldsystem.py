@@ -11,11 +11,13 @@ from pathlib import Path, PurePosixPath
 from balena_migrate.core.changes import CONTENT_LIMIT_BYTES, take_back
 from balena_migrate.core.errors import CommandError, DiskError, FileError
 from balena_migrate.core.handover import FileSystem, Handover, StoredFile, describe_content
+from balena_migrate.core.mountinfo import MountInfo, mounts_below, read_mountinfo
 from balena_migrate.core.paths import MIGRATE_LOG, STAGE2_LOG_DRIVE, STATE_DIR
 from balena_migrate.core.stage2_result import Stage2Result, write_stage2_result
 from balena_migrate.core.system import System
-from balena_migrate.stage2 import disks, kernel
+from balena_migrate.stage2 import disks, kernel, mounts
 from balena_migrate.stage2.console import Console
+from balena_migrate.stage2.mounts import Taken
 
 LOG_DRIVE = Path(STAGE2_LOG_DRIVE)
 
@@ -56,15 +58,21 @@ def mount_missing(machine: System, old: System, handover: Handover, console: Con
 
 @contextlib.contextmanager
 def mounted_beside(machine: System, old: System, handover: Handover, console: Console) -> Iterator[None]:
-    """The old file systems besides the root are mounted; in the end only the root still is, unless it was unmounted."""
+    """The old file systems are mounted; in the end none is that was not before: what the initramfs has mounted, such
+    as a separate /usr, stays for the old system."""
+    before = {mount.mount_point for mount in mounts_of(machine, old)}
     try:
         mount_missing(machine, old, handover, console)
         yield
     finally:
-        for file_system in reversed(handover.file_systems[1:]):
-            point = mount_point(old, file_system)
-            if os.path.ismount(point):
-                kernel.unmount(point)
+        for mount in reversed(mounts_of(machine, old)):
+            if mount.mount_point not in before:
+                kernel.unmount(Path(mount.mount_point))
+
+
+def mounts_of(machine: System, old: System) -> tuple[MountInfo, ...]:
+    """All that is mounted at the old root and below it, by whomever, each after the one that it is mounted on."""
+    return mounts_below(read_mountinfo(machine), old.root.resolve())
 
 
 def restore_boot(old: System, handover: Handover, console: Console) -> None:
@@ -108,19 +116,36 @@ def logging_to_drive(machine: System, handover: Handover, console: Console) -> I
         yield
 
 
-def unmount(old: System, handover: Handover) -> None:
-    """No file system of the old system is mounted. Raises DiskError; then some may not be."""
-    for file_system in reversed(handover.file_systems):
-        point = mount_point(old, file_system)
-        if os.path.ismount(point):
-            kernel.unmount(point)
+def unmount(machine: System, old: System, taken: list[Taken]) -> None:
+    """Nothing is mounted at the old root or below it; `taken` has what was, in the order in which it was taken away.
+
+    Raises DiskError or FileError; then `taken` has what is not mounted any more.
+    """
+    for mount in reversed(mounts_of(machine, old)):
+        taken.append(mounts.take_away(machine, mount))
 
 
-def keep_result(machine: System, old: System, handover: Handover, result: Stage2Result, console: Console) -> None:
+def mount_again(machine: System, taken: list[Taken], console: Console) -> None:
+    """What was taken away is mounted as it was; `taken` keeps only what cannot be, which is logged."""
+    failed = []
+    while taken:
+        item = taken.pop()
+        try:
+            mounts.put_back(machine, item)
+        except (DiskError, FileError, OSError) as error:
+            failed.append(item)
+            console.say(f"{item.mount.mount_point} cannot be mounted again as it was: {error}")
+    taken.extend(reversed(failed))
+
+
+def keep_result(
+    machine: System, old: System, handover: Handover, taken: list[Taken], result: Stage2Result, console: Console
+) -> None:
     """The result and the log are on the old system, which is mounted as the initramfs had it.
 
-    Raises DiskError, FileError or OSError.
+    Raises DiskError, FileError or OSError. `taken` keeps what could not be mounted as it was.
     """
+    mount_again(machine, taken, console)
     mount_missing(machine, old, handover, console)
     with kernel.writable(holder(old, handover, STATE_DIR)):
         write_stage2_result(old, result, "".join(line + "\n" for line in console.lines))

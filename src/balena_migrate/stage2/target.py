@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from balena_migrate.core.errors import DiskError
+from balena_migrate.core.mountinfo import read_mountinfo
 from balena_migrate.core.retry import retry
+from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
 
 T = TypeVar("T")
@@ -186,11 +188,9 @@ def _refuse_root_disk(path: Path) -> None:
 
 def _mounts() -> Iterator[tuple[str, str, str]]:
     """Device number, source and mount point of each mount; btrfs has a number of its own, so there the source's."""
-    for line in _lines("/proc/self/mountinfo"):
-        fields, _, rest = line.partition(" - ")
-        source = rest.split()[1]
-        number = fields.split()[2]
-        yield number if not number.startswith("0:") else _device_number(source), source, fields.split()[4]
+    for mount in read_mountinfo(System("/")):
+        number = mount.device if not mount.device.startswith("0:") else _device_number(mount.source)
+        yield number, mount.source, mount.mount_point
 
 
 def _devices_on(path: Path) -> dict[str, str]:

@@ -10,9 +10,10 @@ import pytest
 
 from balena_migrate.carried.backup import BackupItem, plan_backups
 from balena_migrate.carried.backup.plan import name_on_data, plain_items
-from balena_migrate.carried.backup.tree import SKIPPED_LIMIT, SkipList, Skipped, parse_virtual_mounts
+from balena_migrate.carried.backup.tree import SKIPPED_LIMIT, SkipList, Skipped, virtual_mounts
 from balena_migrate.carried.backup.volumes import parse_inline, parse_volumes
 from balena_migrate.core.errors import ConfigError
+from balena_migrate.core.mountinfo import parse_mountinfo
 from balena_migrate.core.system import System
 from balena_migrate.settings import Config, parse_settings
 
@@ -180,9 +181,8 @@ def test_virtual_mounts_are_known_by_type() -> None:
         "22 28 0:20 / /proc rw,nosuid - proc proc rw\n"
         "23 28 0:21 / /srv/a\\040b/sys rw shared:7 - sysfs sysfs rw\n"
         "28 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
-        "broken line\n"
     )
-    assert parse_virtual_mounts(text) == ("/proc", "/srv/a b/sys")
+    assert virtual_mounts(parse_mountinfo(text)) == ("/proc", "/srv/a b/sys")
 
 
 @pytest.mark.skipif(not hasattr(os, "setxattr"), reason="no extended attributes here")

@@ -7,10 +7,11 @@ import itertools
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from balena_migrate.core.mountinfo import MOUNTINFO, MountInfo, read_mountinfo
 from balena_migrate.core.system import System
 
 VIRTUAL_FILE_SYSTEMS = re.compile(
@@ -29,7 +30,6 @@ _REASONS = {
     stat.S_IFCHR: "a character device",
     stat.S_IFBLK: "a block device",
 }
-_OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,20 +105,14 @@ def read_left_out(system: System, files: dict[str, str]) -> LeftOut:
     for path, reason in files.items():
         if system.exists(path):
             found[identity(system.stat(path))] = reason
-    mounts = system.find_text("/proc/self/mountinfo") or ""
-    folders = {*VIRTUAL_FOLDERS, *parse_virtual_mounts(mounts)}
+    mounts = read_mountinfo(system) if system.exists(MOUNTINFO) else ()
+    folders = {*VIRTUAL_FOLDERS, *virtual_mounts(mounts)}
     return LeftOut(files=found, folders=frozenset(str(system.real(folder)) for folder in folders))
 
 
-def parse_virtual_mounts(text: str) -> tuple[str, ...]:
-    """The mount points of the kernel's own file systems in a /proc/self/mountinfo (proc(5))."""
-    found = []
-    for line in text.splitlines():
-        before, _, after = line.partition(" - ")
-        fields = before.split(" ")
-        if len(fields) > 4 and VIRTUAL_FILE_SYSTEMS.fullmatch(after.split(" ")[0]):
-            found.append(_OCTAL_ESCAPE.sub(lambda match: chr(int(match[1], 8)), fields[4]))
-    return tuple(found)
+def virtual_mounts(mounts: Iterable[MountInfo]) -> tuple[str, ...]:
+    """The mount points of the kernel's own file systems."""
+    return tuple(mount.mount_point for mount in mounts if VIRTUAL_FILE_SYSTEMS.fullmatch(mount.fstype))
 
 
 def identity(info: os.stat_result) -> tuple[int, int]:

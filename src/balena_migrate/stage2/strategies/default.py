@@ -49,7 +49,7 @@ def migrate(stage2: Stage2) -> None:
             if handover.no_flash:
                 raise NoFlashError("NO_FLASH is set")
             with step(Step.UNMOUNT):
-                oldsystem.unmount(old, handover)
+                oldsystem.unmount(machine, old, stage2.taken)
             with step(Step.CLAIM):
                 claim = held.enter_context(contextlib.ExitStack())
                 disk = claim.enter_context(open_disk(Path(target)))
