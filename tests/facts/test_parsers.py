@@ -42,10 +42,9 @@ def test_every_os_release_of_the_collection_is_read() -> None:
     assert {"debian", "ubuntu", "raspbian", "fedora"} <= ids
 
 
-def test_memory_is_in_bytes_and_old_kernels_have_an_estimate() -> None:
+def test_memory_is_in_bytes() -> None:
     new = parse_meminfo("MemTotal:  1024 kB\nMemFree: 1 kB\nMemAvailable:   512 kB\n")
     assert (new.total_bytes, new.available_bytes) == (1 << 20, 512 << 10)
-    assert parse_meminfo("MemTotal: 9 kB\nMemFree: 2 kB\nCached: 3 kB\n").available_bytes == 5 << 10
 
 
 def test_revision_and_device_tree() -> None:

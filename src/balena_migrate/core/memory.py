@@ -17,14 +17,18 @@ class MemoryFacts:
 
 
 def parse_meminfo(text: str) -> MemoryFacts:
-    """Total and available memory. Before Linux 3.14 there is no MemAvailable: free plus page cache is used instead."""
+    """Total and available memory.
+
+    Before Linux 3.14 there is no MemAvailable. What is free and what the page cache holds of files is used instead.
+    Not "Cached": that has every tmpfs in it, and so the initramfs itself and the files that stage 2 has loaded.
+    """
     values: dict[str, int] = {}
     for line in text.splitlines():
         key, _, rest = line.partition(":")
         words = rest.split()
         if words and words[0].isdigit():
             values[key] = int(words[0]) * 1024
-    guess = values.get("MemFree", 0) + values.get("Cached", 0)
+    guess = sum(values.get(key, 0) for key in ("MemFree", "Active(file)", "Inactive(file)"))
     return MemoryFacts(total_bytes=values.get("MemTotal", 0), available_bytes=values.get("MemAvailable", guess))
 
 

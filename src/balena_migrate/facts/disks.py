@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Block devices, from lsblk, and mounts, from /proc/self/mountinfo (proc(5))."""
+"""Block devices, from lsblk and their partition tables, and mounts, from /proc/self/mountinfo (proc(5))."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from balena_migrate.core.mountinfo import MountInfo, read_mountinfo
 from balena_migrate.core.system import System
 from balena_migrate.core.units import SECTOR_BYTES
 from balena_migrate.facts import BlockDevice, DiskFacts, Mount
+from balena_migrate.images.partitions.device import read_table_id
 
 PSEUDO_FILE_SYSTEMS = frozenset(
     {
@@ -104,7 +105,7 @@ def read_disks(system: System) -> DiskFacts:
         devices = parse_lsblk(system.run(["lsblk", "--json", "--bytes", "--output", COLUMNS]).text)
     except ValueError as error:
         raise FileError("lsblk", str(error)) from None
-    return DiskFacts(
+    facts = DiskFacts(
         devices=tuple(_with_start(system, device) for device in devices),
         mounts=tuple(
             _with_space(system, _with_device(system, _mount(info), devices))
@@ -112,12 +113,23 @@ def read_disks(system: System) -> DiskFacts:
             if info.fstype not in PSEUDO_FILE_SYSTEMS
         ),
     )
+    # Not of others: a drive without a medium, or the eMMC's part for secrets, takes its time to refuse.
+    root = facts.disks_below("/")
+    return replace(facts, devices=tuple(_with_table_id(system, d) if d in root else d for d in facts.devices))
 
 
 def _with_start(system: System, device: BlockDevice) -> BlockDevice:
     """lsblk has the column START only since util-linux 2.38; the kernel has always provided it."""
     text = system.find_text(f"/sys/class/block/{device.name}/start")
     return replace(device, start_bytes=int(text) * SECTOR_BYTES) if text else device
+
+
+def _with_table_id(system: System, device: BlockDevice) -> BlockDevice:
+    """What stage 2 will read as well, to find the disk by it; what lsblk knows where we may not read the disk."""
+    try:
+        return replace(device, table_id=read_table_id(system, device.path))
+    except FileError:
+        return device
 
 
 def _with_device(system: System, mount: Mount, devices: tuple[BlockDevice, ...]) -> Mount:

@@ -3,17 +3,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import PurePosixPath
 
 from balena_migrate.core.balena import DATA_LABEL
 from balena_migrate.core.blockdev import read_probes, read_serial, whole_disks
-from balena_migrate.core.errors import DiskError, FileError, ImageError
+from balena_migrate.core.errors import DiskError, FileError
 from balena_migrate.core.handover import DataPartition, DiskIdentity
 from balena_migrate.core.retry import retry
 from balena_migrate.core.system import System
 from balena_migrate.core.units import SECTOR_BYTES
-from balena_migrate.images.partitions.table import read_table
+from balena_migrate.images.partitions.device import read_table_id
 
 WAIT_S = 20.0
 PAUSE_S = 0.5
@@ -37,7 +36,7 @@ def find_target(system: System, identity: DiskIdentity) -> str:
         name
         for name in whole_disks(system)
         if _number(system, f"/sys/class/block/{name}/size") * SECTOR_BYTES == identity.size_bytes
-        and read_table_id(system, f"/dev/{name}") == identity.table_id
+        and _has_table(system, f"/dev/{name}", identity.table_id)
         and read_serial(system, name) == identity.serial
     ]
     if len(found) != 1:
@@ -47,13 +46,12 @@ def find_target(system: System, identity: DiskIdentity) -> str:
     return f"/dev/{found[0]}"
 
 
-def read_table_id(system: System, path: str) -> str:
-    """The id of the disk's partition table, "" if it has none. blkid does not list disks that have partitions."""
+def _has_table(system: System, path: str, table_id: str) -> bool:
+    """A disk that cannot be read is not the one that stage 1 read."""
     try:
-        with system.open_device(path) as disk:
-            return read_table(lambda offset, length: os.pread(disk.fileno(), length, offset)).id
-    except (FileError, OSError, ImageError):
-        return ""
+        return read_table_id(system, path) == table_id
+    except FileError:
+        return False
 
 
 def partitions(system: System, disk: str) -> tuple[str, ...]:

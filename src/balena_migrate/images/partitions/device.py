@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The partition table of a disk of this device."""
+
+from __future__ import annotations
+
+import os
+
+from balena_migrate.core.errors import ImageError
+from balena_migrate.core.system import System, errors_at
+from balena_migrate.images.partitions.table import read_table
+
+
+def read_table_id(system: System, path: str) -> str:
+    """The id of the disk's partition table as both stages know it; "" if it has none, or one that cannot be read.
+
+    Neither lsblk nor blkid will do: lsblk repeats what udev noted, and udev before 208 (Ubuntu 14.04) notes no id;
+    blkid lists no disks that have partitions. Raises FileError if the disk itself cannot be read.
+    """
+    with system.open_device(path) as disk, errors_at(path):
+        try:
+            return read_table(lambda offset, length: os.pread(disk.fileno(), length, offset)).id
+        except ImageError:
+            return ""
