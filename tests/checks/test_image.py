@@ -7,11 +7,16 @@ from dataclasses import replace
 
 import pytest
 
+from balena_migrate.carried.keep import PreservedSettings
+from balena_migrate.facts import Facts
 from balena_migrate.findings import Severity
 from balena_migrate.images import Image, ImageKind
 from balena_migrate.images.partitions import PartitionTable, TableKind
+from balena_migrate.survey import Payload, Survey
+from tests.support.facts import pc_facts
 from tests.support.findings import blockers, findings
-from tests.support.surveys import BOOT, DATA, some_image, some_survey
+from tests.support.surveys import BOOT, DATA, some_backup, some_image, some_survey
+from tests.support.tables import DATA_FILE_SYSTEM
 
 
 @pytest.mark.parametrize(
@@ -43,3 +48,68 @@ def test_a_gpt_image_does_not_boot_from_bios() -> None:
 def test_a_name_that_speaks_of_another_device_is_a_warning(name: str, warned: bool) -> None:
     found = [f.severity for f in findings(some_survey(image=some_image(name=name))) if f.code == "image-name"]
     assert found == ([Severity.WARNING] if warned else [])
+
+
+def image_with(*, incompatible: int = 0x2C2, read_only_compatible: int = 0x6B, journal_incompatible: int = 0) -> Image:
+    system = replace(
+        DATA_FILE_SYSTEM,
+        incompatible=incompatible,
+        read_only_compatible=read_only_compatible,
+        journal_incompatible=journal_incompatible,
+    )
+    return replace(some_image(), data_file_system=system)
+
+
+def on_kernel(release: str) -> Facts:
+    facts = pc_facts()
+    return replace(facts, boot=replace(facts.boot, kernel_release=release))
+
+
+CARRYING = [
+    (Payload(backups=(some_backup(),)), "the backup would be lost"),
+    (Payload(preserved=PreservedSettings(machine_id="0" * 32)), "the machine id (KEEP) would be lost"),
+    (
+        Payload(backups=(some_backup(),), preserved=PreservedSettings(machine_id="0" * 32)),
+        "the backup and the machine id (KEEP) would be lost",
+    ),
+]
+
+
+@pytest.mark.parametrize(("payload", "lost"), CARRYING)
+def test_what_is_carried_over_needs_a_kernel_that_can_write_to_the_images_file_systems(
+    payload: Payload, lost: str
+) -> None:
+    image = image_with(incompatible=0x22C2)
+    found = findings(some_survey(on_kernel("3.13.0-170-generic"), image=image, payload=payload))
+    newer = next(f for f in found if f.code == "image-newer-than-kernel")
+    assert newer.severity is Severity.BLOCKER
+    assert "metadata_csum_seed (since 4.4), and this kernel, 3.13.0-170-generic, cannot" in newer.cause
+    assert newer.cause.endswith(lost)
+    for able in ("4.4.0-210-generic", "6.1.0-50-amd64", "unknown"):
+        assert "image-newer-than-kernel" not in codes(some_survey(on_kernel(able), image=image, payload=payload))
+
+
+@pytest.mark.parametrize(
+    ("features", "named"),
+    [
+        ({"read_only_compatible": 0x246B}, "project (since 4.5)"),
+        ({"journal_incompatible": 0x12}, "journal_checksum_v3 (since 3.18)"),
+        ({"incompatible": 0x400002C2}, "FEATURE_I30 (unknown)"),
+    ],
+)
+def test_where_only_the_log_is_lost_that_is_a_warning(features: dict[str, int], named: str) -> None:
+    found = findings(some_survey(on_kernel("3.13.0-170-generic"), image=image_with(**features)))
+    newer = next(f for f in found if f.code == "image-newer-than-kernel")
+    assert newer.severity is Severity.WARNING
+    assert named in newer.cause
+    assert "log" in newer.cause
+
+
+def test_an_image_as_old_as_the_kernel_is_no_finding() -> None:
+    facts = on_kernel("3.13.0-170-generic")
+    for image in (image_with(), image_with(read_only_compatible=0x46B, journal_incompatible=0x2), some_image()):
+        assert "image-newer-than-kernel" not in codes(some_survey(facts, image=image))
+
+
+def codes(survey: Survey) -> set[str]:
+    return {finding.code for finding in findings(survey)}

@@ -12,6 +12,13 @@ import pytest
 
 from balena_migrate.core.handover import DataFile, StoredFile
 from balena_migrate.core.system import System
+from balena_migrate.images.filesystems.ext import (
+    JOURNAL_BYTES,
+    SUPERBLOCK_BYTES,
+    SUPERBLOCK_OFFSET,
+    find_journal,
+    parse_journal,
+)
 from balena_migrate.stage2 import transfer
 from balena_migrate.stage2.disks import find_labelled
 from balena_migrate.stage2.kernel import mounted
@@ -72,3 +79,30 @@ def test_a_file_that_fails_costs_neither_the_others_nor_the_log(
 
 def test_a_label_that_is_not_there(disk: str) -> None:
     assert find_labelled(System("/"), disk, "resin-data") is None
+
+
+@pytest.mark.parametrize("features", ["metadata_csum", "metadata_csum,^extent,^64bit"])
+def test_a_kernel_that_writes_to_a_new_file_system_gives_its_journal_features(tmp_path: Path, features: str) -> None:
+    """So an image that was written to while it was made, for a preloaded application, needs Linux 3.18."""
+    file = tmp_path / "fs"
+    with file.open("wb") as target:
+        target.truncate(32 << 20)
+    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-O", features, file], check=True)
+    assert journal_features(file) == 0
+    argv = ["losetup", "--find", "--show", str(file)]
+    device = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+    try:
+        with mounted(device, tmp_path / "point", "ext4") as folder:
+            (folder / "file").touch()
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=True)
+    assert journal_features(file) & 0x10
+    told = subprocess.run(["dumpe2fs", "-h", file], check=True, capture_output=True, text=True).stdout
+    assert "journal_checksum_v3" in told
+
+
+def journal_features(file: Path) -> int:
+    content = file.read_bytes()
+    place = find_journal(content[SUPERBLOCK_OFFSET : SUPERBLOCK_OFFSET + SUPERBLOCK_BYTES])
+    assert place is not None
+    return parse_journal(content[place : place + JOURNAL_BYTES])

@@ -27,6 +27,8 @@ DATA_FILE_SYSTEM = ExtFileSystem(
     descriptors_per_block=64,
     reserved_descriptor_blocks=23,
     can_grow=True,
+    incompatible=0x2C2,
+    read_only_compatible=0x46B,
 )
 """About as balenaOS's own."""
 

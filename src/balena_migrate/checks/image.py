@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
@@ -11,6 +12,7 @@ from balena_migrate.devices import DeviceType, device_types, device_types_for
 from balena_migrate.facts import Firmware
 from balena_migrate.findings import BLOCKS, WARNS, Code, Finding, blocker, passed, warning
 from balena_migrate.images import Image, ImageKind
+from balena_migrate.images.filesystems.ext_features import features_beyond
 from balena_migrate.images.partitions import TableKind
 from balena_migrate.survey import Survey
 
@@ -20,6 +22,14 @@ CODES = (
     Code("image-device-type", BLOCKS, "The image is for a device type that does not run on this device.", _FITTING),
     Code("image-needs-uefi", BLOCKS, "The image starts through UEFI only, and this PC starts through BIOS.", _FITTING),
     Code("image-name", WARNS, "The image's file name mentions another device type than its content."),
+    Code(
+        "image-newer-than-kernel",
+        BLOCKS + WARNS,
+        "The image's resin-data has ext4 features that the running kernel, which stage 2 uses as well, cannot write: a"
+        " blocker where a backup or the machine id has to be put on the new system, else a warning, as only the log is"
+        " lost.",
+        "Start a newer kernel, use an older image, or carry nothing over to resin-data.",
+    ),
     Code(
         "device-untested",
         BLOCKS + WARNS,
@@ -39,6 +49,7 @@ def check(survey: Survey) -> Iterator[Finding]:
         return
     yield from _check_device_type(survey, image)
     yield from _check_name(survey, image)
+    yield from _check_data_features(survey, image)
 
 
 def _check_device_type(survey: Survey, image: Image) -> Iterator[Finding]:
@@ -82,3 +93,29 @@ def _has_tag(name: str, tag: str) -> bool:
         for other in _tags(device)
         if other.startswith(tag + "-")
     )
+
+
+def _check_data_features(survey: Survey, image: Image) -> Iterator[Finding]:
+    """resin-state is made as resin-data is, by the same program, and only resin-data is looked at in the image."""
+    release = survey.facts.boot.kernel_release
+    version = re.match(r"(\d+)\.(\d+)", release)
+    system = image.data_file_system
+    if version is None or system is None:
+        return
+    beyond = features_beyond(system, (int(version[1]), int(version[2])))
+    if not beyond:
+        return
+    carried = _carried(survey)
+    features = ", ".join(feature.describe() for feature in beyond)
+    cause = f"the image's resin-data has the ext4 features {features}, and this kernel, {release}, cannot write there"
+    if carried:
+        remedy = f"start a newer kernel, use an older image, or leave out {' and '.join(carried)}"
+        yield blocker("image-newer-than-kernel", f"{cause}: {' and '.join(carried)} would be lost", remedy)
+    else:
+        yield warning("image-newer-than-kernel", f"{cause}: stage 2 cannot leave its log there")
+
+
+def _carried(survey: Survey) -> tuple[str, ...]:
+    """What stage 2 copies to the new system's own file systems after the flash. Growing resin-data is for a backup."""
+    parts = (("the backup", survey.payload.backups), ("the machine id (KEEP)", survey.payload.preserved.machine_id))
+    return tuple(name for name, value in parts if value)

@@ -7,6 +7,7 @@ import errno
 import itertools
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,7 +17,15 @@ from balena_migrate.core.progress import Report
 from balena_migrate.core.units import GIB, SECTOR_BYTES
 from balena_migrate.images import Image
 from balena_migrate.images.balenaos import find_boot_partition, read_identity
-from balena_migrate.images.filesystems.ext import SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET, parse_superblock
+from balena_migrate.images.filesystems.ext import (
+    JOURNAL_BYTES,
+    SUPERBLOCK_BYTES,
+    SUPERBLOCK_OFFSET,
+    ExtFileSystem,
+    find_journal,
+    parse_journal,
+    parse_superblock,
+)
 from balena_migrate.images.filesystems.fat import Fat
 from balena_migrate.images.formats import magic_bytes, read_chunks, sniff_format
 from balena_migrate.images.partitions import HEAD_BYTES, Partition, PartitionTable, Read
@@ -73,7 +82,7 @@ def _read_image(path: Path, file: BinaryIO, start_file: Path, report: Report) ->
         start_file=start_file,
         identity=identity,
         extended_records=tuple(scan.records),
-        data_file_system=parse_superblock(bytes(scan.superblock)),
+        data_file_system=scan.data_file_system(),
     )
 
 
@@ -126,8 +135,25 @@ class _HashingSource:
         return data
 
 
+class _Passing:
+    """A few bytes of the image, gathered as it passes."""
+
+    def __init__(self, start_bytes: int, size_bytes: int) -> None:
+        self._start_bytes = start_bytes
+        self._size_bytes = size_bytes
+        self.data = b""
+        """As far as they have passed."""
+
+    def take(self, chunk: Piece) -> None:
+        """Keep what of them is in the next piece of the image."""
+        missing = self._start_bytes + len(self.data)
+        part = chunk.part(missing, self._start_bytes + self._size_bytes)
+        if part is not None and part.offset_bytes == missing:
+            self.data += part.data
+
+
 class _Scan:
-    """Picks the partition table out of the image as it passes, and the superblock of its last partition."""
+    """Picks the partition table out of the image as it passes, and the superblocks of its last partition."""
 
     def __init__(self, head: bytes) -> None:
         self._table = parse_head(head)
@@ -141,8 +167,8 @@ class _Scan:
         """Where the image ends, as far as it has passed."""
         self.records: list[Block] = []
         """The extended boot records that have passed."""
-        self.superblock = bytearray()
-        """That of the last partition, as far as it has passed."""
+        self._superblock: _Passing | None = None
+        self._journal: _Passing | None = None
         self._advance(None)
 
     def take(self, chunk: Piece) -> None:
@@ -152,17 +178,27 @@ class _Scan:
             self._advance(sector.data)
         if self._logical is None and self._wanted < chunk.offset_bytes:
             raise ImageError("its logical partitions are not in the order of their places")
-        self._take_superblock(chunk)
+        if self._logical is not None:
+            self._take_data(chunk, self._logical)
 
-    def _take_superblock(self, chunk: Piece) -> None:
-        if self._logical is None:
-            return
-        partitions = (*self._table.partitions, *self._logical)
-        start = max(partition.start_bytes for partition in partitions) + SUPERBLOCK_OFFSET
-        missing = start + len(self.superblock)
-        part = chunk.part(missing, start + SUPERBLOCK_BYTES)
-        if part is not None and part.offset_bytes == missing:
-            self.superblock += part.data
+    def _take_data(self, chunk: Piece, logical: tuple[Partition, ...]) -> None:
+        """Of the last partition, the superblock and then that of its journal."""
+        start = max(partition.start_bytes for partition in (*self._table.partitions, *logical))
+        if self._superblock is None:
+            self._superblock = _Passing(start + SUPERBLOCK_OFFSET, SUPERBLOCK_BYTES)
+        self._superblock.take(chunk)
+        journal = find_journal(self._superblock.data)
+        if self._journal is None and journal is not None:
+            self._journal = _Passing(start + journal, JOURNAL_BYTES)
+        if self._journal is not None:
+            self._journal.take(chunk)
+
+    def data_file_system(self) -> ExtFileSystem | None:
+        """That of the last partition, at the image's end; None if it is no ext4."""
+        system = parse_superblock(self._superblock.data) if self._superblock else None
+        if system is None or self._journal is None:
+            return system
+        return replace(system, journal_incompatible=parse_journal(self._journal.data))
 
     def finish(self) -> PartitionTable:
         """The whole table, at the image's end."""

@@ -4,15 +4,25 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balena_migrate.images.filesystems.ext import SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET, ExtFileSystem, parse_superblock
+from balena_migrate.images.filesystems.ext import (
+    SUPERBLOCK_BYTES,
+    SUPERBLOCK_OFFSET,
+    ExtFileSystem,
+    find_journal,
+    parse_journal,
+    parse_superblock,
+)
+from balena_migrate.images.filesystems.ext_features import features_beyond
 from balena_migrate.images.scan import read_image
 from tests.support.images import make_image
+from tests.support.tables import DATA_FILE_SYSTEM
 
 
 def make_ext4(path: Path, size_bytes: int, *options: str) -> int:
@@ -105,16 +115,70 @@ def test_any_superblock_has_figures_or_is_none(changes: list[tuple[int, int]]) -
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("gpt", [False, True])
-def test_an_images_data_partition_is_looked_at(tmp_path: Path, gpt: bool) -> None:
+@pytest.mark.parametrize(("gpt", "options"), [(False, "^has_journal"), (True, "^has_journal"), (True, "has_journal")])
+def test_an_images_data_partition_is_looked_at(tmp_path: Path, gpt: bool, options: str) -> None:
     path = tmp_path / "image"
     path.write_bytes(make_image(tmp_path, gpt=gpt))
     image = read_image(path, tmp_path, lambda done, total: None)
     assert image.data_file_system is None
-    free = make_ext4(tmp_path / "fs", image.data.size_bytes, "-m", "0", "-O", "^has_journal")
+    free = make_ext4(tmp_path / "fs", image.data.size_bytes, "-m", "0", "-O", options)
+    content = bytearray((tmp_path / "fs").read_bytes())
+    place = find_journal(bytes(content[SUPERBLOCK_OFFSET : SUPERBLOCK_OFFSET + SUPERBLOCK_BYTES]))
+    if place is not None:
+        content[place + 40 : place + 44] = (0x12).to_bytes(4, "big")  # as the first kernel that mounts it leaves it
     with path.open("r+b") as file:
         file.seek(image.data.start_bytes)
-        file.write((tmp_path / "fs").read_bytes())
+        file.write(content)
     found = read_image(path, tmp_path, lambda done, total: None).data_file_system
     assert found is not None
     assert found.free_bytes == free
+    assert found.journal_incompatible == (0x12 if place else 0)
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("options", "kernel", "names"),
+    [
+        ([], (3, 2), ["metadata_csum"]),
+        ([], (3, 13), []),
+        (["-O", "orphan_file,metadata_csum_seed"], (3, 13), ["metadata_csum_seed"]),
+        (["-O", "orphan_file,metadata_csum_seed"], (4, 3), ["metadata_csum_seed"]),
+        (["-O", "orphan_file,metadata_csum_seed"], (4, 4), []),
+        (["-O", "^metadata_csum,uninit_bg,bigalloc"], (3, 2), []),
+        (["-O", "mmp,^resize_inode,meta_bg,^metadata_csum"], (3, 2), []),
+        (["-O", "quota,project"], (3, 13), ["project"]),
+        (["-O", "quota,project,^metadata_csum"], (3, 5), ["quota", "project"]),
+        (["-O", "ea_inode,large_dir,inline_data"], (3, 7), ["ea_inode", "large_dir", "inline_data"]),
+        (["-O", "encrypt,casefold,verity"], (4, 0), ["encrypt", "casefold", "verity"]),
+        (["-O", "encrypt,casefold,verity"], (5, 3), ["verity"]),
+        (["-O", "encrypt,casefold,verity"], (6, 1), []),
+    ],
+)
+def test_which_features_a_kernel_is_too_old_for(
+    tmp_path: Path, options: list[str], kernel: tuple[int, int], names: list[str]
+) -> None:
+    make_ext4(tmp_path / "fs", 32 << 20, "-O", "metadata_csum", *options)
+    found = [feature.name for feature in features_beyond(parsed(tmp_path / "fs"), kernel)]
+    assert found == names
+    told = subprocess.run(["dumpe2fs", "-h", tmp_path / "fs"], check=True, capture_output=True, text=True).stdout
+    assert set(names) <= set(told.split("Filesystem features:")[1].split("\n")[0].split())
+
+
+def test_a_feature_that_nobody_knows_yet_is_beyond_every_kernel(tmp_path: Path) -> None:
+    system = replace(DATA_FILE_SYSTEM, incompatible=0x80000040, read_only_compatible=0x20001)
+    found = features_beyond(system, (99, 0))
+    assert [feature.describe() for feature in found] == ["FEATURE_I31 (unknown)", "FEATURE_R17 (unknown)"]
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("options", "known"), [((), True), (("-O", "^extent,^64bit,^metadata_csum"), True), (("-O", "^has_journal"), False)]
+)
+def test_the_journal_is_found(tmp_path: Path, options: tuple[str, ...], known: bool) -> None:
+    make_ext4(tmp_path / "fs", 32 << 20, *options)
+    raw = (tmp_path / "fs").read_bytes()
+    place = find_journal(raw[SUPERBLOCK_OFFSET : SUPERBLOCK_OFFSET + SUPERBLOCK_BYTES])
+    assert (place is not None) is known
+    assert place is None or raw[place : place + 4] == b"\xc0\x3b\x39\x98"
+    assert place is None or parse_journal(raw[place:]) == 0, "mke2fs sets no feature"
+    assert parse_journal(bytes(512)) == 0

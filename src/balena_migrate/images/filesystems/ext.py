@@ -15,7 +15,13 @@ SUPERBLOCK_BYTES = 1024
 KEPT_BACK_BLOCKS = 4096
 """The kernel reserves 2 % of the blocks, but at most this many, which not even root can use."""
 
+JOURNAL_BYTES = 512
+"""Of the journal's superblock, as far as needed."""
+
 _MAGIC = 0xEF53
+_JOURNAL_MAGIC = b"\xc0\x3b\x39\x98"
+_JOURNAL_COPY, _JOURNAL_IS_COPIED, _JOURNAL_BLOCKS = 0xFD, 1, 0x10C
+_EXTENT_MAGIC = 0xF30A
 _CLEAN = 1
 _RESIZE_INODE, _SPARSE_SUPER2 = 0x10, 0x200
 _EXTENTS, _RECOVER, _JOURNAL_DEVICE, _META_BG, _64BIT = 0x40, 0x4, 0x8, 0x10, 0x80
@@ -40,6 +46,12 @@ class ExtFileSystem:
     reserved_descriptor_blocks: int
     """Reserved for the descriptors of future groups."""
     can_grow: bool
+    incompatible: int
+    """The features without which a kernel cannot mount it: see ext_features."""
+    read_only_compatible: int
+    """The features without which a kernel cannot write to it."""
+    journal_incompatible: int = 0
+    """The features without which a kernel cannot use its journal, and so cannot mount it."""
 
     @property
     def free_bytes(self) -> int:
@@ -103,7 +115,32 @@ def parse_superblock(superblock: bytes) -> ExtFileSystem | None:
         descriptors_per_block=max(1, block_bytes // descriptor_bytes),
         reserved_descriptor_blocks=_u16(superblock, 206),
         can_grow=_can_grow(superblock),
+        incompatible=_u32(superblock, 96),
+        read_only_compatible=_u32(superblock, 100),
     )
+
+
+def find_journal(superblock: bytes) -> int | None:
+    """Where the journal's own superblock is in the file system, in bytes; None where the superblock does not say.
+
+    The superblock has a copy of the journal's block list, for the case that its inode is damaged.
+    """
+    system = parse_superblock(superblock)
+    if system is None or superblock[_JOURNAL_COPY] != _JOURNAL_IS_COPIED:
+        return None
+    if _u16(superblock, _JOURNAL_BLOCKS) != _EXTENT_MAGIC:
+        return _u32(superblock, _JOURNAL_BLOCKS) * system.block_bytes or None
+    if _u16(superblock, _JOURNAL_BLOCKS + 6):
+        return None  # its extents are in a tree
+    first = _JOURNAL_BLOCKS + 12
+    return (_u32(superblock, first + 8) + (_u16(superblock, first + 6) << 32)) * system.block_bytes or None
+
+
+def parse_journal(superblock: bytes) -> int:
+    """The journal's incompatible features by its superblock, 0 if it is none (Linux, filesystems/ext4/journal.rst)."""
+    if len(superblock) < JOURNAL_BYTES or superblock[:4] != _JOURNAL_MAGIC:
+        return 0
+    return int(struct.unpack_from(">I", superblock, 40)[0])
 
 
 def _can_grow(superblock: bytes) -> bool:
