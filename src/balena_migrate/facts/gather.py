@@ -17,7 +17,7 @@ from balena_migrate.facts.hardware import read_hardware
 from balena_migrate.facts.network import read_network_facts
 from balena_migrate.facts.os import read_os
 
-COMMON_PROGRAMS = ("mkinitramfs", "lsinitramfs", "systemctl", "reboot", "dpkg")
+COMMON_PROGRAMS = ("mkinitramfs", "systemctl", "reboot", "dpkg")
 
 
 class BootFiles(Protocol):

@@ -6,18 +6,24 @@ Its configuration is a copy of the device's /etc/initramfs-tools, which is known
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import shutil
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from balena_migrate.core.blockdev import find_kernel_name
 from balena_migrate.core.errors import CommandError, FileError
+from balena_migrate.core.mountinfo import read_mountinfo
 from balena_migrate.core.paths import INITRAMFS_CONFIG, WORK_DIR
-from balena_migrate.core.system import System
+from balena_migrate.core.system import BLOCK_BYTES, System, errors_at
 from balena_migrate.core.units import MIB
 from balena_migrate.findings import Code
 from balena_migrate.initramfs import Needs, Recipe
+from balena_migrate.initramfs._cpio import read_names
 from balena_migrate.settings import InitramfsName
 
 DEVICE_CONFIG = "/etc/initramfs-tools"
@@ -25,12 +31,23 @@ HOOK = "hooks/balena-init"
 SCRIPT = "scripts/local-bottom/balena-stage2-default"
 OUR_FOLDER = "balena-migrate"
 
-IN_INITRAMFS = ("balena-migrate/base/stage2", "etc/balena-migrate-stage2.conf", SCRIPT)
-"""Without each of these the initramfs would just boot the old system."""
+IN_INITRAMFS = (
+    "balena-migrate/base/stage2",
+    "etc/balena-migrate-stage2.conf",
+    SCRIPT,
+    "scripts/local-bottom/ORDER",
+)
+"""Without each of these the initramfs would just boot the old system. ORDER names the scripts to run; mkinitramfs
+leaves it out where its temporary folder is mounted noexec."""
 
+PACKED = "COMPRESS=gzip\nCOMPRESSLEVEL=\n"
+"""A form that every kernel unpacks, and that we can read to see what is in it (initramfs.conf(5))."""
 ONLY_NEEDED = "MODULES=dep\n"
 """For a small boot partition: the kernel modules of this machine alone (initramfs.conf(5))."""
 SETTINGS = "conf.d/zz-balena-migrate"
+
+KERNELS_ROOT = "/dev/root"
+"""What the kernel calls the root's device where no initramfs has mounted it; there need not be such a file."""
 
 MKINITRAMFS_TIMEOUT_S = 3600
 
@@ -47,7 +64,7 @@ class InitramfsTools:
     """The builder of the project's first description."""
 
     name: InitramfsName = InitramfsName.INITRAMFS_TOOLS
-    programs: tuple[str, ...] = ("mkinitramfs", "lsinitramfs")
+    programs: tuple[str, ...] = ("mkinitramfs",)
     codes: tuple[Code, ...] = ()
 
     def find(self, system: System, needs: Needs) -> Recipe:
@@ -60,12 +77,12 @@ class InitramfsTools:
 
     def build(self, system: System, needs: Needs, kit_base: Path, handover: bytes, path: str) -> int:
         modules = (*needs.file_systems, *(USB_STORAGE if needs.usb_storage else ()))
-        settings = ONLY_NEEDED if needs.small_boot_partition else ""
+        settings = PACKED + (ONLY_NEEDED if needs.small_boot_partition else "")
         write_config(system, kit_base, handover, modules, settings)
         return make_initramfs(system, needs.kernel_release, path)
 
 
-def write_config(system: System, kit_base: Path, handover: bytes, modules: Iterable[str], settings: str = "") -> None:
+def write_config(system: System, kit_base: Path, handover: bytes, modules: Iterable[str], settings: str) -> None:
     """INITRAMFS_CONFIG is a configuration folder for mkinitramfs, with stage 2 and its hand-over in it.
 
     `modules` are kernel modules that are needed besides the device's own choice; `settings` are lines of
@@ -79,9 +96,8 @@ def write_config(system: System, kit_base: Path, handover: bytes, modules: Itera
         shutil.copytree(kit_base, ours / "base", symlinks=True)
         (ours / "stage2.conf").write_bytes(handover)
         (ours / "modules").write_text(" ".join(sorted(set(modules))) + "\n")
-        if settings:
-            (folder / SETTINGS).parent.mkdir(exist_ok=True)
-            (folder / SETTINGS).write_text(settings)
+        (folder / SETTINGS).parent.mkdir(exist_ok=True)
+        (folder / SETTINGS).write_text(settings)
         for name, source in ((HOOK, "hook.sh"), (SCRIPT, "stub.sh")):
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,18 +114,75 @@ def make_initramfs(system: System, kernel_release: str, path: str) -> int:
     Raises CommandError or FileError; then there is nothing at the path.
     """
     made = f"{WORK_DIR}/initramfs"
-    system.run(["mkinitramfs", "-d", INITRAMFS_CONFIG, "-o", made, kernel_release], timeout_s=MKINITRAMFS_TIMEOUT_S)
-    _check_content(system, made)
+    # mkinitramfs runs scripts in its temporary folder, and /tmp may be mounted noexec.
+    argv = ["env", f"TMPDIR={WORK_DIR}", "mkinitramfs", "-d", INITRAMFS_CONFIG, "-o", made, kernel_release]
+    with root_device_named(system):
+        system.run(argv, timeout_s=MKINITRAMFS_TIMEOUT_S)
+    check_content(system, made)
     system.copy(made, path)
     system.remove_file(made)
     return system.stat(path).st_size
 
 
-def _check_content(system: System, path: str) -> None:
-    names = {name.removeprefix("./") for name in system.run(["lsinitramfs", path]).text.splitlines()}
-    missing = [name for name in IN_INITRAMFS if name not in names]
+@contextlib.contextmanager
+def root_device_named(system: System) -> Iterator[None]:
+    """/dev/root is a link to the root's device, where the kernel calls it so and there is no such file.
+
+    The kernel does that if it mounted the root itself, without an initramfs (Raspberry Pi OS up to 11). With
+    MODULES=dep mkinitramfs looks for the device by that name, and knows no PARTUUID of the command line
+    (hook-functions, dep_add_modules_mount). Raises FileError.
+    """
+    device = find_unnamed_root(system)
+    if not device:
+        yield
+        return
+    link = system.real(KERNELS_ROOT, follow=False)
+    with errors_at(KERNELS_ROOT):
+        link.symlink_to(device)
+    try:
+        yield
+    finally:
+        with errors_at(KERNELS_ROOT):
+            link.unlink(missing_ok=True)
+
+
+def find_unnamed_root(system: System) -> str:
+    """The kernel's name, "mmcblk0p2", of the root's device, if its mount gives it no file of /dev; else ""."""
+    root = next((mount for mount in reversed(read_mountinfo(system)) if mount.mount_point == "/"), None)
+    if root is None or root.source != KERNELS_ROOT or system.exists(KERNELS_ROOT):
+        return ""
+    return find_kernel_name(system, root.device)
+
+
+def check_content(system: System, path: str) -> None:
+    """Raises CommandError if the initramfs at the path would just boot the old system.
+
+    It is read by our own reader, since the lsinitramfs of Ubuntu 14.04 knows no archives behind the first, such as
+    those with the processor's microcode.
+    """
+    names = read_packed_names(system, path)
+    missing = [name for name in IN_INITRAMFS if PurePosixPath(name) not in names]
     if missing:
         raise CommandError(["mkinitramfs"], 0, f"it made an initramfs without {', '.join(missing)}")
+
+
+def read_packed_names(system: System, path: str) -> set[PurePosixPath]:
+    """The names in an initramfs: archives, and behind them one that is packed with gzip.
+
+    Raises FileError if it is damaged; it needs as much room beside it as it takes unpacked.
+    """
+    unpacked = f"{path}.cpio"
+    try:
+        with errors_at(path), system.open(path) as file:
+            names = set(read_names(file))
+            with system.replacing(unpacked) as plain:
+                shutil.copyfileobj(gzip.GzipFile(fileobj=file), plain, BLOCK_BYTES)
+        with system.open(unpacked) as plain:
+            return names | set(read_names(plain))
+    except (ValueError, EOFError, zlib.error) as error:
+        raise FileError(path, f"is no initramfs that we can read: {error}") from None
+    finally:
+        system.remove_file(unpacked)
 
 
 BUILDER = InitramfsTools()

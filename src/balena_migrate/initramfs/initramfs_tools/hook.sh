@@ -12,8 +12,10 @@ set -e
 . /usr/share/initramfs-tools/hook-functions
 
 # The old system's file systems, those of the new one, and what FAT needs to show file names.
-# shellcheck disable=SC2046  # a list of words
-manual_add_modules ext4 vfat nls_cp437 nls_ascii nls_iso8859_1 $(cat "$CONFDIR/balena-migrate/modules")
+# One by one: in Ubuntu 14.04, manual_add_modules takes one name and ignores all others.
+for module in ext4 vfat nls_cp437 nls_ascii nls_iso8859_1 $(cat "$CONFDIR/balena-migrate/modules"); do
+    manual_add_modules "$module"
+done
 
 mkdir -p "$DESTDIR/balena-migrate" "$DESTDIR/etc"
 cp -a "$CONFDIR/balena-migrate/base" "$DESTDIR/balena-migrate/base"
