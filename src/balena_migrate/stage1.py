@@ -23,6 +23,7 @@ from balena_migrate.core.handover import (
     FileSystem,
     Handover,
     StoredFile,
+    TermExit,
     describe_content,
     dump_handover,
 )
@@ -172,12 +173,19 @@ class Stage1:
             boot_written=self._boot_written(),
             memory_reserve_bytes=strategy_named(config.strategy).memory_reserve_bytes,
             no_flash=config.no_flash,
-            term_exit=config.term_exit,
+            term_exit=self._term_exit(),
             log_file_system=self._log_file_system(),
             usr=find_usr(facts.disks),
             version=VERSION,
             machine_id=self._accepted.payload.preserved.machine_id,
         )
+
+    def _term_exit(self) -> TermExit:
+        """A reboot where the old system would not go on from stage 2 as it starts by itself."""
+        arguments = self._loader.arguments(self._facts)
+        if arguments and arguments.changes_old_system:
+            return TermExit.REBOOT
+        return self._config.term_exit
 
     def _boot_written(self) -> tuple[StoredFile, ...]:
         if self._config.no_setup:

@@ -9,6 +9,7 @@ import os
 import subprocess
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ from balena_migrate.core.stage2_result import Stage2Ending, Stage2Result, find_s
 from balena_migrate.core.steps import Step
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
-from balena_migrate.stage2 import kernel, oldsystem, stash, transfer
+from balena_migrate.stage2 import boot, kernel, oldsystem, stash, transfer
 from balena_migrate.stage2.console import Console
 from balena_migrate.stage2.mounts import Taken
 
@@ -124,6 +125,23 @@ def test_the_boot_configuration_is_restored_on_its_own_file_system(old: System, 
         assert is_read_only(old.root)
     assert not (old.root / "boot").is_mount()
     assert old.root.is_mount()
+
+
+def test_where_the_root_does_not_appear_the_boot_partition_is_restored_alone(
+    devices: tuple[str, str], handover: Handover, tmp_path: Path
+) -> None:
+    """As on a Raspberry Pi whose firmware would start stage 2 again: config.txt is on another file system."""
+    with kernel.mounted(devices[1], tmp_path / "boot", "ext4"):
+        change = WriteFile(name=ActionName.BOOT_NEXT, title="", path="/boot/config.txt", content=b"changed")
+        record = change.capture(System(tmp_path))
+        change.apply(System(tmp_path))
+    other = replace(record, path="/etc/on-the-root")
+    root = tmp_path / "rootmnt"
+    root.mkdir()
+    boot.restore_without_root(System("/"), _with_undo(handover, record, other), console(), root)
+    assert not (root / "boot").is_mount() and not (root / "etc").exists()
+    with kernel.mounted(devices[1], tmp_path / "boot", "ext4", read_only=True) as folder:
+        assert (folder / "config.txt").read_text() == "as it was"
 
 
 def _with_undo(handover: Handover, *records: object) -> Handover:

@@ -3,19 +3,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 from balena_migrate.core.errors import FileError
-from balena_migrate.core.handover import Handover
+from balena_migrate.core.handover import FileSystem, Handover
 from balena_migrate.core.paths import STAGE2_MODULES
 from balena_migrate.core.steps import Step
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
-from balena_migrate.stage2 import disks, kernel
+from balena_migrate.stage2 import disks, kernel, oldsystem
 from balena_migrate.stage2.console import Console
 
-GO_ON = 10
-"""The exit status with which init starts the old system; any other reboots."""
+GO_ON, FAILED = 10, 1
+"""The exit status with which init starts the old system, and one of those with which it reboots."""
 ROOT = Path("/root")
 ROOT_LIMIT_S = 180.0
 """How long the root's disk may take to appear: Debian's initramfs-tools waits as long on some machines."""
@@ -39,6 +40,25 @@ def mount_root(machine: System, handover: Handover, console: Console, point: Pat
         device = disks.find_file_system(machine, root.uuid, limit_s=ROOT_LIMIT_S)
         options = root_options(machine.read_text("/proc/cmdline"))
         kernel.mount(device, point, root.fstype, flags=kernel.MS_RDONLY, options=options)
+
+
+def restore_without_root(machine: System, handover: Handover, console: Console, root: Path) -> None:
+    """The boot configuration is restored as far as it is not on the root file system, which did not appear.
+
+    A firmware that does not forget by itself what it is to start, as that of some Raspberry Pis, would start stage 2
+    again and again. A failure is logged.
+    """
+    others = handover.file_systems[1:]
+    undo = tuple(record for record in handover.boot_undo if any(_is_on(record.path, fs) for fs in others))
+    for file_system in others:
+        (root / file_system.mount_point.lstrip("/")).mkdir(parents=True, exist_ok=True)
+    rest = replace(handover, file_systems=others, boot_undo=undo)
+    with oldsystem.mounted_beside(machine, System(root), rest, console):
+        oldsystem.restore_boot(System(root), rest, console)
+
+
+def _is_on(path: str, file_system: FileSystem) -> bool:
+    return PurePosixPath(path).is_relative_to(file_system.mount_point)
 
 
 def load_modules(machine: System, console: Console) -> None:

@@ -18,7 +18,7 @@ WAIT_S = 20.0
 PAUSE_S = 0.5
 
 
-def find_file_system(system: System, uuid: str, *, limit_s: float = WAIT_S) -> str:
+def find_file_system(system: System, uuid: str, *, limit_s: float | None = None) -> str:
     """The device with this file system; slow buses are waited for. Raises DiskError."""
 
     def find() -> str:
@@ -27,7 +27,7 @@ def find_file_system(system: System, uuid: str, *, limit_s: float = WAIT_S) -> s
                 return probe.path
         raise DiskError(f"no file system has the UUID {uuid}")
 
-    return retry(find, on=DiskError, limit_s=limit_s, pause_s=PAUSE_S)
+    return retry(find, on=DiskError, limit_s=WAIT_S if limit_s is None else limit_s, pause_s=PAUSE_S)
 
 
 def find_target(system: System, identity: DiskIdentity) -> str:

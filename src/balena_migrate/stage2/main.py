@@ -53,10 +53,15 @@ def start(console: Console, rootmnt: Path) -> None:
 def boot_and_start(console: Console) -> int:
     """The same from a composed initramfs; GO_ON once the old system is mounted as its own start has it.
 
-    Raises whatever goes wrong: then init reboots.
+    With any other status, or where it raises what goes wrong, init reboots.
     """
     machine, handover, strategy = read_task()
-    boot.mount_root(machine, handover, console, boot.ROOT)
+    try:
+        boot.mount_root(machine, handover, console, boot.ROOT)
+    except (MigrateError, OSError) as error:
+        console.say(f"going back to the old system: {describe(error)}")
+        boot.restore_without_root(machine, handover, console, boot.ROOT)
+        return boot.FAILED
     run(console, machine, handover, strategy, boot.ROOT)
     boot.mount_for_init(machine, handover, boot.ROOT)
     return boot.GO_ON
@@ -75,11 +80,12 @@ def run(console: Console, machine: System, handover: Handover, strategy: Stage2S
     console.say(f"stage 2 of balena-migrate {handover.version}")
     stays = False
     memory = MemoryPeak(machine)
+    stage2 = Stage2(handover=handover, machine=machine, old=System(rootmnt), console=console)
     with feeding_watchdogs(machine), memory.sampled():
         try:
-            strategy.migrate(Stage2(handover=handover, machine=machine, old=System(rootmnt), console=console))
+            strategy.migrate(stage2)
         except CameBackError:
-            stays = handover.term_exit is TermExit.CONTINUE and rootmnt.is_mount()
+            stays = handover.term_exit is TermExit.CONTINUE and rootmnt.is_mount() and not stage2.taken
         except Exception as error:  # whatever it is: a reboot finds the old system or the new one
             console.say(f"unexpected error: {describe(error)}")
         console.say(f"peak-memory-bytes {memory.peak_bytes}")
