@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import errno
+import gzip
+import io
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ from balena_migrate.core.journal import JournalState
 from balena_migrate.core.paths import INITRAMFS_NAME, STAGE2_CONFIG, STATE_DIR, WORK_DIR
 from balena_migrate.core.system import Result, System
 from balena_migrate.initramfs import initramfs_tools
+from balena_migrate.initramfs._cpio import Archive
 from balena_migrate.settings import Config
 from balena_migrate.stage2 import kernel
 from tests.support.raspberrypi import CMDLINE, facts
@@ -34,6 +37,8 @@ def root(tmp_path: Path) -> Path:
     for folder in ("boot", "etc/initramfs-tools", "var/lib", "root"):
         (tmp_path / "root" / folder).mkdir(parents=True)
     fill(tmp_path / "root/boot")
+    (tmp_path / "root/proc/self").mkdir(parents=True)
+    (tmp_path / "root/proc/self/mountinfo").write_text("22 1 8:1 / / rw - ext4 /dev/sda1 rw\n")
     return tmp_path / "root"
 
 
@@ -46,11 +51,24 @@ def mkinitramfs(root: Path) -> Callable[..., Result]:
     """In place of the device's programs: an initramfs of a known size with the right content."""
 
     def runner(argv: Any, data: bytes | None, timeout_s: float | None) -> Result:
-        if argv[0] == "mkinitramfs":
-            (root / argv[4].lstrip("/")).write_bytes(bytes(INITRAMFS_BYTES))
-        return Result(stdout="\n".join(initramfs_tools.IN_INITRAMFS).encode(), stderr=b"", returncode=0)
+        if "mkinitramfs" in argv:
+            (root / argv[argv.index("-o") + 1].lstrip("/")).write_bytes(INITRAMFS)
+        return Result(stdout=b"", stderr=b"", returncode=0)
 
     return runner
+
+
+def make_initramfs(size_bytes: int) -> bytes:
+    """Padded with zeros, over which every reader goes on."""
+    plain = io.BytesIO()
+    archive = Archive(plain)
+    for name in initramfs_tools.IN_INITRAMFS:
+        archive.file(name, b"")
+    archive.end()
+    return gzip.compress(plain.getvalue()).ljust(size_bytes, b"\0")
+
+
+INITRAMFS = make_initramfs(INITRAMFS_BYTES)
 
 
 def actions() -> tuple[Action, ...]:

@@ -52,7 +52,7 @@ class Taken:
 
 
 def take_away(system: System, mount: MountInfo) -> Taken:
-    """It is mounted at its place no more; nothing may be mounted on it. Raises DiskError."""
+    """It is mounted at its place no more; nothing may be mounted on it. Raises DiskError or OSError."""
     point, device = Path(mount.mount_point), find_device(system, mount)
     aside = ASIDE / str(mount.mount_id)
     if device:

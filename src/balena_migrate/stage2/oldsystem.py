@@ -119,7 +119,7 @@ def logging_to_drive(machine: System, handover: Handover, console: Console) -> I
 def unmount(machine: System, old: System, taken: list[Taken]) -> None:
     """Nothing is mounted at the old root or below it; `taken` has what was, in the order in which it was taken away.
 
-    Raises DiskError or FileError; then `taken` has what is not mounted any more.
+    Raises DiskError, FileError or OSError; then `taken` has what is not mounted any more.
     """
     for mount in reversed(mounts_of(machine, old)):
         taken.append(mounts.take_away(machine, mount))
