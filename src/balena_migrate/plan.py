@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from balena_migrate.bootloaders.arguments import Arguments
 from balena_migrate.core.changes import Action
 from balena_migrate.core.units import MIB, in_mib
 from balena_migrate.strategies import strategy_named
@@ -31,6 +32,8 @@ class Plan:
     target: str
     one_shot: bool
     reboot_argument: str
+    arguments: Arguments | None = None
+    """Which of the running kernel's arguments stage 2 gets; None if they come from elsewhere."""
     no_flash: bool
     window_s: float
     """How long the part after the line is expected to take."""
@@ -75,6 +78,7 @@ def make_plan(accepted: Accepted, actions: tuple[Action, ...], boot_actions: tup
         target=target.path,
         one_shot=loader.one_shot(accepted.facts),
         reboot_argument=loader.reboot_argument(accepted.facts),
+        arguments=loader.arguments(accepted.facts),
         no_flash=accepted.config.no_flash,
         window_s=seconds,
         window_text=text,
@@ -98,6 +102,10 @@ def sections(plan: Plan) -> Iterator[Section]:
         yield Section(
             title=f'Only `reboot "{plan.reboot_argument}"` starts stage 2; any other reboot starts the old system.'
         )
+    if plan.arguments:
+        yield Section(
+            title="Stage 2's kernel gets of the running kernel's arguments:", lines=_arguments(plan.arguments)
+        )
     before = f"      {plan.before}"
     leave = "      unmount the old system"
     title = "Stage 2, after the reboot, from memory; any error here leads back to the old system:"
@@ -117,6 +125,12 @@ def _changes(plan: Plan) -> tuple[str, ...]:
     actions = enumerate((*plan.actions, *plan.boot_actions), start=1)
     lines = tuple(f"  {number:2}. {action.title} ({action.path})" for number, action in actions)
     return lines if plan.boot_actions else (*lines, "      NO_SETUP is set: what boots next is not changed")
+
+
+def _arguments(arguments: Arguments) -> tuple[str, ...]:
+    kept = " ".join(arguments.kept) or "none"
+    left_out = (f"      without {argument.argument}: {argument.reason}" for argument in arguments.left_out)
+    return (f"      {kept}", *left_out)
 
 
 def _after_power_cut(plan: Plan) -> str:

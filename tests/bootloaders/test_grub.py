@@ -12,16 +12,18 @@ import pytest
 from balena_migrate.bootloaders import ImageBoot, find_boot_loader
 from balena_migrate.bootloaders.grub import BOOT_LOADER
 from balena_migrate.bootloaders.grub.entry import entry_text
-from balena_migrate.bootloaders.grub.environment import dump_environment, parse_environment
-from balena_migrate.bootloaders.grub.files import CUSTOM_CFG, GRUB_CFG, GRUBENV
+from balena_migrate.bootloaders.grub.environment import armed, dump_environment, parse_environment
+from balena_migrate.bootloaders.grub.files import CUSTOM_CFG, GRUB_CFG, GRUB_CFG_SIGNATURE, GRUBENV
+from balena_migrate.bootloaders.grub.words import quote
 from balena_migrate.core.errors import ImageError
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
-from balena_migrate.facts import DiskFacts, Facts, Firmware
-from balena_migrate.findings import Severity
+from balena_migrate.facts import BlockDevice, DiskFacts, Facts, Firmware
+from balena_migrate.facts.boot import find_kernels
+from balena_migrate.findings import Finding, Severity
 from balena_migrate.settings import Config
 from tests.support.corpus import corpus
-from tests.support.facts import pc_facts
+from tests.support.facts import GRUB_CFG_TEXT, pc_facts
 
 EMPTY = dump_environment({}).decode()
 
@@ -154,3 +156,161 @@ def test_an_old_image_gets_boot_code_and_grub_cfg() -> None:
     assert 512 + len(core.content) < 1 * MIB
     with pytest.raises(ImageError, match="does not fit"):
         BOOT_LOADER.assets(System("/"), replace(image, boot_start_bytes=64 << 10))
+
+
+def finding(facts: Facts, code: str) -> Finding:
+    found = [finding for finding in BOOT_LOADER.check(Config(), facts) if finding.code == code]
+    assert len(found) == 1
+    return found[0]
+
+
+def with_grub_cfg(more: str) -> Facts:
+    return pc_facts(files={GRUB_CFG: f"{GRUB_CFG_TEXT}{more}\n"})
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "set default=2",
+        "default='2'",
+        'if [ -n "$x" ]; then\n  set default="${x}"\nfi',
+        "if true; then set default=1; fi",
+    ],
+)
+def test_a_default_that_is_set_later_is_a_blocker(more: str) -> None:
+    assert blockers(with_grub_cfg(more)) == ["grub-default-set"]
+    assert blockers(pc_facts(files={CUSTOM_CFG: more})) == ["grub-default-set"]
+
+
+def test_a_default_that_is_set_elsewhere_is_not() -> None:
+    """Before next_entry is read, in the other branches, in entries and functions, in comments."""
+    facts = pc_facts(
+        files={
+            GRUB_CFG: "set default=1\nif a; then set default=3\n"
+            + 'elif [ "${next_entry}" ]; then set default="${next_entry}"\nelse\nset default="0"\nfi\nset timeout=1\n'
+            + "function f { set default=2; }\nmenuentry 'x' {\n  set default=2\n}\n# set default=2\n"
+            + "set mydefault=2; echo default=2\nsource custom.cfg\n"
+        }
+    )
+    assert blockers(facts) == []
+
+
+def test_a_kernel_that_is_gone_is_a_blocker_and_both_are_named() -> None:
+    facts = pc_facts()
+    other = replace(facts, boot=replace(facts.boot, kernels=("/boot/vmlinuz-6.1.0-newer",)))
+    assert blockers(other) == ["grub-kernel-missing"]
+    cause = finding(other, "grub-kernel-missing").cause
+    assert "/boot/vmlinuz-6.1.0-test" in cause
+    assert "/boot/vmlinuz-6.1.0-newer" in cause
+
+
+def test_a_kernel_file_counts_if_it_is_not_empty(tmp_path: Path) -> None:
+    (tmp_path / "boot").mkdir()
+    for name, content in {"vmlinuz-1": "x", "vmlinuz-2": "", "initrd.img-1": "x"}.items():
+        (tmp_path / "boot" / name).write_text(content)
+    assert find_kernels(System(tmp_path)) == ("/boot/vmlinuz-1",)
+
+
+def with_devices(*more: BlockDevice) -> Facts:
+    facts = pc_facts()
+    return replace(facts, disks=replace(facts.disks, devices=(*facts.disks.devices, *more)))
+
+
+CLONE = BlockDevice(
+    name="sdb1", path="/dev/sdb1", kind="part", size_bytes=4000 * MIB, parents=("sdb",), fstype="ext4", uuid="1111-root"
+)
+
+
+def test_a_file_system_that_is_there_twice_is_a_blocker_and_both_are_named() -> None:
+    facts = with_devices(CLONE)
+    assert blockers(facts) == ["grub-uuid-twice"]
+    cause = finding(facts, "grub-uuid-twice").cause
+    assert "/dev/sda1 and /dev/sdb1 have the same UUID 1111-root" in cause
+
+
+def test_what_the_old_entries_search_counts_too() -> None:
+    facts = with_devices(replace(CLONE, uuid="33-44"), replace(CLONE, name="sdc1", path="/dev/sdc1", uuid="33-44"))
+    assert blockers(facts) == []
+    searches = {**facts.boot.files, GRUB_CFG: f"{GRUB_CFG_TEXT}  search --no-floppy --fs-uuid --set=root 33-44\n"}
+    assert blockers(replace(facts, boot=replace(facts.boot, files=searches))) == ["grub-uuid-twice"]
+
+
+def test_a_copy_of_something_else_and_a_raids_member_are_none() -> None:
+    stacked = replace(CLONE, name="md0", path="/dev/md0", kind="raid1", parents=("sda1",))
+    member = replace(CLONE, fstype="linux_raid_member")
+    assert blockers(with_devices(replace(CLONE, uuid="other"))) == []
+    assert blockers(with_devices(stacked)) == []
+    assert blockers(with_devices(member)) == []
+
+
+@pytest.mark.parametrize("argument", ["a'b", 'a"b', "a\\b", "a\x01b"])
+def test_an_argument_that_grub_cannot_hand_over_is_a_blocker(argument: str) -> None:
+    facts = pc_facts()
+    odd = replace(facts, boot=replace(facts.boot, kernel_command_line=f"ro quiet {argument}"))
+    assert blockers(odd) == ["grub-argument"]
+    assert repr(argument) in finding(odd, "grub-argument").cause
+
+
+SUPERUSERS = 'set superusers="service"\n'
+
+
+def test_a_password_is_told_and_does_not_prevent_the_migration() -> None:
+    facts = with_grub_cfg(f"{SUPERUSERS}menuentry 'Old' --unrestricted {{\n}}")
+    assert blockers(facts) == []
+    assert "--unrestricted" in finding(facts, "grub-password").cause
+    assert "grub-password" not in {f.code for f in BOOT_LOADER.check(Config(), with_grub_cfg("set superusers=''"))}
+
+
+@pytest.mark.parametrize(
+    ("text", "waits"),
+    [
+        (f"{GRUB_CFG_TEXT}set timeout=-1", True),
+        (GRUB_CFG_TEXT.replace("set timeout=5\n", ""), True),
+        (f"{GRUB_CFG_TEXT}if [ $recordfail = 1 ]; then set timeout=-1; else set timeout=0; fi", False),
+        (f"{GRUB_CFG_TEXT}if [ $recordfail = 1 ]; then set timeout=0; else set timeout=-1; fi", True),
+        (f"{GRUB_CFG_TEXT}menuentry 'x' {{\n  set timeout=-1\n  read\n}}", False),
+        (f"{GRUB_CFG_TEXT}read name", True),
+        (f"{GRUB_CFG_TEXT}{SUPERUSERS}menuentry 'Old' {{\n}}", True),
+        (f"{GRUB_CFG_TEXT}{SUPERUSERS}menuentry 'Old' --unrestricted {{\n}}\nmenuentry 'x' {{\n}}", False),
+    ],
+)
+def test_a_grub_that_waits_for_somebody_at_every_start_is_a_blocker(text: str, waits: bool) -> None:
+    assert blockers(pc_facts(files={GRUB_CFG: text})) == (["grub-waits"] if waits else [])
+
+
+def test_a_grub_that_wants_signatures_is_a_blocker() -> None:
+    enforced = dump_environment({"check_signatures": "enforce"}).decode()
+    assert blockers(with_grub_cfg("set check_signatures=enforce")) == ["grub-signatures"]
+    assert blockers(with_grub_cfg("set check_signatures=no")) == []
+    assert blockers(pc_facts(files={GRUBENV: enforced})) == ["grub-signatures"]
+    assert blockers(pc_facts(files={GRUB_CFG_SIGNATURE: "\x89"})) == ["grub-signatures"]
+
+
+def test_an_entry_of_ours_that_is_still_there_is_a_blocker() -> None:
+    facts = pc_facts()
+    armed_again = pc_facts(files={CUSTOM_CFG: entry_text(Config(), facts)})
+    assert blockers(armed_again) == ["grub-entry-ours"]
+
+
+def test_what_earlier_starts_noted_is_left_out_of_the_block() -> None:
+    noted = {"recordfail": "1", "initrdfail": "1", "prev_entry": "x", "saved_entry": "y", "prev_saved_entry": "z"}
+    block = parse_environment(armed({**noted, "next_entry": "other"}).decode())
+    assert block == {"saved_entry": "y", "prev_saved_entry": "z", "next_entry": "balena-migrate"}
+
+
+@pytest.mark.parametrize(
+    ("argument", "word"),
+    [
+        ("root=UUID=1-2", "root=UUID=1-2"),
+        ("memmap=64K$0x1", "'memmap=64K$0x1'"),
+        ("a;b", "'a;b'"),
+        (r"a\'b", r"'a'\''b'"),
+        (r"a\"b", "'a\"b'"),
+        (r"a\\b", r"'a\b'"),
+        (r"a\x20b", r"'a\x20b'"),
+        ('"dyndbg=file x +p"', "'dyndbg=file x +p'"),
+        ('dyndbg="file x +p"', "'dyndbg=file x +p'"),
+    ],
+)
+def test_an_argument_becomes_the_word_that_grub_makes_it_of(argument: str, word: str) -> None:
+    assert quote(argument) == word

@@ -59,6 +59,8 @@ class Case:
     second: Started = OLD
 
 
+HD1 = Config(grub_boot_dev="hd1")
+GRUB_FILE = CUSTOM_CFG.lstrip("/")
 SAVED = Setup(default="${saved_entry}", savedefault=True)
 CASES = {
     "plain": Case(),
@@ -74,12 +76,35 @@ CASES = {
     "prev-entry": Case(environment={"initrdfail": "1", "prev_entry": OLDER}),
     "another-one-shot": Case(environment={"next_entry": OLDER}),
     "password": Case(setup=Setup(password=True)),
-    "waits-in-its-menu": Case(setup=Setup(timeout="20")),
     "own-entry-of-the-user": Case(custom="menuentry mine --id mine {\n  true\n}\n"),
 }
-BROKEN: dict[str, Callable[[GrubDisk], None]] = {
-    "initramfs-gone": lambda disk: disk.remove(OURS),
-    "initramfs-unreadable": lambda disk: disk.make_unreadable(OURS),
+ODD_ARGUMENTS = (
+    *(
+        "memmap=64K$0x18690000",
+        "ds=nocloud;s=http://192.0.2.10/seed/",
+        "a={1,2}",
+        "b=x&y|z<u>v",
+        "c=#1",
+        "#d",
+        "e=*?[a]",
+    ),
+    *("f=$root", "g=${root}", "h=%s", "i=~!^", "j=`id`", "k=a,b:c@d", "l=\\x41"),
+)
+WAITING = {
+    "hidden-menu": Case(setup=Setup(timeout_style="hidden")),
+    "waits-in-its-menu": Case(setup=Setup(timeout="3")),
+}
+BROKEN: dict[str, Case] = {
+    "initramfs-unreadable": Case(damage=lambda disk: disk.make_unreadable(OURS)),
+    "kernel-gone": Case(setup=Setup(default=OLDER), damage=lambda disk: disk.remove(KERNEL), second=OLDER_STARTED),
+    "kernel-unreadable": Case(
+        setup=Setup(default=OLDER), damage=lambda disk: disk.make_unreadable(KERNEL), second=OLDER_STARTED
+    ),
+    "no-such-file-system": Case(damage=lambda disk: disk.replace(GRUB_FILE, UUID, UUID[::-1], times=1), config=HD1),
+    "one-shot-not-cleared": Case(setup=Setup(clears=False), damage=lambda disk: disk.remove(OURS)),
+    "hidden-menu": replace(WAITING["hidden-menu"], damage=lambda disk: disk.remove(OURS)),
+    "waits-in-its-menu": replace(WAITING["waits-in-its-menu"], damage=lambda disk: disk.remove(OURS)),
+    "fallback-to-ours": Case(custom="set fallback=balena-migrate", damage=lambda disk: disk.remove(OURS)),
 }
 
 
@@ -119,7 +144,8 @@ def starts(case: Case, folder: Path) -> None:
     if case.first != STAGE2:
         came_up(disk)
     assert start(disk) == case.second
-    assert "balena-migrate" not in disk.read("boot/grub/grubenv").decode()
+    if case.setup.clears:
+        assert "balena-migrate" not in disk.read("boot/grub/grubenv").decode()
     came_up(disk)
     assert start(disk) == case.second
 
@@ -133,10 +159,29 @@ def test_stage_2_starts_once_and_then_the_old_system(name: str, template: Templa
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.name)
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("damage", BROKEN)
-def test_what_cannot_be_loaded_leads_to_the_old_system_as_it_would_start_by_itself(
-    damage: str, name: str, template: Template, tmp_path: Path
+def test_without_our_initramfs_the_old_system_starts_as_it_would_by_itself(
+    name: str, template: Template, tmp_path: Path
 ) -> None:
     case = CASES[name]
     setup = replace(case.setup, template=template)
-    starts(replace(case, setup=setup, damage=BROKEN[damage], first=case.second), tmp_path)
+    starts(replace(case, setup=setup, damage=lambda disk: disk.remove(OURS), first=case.second), tmp_path)
+
+
+@pytest.mark.parametrize("name", WAITING)
+def test_a_menu_that_waits_does_so_only_for_the_old_system(name: str, tmp_path: Path) -> None:
+    starts(WAITING[name], tmp_path)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_whatever_cannot_be_loaded_the_old_system_starts(name: str, tmp_path: Path) -> None:
+    starts(replace(BROKEN[name], first=BROKEN[name].second), tmp_path)
+
+
+def test_a_file_system_that_is_not_found_by_its_uuid_may_be_the_one_on_grub_boot_dev(tmp_path: Path) -> None:
+    starts(Case(damage=lambda disk: disk.replace(GRUB_FILE, UUID, UUID[::-1], times=1)), tmp_path)
+
+
+@pytest.mark.parametrize("argument", ODD_ARGUMENTS)
+def test_an_argument_reaches_the_kernel_as_it_was(argument: str, tmp_path: Path) -> None:
+    wanted = replace(STAGE2, arguments=(f"root=UUID={UUID}", argument, "panic=30"))
+    starts(Case(command_line=f"root=UUID={UUID} {argument}", first=wanted), tmp_path)

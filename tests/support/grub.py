@@ -23,6 +23,8 @@ SIMPLE, OLDER = "gnulinux-simple", "gnulinux-advanced>gnulinux-older"
 LIMIT_S = 40
 """More than GRUB waits anywhere by itself: 10 s after an error, 20 s in a menu."""
 
+_END = "@@"
+"""Follows each argument."""
 _RESULT = "boot/result"
 _RESULT_BYTES = 4096
 
@@ -35,7 +37,7 @@ function linux {{
     set started_kernel="$1"
     shift
     for word in "$@"; do
-      set started_arguments="${{started_arguments}}${{word}}|"
+      set started_arguments="${{started_arguments}}${{word}}{_END}"
     done
     true
   else
@@ -92,6 +94,8 @@ class Setup:
     clears: bool = True
     """Whether next_entry can be cleared; where it cannot, on LVM say, save_env does nothing."""
     timeout: str = "0"
+    timeout_style: str = "menu"
+    """grub-emu takes 3 s where it is hidden."""
     boot: str = "boot"
     """The command at the end of an entry; grub-emu needs one of its own."""
 
@@ -137,7 +141,7 @@ _PASSWORD = ('set superusers="service"', "export superusers", "password service 
 
 
 def _timeout(setup: Setup) -> list[str]:
-    styled = [f"set timeout_style=hidden; set timeout={setup.timeout}"]
+    styled = [f"set timeout_style={setup.timeout_style}; set timeout={setup.timeout}"]
     plain = ["if [ x$feature_timeout_style = xy ]; then", *styled, f"else set timeout={setup.timeout}; fi"]
     normal = plain if setup.template.timeout_style else [f"set timeout={setup.timeout}"]
     if not setup.template.recordfail_timeout:
@@ -210,6 +214,12 @@ class GrubDisk:
         """As where the file system is damaged: the inode's list of extents is none."""
         self.debugfs(f"sif /{path} block[0] 0")
 
+    def replace(self, path: str, old: str, new: str, *, times: int) -> None:
+        """The file with another text in place of the first ones of the old."""
+        text = self.read(path).decode()
+        assert old in text
+        self.write(path, text.replace(old, new, times).encode())
+
     def environment(self) -> dict[str, str]:
         return parse_environment(self.read("boot/grub/grubenv").decode())
 
@@ -238,7 +248,7 @@ def start(disk: GrubDisk) -> Started:
     return Started(
         kernel=variables.get("started_kernel", ""),
         initramfs=variables.get("started_initramfs", ""),
-        arguments=tuple(variables.get("started_arguments", "").split("|")[:-1]),
+        arguments=tuple(variables.get("started_arguments", "").split(_END)[:-1]),
     )
 
 

@@ -51,7 +51,7 @@ def read_boot(
         secure_boot=_read_secure_boot(system),
         tryboot=knows_tryboot(system, os.uname().release),
         initramfs_bytes=_read_initramfs_bytes(system, os.uname().release),
-        kernels=_find_kernels(system),
+        kernels=find_kernels(system),
         files=files,
         unreadable=unreadable,
         changed=find_changed(system, disks),
@@ -125,8 +125,8 @@ def _read_initramfs_bytes(system: System, release: str) -> int:
     return system.stat(path).st_size if system.is_file(path) else 0
 
 
-def _find_kernels(system: System) -> tuple[str, ...]:
-    """An empty file is what a power cut during an upgrade leaves behind."""
+def find_kernels(system: System) -> tuple[str, ...]:
+    """The kernels in /boot; an empty file is what a power cut during an upgrade leaves behind."""
     found = (str(path) for path in system.glob("/boot/vmlinuz-*"))
     return tuple(sorted(path for path in found if system.is_file(path) and system.stat(path).st_size > 0))
 

@@ -23,6 +23,7 @@ entry, and where grub.cfg saves what was chosen, every later start would begin w
 _TEXT = f"""\
 # balena-migrate: the start of stage 2, and the way back, on which GRUB reads this once more.
 if [ -n "${{{_BACK}}}" -o "${{default}}" = "{BOOT_ENTRY}" ]; then
+  set timeout_style=menu
   set timeout=0
 fi
 if [ -z "${{{_BACK}}}" ]; then

@@ -30,6 +30,15 @@ class Change:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OmittedArgument:
+    """An argument of the running kernel that stage 2's kernel does not get."""
+
+    argument: str
+    reason: str
+    """Why not, in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Planned:
     """What `run` does, in order, and what stage 2 does after it."""
 
@@ -45,6 +54,10 @@ class Planned:
     """Whether a power cut before stage 2's first step boots the old system."""
     reboot_argument: str
     """The argument with which `reboot` starts stage 2; "" for none."""
+    arguments: tuple[str, ...]
+    """The running kernel's arguments that stage 2's kernel gets; empty if they come from elsewhere."""
+    omitted_arguments: tuple[OmittedArgument, ...]
+    """The others."""
     no_flash: bool
     """Whether stage 2 ends before the flash."""
     after_the_line: tuple[str, ...]
@@ -83,6 +96,7 @@ def plan(config_file: str | None, as_json: bool, **flags: str | None) -> None:
 
 def planned(plan: Plan) -> Planned:
     """The plan for a machine."""
+    left_out = plan.arguments.left_out if plan.arguments else ()
     return Planned(
         actions=changes(plan.actions),
         boot_actions=changes(plan.boot_actions),
@@ -90,6 +104,8 @@ def planned(plan: Plan) -> Planned:
         target=plan.target,
         one_shot=plan.one_shot,
         reboot_argument=plan.reboot_argument,
+        arguments=plan.arguments.kept if plan.arguments else (),
+        omitted_arguments=tuple(OmittedArgument(argument=left.argument, reason=left.reason) for left in left_out),
         no_flash=plan.no_flash,
         after_the_line=plan.after,
         window_s=plan.window_s,
