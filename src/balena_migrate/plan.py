@@ -34,6 +34,8 @@ class Plan:
     reboot_argument: str
     arguments: Arguments | None = None
     """Which of the running kernel's arguments stage 2 gets; None if they come from elsewhere."""
+    if_not_loaded: str
+    """What happens where the boot loader cannot load our initramfs, in words; "" if nothing is to be said."""
     no_flash: bool
     window_s: float
     """How long the part after the line is expected to take."""
@@ -79,6 +81,7 @@ def make_plan(accepted: Accepted, actions: tuple[Action, ...], boot_actions: tup
         one_shot=loader.one_shot(accepted.facts),
         reboot_argument=loader.reboot_argument(accepted.facts),
         arguments=loader.arguments(accepted.facts),
+        if_not_loaded=loader.if_not_loaded(accepted.facts),
         no_flash=accepted.config.no_flash,
         window_s=seconds,
         window_text=text,
@@ -106,6 +109,8 @@ def sections(plan: Plan) -> Iterator[Section]:
         yield Section(
             title="Stage 2's kernel gets of the running kernel's arguments:", lines=_arguments(plan.arguments)
         )
+    if plan.if_not_loaded and plan.boot_actions:
+        yield Section(title=plan.if_not_loaded)
     before = f"      {plan.before}"
     leave = "      unmount the old system"
     title = "Stage 2, after the reboot, from memory; any error here leads back to the old system:"

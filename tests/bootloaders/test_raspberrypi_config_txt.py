@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from balena_migrate.bootloaders.raspberrypi.board import Board, Chip, Model
 from balena_migrate.bootloaders.raspberrypi.config_txt import (
+    INCLUDED,
     Line,
     Settings,
     UnclearError,
@@ -25,6 +26,7 @@ from balena_migrate.bootloaders.raspberrypi.config_txt import (
 PI3 = Board(model=Model.THREE_B, chip=Chip.BCM2837, memory_bytes=0)
 PI4 = Board(model=Model.FOUR_B, chip=Chip.BCM2711, memory_bytes=0)
 PI5 = Board(model=Model.FIVE, chip=Chip.BCM2712, memory_bytes=0)
+COPY = INCLUDED.format(1)
 ZERO_W = Board(model=Model.ZERO_W, chip=Chip.BCM2835, memory_bytes=0)
 BOARDS = (PI3, PI4, PI5, ZERO_W)
 
@@ -121,6 +123,20 @@ def test_what_a_filter_does_that_cannot_be_judged_is_unclear(name: str) -> None:
     with pytest.raises(UnclearError, match=r"config\.txt:\d"):
         result.get("kernel")
     assert settings(f"[{name}]\nkernel=b\n[all]\nkernel=c\n").get("kernel") == "c"
+
+
+@pytest.mark.parametrize(("partition", "kernel"), [(1, "one"), (2, "two"), (3, "")])
+def test_a_partition_sees_its_own_sections(partition: int, kernel: str) -> None:
+    """One type of filter: as in the documentation's example, the next one replaces the one before."""
+    files = {"config.txt": "[boot_partition=1]\nkernel=one\n[boot_partition=2]\nkernel=two\n"}
+    assert evaluate(files, PI5, partition=partition).get("kernel") == kernel
+    assert "kernel" in evaluate(files, PI5).unclear
+
+
+@pytest.mark.parametrize("name", ["boot_partition>1", "boot_count=1", "board_attributes&0x1"])
+def test_whether_another_expression_ends_a_partitions_section_is_not_said(name: str) -> None:
+    files = {"config.txt": f"[boot_partition=2]\n[{name}]\nkernel=a\n"}
+    assert "kernel" in evaluate(files, PI5, partition=1).unclear
 
 
 @pytest.mark.parametrize("name", ["PI4", "pi4] # mine", "pi6", "pi3][pi3"])
@@ -246,7 +262,7 @@ def test_the_3_plus_filter_on_its_compute_module_is_not_settled() -> None:
 def test_our_lines_hold_whatever_section_comes_last(last: str, end: str) -> None:
     files = {"config.txt": f"[{last}]{end}initramfs other{end}"}
     after = evaluate({**files, **edit(files, PI3, initramfs="ours", cmdline="ours.txt")}, PI3)
-    assert (after.get("initramfs"), after.get("cmdline")) == ("ours followkernel", "ours.txt")
+    assert (after.get("initramfs"), after.get("cmdline")) == ("/ours followkernel", "ours.txt")
 
 
 @pytest.mark.parametrize(
@@ -279,9 +295,9 @@ def test_a_file_with_a_carriage_return_alone_is_not_edited() -> None:
 
 
 def test_the_files_that_lines_name_are_known() -> None:
-    text = "include a.txt\n[pi4]\ninclude /B.txt\nos_prefix=new/\n[all]\ncmdline=c.txt\ninclude \n"
-    names = {"cmdline.txt", "upstream/cmdline.txt", "new/cmdline.txt", "c.txt", "upstream/c.txt", "new/c.txt"}
-    assert named_files({"config.txt": text}) == {"a.txt", "b.txt"} | names
+    text = "include a.txt\n[pi4]\ninclude /B.txt\nos_prefix=new/\nos_prefix=pre-\n[all]\ncmdline=c.txt\ninclude \n"
+    names = {f"{prefix}{name}.txt" for prefix in ("", "upstream/", "new/", "pre-") for name in ("cmdline", "c")}
+    assert named_files({"config.txt": text}) == {"a.txt", "b.txt", "new/state"} | names
 
 
 @pytest.mark.parametrize(
@@ -337,14 +353,52 @@ def test_an_initramfs_in_an_included_file_goes_too() -> None:
         "alone.txt": "ramfsfile=x\n",
     }
     changed = edit(files, PI3, initramfs="ours")
-    assert set(changed) == {"config.txt", "more.txt"}
-    assert changed["more.txt"] == "kernel=k\n#auto_initramfs=1\n"
+    assert set(changed) == {"config.txt", COPY}
+    assert changed[COPY] == "kernel=k\n#auto_initramfs=1\n"
+    assert changed["config.txt"].startswith(f"include {COPY}\n# balena")
+
+
+def test_a_copy_is_included_through_the_files_that_include_it_and_a_circle_ends() -> None:
+    files = {
+        "config.txt": "include plain.txt\ninclude outer.txt\n",
+        "outer.txt": "[pi3]\ninclude Inner.txt\ninclude outer.txt\n",
+        "inner.txt": "kernel=k\ninitramfs a\n",
+        "plain.txt": "include plain.txt\n",
+    }
+    inner, outer = INCLUDED.format(1), INCLUDED.format(2)
+    changed = edit(files, PI3, initramfs="ours")
+    assert changed["config.txt"].startswith(f"include plain.txt\ninclude {outer}\n#")
+    assert changed[outer] == f"[pi3]\ninclude {inner}\ninclude {outer}\n"
+    assert changed[inner] == "kernel=k\n#initramfs a\n"
+    after = evaluate({**files, **changed}, PI3)
+    assert (after.get("kernel"), after.get("initramfs")) == ("k", "/ours followkernel")
+
+
+def test_a_copy_takes_the_files_place_however_that_is_named() -> None:
+    """A line that is not certain stays so: what it includes held perhaps before, and holds perhaps now."""
+    for form in ("include /more.txt", " include more.txt", "include=more.txt", "Include more.txt # more.txt"):
+        changed = edit({"config.txt": f"{form}\n", "more.txt": "initramfs a\n"}, PI3, initramfs="ours")
+        assert set(changed) == {"config.txt"} if "#" in form else {"config.txt", COPY}
+        if "#" not in form:
+            assert changed["config.txt"].startswith(f"{form.replace('more.txt', COPY)}\n")
+
+
+def test_a_copy_whose_name_makes_the_line_too_long_is_refused() -> None:
+    line = " " * 50 + "include more.txt"
+    with pytest.raises(UnclearError, match="length of its line"):
+        edit({"config.txt": line, "more.txt": "initramfs a\n"}, PI3, initramfs="ours")
 
 
 @pytest.mark.parametrize("text", ["os_prefix=a/\n", "[pi4]\nos_prefix=a/\n", "upstream_kernel=1\n"])
 def test_a_prefix_is_passed_by(text: str) -> None:
-    changed = edit({"config.txt": text}, PI3, initramfs="ours")["config.txt"]
-    assert "\ninitramfs /ours followkernel\n" in changed
+    changed = edit({"config.txt": text}, PI3, initramfs="ours", cmdline="ours.txt")["config.txt"]
+    assert "\ninitramfs /ours followkernel\ncmdline=/ours.txt\n" in changed
+
+
+def test_without_a_prefix_the_command_line_has_its_plain_name() -> None:
+    """Firmware that is older than os_prefix may know no absolute one, and a kernel without it finds no root."""
+    changed = edit({"config.txt": ""}, PI3, initramfs="ours", cmdline="ours.txt")["config.txt"]
+    assert changed.endswith("[all]\ninitramfs /ours followkernel\ncmdline=ours.txt\n")
 
 
 @given(
@@ -353,7 +407,7 @@ def test_a_prefix_is_passed_by(text: str) -> None:
 def test_no_order_of_lines_defeats_the_edit(lines: list[str]) -> None:
     files = {"config.txt": "\n".join(lines)}
     after = evaluate({**files, **edit(files, PI3, initramfs="ours")}, PI3)
-    assert after.get("initramfs") == "ours followkernel"
+    assert after.get("initramfs") == "/ours followkernel"
     assert after.get("auto_initramfs", "0") == "0"
 
 

@@ -6,15 +6,19 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 
 from balena_migrate.bootloaders import BootAssets, ImageBoot, find_boot_loader
-from balena_migrate.bootloaders.raspberrypi.boot_partition import boot_mount
-from balena_migrate.bootloaders.raspberrypi.change import OUR_CMDLINE
+from balena_migrate.bootloaders.raspberrypi.boot_partition import FILTER_KNOWN_S, boot_mount
+from balena_migrate.bootloaders.raspberrypi.change import OUR_CMDLINE, RESTART_S
+from balena_migrate.bootloaders.raspberrypi.command_line import names_root
+from balena_migrate.bootloaders.raspberrypi.config_txt import INCLUDED, UnclearError
 from balena_migrate.bootloaders.raspberrypi.firmware import BOOT_LOADER, FILES
 from balena_migrate.core.changes import take_back
 from balena_migrate.core.paths import INITRAMFS_NAME
@@ -28,6 +32,19 @@ from tests.support.corpus import corpus
 from tests.support.raspberrypi import CMDLINE, facts
 
 CONFIG = Config(image_name="balena.img")
+
+
+BLOCKER = Severity.BLOCKER
+
+
+def pi(files: Mapping[str, str], mounts: dict[str, str] | None = None, **more: Any) -> Facts:
+    """A Raspberry Pi with these files on its boot partition, and plain ones else."""
+    inside = {"config.txt": "", "cmdline.txt": CMDLINE, "new/state": "good", **files}
+    return facts({f"/boot/{name}": text for name, text in inside.items()}, mounts, **more)
+
+
+def with_boot(found: Facts, **boot: Any) -> Facts:
+    return replace(found, boot=replace(found.boot, **boot))
 
 
 def codes(found: Facts, severity: Severity) -> set[str]:
@@ -71,7 +88,7 @@ def test_the_firmware_is_the_boot_loader_of_every_raspberry_pi() -> None:
     ids=["old layout", "new layout", "NOOBS", "another disk has one too"],
 )
 def test_the_boot_partition_is_found_by_its_config_txt(mounts: dict[str, str], files: list[str], folder: str) -> None:
-    found = facts(dict.fromkeys(files, ""), mounts)
+    found = facts({**dict.fromkeys(files, ""), f"{folder}/cmdline.txt": CMDLINE}, mounts)
     assert BOOT_LOADER.boot_folder(found) == folder
     assert codes(found, Severity.BLOCKER) == set()
 
@@ -88,18 +105,31 @@ def test_its_text_files_are_asked_for_and_no_file_with_a_password() -> None:
         (facts({"/boot/config.txt": ""}, revision="0100"), "pi-unknown"),
         (facts({}), "pi-no-boot-partition"),
         (facts({"/boot/config.txt": ""}, {"/": "mmcblk0p2"}), "pi-no-boot-partition"),
-        (facts({"/boot/config.txt": ""}, options=("ro",)), "pi-boot-read-only"),
-        (facts({"/boot/config.txt": "boot_ramdisk=1\n"}), "pi-boot-ramdisk"),
-        (facts({"/boot/config.txt": "[gpio4=1]\nboot_ramdisk=1\n"}), "pi-boot-ramdisk"),
-        (facts({"/boot/config.txt": "kernel=uboot_rpi_3.bin\n"}), "pi-other-loader"),
-        (facts({"/boot/config.txt": "[pi3]\nkernel=u-boot.bin\n"}), "pi-other-loader"),
-        (facts({"/boot/config.txt": "kernel=RPI_UEFI.fd\n"}), "pi-other-loader"),
-        (facts({"/boot/config.txt": "initramfs balena-migrate-initramfs\n"}), "pi-config-ours"),
-        (facts({"/boot/config.txt": "a=1\n\0"}), "pi-config-unclear"),
+        (pi({}, options=("ro",)), "pi-boot-read-only"),
+        (pi({"config.txt": "boot_ramdisk=1\n"}), "pi-boot-ramdisk"),
+        (pi({"config.txt": "[gpio4=1]\nboot_ramdisk=1\n"}), "pi-boot-ramdisk"),
+        (pi({"config.txt": "kernel=uboot_rpi_3.bin\n"}), "pi-other-loader"),
+        (pi({"config.txt": "[pi3]\nkernel=u-boot.bin\n"}), "pi-other-loader"),
+        (pi({"config.txt": "kernel=RPI_UEFI.fd\n"}), "pi-other-loader"),
+        (pi({"config.txt": "initramfs balena-migrate-initramfs\n"}), "pi-config-ours"),
+        (pi({"config.txt": "a=1\n\0"}), "pi-config-unclear"),
         (facts({"/boot/config.txt": "", "/boot/cmdline.txt": "initrd=0x01f00000 quiet"}), "pi-other-ramdisk"),
         (facts({"/boot/config.txt": "", "/boot/cmdline.txt": "rdinit=/x quiet"}), "pi-other-ramdisk"),
         (facts({}, unreadable={"/boot/config.txt": "Input/output error"}), "pi-boot-unreadable"),
-        (facts({"/boot/config.txt": ""}, unreadable={"/boot/more.txt": "Input/output error"}), "pi-boot-unreadable"),
+        (pi({}, unreadable={"/boot/more.txt": "Input/output error"}), "pi-boot-unreadable"),
+        (facts({"/boot/config.txt": ""}), "pi-cmdline-unclear"),
+        (pi({"cmdline.txt": "a\0root=x"}), "pi-cmdline-unclear"),
+        (pi({"cmdline.txt": "root=/dev/sda9 rootwait\n"}), "pi-root-changed"),
+        (pi({"config.txt": "cmdline=other.txt\n", "other.txt": "root=/dev/sda9\n"}), "pi-root-changed"),
+        (pi({"config.txt": "cmdline=gone.txt\n"}), "pi-cmdline-unclear"),
+        (pi({"new/state": "unknown\n"}), "pi-trial-pending"),
+        (pi({"new/state": "trying"}), "pi-trial-pending"),
+        (pi({"new/state": ""}), "pi-trial-pending"),
+        (with_boot(pi({}), in_tryboot=True), "pi-in-tryboot"),
+        *(
+            (with_boot(pi({}, revision="c03114"), fat_files=(f"/boot/{name}",)), "pi-eeprom-update")
+            for name in ("recovery.bin", "PIEEPROM.UPD", "pieeprom.sig", "vl805.sig")
+        ),
         (
             facts(
                 {"/boot/config.txt": "", "/boot/firmware/config.txt": ""},
@@ -113,23 +143,110 @@ def test_what_stands_in_the_way_is_said(found: Facts, code: str) -> None:
     assert codes(found, Severity.BLOCKER) == {code}
 
 
+def test_what_has_been_decided_stands_in_nobodys_way() -> None:
+    """A recovery.000 is what an update leaves; a board without an EEPROM reads no update of it."""
+    done, other = "/boot/recovery.000", "/boot/recovery.bin"
+    assert codes(with_boot(pi({}, revision="c03114"), fat_files=(done, "/elsewhere/recovery.bin")), BLOCKER) == set()
+    assert codes(with_boot(pi({}, revision="a02082"), fat_files=(other,)), BLOCKER) == set()
+    for text, warnings in (("good\n", set()), ("bad", {"pi-trial-failed"})):
+        found = pi({"new/state": text})
+        assert (codes(found, BLOCKER), codes(found, Severity.WARNING)) == (set(), warnings)
+
+
+@pytest.mark.parametrize(
+    ("argument", "table", "verdict"),
+    [
+        ("root=PARTUUID=17FF17C7-02", "17ff17c7", True),
+        ("root=PARTUUID=17ff17c7-02", "0badcafe", False),
+        ("root=PARTUUID=17ff17c7-01", "17ff17c7", False),
+        ("root=PARTUUID=17ff17c7-02", "", None),
+        ("root=UUID=root", "", True),
+        ("root=UUID=another", "", False),
+        ("root=LABEL=writable", "", None),
+        ("root=/dev/mmcblk0p2", "", True),
+        ("root=/dev/mmcblk0p1", "", False),
+        ("root=/dev/sdz1", "", None),
+        ("root=/dev/disk/by-label/writable", "", None),
+        ("root=b302", "", None),
+    ],
+)
+def test_the_root_of_the_next_start_is_looked_up(argument: str, table: str, verdict: bool | None) -> None:
+    """Where it cannot be, it is right if the running kernel was started with it."""
+    found = pi({"cmdline.txt": f"quiet root=/dev/first {argument} rootwait\n"})
+    disks = [
+        replace(device, table_id=table, table_type="dos") if device.name == "mmcblk0" else device
+        for device in found.disks.devices
+    ]
+    found = replace(found, disks=replace(found.disks, devices=tuple(disks)))
+    same = with_boot(found, kernel_command_line=f"coherent_pool=1M quiet {argument}")
+    assert names_root(found.disks, argument.removeprefix("root=")) is verdict
+    assert codes(found, BLOCKER) == ({"pi-root-changed"} if verdict is not True else set())
+    assert codes(same, BLOCKER) == ({"pi-root-changed"} if verdict is False else set())
+
+
 @pytest.mark.parametrize(
     ("text", "code"),
     [
         ("[gpio4=1]\nkernel=a\n", "pi-kernel-unclear"),
-        ("[gpio4=1]\ncmdline=a\n", "pi-cmdline-unclear"),
-        ("cmdline other.txt\n", "pi-cmdline-unclear"),
-        ("cmdline=other-root.txt\n", "pi-cmdline-unclear"),
-        ("os_prefix=slot-A/\n", "pi-cmdline-unclear"),
-        ("cmdline=a\n", "pi-cmdline-unclear"),
         ("include gone.txt\n", "pi-include-missing"),
     ],
 )
 def test_what_is_not_certain_but_does_not_matter_is_a_warning(text: str, code: str) -> None:
-    files = {"cmdline.txt": CMDLINE, "other-root.txt": "root=/dev/sda9\n", "slot-a/cmdline.txt": "root=/dev/sda9\n"}
-    found = facts({"/boot/config.txt": text, **{f"/boot/{name}": content for name, content in files.items()}})
-    assert codes(found, Severity.BLOCKER) == set()
+    found = pi({"config.txt": text})
+    assert codes(found, BLOCKER) == set()
     assert codes(found, Severity.WARNING) == {code}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[gpio4=1]\ncmdline=a\n",
+        "cmdline other.txt\n",
+        "os_prefix=slot-A/\n",
+        "[boot_partition=2]\ncmdline=other.txt\n",
+        "[boot_count>1]\ncmdline=other.txt\n",
+        "[board_attributes&0x1]\nos_prefix=slot-A/\n",
+    ],
+)
+def test_what_config_txt_leaves_open_the_running_kernel_knows_as_long_as_nothing_has_changed(text: str) -> None:
+    other = "root=/dev/sda9\n"
+    found = pi({"config.txt": text, "other.txt": other, "slot-a/cmdline.txt": other})
+    assert codes(found, BLOCKER) == set()
+    written = {action.path: action.content for action in BOOT_LOADER.boot_actions(CONFIG, found)}  # type: ignore[attr-defined]
+    assert written[f"/boot/{OUR_CMDLINE}"].decode().startswith(CMDLINE.strip())
+    for changed in ("/boot/CONFIG.TXT", "/boot/slot-A/cmdline.txt"):
+        assert codes(with_boot(found, changed=(changed,)), BLOCKER) == {"pi-cmdline-unclear"}
+    neither = with_boot(found, kernel_command_line="root=/dev/sdb1")
+    assert "pi-cmdline-unclear" in codes(neither, BLOCKER)
+
+
+def test_where_no_command_line_is_certain_nothing_is_written() -> None:
+    """Without panic= and root= of our own, a start that fails would have no way back."""
+    with pytest.raises(UnclearError):
+        BOOT_LOADER.boot_actions(CONFIG, facts({"/boot/config.txt": ""}))
+
+
+@pytest.mark.parametrize(
+    ("partition", "table", "built_s", "root"),
+    [
+        (1, "dos", FILTER_KNOWN_S, "a"),
+        (6, "dos", FILTER_KNOWN_S, "b"),
+        (1, "dos", FILTER_KNOWN_S - 1, ""),
+        (1, "dos", 0, ""),
+        (1, "gpt", FILTER_KNOWN_S, ""),
+    ],
+)
+def test_the_section_of_a_partition_counts_where_the_firmware_knows_it(
+    partition: int, table: str, built_s: int, root: str
+) -> None:
+    """Else the running kernel's own cmdline.txt does. On a GPT, perhaps a hybrid one, the number is not known."""
+    text = "[boot_partition=1]\ncmdline=a.txt\n[boot_partition=6]\ncmdline=b.txt\n"
+    files = {"config.txt": text, "a.txt": "root=/dev/a", "b.txt": "root=/dev/b"}
+    found = pi(files, {"/": "mmcblk0p2", "/boot": f"mmcblk0p{partition}"}, revision="d04170")
+    devices = tuple(replace(device, table_type=table) for device in found.disks.devices)
+    found = replace(with_boot(found, bootloader_built_s=built_s), disks=replace(found.disks, devices=devices))
+    causes = [finding.cause for finding in BOOT_LOADER.check(CONFIG, found) if finding.severity is BLOCKER]
+    assert [f"root=/dev/{root}" in cause for cause in causes] == [True] * bool(root)
 
 
 @pytest.mark.parametrize(
@@ -158,14 +275,27 @@ def test_autoboot_txt_has_to_choose_the_partition_that_is_changed(autoboot: str,
     """Else the firmware reads another config.txt than the one that we change, and stage 2 never starts."""
     mounts = {"/": "mmcblk0p7", "/boot": f"mmcblk0p{number}", "/mnt": f"mmcblk0p{7 - number}"}
     folder = "/boot" if number == 1 else "/mnt"
-    found = facts({"/boot/config.txt": "", f"{folder}/autoboot.txt": autoboot}, mounts)
-    assert codes(found, Severity.BLOCKER) == ({"pi-autoboot"} if refused else set())
+    found = pi({}, mounts)
+    found.boot.files[f"{folder}/autoboot.txt"] = autoboot
+    assert codes(found, BLOCKER) == ({"pi-autoboot"} if refused else set())
+
+
+@pytest.mark.parametrize(("number", "refused"), [("1", True), ("0", False)])
+def test_a_number_in_autoboot_txt_says_nothing_certain_on_a_gpt(number: str, refused: bool) -> None:
+    """A hybrid one has two numbers for a partition; 0 is the first FAT partition in any case."""
+    found = pi({"autoboot.txt": f"boot_partition={number}\n"})
+    devices = tuple(replace(device, table_type="gpt") for device in found.disks.devices)
+    found = replace(found, disks=replace(found.disks, devices=devices))
+    findings = [finding for finding in BOOT_LOADER.check(CONFIG, found) if finding.severity is BLOCKER]
+    assert [finding.code for finding in findings] == ["pi-autoboot"] * refused
+    assert all("may not be /dev/mmcblk0p1" in finding.cause for finding in findings)
 
 
 def test_autoboot_txt_of_another_disk_says_nothing() -> None:
     mounts = {"/": "mmcblk0p2", "/boot": "mmcblk0p1", "/media/usb": "sda1"}
-    files = {"/boot/config.txt": "", "/media/usb/autoboot.txt": "boot_partition=3\n"}
-    assert codes(facts(files, mounts), Severity.BLOCKER) == set()
+    found = pi({}, mounts)
+    found.boot.files["/media/usb/autoboot.txt"] = "boot_partition=3\n"
+    assert codes(found, BLOCKER) == set()
 
 
 def test_nothing_is_installed_after_the_flash() -> None:
@@ -181,13 +311,6 @@ def test_two_names_of_the_board_are_a_warning() -> None:
     found = replace(found, hardware=hardware)
     assert codes(found, Severity.WARNING) == {"pi-two-names"}
     assert {device.slug for device in device_types_for(found)} == {"raspberrypi3", "raspberrypi3-64"}
-
-
-@pytest.mark.parametrize("text", ["root=/dev/sda9 rootwait\n", CMDLINE.replace(" rootwait", "\0"), "a\0root=x"])
-def test_a_command_line_of_another_system_is_not_given_to_stage_2(text: str) -> None:
-    """Without the old root file system it could neither migrate nor put config.txt back."""
-    found = facts({"/boot/config.txt": "", "/boot/cmdline.txt": text})
-    assert [action.path for action in BOOT_LOADER.boot_actions(CONFIG, found)] == ["/boot/config.txt"]
 
 
 def test_a_boot_partition_that_is_not_mounted_is_named() -> None:
@@ -243,8 +366,9 @@ def test_a_folder_that_cannot_be_listed_is_a_finding_and_no_crash(
 
 
 REVISIONS = ("000e", "9000c1", "a01041", "a22042", "a02082", "902120", "c03111", "b03140", "d04170")
-REASONS = {"pi-other-loader", "pi-boot-ramdisk"}
-"""Why files of the collection are refused."""
+REASONS = {"pi-other-loader", "pi-boot-ramdisk", "pi-root-changed", "pi-cmdline-unclear"}
+"""Why files of the collection are refused: also because the root is another partition than here, and because config.txt
+names a command line that is not with it."""
 
 
 def test_every_config_and_command_line_of_the_collection_is_changed_and_brought_back_or_refused(tmp_path: Path) -> None:
@@ -276,9 +400,8 @@ def apply_and_take_back(root: Path, found: Facts, content: dict[str, bytes]) -> 
     records = [action.capture(system) for action in actions]
     for action in actions:
         action.apply(system)
-    if "pi-cmdline-unclear" not in codes(found, Severity.WARNING):
-        written = (folder / OUR_CMDLINE).read_bytes()
-        assert written.split(b"\n")[0].split()[:-1] == content["cmdline.txt"].split(b"\n")[0].split()
+    written = (folder / OUR_CMDLINE).read_bytes()
+    assert written.split(b"\n")[0].split()[:-1] == content["cmdline.txt"].split(b"\n")[0].split()
     assert f"initramfs {INITRAMFS_NAME} followkernel".encode() in (folder / "config.txt").read_bytes().replace(
         b" /", b" "
     )
@@ -342,30 +465,65 @@ def test_firmware_with_a_one_shot_start_gets_a_file_of_its_own() -> None:
     "files",
     [
         {"/boot/config.txt": "", "/boot/autoboot.txt": "[all]\ntryboot_a_b=1\nboot_partition=1\n"},
-        {"/boot/config.txt": "include more-config.txt\n", "/boot/more-config.txt": "auto_initramfs=1\n"},
+        {"/boot/config.txt": "include more.txt\n", "/boot/more.txt": "include config.txt\n"},
         {"/boot/config.txt": "os_prefix=current/\n[tryboot]\nos_prefix=new/\n"},
     ],
 )
 def test_where_the_one_shot_start_would_not_do_config_txt_is_changed(files: dict[str, str]) -> None:
-    """autoboot.txt gives tryboot another meaning, an included file is changed for every start, and a section for
-    tryboot starts another system."""
+    """autoboot.txt gives tryboot another meaning, config.txt would be included by tryboot.txt, and a section for it
+    starts another system."""
     found = facts({**files, "/boot/cmdline.txt": CMDLINE}, tryboot=True)
     assert BOOT_LOADER.boot_actions(CONFIG, found)[-1].path == "/boot/config.txt"
     assert not BOOT_LOADER.one_shot(found)
     assert BOOT_LOADER.reboot_argument(found) == ""
 
 
+def test_an_included_file_stays_and_its_copy_is_for_the_one_start() -> None:
+    found = pi({"config.txt": "include more.txt\n", "more.txt": "auto_initramfs=1\n"}, tryboot=True)
+    paths = [action.path for action in BOOT_LOADER.boot_actions(CONFIG, found)]
+    assert paths == [f"/boot/{OUR_CMDLINE}", f"/boot/{INCLUDED.format(1)}", "/boot/tryboot.txt"]
+
+
+@pytest.mark.parametrize(
+    ("revision", "built_s", "tryboot", "words"),
+    [
+        ("d04170", RESTART_S, True, "tryboot counts once"),
+        ("a02082", 0, True, "tryboot counts once"),
+        ("a02082", 0, False, "it is not documented what this board does; at worst it stops"),
+        ("c03114", RESTART_S, False, "it is not documented what this board does; at worst it stops"),
+        (
+            "d04170",
+            RESTART_S,
+            False,
+            "(boot loader of 2026-04-14) tries the disk's other partitions, and restarts",
+        ),
+        (
+            "d04170",
+            RESTART_S - 1,
+            False,
+            "this board stops, at each start (its boot loader of 2026-04-13 is",
+        ),
+        ("d04170", 0, False, "this board may stop, at each start (the date of its boot loader is unknown)"),
+    ],
+)
+def test_what_happens_where_our_initramfs_cannot_be_loaded_is_said(
+    revision: str, built_s: int, tryboot: bool, words: str
+) -> None:
+    said = BOOT_LOADER.if_not_loaded(with_boot(pi({}, revision=revision, tryboot=tryboot), bootloader_built_s=built_s))
+    assert words in said
+    assert ("tryboot is not used: firmware, kernel or init do not support it." in said) != tryboot
+
+
 def test_behind_noobs_there_is_no_one_shot_start() -> None:
     """Partition 0 is the first one, where NOOBS is: it knows nothing of a tryboot.txt on the sixth."""
-    noobs = facts({"/boot/config.txt": ""}, {"/": "mmcblk0p7", "/boot": "mmcblk0p6"}, tryboot=True)
+    noobs = pi({}, {"/": "mmcblk0p7", "/boot": "mmcblk0p6"}, tryboot=True)
     assert not BOOT_LOADER.one_shot(noobs)
     assert BOOT_LOADER.boot_actions(CONFIG, noobs)[-1].path == "/boot/config.txt"
 
 
 def test_without_a_one_shot_start_any_reboot_starts_stage_2() -> None:
-    found = facts({"/boot/config.txt": ""})
-    assert not BOOT_LOADER.one_shot(found)
-    assert BOOT_LOADER.reboot_argument(found) == ""
+    assert not BOOT_LOADER.one_shot(pi({}))
+    assert BOOT_LOADER.reboot_argument(pi({})) == ""
 
 
 def test_a_second_fat_file_system_is_not_taken_for_the_boot_partition() -> None:

@@ -13,9 +13,15 @@ import pytest
 
 from balena_migrate.core.memory import parse_meminfo
 from balena_migrate.core.system import System
+<<<<<<< HEAD
 from balena_migrate.facts import BlockDevice, DiskFacts, Mount, OsFacts
 from balena_migrate.facts.boot import find_changed, knows_tryboot
 from balena_migrate.facts.disks import parse_lsblk
+=======
+from balena_migrate.facts import BlockDevice, BootFacts, DiskFacts, HardwareFacts, Mount, OsFacts
+from balena_migrate.facts.boot import find_changed, knows_tryboot, read_boot
+from balena_migrate.facts.disks import parse_lsblk, parse_mountinfo
+>>>>>>> 30115b0 (Let no Raspberry Pi start into what somebody else planned, and reboot by systemctl only under systemd)
 from balena_migrate.facts.hardware import parse_cpuinfo_revision, parse_device_tree_strings
 from balena_migrate.facts.os import parse_os_release, read_os
 from tests.support.corpus import corpus
@@ -111,13 +117,46 @@ def test_the_disks_below_a_path_are_found_through_everything() -> None:
         ("5.10.0-v8-custom", False),
     ],
 )
-def test_tryboot_needs_firmware_and_a_kernel_that_know_it(tmp_path: Path, release: str, known: bool) -> None:
+def test_tryboot_needs_firmware_kernel_and_init_that_know_it(tmp_path: Path, release: str, known: bool) -> None:
     system = System(tmp_path)
     assert not knows_tryboot(system, release)
     flag = tmp_path / "proc/device-tree/chosen/bootloader/tryboot"
     flag.parent.mkdir(parents=True)
     flag.write_bytes(bytes(4))
+    assert not knows_tryboot(system, release)
+    (tmp_path / "run/systemd/system").mkdir(parents=True)
     assert knows_tryboot(system, release) is known
+
+
+@pytest.mark.parametrize(("tryboot", "in_tryboot"), [(None, False), (0, False), (1, True)])
+def test_what_the_boot_loader_in_the_eeprom_says_of_itself(
+    tmp_path: Path, tryboot: int | None, in_tryboot: bool
+) -> None:
+    """Numbers of 32 bits; nothing on boards without it."""
+    folder = tmp_path / "proc/device-tree/chosen/bootloader"
+    folder.mkdir(parents=True)
+    if tryboot is not None:
+        (folder / "tryboot").write_bytes(tryboot.to_bytes(4, "big"))
+        (folder / "build-timestamp").write_bytes((1741564800).to_bytes(4, "big"))
+    found = boot_facts(tmp_path)
+    assert (found.in_tryboot, found.bootloader_built_s) == (in_tryboot, 0 if tryboot is None else 1741564800)
+
+
+def test_the_files_in_the_root_of_each_fat_are_named(tmp_path: Path) -> None:
+    for name in ("boot/Recovery.bin", "boot/overlays/a.dtbo", "else/pieeprom.upd", "recovery.bin"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    mounts = [
+        Mount(source="/dev/sda1", mount_point="/boot", fstype="vfat"),
+        Mount(source="/dev/sda1", mount_point="/else", fstype="vfat", root="/folder"),
+        Mount(source="/dev/sda2", mount_point="/", fstype="ext4"),
+    ]
+    assert boot_facts(tmp_path, *mounts).fat_files == ("/boot/Recovery.bin",)
+
+
+def boot_facts(root: Path, *mounts: Mount) -> BootFacts:
+    disks = DiskFacts(devices=(), mounts=mounts)
+    return read_boot(System(root), HardwareFacts(machine="aarch64"), disks, (), lambda files: ())
 
 
 def test_files_that_were_changed_since_the_start(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ class ActionName(StrEnum):
     BOOT_ARGUMENTS = "boot-arguments"
     """The kernel command line for stage 2, in a file that nothing refers to yet."""
     BOOT_INCLUDED_FILE = "boot-included-file"
-    """An included file of the boot configuration that would interfere with stage 2."""
+    """A copy of an included file of the boot configuration, without what would interfere with stage 2."""
     BOOT_NEXT = "boot-next"
     """The deciding change: the next boot starts stage 2."""
 

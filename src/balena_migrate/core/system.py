@@ -148,6 +148,11 @@ class System:
         """Whether this is the running system, so that the kernel's answers are about it."""
         return self.root == Path("/")
 
+    @property
+    def runs_systemd(self) -> bool:
+        """Whether systemd is the init that runs (sd_booted(3)); where another one does, systemctl may be there, too."""
+        return self.is_dir("/run/systemd/system")
+
     def real(self, path: PurePath | str, *, follow: bool = True) -> Path:
         """The path on the running machine for `path` of this system; links are resolved within the root.
 

@@ -142,7 +142,11 @@ class BootFacts:
     kernel_command_line: str
     secure_boot: bool | None = None
     tryboot: bool = False
-    """Raspberry Pi: firmware and kernel support the one-shot start from tryboot.txt."""
+    """Raspberry Pi: firmware, kernel and init support the one-shot start from tryboot.txt."""
+    in_tryboot: bool = False
+    """Raspberry Pi: this system was started by such a one-shot start."""
+    bootloader_built_s: int = 0
+    """Raspberry Pi 4 and later: when the boot loader in the EEPROM was built, in seconds since 1970; 0 if unknown."""
     initramfs_bytes: int = 0
     """The size of the running kernel's own initramfs; 0 where it has none."""
     kernels: tuple[str, ...] = ()
@@ -153,6 +157,8 @@ class BootFacts:
     """Path -> the reason why such a file, or a folder of such files, could not be read."""
     changed: tuple[str, ...] = ()
     """The files on mounted FAT file systems that were written since the running kernel was started."""
+    fat_files: tuple[str, ...] = ()
+    """The files in the root folders of mounted FAT file systems."""
 
 
 @dataclass(frozen=True, kw_only=True)

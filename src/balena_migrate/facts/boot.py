@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PurePath
 
 from balena_migrate.core.errors import FileError
@@ -16,8 +17,11 @@ from balena_migrate.facts import FAT, BootFacts, DiskFacts, Firmware, HardwareFa
 SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 """UEFI specification, 3.3 "Globally Defined Variables"; efivarfs puts four bytes of attributes before the value."""
 
-TRYBOOT = "/proc/device-tree/chosen/bootloader/tryboot"
+_BOOTLOADER = "/proc/device-tree/chosen/bootloader"
+TRYBOOT = f"{_BOOTLOADER}/tryboot"
 """A firmware that supports tryboot reports here whether it is on (raspberrypi/documentation, config_txt/autoboot)."""
+BUILD_TIMESTAMP = f"{_BOOTLOADER}/build-timestamp"
+"""When the boot loader in the EEPROM was built (raspberrypi/documentation, configuration/device-tree: chosen node)."""
 
 TRYBOOT_KERNELS = re.compile(r"\+rpt|-rpi-|-v(6|7|7l|8|8-16k)\+$|-raspi$")
 """The maker's kernels and Ubuntu's: others do not pass on the argument of `reboot` (raspberrypi/linux#3937)."""
@@ -50,11 +54,14 @@ def read_boot(
         kernel_command_line=(system.find_text("/proc/cmdline") or "").strip(),
         secure_boot=_read_secure_boot(system),
         tryboot=knows_tryboot(system, os.uname().release),
+        in_tryboot=_read_cell(system, TRYBOOT) != 0,
+        bootloader_built_s=_read_cell(system, BUILD_TIMESTAMP),
         initramfs_bytes=_read_initramfs_bytes(system, os.uname().release),
         kernels=find_kernels(system),
         files=files,
         unreadable=unreadable,
         changed=find_changed(system, disks),
+        fat_files=tuple(_fat_files(system, disks)),
     )
 
 
@@ -74,6 +81,13 @@ def find_changed(system: System, disks: DiskFacts) -> tuple[str, ...]:
             if started_s < _changed_s(system, path) <= now_s
         )
     )
+
+
+def _fat_files(system: System, disks: DiskFacts) -> Iterator[str]:
+    for mount in disks.mounts:
+        if mount.fstype in FAT and mount.root == "/":
+            with contextlib.suppress(FileError, OSError):  # a folder that cannot be listed is in `unreadable`
+                yield from (str(path) for path in system.glob(f"{mount.mount_point}/*") if system.is_file(path))
 
 
 def _changed_s(system: System, path: PurePath) -> float:
@@ -116,8 +130,19 @@ def _reason(error: FileError | OSError) -> str:
 
 
 def knows_tryboot(system: System, kernel_release: str) -> bool:
-    """Whether `reboot "0 tryboot"` makes the Raspberry Pi's firmware read tryboot.txt in place of config.txt, once."""
-    return system.exists(TRYBOOT) and TRYBOOT_KERNELS.search(kernel_release) is not None
+    """Whether `reboot "0 tryboot"` makes the Raspberry Pi's firmware read tryboot.txt in place of config.txt, once.
+
+    Of the inits, systemd passes the argument on (reboot(8), systemd's; that of sysvinit has no such argument).
+    """
+    return system.exists(TRYBOOT) and TRYBOOT_KERNELS.search(kernel_release) is not None and system.runs_systemd
+
+
+def _read_cell(system: System, path: str) -> int:
+    """A device tree's number, which is a big-endian one of 32 bits; 0 where it is not there."""
+    try:
+        return int.from_bytes(system.read_bytes(path)[:4], "big")
+    except FileError:
+        return 0
 
 
 def _read_initramfs_bytes(system: System, release: str) -> int:

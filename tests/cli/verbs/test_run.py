@@ -18,6 +18,7 @@ from balena_migrate.cli.verbs.run import run
 from balena_migrate.core.changes import ActionName, WriteFile
 from balena_migrate.core.errors import CommandError
 from balena_migrate.core.journal import JournalState, read_journal
+from balena_migrate.core.paths import JOURNAL
 from balena_migrate.core.system import System
 from balena_migrate.findings import warning
 from balena_migrate.plan import Plan
@@ -68,6 +69,7 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> System:
         target="/dev/sda",
         one_shot=True,
         reboot_argument="",
+        if_not_loaded="",
         no_flash=True,
         window_s=1,
         window_text="",
@@ -124,7 +126,22 @@ def test_json_of_a_reboot(system: System, monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setattr(System, "run", lambda self, argv: calls.append(argv))
     status, found = run_json(monkeypatch, capsys, "--reboot")
     assert (status, found["armed"], found["reboots"]) == (0, True, True)
-    assert [argv[-1] for argv in calls] == ["reboot"]
+    assert calls == [["reboot"]]
+
+
+def test_systemctl_reboots_where_systemd_runs_and_not_where_it_is_only_installed(
+    system: System, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As with Ubuntu 14.04's upstart, whose package systemd brings a systemctl that reaches nobody."""
+    calls: list[list[str]] = []
+    monkeypatch.setattr(System, "run", lambda self, argv: calls.append(argv))
+    (system.root / "bin").mkdir()
+    (system.root / "bin/systemctl").touch(mode=0o755)
+    run_json(monkeypatch, capsys, "--reboot")
+    (system.root / "run/systemd/system").mkdir(parents=True)
+    system.remove_file(JOURNAL)
+    run_json(monkeypatch, capsys, "--reboot")
+    assert calls == [["reboot"], ["systemctl", "reboot"]]
 
 
 def test_json_of_a_reboot_that_is_refused_is_one_error_and_all_is_rolled_back(

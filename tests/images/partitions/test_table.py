@@ -39,6 +39,16 @@ def test_gpt_with_short_and_long_sectors(sector_bytes: int) -> None:
     ]
 
 
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_a_hybrid_table_is_the_gpt_wherever_its_mbr_says_so(place: int) -> None:
+    """As lsblk has it, whose id stage 1 hands over: Debian's images for the Raspberry Pi have one."""
+    image = gpt_image([("boot", ESP, 256, 100), ("root", LINUX, 512, 7)])
+    entries = [(0x0C, 256, 100), (0x83, 512, 7), (0x83, 600, 1)]
+    put(image, 0, table_sector([*entries[:place], (0xEE, 1, 255), *entries[place:]], disk_id=0xBADCAFE))
+    table = read_table(reader(image))
+    assert (table.kind, table.id) == (TableKind.GPT, "00000000-0000-0000-0000-000000abcdef")
+
+
 def test_an_ebr_that_links_to_itself_ends() -> None:
     image = mbr_image()
     put(image, 26624 + 6144, table_sector([(0x83, 128, 4096), (0x05, 6144, 100)]))

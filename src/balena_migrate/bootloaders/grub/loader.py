@@ -47,6 +47,9 @@ class Grub:
     def reboot_argument(self, facts: Facts) -> str:
         return ""
 
+    def if_not_loaded(self, facts: Facts) -> str:
+        return ""
+
     def boot_folder(self, facts: Facts) -> str:
         return "/boot"
 

@@ -27,6 +27,9 @@ class Chip(StrEnum):
     BCM2712 = "BCM2712"
 
 
+WITH_EEPROM = (Chip.BCM2711, Chip.BCM2712)
+"""Boards whose boot loader is in an EEPROM; that of the others is on the boot partition."""
+
 CHIPS = tuple(Chip)
 """In the order of the code's chip field."""
 

@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from balena_migrate.bootloaders.raspberrypi.board import Board, find_board
+from balena_migrate.bootloaders.raspberrypi.board import Board, Chip, find_board
 from balena_migrate.bootloaders.raspberrypi.config_txt import CONFIG
 from balena_migrate.facts import FAT, DiskFacts, Facts, Mount
 from balena_migrate.findings import Finding, blocker
+
+FILTER_KNOWN_S = 1741564800
+"""2025-03-10: the boot loader that brought [boot_partition=...] (rpi-eeprom, firmware-2712/release-notes.md)."""
 
 
 def boot_mounts(facts: Facts) -> tuple[Mount, ...]:
@@ -61,6 +65,27 @@ def is_first_fat(disks: DiskFacts, mount: Mount) -> bool:
         return False
     fats = [other for other in disks.devices if other.parents == device.parents and other.fstype in FAT]
     return device in fats and all(device.start_bytes < other.start_bytes for other in fats if other != device)
+
+
+def partition_number(facts: Facts, mount: Mount) -> int | None:
+    """The number under which the firmware knows the partition; None where that is not certain.
+
+    A GPT may be a hybrid one, in whose MBR the numbers are others: Debian's images for the Raspberry Pi have the boot
+    partition as 15 in the one and as 1 in the other.
+    """
+    device, number = facts.disks.find_device(mount.source), re.search(r"[0-9]+$", mount.source)
+    on_gpt = device is not None and any(disk.table_type == "gpt" for disk in facts.disks.chain(device))
+    return int(number[0]) if number and not on_gpt else None
+
+
+def filtered_number(facts: Facts, place: Place) -> int | None:
+    """What [boot_partition=...] in config.txt compares; None where that, or whether the firmware knows it, is unknown.
+
+    The Raspberry Pi 5 reads all of config.txt by the boot loader in its EEPROM, and its age is known. Older boards
+    read it by the firmware files on the boot partition, whose age is not.
+    """
+    knows = place.board.chip is Chip.BCM2712 and facts.boot.bootloader_built_s >= FILTER_KNOWN_S
+    return partition_number(facts, place.mount) if knows else None
 
 
 def path_on(mount: Mount, name: str) -> str:

@@ -3,64 +3,84 @@
 
 from __future__ import annotations
 
+import datetime
+
 from balena_migrate.bootloaders import PANIC_REBOOT_S
 from balena_migrate.bootloaders.raspberrypi.autoboot import AUTOBOOT
-from balena_migrate.bootloaders.raspberrypi.board import Board
-from balena_migrate.bootloaders.raspberrypi.boot_partition import config_files, is_first_fat
+from balena_migrate.bootloaders.raspberrypi.board import Chip
+from balena_migrate.bootloaders.raspberrypi.boot_partition import Place, config_files, filtered_number, is_first_fat
+from balena_migrate.bootloaders.raspberrypi.command_line import find_command_line
 from balena_migrate.bootloaders.raspberrypi.config_txt import (
     CONFIG,
-    Settings,
-    UnclearError,
     add_arguments,
-    command_line_file,
     edit,
     evaluate,
+    includes_config,
 )
 from balena_migrate.core.paths import INITRAMFS_NAME
-from balena_migrate.facts import Facts, Mount
+from balena_migrate.facts import Facts
 from balena_migrate.settings import Config
 
 OUR_CMDLINE = "balena-migrate-cmdline.txt"
 
+RESTART_S = 1776124800
+"""2026-04-14: the boot loader that restarts the board after a fatal error (rpi-eeprom, release notes)."""
 
-def changed_files(config: Config, facts: Facts, mount: Mount, board: Board) -> dict[str, str]:
+
+def changed_files(config: Config, facts: Facts, place: Place) -> dict[str, str]:
     """The files of the boot partition that start stage 2. Raises UnclearError if that would not be certain."""
-    files = config_files(facts.boot.files, mount)
-    command_line = find_command_line(facts, files, evaluate(files, board))
-    if command_line is None:
-        return edit(files, board, initramfs=INITRAMFS_NAME)
+    files = config_files(facts.boot.files, place.mount)
+    settings = evaluate(files, place.board, partition=filtered_number(facts, place))
+    command_line = files[find_command_line(facts, place.mount, files, settings)]
     arguments = (f"panic={PANIC_REBOOT_S}", *(("debug",) if config.debug else ()))
-    changed = edit(files, board, initramfs=INITRAMFS_NAME, cmdline=OUR_CMDLINE)
+    changed = edit(files, place.board, initramfs=INITRAMFS_NAME, cmdline=OUR_CMDLINE)
     return {**changed, OUR_CMDLINE: add_arguments(command_line, arguments)}
 
 
-def can_try(facts: Facts, mount: Mount, board: Board) -> bool:
-    """Whether the firmware's own one-shot start does it.
+def why_no_try(facts: Facts, place: Place) -> str:
+    """Why the firmware's own one-shot start does not do it, in words; "" where it does.
 
     It reads tryboot.txt from the disk's first FAT partition, where NOOBS has its own system; autoboot.txt gives
     tryboot another meaning; and for stage 2 only config.txt may have to differ.
     """
-    files = config_files(facts.boot.files, mount)
-    return (
-        facts.boot.tryboot
-        and is_first_fat(facts.disks, mount)
-        and AUTOBOOT not in files
-        and evaluate(files, board) == evaluate(files, board, tryboot=True)
-        and set(edit(files, board, initramfs=INITRAMFS_NAME)) == {CONFIG}
-    )
+    files, number = config_files(facts.boot.files, place.mount), filtered_number(facts, place)
+    if not facts.boot.tryboot:
+        return "firmware, kernel or init do not support it"
+    if not is_first_fat(facts.disks, place.mount):
+        return f"it would start from the disk's first FAT partition, which is not {place.mount.source}"
+    if AUTOBOOT in files:
+        return f"{AUTOBOOT} gives it another meaning"
+    if evaluate(files, place.board, partition=number) != evaluate(files, place.board, tryboot=True, partition=number):
+        return f"a section of {CONFIG} is meant for another system's one-shot start"
+    if includes_config(files):
+        return f"a file that {CONFIG} includes includes {CONFIG} again"
+    return ""
 
 
-def find_command_line(facts: Facts, files: dict[str, str], settings: Settings) -> str | None:
-    """The text of the file with the command line; None if it is not certain which that is.
+def if_not_loaded(facts: Facts, place: Place) -> str:
+    """What the firmware does where it cannot load our initramfs, as a sentence.
 
-    The running kernel was started with it: a file with another root file system would start stage 2
-    without the old system, and so would every later start.
+    Sources: raspberrypi/documentation, config_txt/autoboot, for tryboot; raspberrypi/rpi-eeprom, release notes of
+    firmware-2712, for the Raspberry Pi 5. On older boards the firmware files on the boot partition load the initramfs,
+    and of those nothing is said.
     """
-    try:
-        name = command_line_file(files, settings)
-    except UnclearError:
-        return None
-    if not name or "\0" in files[name]:
-        return None
-    roots = {word for word in files[name].partition("\n")[0].split() if word.startswith("root=")}
-    return files[name] if roots <= set(facts.boot.kernel_command_line.split()) else None
+    what = "If the firmware cannot load the initramfs of stage 2"
+    reason = why_no_try(facts, place)
+    if not reason:
+        return (
+            f"{what}, the start after that, at the latest after a power cut, is the old system's: tryboot counts once."
+        )
+    outcome = _outcome(facts.boot.bootloader_built_s) if place.board.chip is Chip.BCM2712 else UNSAID
+    return f"{what}, {outcome} until {CONFIG} is restored by hand; tryboot is not used: {reason}."
+
+
+UNSAID = "it is not documented what this board does; at worst it stops, at each start,"
+
+
+def _outcome(built_s: int) -> str:
+    if not built_s:
+        return "this board may stop, at each start (the date of its boot loader is unknown),"
+    date = datetime.datetime.fromtimestamp(built_s, datetime.UTC).date()
+    if built_s < RESTART_S:
+        return f"this board stops, at each start (its boot loader of {date} is older than the first that restarts),"
+    return f"this board (boot loader of {date}) tries the disk's other partitions, and restarts, over and over,"

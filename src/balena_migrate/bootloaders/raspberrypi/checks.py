@@ -5,23 +5,29 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
 
 from balena_migrate.bootloaders.raspberrypi.autoboot import AUTOBOOT, boot_partition
-from balena_migrate.bootloaders.raspberrypi.board import Board, other_name
+from balena_migrate.bootloaders.raspberrypi.board import WITH_EEPROM, Board, other_name
 from balena_migrate.bootloaders.raspberrypi.boot_partition import (
+    Place,
     config_files,
     fat_mounts,
+    filtered_number,
     find_place,
     is_first_fat,
+    partition_number,
     path_on,
 )
-from balena_migrate.bootloaders.raspberrypi.change import changed_files, find_command_line
+from balena_migrate.bootloaders.raspberrypi.command_line import find_command_line, first_line, other_root
 from balena_migrate.bootloaders.raspberrypi.config_txt import (
     CONFIG,
+    STATE,
     UPSTREAM_PREFIX,
     Settings,
     UnclearError,
+    edit,
     evaluate,
     file_name,
     kernel_names,
@@ -30,11 +36,16 @@ from balena_migrate.bootloaders.raspberrypi.config_txt import (
 from balena_migrate.core.paths import INITRAMFS_NAME
 from balena_migrate.facts import Facts, Mount
 from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed, warning
-from balena_migrate.settings import Config
 
 OTHER_RAMDISK = re.compile(r"initrd=.*|noinitrd|rdinit=.*")
 """Arguments that make the kernel use another initramfs than the firmware's, or another program in it (Linux,
 admin-guide/kernel-parameters)."""
+
+EEPROM_FILES = ("recovery.bin", "pieeprom.upd", "pieeprom.sig", "vl805.bin", "vl805.sig")
+"""What rpi-eeprom-update writes for the next start, and removes after it (raspberrypi/rpi-eeprom: rpi-eeprom-update). A
+recovery.000 is what an update leaves that is done."""
+GOOD, BAD = "good", "bad"
+"""States of a kernel that was tried; any other one is tried at the next start (see config_txt.STATE)."""
 
 _MOUNT = "Mount the boot partition (mount -a, or see /etc/fstab)."
 CODES = (
@@ -58,6 +69,25 @@ CODES = (
         "pi-boot-unreadable", BLOCKS, "A file of the boot partition cannot be read.", "Repair the file system (fsck)."
     ),
     Code("pi-autoboot", BLOCKS, "autoboot.txt sends the firmware to another partition, or may do so.", _MOUNT),
+    Code(
+        "pi-eeprom-update",
+        BLOCKS,
+        "An update of the EEPROM is pending: the next start writes it and restarts, and a one-shot start gets lost.",
+        "Reboot, and try again; or withdraw the update (rpi-eeprom-update -r).",
+    ),
+    Code(
+        "pi-in-tryboot",
+        BLOCKS,
+        "This system was started once only (tryboot): the next start may be another system.",
+        "Reboot, and try again.",
+    ),
+    Code(
+        "pi-trial-pending",
+        BLOCKS,
+        "The system tries another kernel at its next start, and restarts for that by itself.",
+        "Reboot, and try again once it has settled.",
+    ),
+    Code("pi-trial-failed", WARNS, "The system tried another kernel, which failed; its files take room."),
     Code("pi-config-ours", BLOCKS, "config.txt already loads the initramfs of stage 2.", "Run balena-migrate undo."),
     Code("pi-config-unclear", BLOCKS, "Whether the firmware would load our initramfs is not documented."),
     Code("pi-boot-ramdisk", BLOCKS, "config.txt sets boot_ramdisk: the firmware takes its files from boot.img."),
@@ -81,12 +111,23 @@ CODES = (
         "The kernel's command line makes the kernel start another initramfs.",
         "Remove that argument, and reboot.",
     ),
-    Code("pi-cmdline-unclear", WARNS, "Where the kernel's command line comes from is not certain."),
+    Code(
+        "pi-cmdline-unclear",
+        BLOCKS,
+        "Where the kernel's command line comes from is not certain, so stage 2 could not be given one with a way back.",
+        "Let config.txt name one file (cmdline=...), below [all], and reboot.",
+    ),
+    Code(
+        "pi-root-changed",
+        BLOCKS,
+        "The command line of the next start names another root file system than the one that is mounted.",
+        "Reboot, and try again; or correct root=.",
+    ),
     Code("pi-include-missing", WARNS, "config.txt includes a file that does not exist."),
 )
 
 
-def check_boot(config: Config, facts: Facts) -> Iterator[Finding]:
+def check_boot(facts: Facts) -> Iterator[Finding]:
     """Whether the firmware would start stage 2, and the old system again."""
     place = find_place(facts)
     if isinstance(place, Finding):
@@ -98,9 +139,10 @@ def check_boot(config: Config, facts: Facts) -> Iterator[Finding]:
         yield warning("pi-two-names", f"{cause}; the code counts")
     yield from _check_boot_partition(facts, mount)
     yield from _check_autoboot(facts, mount)
+    yield from _check_next_start(facts, place)
     yield from _check_readable(facts, mount)
     if path_on(mount, CONFIG) in facts.boot.files:
-        yield from _check_config(config, facts, board, mount)
+        yield from _check_config(facts, place)
 
 
 def _check_readable(facts: Facts, mount: Mount) -> Iterator[Finding]:
@@ -130,51 +172,75 @@ def _check_autoboot(facts: Facts, mount: Mount) -> Iterator[Finding]:
         if text is None or not here or not is_first_fat(disks, other):
             continue
         path = path_on(other, AUTOBOOT)
-        ours = {_partition_number(mount), *(["0"] if is_first_fat(disks, mount) else [])}
+        ours = {str(partition_number(facts, mount)), *(["0"] if is_first_fat(disks, mount) else [])}
         try:
             chosen = boot_partition(text)
         except UnclearError as error:
             yield blocker("pi-autoboot", f"which partition {path} chooses is not certain: {error}")
             continue
         if chosen and chosen not in ours:
-            cause = f"{path} makes the firmware start from partition {chosen}, which is not {mount.source}"
+            maybe = "may not be" if partition_number(facts, mount) is None else "is not"
+            cause = f"{path} makes the firmware start from partition {chosen}, which {maybe} {mount.source}"
             yield blocker("pi-autoboot", cause, "mount the boot partition that is in use")
 
 
-def _partition_number(mount: Mount) -> str:
-    match = re.search(r"[0-9]+$", mount.source)
-    return match[0] if match else ""
+def _check_next_start(facts: Facts, place: Place) -> Iterator[Finding]:
+    """The next start has to be ours: not one that somebody has planned already, and is lost by that or loses ours."""
+    mount = place.mount
+    if facts.boot.in_tryboot:
+        cause = "this system was started by tryboot, once only: the next start may be another system"
+        yield blocker("pi-in-tryboot", cause, "reboot, and try again")
+    names = {path.lower(): path for path in facts.boot.fat_files}
+    pending = [names[path] for name in EEPROM_FILES if (path := path_on(mount, name).lower()) in names]
+    if pending and place.board.chip in WITH_EEPROM:
+        cause = f"an update of the EEPROM is pending ({', '.join(pending)}): the next start writes it and restarts"
+        yield blocker("pi-eeprom-update", cause, "reboot, and try again; or withdraw it (rpi-eeprom-update -r)")
+    for name, text in config_files(facts.boot.files, mount).items():
+        if PurePosixPath(name).name != STATE or text.strip() == GOOD:
+            continue
+        path, state = path_on(mount, name), text.strip() or "nothing"
+        if state == BAD:
+            yield warning("pi-trial-failed", f"{path} says {BAD}: a kernel was tried and failed; its files take room")
+        else:
+            cause = f"{path} says {state}: the system tries another kernel at its next start, and restarts for that"
+            yield blocker("pi-trial-pending", cause, "reboot, and try again once it says good or bad")
 
 
-def _check_config(config: Config, facts: Facts, board: Board, mount: Mount) -> Iterator[Finding]:
+def _check_config(facts: Facts, place: Place) -> Iterator[Finding]:
+    board, mount, number = place.board, place.mount, filtered_number(facts, place)
     path, files = path_on(mount, CONFIG), config_files(facts.boot.files, mount)
-    settings = evaluate(files, board)
+    settings = evaluate(files, board, partition=number)
     if INITRAMFS_NAME in files[CONFIG]:
         yield blocker("pi-config-ours", f"{path} already loads the initramfs of stage 2", "run balena-migrate undo")
         return
     if settings.values.get("boot_ramdisk", "0") != "0" or "boot_ramdisk" in settings.unclear:
         yield blocker("pi-boot-ramdisk", f"{path} sets boot_ramdisk: the firmware takes its files from boot.img")
     try:
-        changed_files(config, facts, mount, board)
+        edit(files, board, initramfs=INITRAMFS_NAME)
     except UnclearError as error:
         yield blocker("pi-config-unclear", f"the firmware might not load our initramfs: {error}")
     yield from _check_kernel(path, settings, board)
     yield from _check_replaced(facts, mount, settings, board)
-    yield from _check_command_line(facts, path, files, settings)
-    for statement in statements(files, board):
+    yield from _check_command_line(facts, mount, files, settings)
+    for statement in statements(files, board, partition=number):
         if statement.key == "include" and file_name(statement.value) not in files:
             yield warning("pi-include-missing", f"{path} includes {statement.value}, which is missing")
 
 
-def _check_command_line(facts: Facts, path: str, files: dict[str, str], settings: Settings) -> Iterator[Finding]:
-    text = find_command_line(facts, files, settings)
-    words = (text if text is not None else facts.boot.kernel_command_line).split()
-    if others := [word for word in words if OTHER_RAMDISK.fullmatch(word)]:
+def _check_command_line(facts: Facts, mount: Mount, files: Mapping[str, str], settings: Settings) -> Iterator[Finding]:
+    try:
+        name = find_command_line(facts, mount, files, settings)
+    except UnclearError as error:
+        cause = f"it is not certain which file on {mount.source} has the kernel's command line: {error}"
+        yield blocker("pi-cmdline-unclear", cause, f"let {CONFIG} name one (cmdline=...), below [all], and reboot")
+        return
+    path = path_on(mount, name)
+    if root := other_root(facts, files[name]):
+        cause = f"{path} says {root}, which is not the root file system that is mounted: the next start takes another"
+        yield blocker("pi-root-changed", cause, "reboot, and try again; or correct it (blkid shows the ids)")
+    if others := [word for word in first_line(files[name]).split() if OTHER_RAMDISK.fullmatch(word)]:
         cause = f"the kernel's command line says {others[0]}, so the kernel would not start our initramfs"
-        yield blocker("pi-other-ramdisk", cause, "remove it, and reboot")
-    if text is None:
-        cause = f"it is not certain which file the running kernel's command line comes from ({path})"
-        yield warning("pi-cmdline-unclear", f"{cause}; panic= and debug are omitted")
+        yield blocker("pi-other-ramdisk", cause, f"remove it from {path}, and reboot")
 
 
 def _check_kernel(path: str, settings: Settings, board: Board) -> Iterator[Finding]:

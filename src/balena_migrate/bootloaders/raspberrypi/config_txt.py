@@ -20,6 +20,9 @@ CONFIG = "config.txt"
 TRYBOOT = "tryboot.txt"
 """Read in place of config.txt at the one start after `reboot "0 tryboot"`."""
 CMDLINE = "cmdline.txt"
+STATE = "state"
+"""In each folder of a system that tries a new kernel first: whether it is good (Ubuntu, "A/B boot on Ubuntu for
+Raspberry Pi")."""
 LINE_LIMIT, OLD_LINE_LIMIT = 98, 78
 """Characters of a line that the firmware reads, and that older firmware reads; our own lines stay below both."""
 
@@ -57,11 +60,13 @@ UNSETTLED = frozenset({("pi3+", Model.CM3_PLUS)})
 """A filter and a board on which editions of the documentation differ (conditional: model filters)."""
 OLD_CODES = frozenset({Model.A, Model.B, Model.A_PLUS, Model.B_PLUS, Model.CM1})
 """Boards that may have a revision code of the old style, which holds no type (revision-codes)."""
-OTHER_FILTERS = re.compile(
-    r"gpio[0-9]+=[01]|0x[0-9a-fA-F]+|EDID=.+|HDMI:[01]"
-    r"|(boot_arg1|cust_otp[0-9]+|bootvar0|boot_count|boot_partition|partition)[=&<>].+"
-)
+OTHER_FILTERS = re.compile(r"gpio[0-9]+=[01]|0x[0-9a-fA-F]+|EDID=.+|HDMI:[01]")
 """Filters of types of their own, on what is not known before the start (conditional)."""
+EXPRESSIONS = re.compile(r"(boot_arg1|cust_otp[0-9]+|bootvar0|boot_count|boot_partition|partition)[=&<>].+")
+"""Filters on what is not known before the start, of 2025 and later; perhaps of one type (conditional)."""
+BOOT_PARTITION = re.compile(r"boot_partition=([0-9]+)")
+INCLUDED = "balena-migrate-included-{}.txt"
+"""Copies of included files in which the old initramfs is a comment."""
 
 
 class UnclearError(ValueError):
@@ -115,6 +120,7 @@ class _Filters:
 
     board: Board
     tryboot: bool
+    partition: int | None
     state: dict[str, bool | None] = field(default_factory=dict)
 
     def apply(self, text: str, *, certain: bool) -> None:
@@ -123,6 +129,8 @@ class _Filters:
             return
         if "none" in self.state:
             self.state["none"] = None  # nothing says whether another filter ends [none]
+        if "boot_partition" in self.state and EXPRESSIONS.fullmatch(text) and not BOOT_PARTITION.fullmatch(text):
+            self.state["boot_partition"] = None  # nothing says whether it is of the type of other expressions
         kind, passes = self._judge(text)
         if not kind or not certain:
             self.doubt()
@@ -145,7 +153,9 @@ class _Filters:
         if match := re.fullmatch(r"board-type=0x([0-9a-fA-F]+)", text):
             same = self.board.type_number == int(match[1], 16)
             return "model", None if same and self.board.model in OLD_CODES else same
-        return text if OTHER_FILTERS.fullmatch(text) else "", None
+        if match := BOOT_PARTITION.fullmatch(text):
+            return "boot_partition", None if self.partition is None else self.partition == int(match[1])
+        return text if OTHER_FILTERS.fullmatch(text) or EXPRESSIONS.fullmatch(text) else "", None
 
     @property
     def holds(self) -> bool | None:
@@ -191,9 +201,15 @@ def file_name(value: str) -> str:
     return value.lstrip("/").lower()
 
 
-def statements(files: Mapping[str, str], board: Board, *, tryboot: bool = False) -> Iterator[Statement]:
-    """All settings in the order in which the firmware meets them, those of included files in their includer's place."""
-    yield from _walk(files, _Filters(board, tryboot), CONFIG, 0)
+def statements(
+    files: Mapping[str, str], board: Board, *, tryboot: bool = False, partition: int | None = None
+) -> Iterator[Statement]:
+    """All settings in the order in which the firmware meets them, those of included files in their includer's place.
+
+    `partition` is the number that [boot_partition=...] compares, None if it is unknown, or whether the firmware knows
+    that filter.
+    """
+    yield from _walk(files, _Filters(board, tryboot, partition), CONFIG, 0)
 
 
 def _walk(files: Mapping[str, str], filters: _Filters, name: str, depth: int) -> Iterator[Statement]:
@@ -226,11 +242,13 @@ def _included(files: Mapping[str, str], filters: _Filters, include: Statement, d
         filters.doubt()
 
 
-def evaluate(files: Mapping[str, str], board: Board, *, tryboot: bool = False) -> Settings:
-    """The settings that hold on this board."""
+def evaluate(
+    files: Mapping[str, str], board: Board, *, tryboot: bool = False, partition: int | None = None
+) -> Settings:
+    """The settings that hold on this board; see statements()."""
     values: dict[str, str] = {}
     unclear: dict[str, str] = {}
-    for statement in statements(files, board, tryboot=tryboot):
+    for statement in statements(files, board, tryboot=tryboot, partition=partition):
         if statement.holds is None:
             unclear[statement.key] = statement.place
         elif statement.holds:
@@ -265,22 +283,30 @@ def _lines(files: Mapping[str, str]) -> Iterator[Line]:
 
 
 def own_path(files: Mapping[str, str], name: str) -> str:
-    """How a file of ours in the boot partition's root is named: an absolute path passes by every os_prefix.
+    """How our command line, in the boot partition's root, is named: an absolute path passes by every os_prefix.
 
-    The plain name, which all firmware knows, where no line can set a prefix (upstream_kernel sets one too).
+    The plain name, which all firmware knows, where no line can set a prefix (upstream_kernel sets one too): a kernel
+    that got no command line would not find the old system either.
     """
     prefixed = any(line.key in ("os_prefix", "upstream_kernel") and line.value for line in _lines(files))
     return f"/{name}" if prefixed else name
 
 
 def named_files(files: Mapping[str, str]) -> set[str]:
-    """The text files that these files name, whatever their filters: includes, and command lines with each prefix."""
+    """The text files that these files name, whatever their filters: includes, command lines with each prefix, and the
+    state of what lies in each folder."""
+    lines = list(_lines(files))
+    included = {file_name(line.value) for line in lines if line.key == "include" and not line.value.endswith("/")}
+    folders = {line.value for line in lines if line.key == "os_prefix" and line.value.endswith("/")}
+    return (included | command_line_names(files) | {file_name(folder + STATE) for folder in folders}) - {""}
+
+
+def command_line_names(files: Mapping[str, str]) -> set[str]:
+    """The names of the files from which the kernel's command line may come, whatever the filters."""
     lines = list(_lines(files))
     prefixes = {"", UPSTREAM_PREFIX, *(line.value for line in lines if line.key == "os_prefix")}
-    command_lines = {CMDLINE, *(line.value for line in lines if line.key == "cmdline")}
-    included = {line.value for line in lines if line.key == "include"}
-    names = included | {prefix + name for prefix in prefixes for name in command_lines}
-    return {file_name(name) for name in names if not name.endswith("/")} - {""}
+    names = {CMDLINE, *(line.value for line in lines if line.key == "cmdline")}
+    return {file_name(prefix + name) for prefix in prefixes for name in names if not name.endswith("/")} - {""}
 
 
 def command_line_file(files: Mapping[str, str], settings: Settings) -> str:
@@ -300,20 +326,47 @@ def command_line_file(files: Mapping[str, str], settings: Settings) -> str:
 
 
 def edit(files: Mapping[str, str], board: Board, *, initramfs: str, cmdline: str = "") -> dict[str, str]:
-    """The changed files, config.txt among them, that start the same kernel with our initramfs (and command line).
+    """The changed config.txt, and copies of files, that start the same kernel with our initramfs (and command line).
 
     Every other line about an initramfs becomes a comment; ours are at the end, below [all], where no section and no
-    later line can take them back. Raises UnclearError if the result would not be certain.
+    later line can take them back. An included file stays as it is: a changed copy is included in its place, so that
+    config.txt alone decides. Raises UnclearError if the result would not be certain.
     """
-    changed = {name: _without_ramfs(files[name]) for name in _read_files(files)}
-    if broken := sorted(name for name, text in changed.items() if BROKEN.search(text)):
+    read = _read_files(files)
+    if broken := sorted(name for name in read if BROKEN.search(files[name])):
         reason = "and nothing says that the firmware reads on behind it, or takes it for the end of a line"
         raise UnclearError(f"{broken[0]} holds a NUL or a carriage return alone, {reason}")
+    copies = _copies(files, read)
+    changed = {copies.get(name, name): _rewritten(files[name], copies) for name in (CONFIG, *copies)}
     changed[CONFIG] = _with_block(changed[CONFIG], files, initramfs, cmdline)
     after = evaluate({**files, **changed}, board)
-    if after.get("initramfs") != f"{own_path(files, initramfs)} followkernel" or after.get("ramfsfile"):
+    if after.get("initramfs") != f"/{initramfs} followkernel" or after.get("ramfsfile"):
         raise UnclearError(f"{CONFIG} does not keep our initramfs")
-    return {name: text for name, text in changed.items() if text != files[name]}
+    return changed
+
+
+def _copies(files: Mapping[str, str], read: set[str]) -> dict[str, str]:
+    """The included files that name an initramfs, or include one that does -> what their copies are called."""
+
+    def touches(name: str, touched: set[str]) -> bool:
+        lines = _lines({name: files[name]})
+        return any(
+            line.key in RAMFS_KEYS or (line.key == "include" and file_name(line.value) in touched) for line in lines
+        )
+
+    touched: set[str] = set()
+    while more := {name for name in read - touched - {CONFIG} if touches(name, touched)}:
+        touched |= more
+    return {name: INCLUDED.format(number) for number, name in enumerate(sorted(touched), start=1)}
+
+
+def includes_config(files: Mapping[str, str]) -> bool:
+    """Whether a file that config.txt includes may include config.txt again: our copy would not be the only one read."""
+    return any(
+        line.key == "include" and file_name(line.value) == CONFIG
+        for name in _read_files(files)
+        for line in _lines({name: files[name]})
+    )
 
 
 def _read_files(files: Mapping[str, str]) -> set[str]:
@@ -328,13 +381,25 @@ def _read_files(files: Mapping[str, str]) -> set[str]:
     return names
 
 
-def _without_ramfs(text: str) -> str:
-    return "".join(f"#{line}" if _key(line) in RAMFS_KEYS else line for line in split_lines(text))
+def _rewritten(text: str, copies: Mapping[str, str]) -> str:
+    """The text without an initramfs, and with the copies of included files in their place."""
+    return "".join(_rewritten_line(line, copies) for line in split_lines(text))
 
 
-def _key(line: str) -> str:
+def _rewritten_line(line: str, copies: Mapping[str, str]) -> str:
     parsed = parse_line(line)
-    return parsed.key if parsed else ""
+    if parsed is None or (parsed.key != "include" and parsed.key not in RAMFS_KEYS):
+        return line
+    if parsed.key in RAMFS_KEYS:
+        return f"#{line}"
+    if file_name(parsed.value) not in copies:
+        return line
+    before, _, after = line.rpartition(parsed.value)
+    slash = "/" if parsed.value.startswith("/") else ""
+    copied = before + slash + copies[file_name(parsed.value)] + after
+    if (now := parse_line(copied)) is None or now.certain != parsed.certain:
+        raise UnclearError(f"whether the firmware includes {parsed.value} depends on the length of its line")
+    return copied
 
 
 def _with_block(text: str, files: Mapping[str, str], initramfs: str, cmdline: str) -> str:
@@ -342,7 +407,8 @@ def _with_block(text: str, files: Mapping[str, str], initramfs: str, cmdline: st
     lines = [
         "# balena-migrate: stage 2, which takes these lines out again as its first act",
         "[all]",
-        f"initramfs {own_path(files, initramfs)} followkernel",
+        # Absolute, since auto_initramfs and os_prefix made firmware of 2025 and 2026 look elsewhere (rpi-eeprom#785).
+        f"initramfs /{initramfs} followkernel",
         *([f"cmdline={own_path(files, cmdline)}"] if cmdline else []),
     ]
     gap = end if text and not text.endswith("\n") else ""

@@ -24,7 +24,7 @@ from balena_migrate.bootloaders.raspberrypi.boot_partition import (
     find_place,
     path_on,
 )
-from balena_migrate.bootloaders.raspberrypi.change import OUR_CMDLINE, can_try, changed_files
+from balena_migrate.bootloaders.raspberrypi.change import OUR_CMDLINE, changed_files, if_not_loaded, why_no_try
 from balena_migrate.bootloaders.raspberrypi.checks import CODES, check_boot
 from balena_migrate.bootloaders.raspberrypi.config_txt import CMDLINE, CONFIG, TRYBOOT, named_files
 from balena_migrate.core.changes import Action, ActionName, WriteFile
@@ -64,10 +64,14 @@ class RaspberryPi:
 
     def one_shot(self, facts: Facts) -> bool:
         place = find_place(facts)
-        return isinstance(place, Place) and can_try(facts, place.mount, place.board)
+        return isinstance(place, Place) and not why_no_try(facts, place)
 
     def reboot_argument(self, facts: Facts) -> str:
         return TRYBOOT_ARGUMENT if self.one_shot(facts) else ""
+
+    def if_not_loaded(self, facts: Facts) -> str:
+        place = find_place(facts)
+        return if_not_loaded(facts, place) if isinstance(place, Place) else ""
 
     def boot_folder(self, facts: Facts) -> str:
         mount = boot_mount(facts)
@@ -77,19 +81,18 @@ class RaspberryPi:
         """They come from cmdline.txt, and not from the running kernel."""
 
     def check(self, config: Config, facts: Facts) -> Iterator[Finding]:
-        yield from check_boot(config, facts)
+        yield from check_boot(facts)
 
     def boot_actions(self, config: Config, facts: Facts) -> tuple[Action, ...]:
         place = find_place(facts)
         if isinstance(place, Finding):
             raise RefusedError(place.cause, hint=place.remedy)
-        board, mount = place.board, place.mount
-        changed = changed_files(config, facts, mount, board)
-        if can_try(facts, mount, board):
+        changed = changed_files(config, facts, place)
+        if not why_no_try(facts, place):
             changed[TRYBOOT] = changed.pop(CONFIG)
         # config.txt comes last: until it is there, nothing has changed for the firmware.
-        names = sorted(changed, key=lambda name: name in (CONFIG, TRYBOOT))
-        return tuple(_write(mount, name, changed[name]) for name in names)
+        names = sorted(changed, key=lambda name: (name in (CONFIG, TRYBOOT), name))
+        return tuple(_write(place.mount, name, changed[name]) for name in names)
 
     def assets(self, system: System, image: ImageBoot) -> BootAssets:
         """Nothing: the image's own boot partition boots the board."""
@@ -98,7 +101,7 @@ class RaspberryPi:
 
 def _write(mount: Mount, name: str, text: str) -> WriteFile:
     """One file of the boot change. All but config.txt and tryboot.txt change nothing for the firmware by themselves."""
-    included = (ActionName.BOOT_INCLUDED_FILE, "remove the old initramfs from an included file")
+    included = (ActionName.BOOT_INCLUDED_FILE, "copy an included file without the old initramfs")
     action, title = _ACTIONS.get(name, included)
     content = text.encode("utf-8", "surrogateescape")
     return WriteFile(name=action, title=title, path=path_on(mount, name), content=content)

@@ -58,6 +58,8 @@ class Planned:
     """The running kernel's arguments that stage 2's kernel gets; empty if they come from elsewhere."""
     omitted_arguments: tuple[OmittedArgument, ...]
     """The others."""
+    if_not_loaded: str
+    """What happens where the boot loader cannot load stage 2's initramfs, in words; "" if nothing is to be said."""
     no_flash: bool
     """Whether stage 2 ends before the flash."""
     after_the_line: tuple[str, ...]
@@ -106,6 +108,7 @@ def planned(plan: Plan) -> Planned:
         reboot_argument=plan.reboot_argument,
         arguments=plan.arguments.kept if plan.arguments else (),
         omitted_arguments=tuple(OmittedArgument(argument=left.argument, reason=left.reason) for left in left_out),
+        if_not_loaded=plan.if_not_loaded,
         no_flash=plan.no_flash,
         after_the_line=plan.after,
         window_s=plan.window_s,

@@ -121,7 +121,8 @@ def reboot(system: System, argument: str) -> bool:
     except KeyboardInterrupt:
         say("not rebooted; the next reboot starts stage 2; balena-migrate undo rolls everything back")
         return False
-    plain = ["systemctl", "reboot"] if system.find_program("systemctl") else ["reboot"]
+    # Where systemd is installed and another init runs, systemctl finds nobody who would reboot the machine.
+    plain = ["systemctl", "reboot"] if system.runs_systemd else ["reboot"]
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the reboot ends us, but not before we have said so
     try:
         system.run(["reboot", argument] if argument else plain)

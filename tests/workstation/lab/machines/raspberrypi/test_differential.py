@@ -36,15 +36,15 @@ NAMES = re.compile(r"(.*config|syscfg|usercfg|nobtcfg|recovery)[^/]*txt.*")
 Files = Mapping[str, str]
 
 
-def product_claims(files: Files, board: Board, tryboot: bool) -> dict[str, object]:
-    found = product.evaluate(files, board, tryboot=tryboot)
+def product_claims(files: Files, board: Board, tryboot: bool, partition: int | None = None) -> dict[str, object]:
+    found = product.evaluate(files, board, tryboot=tryboot, partition=partition)
     asked: dict[str, Callable[[], object]] = {key: partial(found.get, key) for key in KEYS}
     return _answers({**asked, "kernel_names": partial(product.kernel_names, found, board)}, product.UnclearError)
 
 
-def lab_claims(files: Files, board: Board, tryboot: bool) -> dict[str, object]:
+def lab_claims(files: Files, board: Board, tryboot: bool, partition: int | None = None) -> dict[str, object]:
     try:
-        found = lab.evaluate(files, board, start="config.txt", tryboot=tryboot)
+        found = lab.evaluate(files, board, start="config.txt", tryboot=tryboot, partition=partition)
     except lab.UndefinedError:
         return {}
     asked: dict[str, Callable[[], object]] = {key: partial(found.text, key) for key in KEYS}
@@ -62,9 +62,11 @@ def _answers(asked: Mapping[str, Callable[[], object]], error: type[Exception]) 
     return answers
 
 
-def differences(files: Files, board: Board, tryboot: bool = False) -> dict[str, tuple[object, object]]:
+def differences(
+    files: Files, board: Board, tryboot: bool = False, partition: int | None = None
+) -> dict[str, tuple[object, object]]:
     """By name what the product claims and what the lab says, where that is not the same."""
-    first, second = product_claims(files, board, tryboot), lab_claims(files, board, tryboot)
+    first, second = (claims(files, board, tryboot, partition) for claims in (product_claims, lab_claims))
     both = {name: (claim, second.get(name, UNDEFINED)) for name, claim in first.items()}
     return {name: (claim, answer) for name, (claim, answer) in both.items() if claim != answer}
 
@@ -100,6 +102,9 @@ filter_lines = st.builds(
                 "HDMI:0",
                 "partition=2",
                 "boot_count>1",
+                *["boot_partition=1", "boot_partition=2"] * 2,
+                "boot_partition>1",
+                "board_attributes&0x1",
             ),
             *(
                 "board-type=0x08",
@@ -135,11 +140,11 @@ MANY = settings(max_examples=800, deadline=None)
 
 
 @MANY
-@given(configs(own_lines, own_lines, filter_lines), boards, st.booleans())
+@given(configs(own_lines, own_lines, filter_lines), boards, st.booleans(), st.sampled_from((None, 1, 2)))
 def test_the_product_claims_nothing_that_the_documentation_does_not_say(
-    files: Files, board: Board, tryboot: bool
+    files: Files, board: Board, tryboot: bool, partition: int | None
 ) -> None:
-    assert differences(files, board, tryboot) == {}
+    assert differences(files, board, tryboot, partition) == {}
 
 
 @cache
@@ -223,6 +228,7 @@ def test_they_agree_about_autoboot_txt(text: str, board: Board) -> None:
 FILTER_LINES = (
     *(f"[{name}]" for name in FILTERS),
     *("[all]", "[all] ", "\t[all]", "\ufeff[all]", "[none]", "[tryboot]", "[gpio4=1]", "[0x1234]", "[pi6]", "[PI3]"),
+    *("[boot_partition=1]", "[boot_partition=2]", "[boot_partition>1]", "[boot_count>1]", "[board_attributes&0x1]"),
     *("[board-type=0x8]", "[board-type=0x14]", "[board-type=0x01]", "[board-type=8]"),
 )
 SWEEP = (
@@ -235,7 +241,7 @@ SOME = tuple(BOARDS[model] for model in (Model.B, Model.ZERO_2_W, Model.THREE_B,
 
 
 def sweep() -> list[str]:
-    return [text for text in SWEEP for board in SOME if differences({"config.txt": text}, board)]
+    return [text for text in SWEEP for board in SOME if differences({"config.txt": text}, board, False, 1)]
 
 
 def test_they_agree_about_every_two_filters() -> None:
@@ -248,6 +254,7 @@ def test_they_agree_about_every_two_filters() -> None:
         (product, "MODEL_FILTERS", {**product.MODEL_FILTERS, "pi5": (Model.FIVE,)}),
         (product, "UNSETTLED", frozenset()),
         (product, "OLD_LINE_LIMIT", 79),
+        (product, "BOOT_PARTITION", re.compile("boot_partition[=>]([0-9]+)")),
         (product, "MAY_BE_EMPTY", ("os_prefix", "kernel")),
         (lab, "SEEN_BY", {**lab.SEEN_BY, "pi0w": {Model.ZERO_W}}),
         (lab, "TYPE_NUMBERS", {**lab.TYPE_NUMBERS, Model.CM4: 0x15}),

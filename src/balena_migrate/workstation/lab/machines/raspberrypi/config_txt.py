@@ -75,6 +75,7 @@ OTHER_FILTERS = {
     "gpio": r"gpio\d+=[01]",
     "EDID": r"EDID=.+",
     "HDMI": r"HDMI:[01]",
+    "boot_partition": r"boot_partition=\d+",
     "expression": r"(boot_arg1|cust_otp\d+|bootvar0|boot_count|boot_partition|partition)[=&<>].+",
 }
 """Documented filters whose conditions the stand-in cannot evaluate."""
@@ -132,15 +133,22 @@ class Reading:
 
 
 def evaluate(
-    files: Mapping[str, str], board: Board, *, start: str, tryboot: bool = False, early: bool = False
+    files: Mapping[str, str],
+    board: Board,
+    *,
+    start: str,
+    tryboot: bool = False,
+    early: bool = False,
+    partition: int | None = None,
 ) -> Reading:
     """What the file `start` and its includes set on this board; the keys of `files` are names in lower case.
 
     `early` is the view of bootcode.bin and the EEPROM, which know no include (what_is_config_txt) and, in old versions,
-    no filters (raspberrypi/firmware#1076). A missing file sets nothing, since it is optional. Raises UndefinedError if
-    nothing at all is certain.
+    no filters (raspberrypi/firmware#1076). `partition` is the number that [boot_partition=...] compares; that filter
+    came in 2025, and None is for a firmware that may not know it. A missing file sets nothing, since it is optional.
+    Raises UndefinedError if nothing at all is certain.
     """
-    reader = _Reader(files, board, tryboot=tryboot, early=early)
+    reader = _Reader(files, board, tryboot=tryboot, early=early, partition=partition)
     if start in files:
         reader.read(start)
     return Reading(values=reader.values, undefined=reader.undefined)
@@ -183,10 +191,13 @@ def is_wide(reading: Reading, board: Board) -> bool:
 
 
 class _Reader:
-    def __init__(self, files: Mapping[str, str], board: Board, *, tryboot: bool, early: bool) -> None:
+    def __init__(
+        self, files: Mapping[str, str], board: Board, *, tryboot: bool, early: bool, partition: int | None
+    ) -> None:
         self.values: dict[str, str] = {}
         self.undefined: dict[str, str] = {}
         self._files, self._model, self._tryboot, self._early = files, board.model, tryboot, early
+        self._partition = partition
         self._open: list[str] = []
         self._maybe = False
         # The filters in force, by type; first if [none] lasts until [all], then if it lasts until the next filter.
@@ -267,6 +278,8 @@ class _Reader:
                 continue
             if not kind:
                 filters.update(dict.fromkeys(filters))
+            if kind == "expression" and "boot_partition" in filters:
+                filters["boot_partition"] = None  # are they of one type? then this one takes the other's place
             filters[kind] = holds
 
     def _judge(self, name: str) -> tuple[str, bool | None]:
@@ -278,6 +291,8 @@ class _Reader:
             return "model", None if same and self._model in OLD_CODES else same
         if name in ("all", "none", "tryboot"):
             return name, self._tryboot and name == "tryboot"
+        if self._partition is not None and (match := re.fullmatch(r"boot_partition=(\d+)", name)):
+            return "boot_partition", self._partition == int(match[1])
         return next((kind for kind, form in OTHER_FILTERS.items() if re.fullmatch(form, name)), ""), None
 
     def _applies(self) -> bool | None:
