@@ -13,7 +13,6 @@ from balena_migrate.bootloaders.raspberrypi.config_txt import (
     Line,
     Settings,
     UnclearError,
-    add_arguments,
     command_line_file,
     edit,
     evaluate,
@@ -409,18 +408,3 @@ def test_no_order_of_lines_defeats_the_edit(lines: list[str]) -> None:
     after = evaluate({**files, **edit(files, PI3, initramfs="ours")}, PI3)
     assert after.get("initramfs") == "/ours followkernel"
     assert after.get("auto_initramfs", "0") == "0"
-
-
-@pytest.mark.parametrize(
-    ("text", "result"),
-    [
-        ("root=/dev/mmcblk0p2 rootwait\n", "root=/dev/mmcblk0p2 rootwait debug\n"),
-        ("root=/dev/mmcblk0p2", "root=/dev/mmcblk0p2 debug"),
-        ("root=x \r\n", "root=x debug\r\n"),
-        ("a debug b\n", "a debug b\n"),
-        ("first\nsecond\n\n", "first debug\nsecond\n\n"),
-        ("", "debug"),
-    ],
-)
-def test_arguments_join_the_first_line(text: str, result: str) -> None:
-    assert add_arguments(text, ("debug",)) == result

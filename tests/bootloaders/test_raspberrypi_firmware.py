@@ -113,8 +113,6 @@ def test_its_text_files_are_asked_for_and_no_file_with_a_password() -> None:
         (pi({"config.txt": "kernel=RPI_UEFI.fd\n"}), "pi-other-loader"),
         (pi({"config.txt": "initramfs balena-migrate-initramfs\n"}), "pi-config-ours"),
         (pi({"config.txt": "a=1\n\0"}), "pi-config-unclear"),
-        (facts({"/boot/config.txt": "", "/boot/cmdline.txt": "initrd=0x01f00000 quiet"}), "pi-other-ramdisk"),
-        (facts({"/boot/config.txt": "", "/boot/cmdline.txt": "rdinit=/x quiet"}), "pi-other-ramdisk"),
         (facts({}, unreadable={"/boot/config.txt": "Input/output error"}), "pi-boot-unreadable"),
         (pi({}, unreadable={"/boot/more.txt": "Input/output error"}), "pi-boot-unreadable"),
         (facts({"/boot/config.txt": ""}), "pi-cmdline-unclear"),
@@ -400,8 +398,12 @@ def apply_and_take_back(root: Path, found: Facts, content: dict[str, bytes]) -> 
     records = [action.capture(system) for action in actions]
     for action in actions:
         action.apply(system)
-    written = (folder / OUR_CMDLINE).read_bytes()
-    assert written.split(b"\n")[0].split()[:-1] == content["cmdline.txt"].split(b"\n")[0].split()
+    arguments = BOOT_LOADER.arguments(found)
+    assert arguments is not None
+    written = (folder / OUR_CMDLINE).read_text("utf-8", "surrogateescape")
+    assert written == " ".join((*arguments.kept, "panic=30\n"))
+    every = content["cmdline.txt"].split(b"\n")[0].decode("utf-8", "surrogateescape").split()
+    assert len(arguments.kept) + len(arguments.left_out) == len(every)
     assert f"initramfs {INITRAMFS_NAME} followkernel".encode() in (folder / "config.txt").read_bytes().replace(
         b" /", b" "
     )
@@ -443,13 +445,27 @@ def test_the_change_is_taken_back_byte_for_byte(tmp_path: Path, files: dict[str,
     assert {path.name: path.read_bytes() for path in (tmp_path / "boot").iterdir()} == before
 
 
-@pytest.mark.parametrize(("debug", "end"), [(False, "panic=30\n"), (True, "panic=30 debug\n")])
+@pytest.mark.parametrize(("debug", "end"), [(False, "panic=30\n"), (True, "debug panic=30\n")])
 def test_stage_2_gets_a_command_line_of_its_own(debug: bool, end: str) -> None:
     found = facts({"/boot/config.txt": "cmdline=mine-cmd.txt\n", "/boot/mine-cmd.txt": CMDLINE})
     actions = BOOT_LOADER.boot_actions(Config(image_name="x", debug=debug), found)
     written = {action.path: action.content for action in actions}  # type: ignore[attr-defined]
     assert written[f"/boot/{OUR_CMDLINE}"].decode() == CMDLINE.rstrip("\n") + " " + end
     assert written["/boot/config.txt"].endswith(f"cmdline={OUR_CMDLINE}\n".encode())
+
+
+def test_what_would_not_start_stage_2_stays_out_of_its_command_line() -> None:
+    """By the table of all boot loaders; the others keep their order, and what only the firmware adds is not there."""
+    words = "console=tty1 initrd=0x01f00000 root=PARTUUID=1-02 panic=0 init=/usr/lib/raspi-config/init_resize.sh quiet"
+    found = pi({"cmdline.txt": f"{words} \r\nsecond line\n"})
+    written = {action.path: action.content for action in BOOT_LOADER.boot_actions(CONFIG, found)}  # type: ignore[attr-defined]
+    assert written[f"/boot/{OUR_CMDLINE}"] == b"console=tty1 root=PARTUUID=1-02 quiet panic=30\n"
+    arguments = BOOT_LOADER.arguments(found)
+    assert arguments is not None
+    assert [item.argument.partition("=")[0] for item in arguments.left_out] == ["initrd", "panic", "init"]
+    assert arguments.changes_old_system
+    assert BOOT_LOADER.arguments(facts({"/boot/config.txt": ""})) is None
+    assert BOOT_LOADER.arguments(facts({})) is None
 
 
 def test_firmware_with_a_one_shot_start_gets_a_file_of_its_own() -> None:

@@ -13,15 +13,9 @@ import pytest
 
 from balena_migrate.core.memory import parse_meminfo
 from balena_migrate.core.system import System
-<<<<<<< HEAD
-from balena_migrate.facts import BlockDevice, DiskFacts, Mount, OsFacts
-from balena_migrate.facts.boot import find_changed, knows_tryboot
-from balena_migrate.facts.disks import parse_lsblk
-=======
 from balena_migrate.facts import BlockDevice, BootFacts, DiskFacts, HardwareFacts, Mount, OsFacts
 from balena_migrate.facts.boot import find_changed, knows_tryboot, read_boot
-from balena_migrate.facts.disks import parse_lsblk, parse_mountinfo
->>>>>>> 30115b0 (Let no Raspberry Pi start into what somebody else planned, and reboot by systemctl only under systemd)
+from balena_migrate.facts.disks import parse_lsblk
 from balena_migrate.facts.hardware import parse_cpuinfo_revision, parse_device_tree_strings
 from balena_migrate.facts.os import parse_os_release, read_os
 from tests.support.corpus import corpus

@@ -75,7 +75,8 @@ def pi_facts(
         Mount(source=root.path, mount_point="/", fstype="ext4", size_bytes=8000 * MIB, free_bytes=6000 * MIB),
         Mount(source=fat.path, mount_point=boot, fstype="vfat", free_bytes=180 * MIB, block_bytes=2048),
     )
-    texts = {f"{boot}/{name}": text for name, text in (PI_FILES if files is None else files).items()}
+    own = {**PI_FILES, "cmdline.txt": PI_CMDLINE.replace("-02", f"-{numbers[1]:02}")}
+    texts = {f"{boot}/{name}": text for name, text in (own if files is None else files).items()}
     return Facts(
         os=OsFacts(id="debian", version_id="12", pretty_name="Debian GNU/Linux 12 (bookworm)"),
         hardware=HardwareFacts(machine="aarch64", userland="armhf", model="Raspberry Pi", revision=revision),

@@ -80,7 +80,7 @@ class BootLoader(Protocol):
         """The folder that it loads kernel and initramfs from; the initramfs is put there."""
 
     def arguments(self, facts: Facts) -> Arguments | None:
-        """Which of the running kernel's arguments stage 2 gets; None if they come from elsewhere."""
+        """Which of the old system's arguments stage 2's kernel gets; None where they are not certain."""
 
     def check(self, config: Config, facts: Facts) -> Iterator[Finding]:
         """Whether it can start stage 2 and, afterwards, the old system."""

@@ -6,13 +6,13 @@ from __future__ import annotations
 import datetime
 
 from balena_migrate.bootloaders import PANIC_REBOOT_S
+from balena_migrate.bootloaders.arguments import Arguments, choose_arguments
 from balena_migrate.bootloaders.raspberrypi.autoboot import AUTOBOOT
 from balena_migrate.bootloaders.raspberrypi.board import Chip
 from balena_migrate.bootloaders.raspberrypi.boot_partition import Place, config_files, filtered_number, is_first_fat
-from balena_migrate.bootloaders.raspberrypi.command_line import find_command_line
+from balena_migrate.bootloaders.raspberrypi.command_line import find_command_line, first_line
 from balena_migrate.bootloaders.raspberrypi.config_txt import (
     CONFIG,
-    add_arguments,
     edit,
     evaluate,
     includes_config,
@@ -29,12 +29,21 @@ RESTART_S = 1776124800
 
 def changed_files(config: Config, facts: Facts, place: Place) -> dict[str, str]:
     """The files of the boot partition that start stage 2. Raises UnclearError if that would not be certain."""
+    kept = chosen_arguments(facts, place).kept
+    debug = ("debug",) if config.debug and "debug" not in kept else ()
+    files = config_files(facts.boot.files, place.mount)
+    changed = edit(files, place.board, initramfs=INITRAMFS_NAME, cmdline=OUR_CMDLINE)
+    return {**changed, OUR_CMDLINE: " ".join((*kept, *debug, f"panic={PANIC_REBOOT_S}")) + "\n"}
+
+
+def chosen_arguments(facts: Facts, place: Place) -> Arguments:
+    """What stage 2's kernel gets of the old system's arguments. Raises UnclearError if these are not certain.
+
+    They come from the file: the running kernel's have more, which the firmware adds at each start.
+    """
     files = config_files(facts.boot.files, place.mount)
     settings = evaluate(files, place.board, partition=filtered_number(facts, place))
-    command_line = files[find_command_line(facts, place.mount, files, settings)]
-    arguments = (f"panic={PANIC_REBOOT_S}", *(("debug",) if config.debug else ()))
-    changed = edit(files, place.board, initramfs=INITRAMFS_NAME, cmdline=OUR_CMDLINE)
-    return {**changed, OUR_CMDLINE: add_arguments(command_line, arguments)}
+    return choose_arguments(first_line(files[find_command_line(facts, place.mount, files, settings)]))
 
 
 def why_no_try(facts: Facts, place: Place) -> str:

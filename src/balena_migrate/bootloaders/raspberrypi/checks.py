@@ -20,7 +20,7 @@ from balena_migrate.bootloaders.raspberrypi.boot_partition import (
     partition_number,
     path_on,
 )
-from balena_migrate.bootloaders.raspberrypi.command_line import find_command_line, first_line, other_root
+from balena_migrate.bootloaders.raspberrypi.command_line import find_command_line, other_root
 from balena_migrate.bootloaders.raspberrypi.config_txt import (
     CONFIG,
     STATE,
@@ -36,10 +36,6 @@ from balena_migrate.bootloaders.raspberrypi.config_txt import (
 from balena_migrate.core.paths import INITRAMFS_NAME
 from balena_migrate.facts import Facts, Mount
 from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed, warning
-
-OTHER_RAMDISK = re.compile(r"initrd=.*|noinitrd|rdinit=.*")
-"""Arguments that make the kernel use another initramfs than the firmware's, or another program in it (Linux,
-admin-guide/kernel-parameters)."""
 
 EEPROM_FILES = ("recovery.bin", "pieeprom.upd", "pieeprom.sig", "vl805.bin", "vl805.sig")
 """What rpi-eeprom-update writes for the next start, and removes after it (raspberrypi/rpi-eeprom: rpi-eeprom-update). A
@@ -104,12 +100,6 @@ CODES = (
         BLOCKS,
         "config.txt starts another boot loader (U-Boot, UEFI), which would not load our initramfs.",
         "Let the firmware start the kernel itself.",
-    ),
-    Code(
-        "pi-other-ramdisk",
-        BLOCKS,
-        "The kernel's command line makes the kernel start another initramfs.",
-        "Remove that argument, and reboot.",
     ),
     Code(
         "pi-cmdline-unclear",
@@ -238,9 +228,6 @@ def _check_command_line(facts: Facts, mount: Mount, files: Mapping[str, str], se
     if root := other_root(facts, files[name]):
         cause = f"{path} says {root}, which is not the root file system that is mounted: the next start takes another"
         yield blocker("pi-root-changed", cause, "reboot, and try again; or correct it (blkid shows the ids)")
-    if others := [word for word in first_line(files[name]).split() if OTHER_RAMDISK.fullmatch(word)]:
-        cause = f"the kernel's command line says {others[0]}, so the kernel would not start our initramfs"
-        yield blocker("pi-other-ramdisk", cause, f"remove it from {path}, and reboot")
 
 
 def _check_kernel(path: str, settings: Settings, board: Board) -> Iterator[Finding]:

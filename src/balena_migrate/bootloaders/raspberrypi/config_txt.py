@@ -413,14 +413,3 @@ def _with_block(text: str, files: Mapping[str, str], initramfs: str, cmdline: st
     ]
     gap = end if text and not text.endswith("\n") else ""
     return text + gap + "".join(line + end for line in lines)
-
-
-def add_arguments(text: str, arguments: tuple[str, ...]) -> str:
-    """A command line with these arguments, where it has not got them yet; the rest stays as it is.
-
-    Of several lines the first one is the command line; the others have no effect, and are kept.
-    """
-    line, newline, rest = text.partition("\n")
-    bare = line.rstrip("\r \t")
-    missing = [argument for argument in arguments if argument not in bare.split()]
-    return " ".join([*([bare] if bare else []), *missing]) + line[len(bare) :].lstrip(" \t") + newline + rest

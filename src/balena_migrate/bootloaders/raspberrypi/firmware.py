@@ -11,10 +11,12 @@ as its first act, restores config.txt; a power cut before that starts stage 2 on
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
 from balena_migrate.bootloaders import BootAssets, ImageBoot
+from balena_migrate.bootloaders.arguments import Arguments
 from balena_migrate.bootloaders.raspberrypi.autoboot import AUTOBOOT
 from balena_migrate.bootloaders.raspberrypi.boot_partition import (
     Place,
@@ -24,9 +26,15 @@ from balena_migrate.bootloaders.raspberrypi.boot_partition import (
     find_place,
     path_on,
 )
-from balena_migrate.bootloaders.raspberrypi.change import OUR_CMDLINE, changed_files, if_not_loaded, why_no_try
+from balena_migrate.bootloaders.raspberrypi.change import (
+    OUR_CMDLINE,
+    changed_files,
+    chosen_arguments,
+    if_not_loaded,
+    why_no_try,
+)
 from balena_migrate.bootloaders.raspberrypi.checks import CODES, check_boot
-from balena_migrate.bootloaders.raspberrypi.config_txt import CMDLINE, CONFIG, TRYBOOT, named_files
+from balena_migrate.bootloaders.raspberrypi.config_txt import CMDLINE, CONFIG, TRYBOOT, UnclearError, named_files
 from balena_migrate.core.changes import Action, ActionName, WriteFile
 from balena_migrate.core.errors import RefusedError
 from balena_migrate.core.system import System
@@ -77,8 +85,11 @@ class RaspberryPi:
         mount = boot_mount(facts)
         return mount.mount_point if mount else "/boot"
 
-    def arguments(self, facts: Facts) -> None:
-        """They come from cmdline.txt, and not from the running kernel."""
+    def arguments(self, facts: Facts) -> Arguments | None:
+        with contextlib.suppress(UnclearError):
+            if isinstance(place := find_place(facts), Place):
+                return chosen_arguments(facts, place)
+        return None
 
     def check(self, config: Config, facts: Facts) -> Iterator[Finding]:
         yield from check_boot(facts)
