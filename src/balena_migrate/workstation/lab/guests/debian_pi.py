@@ -206,7 +206,7 @@ def _make_card(guest: DebianPi, trees: list[Path], folder: Path, span: Span) -> 
         boot.mkdir()
         _make_boot_files(guest, root, boot, folder / "first")
         if guest.built_in:
-            (boot / _first_name(guest)).rename(folder / FIRST_INITRAMFS)
+            shutil.move(boot / _first_name(guest), folder / FIRST_INITRAMFS)
             for name in INITRAMFS_PROGRAMS:
                 (root / "usr/sbin" / name).unlink()
     make_fat(card, BOOT, boot)
