@@ -133,7 +133,7 @@ def armed_disk(case: Case, folder: Path) -> GrubDisk:
     for action in BOOT_LOADER.boot_actions(case.config, facts):
         content = action.content  # type: ignore[attr-defined]
         # grub-emu has loaded no kernel, so its `boot` would be an error.
-        files[action.path.lstrip("/")] = content.replace(b"        boot\n", b"        start\n")
+        files[action.path.lstrip("/")] = content.replace(b" boot\n", b" start\n")
     return GrubDisk(folder / "disk", files)
 
 

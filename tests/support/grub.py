@@ -236,19 +236,30 @@ def emulated(text: str) -> str:
 
 
 def start(disk: GrubDisk) -> Started:
-    """Start grub-emu on the disk, once. Raises TimeoutExpired where GRUB waits for somebody."""
-    disk.write(_RESULT, b"# GRUB Environment Block\n".ljust(_RESULT_BYTES, b"#"))
+    """Start grub-emu on the disk, and once more if it reboots. Raises TimeoutExpired where GRUB waits for somebody."""
     devices = disk.disk.with_suffix(".map")
     devices.write_text(f"(hd0) {disk.disk}\n")
     argv = ["grub-emu", "--device-map", str(devices), "--root", "hd0,msdos1", "--directory", "/boot/grub"]
     environment = {"TERM": "dumb", "LC_ALL": "C", "PATH": "/usr/bin:/bin"}
-    subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, env=environment, timeout=LIMIT_S, check=True)
-    text = disk.read(_RESULT).decode()
-    variables = parse_environment(text[:1024]) if len(text) >= 1024 else {}
+    found = Started(kernel="", initramfs="")
+    for _ in range(2):
+        disk.write(_RESULT, b"# GRUB Environment Block\n".ljust(_RESULT_BYTES, b"#"))
+        subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, env=environment, timeout=LIMIT_S, check=True
+        )
+        found = _read_result(disk)
+        if found.kernel:
+            break
+    return found
+
+
+def _read_result(disk: GrubDisk) -> Started:
+    lines = disk.read(_RESULT).decode().splitlines()
+    variables = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
     return Started(
         kernel=variables.get("started_kernel", ""),
         initramfs=variables.get("started_initramfs", ""),
-        arguments=tuple(variables.get("started_arguments", "").split(_END)[:-1]),
+        arguments=tuple(variables.get("started_arguments", "").replace("\\\\", "\\").split(_END)[:-1]),
     )
 
 

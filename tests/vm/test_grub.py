@@ -145,7 +145,7 @@ def on(disk: GrubDisk, folder: Path) -> Iterator[Callable[[], Told]]:
         console: Console = device.consoles["console"]
 
         def next_start() -> Told:
-            found = console.wait_for(r"<(BOOT_IMAGE=[^\n]*?) ?\|([a-z]+)>\n", START_TIMEOUT_S)
+            found = console.wait_for(r"<([^\n]*?) ?\|([a-z]+)>\n", START_TIMEOUT_S)
             return Told(arguments=found[1], initramfs=found[2])
 
         yield next_start

@@ -32,9 +32,16 @@ if [ -z "${{{_BACK}}}" ]; then
 @MODULES@
     set root='@ROOT@'
     search --no-floppy --fs-uuid --set=root @UUID@
-    if linux @PREFIX@/@KERNEL@ @ARGUMENTS@; then
-      if initrd @PREFIX@/{INITRAMFS_NAME}; then
-        boot
+    if [ -s @PREFIX@/{INITRAMFS_NAME} ]; then
+      if linux @PREFIX@/@KERNEL@ @ARGUMENTS@; then
+        if initrd @PREFIX@/{INITRAMFS_NAME}; then
+          boot
+        fi
+        set next_entry=
+        load_env
+        if [ -z "${{next_entry}}" ]; then
+          reboot
+        fi
       fi
     fi
     echo "balena-migrate: GRUB cannot load stage 2 and starts the old system"
@@ -53,7 +60,11 @@ def entry_text(config: Config, facts: Facts) -> str:
     """The menu entry that starts the running kernel with our initramfs and the arguments that it gets.
 
     If it cannot be loaded, GRUB reads grub.cfg anew, as at a start of its own: next_entry is cleared by then, and our
-    entry is not offered again even where it could not be cleared. Requires facts that `check` found in order.
+    entry is not offered again even where it could not be cleared. Where the kernel is loaded already, and only the
+    initramfs is not, GRUB reboots: 2.06 frees the command line of a second kernel together with that of the first
+    (grub-core/loader/i386/linux.c, grub_linux_unload), so the old system would start without arguments.
+
+    Requires facts that `check` found in order.
     """
     mount, device = boot_file_system(facts)
     modules = ("part_msdos", "part_gpt", _module_for(mount), "gzio")
