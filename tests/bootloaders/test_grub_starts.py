@@ -3,62 +3,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from balena_migrate.bootloaders.grub import BOOT_LOADER
 from balena_migrate.bootloaders.grub.checks import check_boot
-from balena_migrate.bootloaders.grub.files import CUSTOM_CFG, GRUB_CFG, GRUBENV
-from balena_migrate.facts import Facts
+from balena_migrate.bootloaders.grub.files import CUSTOM_CFG
 from balena_migrate.findings import Severity
 from balena_migrate.settings import Config
-from tests.support.facts import pc_facts
 from tests.support.grub import (
     INITRAMFS,
     KERNEL,
     OLDER,
     OLDER_KERNEL,
+    OLDER_STARTED,
+    OURS,
     SIMPLE,
+    STAGE2,
     TEMPLATES,
     UUID,
+    Case,
     GrubDisk,
     Setup,
-    Started,
     Template,
     came_up,
     emulated,
-    environment_block,
+    facts_for,
     grub_cfg,
     start,
 )
 
 pytestmark = pytest.mark.processes
 
-OURS = "boot/balena-migrate-initramfs"
-PLAIN = f"root=UUID={UUID} ro quiet"
-STAGE2 = Started(kernel=f"/{KERNEL}", initramfs=f"/{OURS}", arguments=(f"root=UUID={UUID}", "ro", "quiet", "panic=30"))
-OLD = Started(kernel=f"/{KERNEL}", initramfs=f"/{INITRAMFS}", arguments=(f"root=UUID={UUID}", "ro", "quiet"))
-OLDER_STARTED = replace(OLD, kernel=f"/{OLDER_KERNEL}")
 FILES = {KERNEL: b"kernel" * 100, OLDER_KERNEL: b"older", INITRAMFS: b"old" * 1000, OURS: b"ours" * 1000}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """A device before stage 1, what becomes of it after stage 1, and what its next two starts have to be."""
-
-    setup: Setup = field(default_factory=Setup)
-    environment: Mapping[str, str] = field(default_factory=dict)
-    command_line: str = PLAIN
-    custom: str = ""
-    config: Config = field(default_factory=Config)
-    damage: Callable[[GrubDisk], None] = lambda disk: None
-    first: Started = STAGE2
-    second: Started = OLD
-
-
 HD1 = Config(grub_boot_dev="hd1")
 GRUB_FILE = CUSTOM_CFG.lstrip("/")
 SAVED = Setup(default="${saved_entry}", savedefault=True)
@@ -106,22 +85,6 @@ BROKEN: dict[str, Case] = {
     "waits-in-its-menu": replace(WAITING["waits-in-its-menu"], damage=lambda disk: disk.remove(OURS)),
     "fallback-to-ours": Case(custom="set fallback=balena-migrate", damage=lambda disk: disk.remove(OURS)),
 }
-
-
-def facts_for(case: Case) -> Facts:
-    files = {
-        GRUB_CFG: grub_cfg(case.setup),
-        GRUBENV: environment_block(case.environment),
-        **({CUSTOM_CFG: case.custom} if case.custom else {}),
-    }
-    facts = pc_facts(files=files)
-    devices = tuple(replace(d, uuid=UUID) if d.name == "sda1" else d for d in facts.disks.devices)
-    command_line = f"BOOT_IMAGE=/{KERNEL} {case.command_line}"
-    return replace(
-        facts,
-        disks=replace(facts.disks, devices=devices),
-        boot=replace(facts.boot, kernel_command_line=command_line),
-    )
 
 
 def armed_disk(case: Case, folder: Path) -> GrubDisk:

@@ -8,16 +8,21 @@ these are functions here, which read their files as the real commands do, and no
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from balena_migrate.bootloaders.grub.environment import dump_environment, parse_environment
+from balena_migrate.bootloaders.grub.files import CUSTOM_CFG, GRUB_CFG, GRUBENV
 from balena_migrate.core.units import MIB
+from balena_migrate.facts import Facts
+from balena_migrate.settings import Config
 from balena_migrate.workstation.lab.disks import make_disk
+from tests.support.facts import pc_facts
 
 UUID = "6a1d5f6e-3a52-4b39-9d0e-5c1b8a7e2f41"
 KERNEL, INITRAMFS = "boot/vmlinuz-6.1.0-test", "boot/initrd.img-6.1.0-test"
+OURS = "boot/balena-migrate-initramfs"
 OLDER_KERNEL = "boot/vmlinuz-5.10.0-test"
 SIMPLE, OLDER = "gnulinux-simple", "gnulinux-advanced>gnulinux-older"
 LIMIT_S = 40
@@ -172,7 +177,7 @@ def _entry(setup: Setup, title: str, name: str, kernel: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """What GRUB started."""
+    """What GRUB started; empty where it started nothing."""
 
     kernel: str
     initramfs: str
@@ -260,6 +265,42 @@ def _read_result(disk: GrubDisk) -> Started:
         kernel=variables.get("started_kernel", ""),
         initramfs=variables.get("started_initramfs", ""),
         arguments=tuple(variables.get("started_arguments", "").replace("\\\\", "\\").split(_END)[:-1]),
+    )
+
+
+PLAIN = f"root=UUID={UUID} ro quiet"
+STAGE2 = Started(kernel=f"/{KERNEL}", initramfs=f"/{OURS}", arguments=(f"root=UUID={UUID}", "ro", "quiet", "panic=30"))
+OLD = Started(kernel=f"/{KERNEL}", initramfs=f"/{INITRAMFS}", arguments=(f"root=UUID={UUID}", "ro", "quiet"))
+OLDER_STARTED = replace(OLD, kernel=f"/{OLDER_KERNEL}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A device before stage 1, what becomes of it after stage 1, and what its next two starts have to be."""
+
+    setup: Setup = field(default_factory=Setup)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    command_line: str = PLAIN
+    custom: str = ""
+    config: Config = field(default_factory=Config)
+    damage: Callable[[GrubDisk], None] = lambda disk: None
+    first: Started = STAGE2
+    second: Started = OLD
+
+
+def facts_for(case: Case) -> Facts:
+    files = {
+        GRUB_CFG: grub_cfg(case.setup),
+        GRUBENV: environment_block(case.environment),
+        **({CUSTOM_CFG: case.custom} if case.custom else {}),
+    }
+    facts = pc_facts(files=files)
+    devices = tuple(replace(d, uuid=UUID) if d.name == "sda1" else d for d in facts.disks.devices)
+    command_line = f"BOOT_IMAGE=/{KERNEL} {case.command_line}"
+    return replace(
+        facts,
+        disks=replace(facts.disks, devices=devices),
+        boot=replace(facts.boot, kernel_command_line=command_line),
     )
 
 

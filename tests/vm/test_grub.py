@@ -22,8 +22,7 @@ from balena_migrate.findings import Severity
 from balena_migrate.settings import Config
 from balena_migrate.workstation.lab.console import Console
 from balena_migrate.workstation.lab.qemu import TCG, pc_arguments, running
-from tests.bootloaders.test_grub_starts import OURS, Case, facts_for
-from tests.support.grub import INITRAMFS, KERNEL, OLDER_KERNEL, UUID, GrubDisk, Setup, grub_cfg
+from tests.support.grub import INITRAMFS, KERNEL, OLDER_KERNEL, OURS, UUID, Case, GrubDisk, Setup, facts_for, grub_cfg
 
 pytestmark = pytest.mark.vm
 
