@@ -51,7 +51,7 @@ from tests.vm.fat_writes_guest import DONE, MARK_BYTES
 pytestmark = [pytest.mark.vm, pytest.mark.xdist_group("fat-writes")]
 
 DISK_BYTES, START_BYTES = 64 * MIB, MIB
-OFF_S = 180
+OFF_S = 600
 FILES = {
     "bootcode.bin": b"b" * 3000,
     "start.elf": b"s" * 3000,

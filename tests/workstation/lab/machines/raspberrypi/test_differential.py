@@ -241,7 +241,7 @@ SOME = tuple(BOARDS[model] for model in (Model.B, Model.ZERO_2_W, Model.THREE_B,
 
 
 def sweep() -> list[str]:
-    return [text for text in SWEEP for board in SOME if differences({"config.txt": text}, board, False, 1)]
+    return [text for text in SWEEP for board in SOME if differences({"config.txt": text}, board, False, 2)]
 
 
 def test_they_agree_about_every_two_filters() -> None:
