@@ -33,7 +33,7 @@ class Plan:
     one_shot: bool
     reboot_argument: str
     arguments: Arguments | None = None
-    """Which of the running kernel's arguments stage 2 gets; None if they come from elsewhere."""
+    """Which of the old system's arguments stage 2's kernel gets; None where they are not certain."""
     if_not_loaded: str
     """What happens where the boot loader cannot load our initramfs, in words; "" if nothing is to be said."""
     no_flash: bool
@@ -106,9 +106,7 @@ def sections(plan: Plan) -> Iterator[Section]:
             title=f'Only `reboot "{plan.reboot_argument}"` starts stage 2; any other reboot starts the old system.'
         )
     if plan.arguments:
-        yield Section(
-            title="Stage 2's kernel gets of the running kernel's arguments:", lines=_arguments(plan.arguments)
-        )
+        yield Section(title="Stage 2's kernel gets of the old system's arguments:", lines=_arguments(plan.arguments))
     if plan.if_not_loaded and plan.boot_actions:
         yield Section(title=plan.if_not_loaded)
     before = f"      {plan.before}"

@@ -31,7 +31,7 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class OmittedArgument:
-    """An argument of the running kernel that stage 2's kernel does not get."""
+    """An argument of the old system that stage 2's kernel does not get."""
 
     argument: str
     reason: str
@@ -55,7 +55,7 @@ class Planned:
     reboot_argument: str
     """The argument with which `reboot` starts stage 2; "" for none."""
     arguments: tuple[str, ...]
-    """The running kernel's arguments that stage 2's kernel gets; empty if they come from elsewhere."""
+    """The old system's arguments that stage 2's kernel gets."""
     omitted_arguments: tuple[OmittedArgument, ...]
     """The others."""
     if_not_loaded: str
