@@ -58,6 +58,10 @@ def codes(found: Facts, severity: Severity) -> set[str]:
         ("arm_64bit=1", "/boot/KERNEL8.IMG", True),
         ("kernel=vmlinuz", "/boot/vmlinuz", True),
         ("os_prefix=new/", "/boot/new/kernel7.img", True),
+        ("[gpio4=1]\nkernel=a\n", "/boot/a", True),
+        ("[gpio4=1]\narm_64bit=1\n", "/boot/kernel8.img", True),
+        ("[gpio4=1]\nos_prefix=new/\n", "/boot/new/kernel7.img", True),
+        ("[gpio4=1]\ncmdline=other.txt\n", "/boot/kernel8.img", False),
         ("", "/boot/kernel8.img", False),
         ("", "/boot/overlays/kernel7.img", False),
         ("", "/elsewhere/kernel7.img", False),
@@ -528,6 +532,35 @@ def test_what_happens_where_our_initramfs_cannot_be_loaded_is_said(
     said = BOOT_LOADER.if_not_loaded(with_boot(pi({}, revision=revision, tryboot=tryboot), bootloader_built_s=built_s))
     assert words in said
     assert ("tryboot is not used: firmware, kernel or init do not support it." in said) != tryboot
+
+
+PIBOOT = """[all]
+os_prefix=current/
+kernel=vmlinuz
+cmdline=cmdline.txt
+initramfs initrd.img followkernel
+[tryboot]
+os_prefix=new/
+"""
+
+
+def test_a_system_that_tries_its_kernels_first_is_migrated_while_none_is_on_trial() -> None:
+    """Ubuntu since 25.10: tryboot is its own, and its command line lies in the folder that was found good."""
+    files = {
+        "config.txt": PIBOOT,
+        "autoboot.txt": "[all]\ntryboot_a_b=1\n",
+        "current/cmdline.txt": CMDLINE,
+        "current/state": "good\n",
+        "new/cmdline.txt": "root=LABEL=another\n",
+        "new/state": "bad\n",
+    }
+    found = facts({f"/boot/{name}": text for name, text in files.items()}, tryboot=True)
+    assert (codes(found, BLOCKER), codes(found, Severity.WARNING)) == (set(), {"pi-trial-failed"})
+    written = {action.path: action.content for action in BOOT_LOADER.boot_actions(CONFIG, found)}  # type: ignore[attr-defined]
+    ours = f"[all]\ninitramfs /{INITRAMFS_NAME} followkernel\ncmdline=/{OUR_CMDLINE}\n"
+    assert written["/boot/config.txt"].decode().endswith(ours)
+    assert written[f"/boot/{OUR_CMDLINE}"].decode() == f"{CMDLINE.strip()} panic=30\n"
+    assert "autoboot.txt gives it another meaning" in BOOT_LOADER.if_not_loaded(found)
 
 
 def test_behind_noobs_there_is_no_one_shot_start() -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
@@ -23,6 +22,7 @@ from balena_migrate.bootloaders.raspberrypi.boot_partition import (
 from balena_migrate.bootloaders.raspberrypi.command_line import find_command_line, other_root
 from balena_migrate.bootloaders.raspberrypi.config_txt import (
     CONFIG,
+    DEFAULT_KERNELS,
     STATE,
     UPSTREAM_PREFIX,
     Settings,
@@ -210,7 +210,7 @@ def _check_config(facts: Facts, place: Place) -> Iterator[Finding]:
     except UnclearError as error:
         yield blocker("pi-config-unclear", f"the firmware might not load our initramfs: {error}")
     yield from _check_kernel(path, settings, board)
-    yield from _check_replaced(facts, mount, settings, board)
+    yield from _check_replaced(facts, mount, files, settings, board)
     yield from _check_command_line(facts, mount, files, settings)
     for statement in statements(files, board, partition=number):
         if statement.key == "include" and file_name(statement.value) not in files:
@@ -244,14 +244,27 @@ def _check_kernel(path: str, settings: Settings, board: Board) -> Iterator[Findi
         yield passed("pi-kernel", f"the firmware starts {name} itself")
 
 
-def _check_replaced(facts: Facts, mount: Mount, settings: Settings, board: Board) -> Iterator[Finding]:
+def _check_replaced(
+    facts: Facts, mount: Mount, files: Mapping[str, str], settings: Settings, board: Board
+) -> Iterator[Finding]:
     """An upgrade replaces the kernel on the boot partition at once, but our initramfs contains the running kernel's
     modules: stage 2 could lack the very driver that it needs to restore config.txt."""
-    with contextlib.suppress(UnclearError):
-        prefixes = {"", UPSTREAM_PREFIX, settings.get("os_prefix")}
-        names = {prefix + name for prefix in prefixes for name in kernel_names(settings, board)}
-        starts = {path_on(mount, name.lstrip("/")).lower() for name in names}
-        for path in facts.boot.changed:
-            if path.lower() in starts:
-                cause = f"{path} was replaced since this system was started: the next start would use another kernel"
-                yield blocker("pi-kernel-replaced", cause, "reboot and try again")
+    starts = {path_on(mount, name.lstrip("/")).lower() for name in _kernels(files, settings, board)}
+    for path in facts.boot.changed:
+        if path.lower() in starts:
+            cause = f"{path} was replaced since this system was started: the next start would use another kernel"
+            yield blocker("pi-kernel-replaced", cause, "reboot and try again")
+
+
+def _kernels(files: Mapping[str, str], settings: Settings, board: Board) -> set[str]:
+    """The names under which the next start may find its kernel: where that is unclear, of every line's and chip's."""
+    lines = list(statements(files, board))
+    try:
+        names = set(kernel_names(settings, board))
+    except UnclearError:
+        names = {line.value for line in lines if line.key == "kernel"} | set(DEFAULT_KERNELS)
+    try:
+        prefixes = {settings.get("os_prefix")}
+    except UnclearError:
+        prefixes = {line.value for line in lines if line.key == "os_prefix"}
+    return {prefix + name for prefix in {"", UPSTREAM_PREFIX, *prefixes} for name in names}

@@ -31,6 +31,8 @@ BROKEN = re.compile(r"\0|\r(?!\r*\n)")
 """Nothing says that the firmware reads on behind it, or takes it for the end of a line."""
 INCLUDE_DEPTH = 8
 UPSTREAM_PREFIX = "upstream/"
+DEFAULT_KERNELS = ("kernel.img", "kernel7.img", "kernel7l.img", "kernel8.img", "kernel_2712.img")
+"""What some board looks for where config.txt names no kernel (boot: kernel)."""
 WITH_BLANK = ("initramfs", "include")
 MAY_BE_EMPTY = ("os_prefix", "dtoverlay")
 """Settings whose empty value is documented: no prefix, and the end of an overlay's list."""
