@@ -85,10 +85,10 @@ def _other_pc(name: str, description: str, guest: DebianPc) -> Scenario:
     return Scenario(name=name, description=description, device=replace(PC, guest=guest), wishes=wishes)
 
 
-def _lost_start(name: str, description: str, *acts: Act) -> Scenario:
+def _lost_start(name: str, description: str, *acts: Act, in_tests: bool) -> Scenario:
     """A start of stage 2 that comes to nothing: the old system comes up by itself, and `status` knows."""
     back = (Status(state=DeviceState.NOT_STARTED), Undo(), OldSystem(at_once=True))
-    return Scenario(name=name, description=description, device=PC, acts=(Stage1(), *acts, *back))
+    return replace(PC_NETWORK, name=name, description=description, acts=(Stage1(), *acts, *back), in_tests=in_tests)
 
 
 _BACKUP_SCRIPT = """\
@@ -238,22 +238,31 @@ SCENARIOS = (
         wishes=Wishes(settings={"NO_FLASH": "TRUE"}),
         acts=NO_FLASH,
     ),
+    Scenario(
+        name="pc-separate-usr-initramfs-tools",
+        description="/usr on a file system of its own, which the device's own initramfs mounts before stage 2",
+        device=replace(PC, guest=DEBIAN_12_USR),
+        wishes=Wishes(settings={"INITRAMFS": "initramfs-tools"}),
+    ),
     _lost_start(
         "pc-grub-fallback",
         "the initramfs is gone: GRUB starts the old system at once",
         Damaged(how=Damage.REMOVED),
+        in_tests=True,
     ),
     _lost_start(
         "pc-torn-initramfs",
         "the initramfs is torn: the kernel panics and reboots into the old system",
         Damaged(how=Damage.TORN),
         Stage2Dies(shows="Kernel panic"),
+        in_tests=False,
     ),
     _lost_start(
         "pc-panic",
         "stage 2's process is killed at its start: the old system is back",
         Damaged(how=Damage.KILLED),
         Stage2Dies(shows=LAST_LINE),
+        in_tests=True,
     ),
     Scenario(
         name="pc-wrong-image",
