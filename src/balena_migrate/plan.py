@@ -35,7 +35,7 @@ class Plan:
     arguments: Arguments | None = None
     """Which of the old system's arguments stage 2's kernel gets; None where they are not certain."""
     if_not_loaded: str
-    """What happens where the boot loader cannot load our initramfs, in words; "" if nothing is to be said."""
+    """What happens where the boot loader cannot load our initramfs, in words."""
     no_flash: bool
     window_s: float
     """How long the part after the line is expected to take."""
@@ -107,7 +107,7 @@ def sections(plan: Plan) -> Iterator[Section]:
         )
     if plan.arguments:
         yield Section(title="Stage 2's kernel gets of the old system's arguments:", lines=_arguments(plan.arguments))
-    if plan.if_not_loaded and plan.boot_actions:
+    if plan.boot_actions:
         yield Section(title=plan.if_not_loaded)
     before = f"      {plan.before}"
     leave = "      unmount the old system"

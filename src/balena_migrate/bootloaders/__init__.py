@@ -74,7 +74,7 @@ class BootLoader(Protocol):
         """The argument of `reboot` that starts stage 2; "" if any reboot does."""
 
     def if_not_loaded(self, facts: Facts) -> str:
-        """What happens where it cannot load our initramfs, as a sentence for the plan; "" if nothing is to be said."""
+        """What happens where it cannot load our initramfs, as a sentence for the plan."""
 
     def boot_folder(self, facts: Facts) -> str:
         """The folder that it loads kernel and initramfs from; the initramfs is put there."""

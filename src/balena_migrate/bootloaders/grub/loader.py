@@ -48,7 +48,7 @@ class Grub:
         return ""
 
     def if_not_loaded(self, facts: Facts) -> str:
-        return ""
+        return "If GRUB cannot load the kernel or the initramfs of stage 2, it starts the old system by itself."
 
     def boot_folder(self, facts: Facts) -> str:
         return "/boot"

@@ -59,7 +59,7 @@ class Planned:
     omitted_arguments: tuple[OmittedArgument, ...]
     """The others."""
     if_not_loaded: str
-    """What happens where the boot loader cannot load stage 2's initramfs, in words; "" if nothing is to be said."""
+    """What happens where the boot loader cannot load stage 2's initramfs, in words."""
     no_flash: bool
     """Whether stage 2 ends before the flash."""
     after_the_line: tuple[str, ...]

@@ -11,9 +11,10 @@ done < /modules
 until [ -b /dev/mmcblk0p2 ]; do
     /bin/busybox sleep 0.2
 done
-# The name that a kernel without an initramfs gives its root (the kernel's init/do_mounts.c).
-device=/dev/root
-/bin/busybox mknod $device b $(/bin/busybox tr : ' ' < /sys/class/block/mmcblk0p2/dev)
-/bin/busybox mount -t ext4 -o ro $device /root || /bin/busybox poweroff -f
+# By the name that a kernel without an initramfs gives its root (the kernel's init/do_mounts.c); no file has it later.
+IFS=: read -r major minor < /sys/class/block/mmcblk0p2/dev
+/bin/busybox mknod /dev/root b "$major" "$minor"
+/bin/busybox mount -t ext4 -o ro /dev/root /root || /bin/busybox poweroff -f
+/bin/busybox rm /dev/root
 /bin/busybox umount /proc /sys /dev
 exec /bin/busybox switch_root /root /sbin/init
