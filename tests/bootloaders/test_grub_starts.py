@@ -10,12 +10,13 @@ import pytest
 
 from balena_migrate.bootloaders.grub import BOOT_LOADER
 from balena_migrate.bootloaders.grub.checks import check_boot
-from balena_migrate.bootloaders.grub.files import CUSTOM_CFG
+from balena_migrate.bootloaders.grub.files import CUSTOM_CFG, GRUB_CFG
 from balena_migrate.findings import Severity
 from balena_migrate.settings import Config
 from tests.support.grub import (
     INITRAMFS,
     KERNEL,
+    OLD,
     OLDER,
     OLDER_KERNEL,
     OLDER_STARTED,
@@ -27,6 +28,7 @@ from tests.support.grub import (
     Case,
     GrubDisk,
     Setup,
+    Started,
     Template,
     came_up,
     emulated,
@@ -74,7 +76,7 @@ WAITING = {
     "waits-in-its-menu": Case(setup=Setup(timeout="3")),
 }
 BROKEN: dict[str, Case] = {
-    "initramfs-unreadable": Case(damage=lambda disk: disk.make_unreadable(OURS)),
+    "initramfs-unreadable": Case(damage=lambda disk: disk.make_unreadable(OURS), reboots=True),
     "kernel-gone": Case(setup=Setup(default=OLDER), damage=lambda disk: disk.remove(KERNEL), second=OLDER_STARTED),
     "kernel-unreadable": Case(
         setup=Setup(default=OLDER), damage=lambda disk: disk.make_unreadable(KERNEL), second=OLDER_STARTED
@@ -103,7 +105,7 @@ def armed_disk(case: Case, folder: Path) -> GrubDisk:
 def starts(case: Case, folder: Path) -> None:
     disk = armed_disk(case, folder)
     case.damage(disk)
-    assert start(disk) == case.first
+    assert start(disk, reboots=case.reboots) == case.first
     if case.first != STAGE2:
         came_up(disk)
     assert start(disk) == case.second
@@ -148,3 +150,13 @@ def test_a_file_system_that_is_not_found_by_its_uuid_may_be_the_one_on_grub_boot
 def test_an_argument_reaches_the_kernel_as_it_was(argument: str, tmp_path: Path) -> None:
     wanted = replace(STAGE2, arguments=(f"root=UUID={UUID}", argument, "panic=30"))
     starts(Case(command_line=f"root=UUID={UUID} {argument}", first=wanted), tmp_path)
+
+
+@pytest.mark.parametrize(("broken", "wanted"), [(False, STAGE2), (True, OLD)])
+def test_our_entry_and_its_way_back_wait_for_nobody(broken: bool, wanted: Started, tmp_path: Path) -> None:
+    """Even where grub.cfg would, which is refused."""
+    disk = armed_disk(Case(), tmp_path)
+    disk.replace(GRUB_CFG.lstrip("/"), "set timeout=0", "set timeout=-1", times=2)
+    if broken:
+        disk.remove(OURS)
+    assert start(disk) == wanted

@@ -240,14 +240,14 @@ def emulated(text: str) -> str:
     return _EMULATION + text
 
 
-def start(disk: GrubDisk) -> Started:
-    """Start grub-emu on the disk, and once more if it reboots. Raises TimeoutExpired where GRUB waits for somebody."""
+def start(disk: GrubDisk, *, reboots: bool = False) -> Started:
+    """Start grub-emu on the disk, and once more if it `reboots`. Raises TimeoutExpired where GRUB waits for somebody."""
     devices = disk.disk.with_suffix(".map")
     devices.write_text(f"(hd0) {disk.disk}\n")
     argv = ["grub-emu", "--device-map", str(devices), "--root", "hd0,msdos1", "--directory", "/boot/grub"]
     environment = {"TERM": "dumb", "LC_ALL": "C", "PATH": "/usr/bin:/bin"}
     found = Started(kernel="", initramfs="")
-    for _ in range(2):
+    for _ in range(2 if reboots else 1):
         disk.write(_RESULT, b"# GRUB Environment Block\n".ljust(_RESULT_BYTES, b"#"))
         subprocess.run(
             argv, stdin=subprocess.DEVNULL, capture_output=True, env=environment, timeout=LIMIT_S, check=True
@@ -284,6 +284,8 @@ class Case:
     custom: str = ""
     config: Config = field(default_factory=Config)
     damage: Callable[[GrubDisk], None] = lambda disk: None
+    reboots: bool = False
+    """Whether GRUB may reboot on its way back."""
     first: Started = STAGE2
     second: Started = OLD
 
