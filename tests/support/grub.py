@@ -241,7 +241,7 @@ def emulated(text: str) -> str:
 
 
 def start(disk: GrubDisk, *, reboots: bool = False) -> Started:
-    """Start grub-emu on the disk, and once more if it `reboots`. Raises TimeoutExpired where GRUB waits for somebody."""
+    """Start grub-emu on the disk, and once more if it `reboots`. Raises TimeoutExpired if GRUB waits."""
     devices = disk.disk.with_suffix(".map")
     devices.write_text(f"(hd0) {disk.disk}\n")
     argv = ["grub-emu", "--device-map", str(devices), "--root", "hd0,msdos1", "--directory", "/boot/grub"]
