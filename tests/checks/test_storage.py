@@ -96,11 +96,28 @@ def test_a_boot_partition_on_another_disk_than_the_root_is_refused() -> None:
     """As with the firmware's files on a card and the system on a USB disk: only one of the two gets written."""
     card, usb = pi_facts(), pi_facts(disk="sda")
     mounts = (usb.disks.mounts[0], card.disks.mounts[1])
-    facts = replace(card, disks=DiskFacts(devices=card.disks.devices + usb.disks.devices, mounts=mounts))
+    others = tuple(replace(device, uuid=f"usb-{device.uuid}") for device in usb.disks.devices)
+    facts = replace(card, disks=DiskFacts(devices=card.disks.devices + others, mounts=mounts))
     survey = some_survey(facts, image=some_image(**PI_IMAGE))
     assert blockers(survey) == ["boot-on-other-disk"]
     cause = next(f.cause for f in findings(survey) if f.code == "boot-on-other-disk")
     assert cause == "/boot/firmware is on /dev/mmcblk0, but the root file system is on /dev/sda"
+
+
+def test_a_copy_of_a_file_system_that_stage_2_looks_for_is_refused_with_both_names() -> None:
+    """As with a card's copy on a USB stick that stays plugged in."""
+    facts = pi_facts()
+    copies = tuple(
+        replace(device, name=device.name.replace("mmcblk0p", "sda"), path=device.path.replace("mmcblk0p", "sda"))
+        for device in facts.disks.devices
+        if device.kind == "part"
+    )
+    facts = replace(facts, disks=replace(facts.disks, devices=(*facts.disks.devices, *copies)))
+    found = [finding for finding in storage.check(some_survey(facts)) if finding.code == "uuid-twice"]
+    assert [finding.cause.split(" have ")[0] for finding in found] == [
+        "/dev/mmcblk0p1 and /dev/sda1",
+        "/dev/mmcblk0p2 and /dev/sda2",
+    ]
 
 
 def test_a_log_drive_has_to_be_there_and_on_another_disk() -> None:

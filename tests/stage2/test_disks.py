@@ -13,7 +13,7 @@ from balena_migrate.core.blockdev import parse_blkid, whole_disks
 from balena_migrate.core.errors import DiskError
 from balena_migrate.core.handover import DataPartition, DiskIdentity
 from balena_migrate.core.system import Result, System
-from balena_migrate.stage2.disks import find_data_partition, find_target, partitions
+from balena_migrate.stage2.disks import find_data_partition, find_file_system, find_target, partitions
 
 SECTORS = 16_777_216
 IDENTITY = DiskIdentity(name="sda", size_bytes=SECTORS * 512, table_id="0000abcd", serial="S1")
@@ -96,3 +96,20 @@ def test_resin_data_is_found_by_label_and_else_by_place(tmp_path: Path) -> None:
     assert find_data_partition(without, "/dev/sdb", place) == "/dev/sdb6"
     with pytest.raises(DiskError, match="no resin-data"):
         find_data_partition(without, "/dev/sdb", DataPartition(start_bytes=0, size_bytes=1))
+
+
+def test_a_file_system_is_found_by_its_uuid(tmp_path: Path) -> None:
+    assert find_file_system(machine(tmp_path), "1111", limit_s=0) == "/dev/sdb1"
+
+
+@pytest.mark.parametrize(
+    ("blkid", "message"),
+    [
+        ("", "no file system has the UUID 1111"),
+        (f"DEVNAME=/dev/sda1\nUUID=1111\n\n{BLKID}", "/dev/sda1 and /dev/sdb1 have the same UUID 1111"),
+    ],
+)
+def test_no_file_system_with_a_uuid_and_two_of_them_are_an_error(tmp_path: Path, blkid: str, message: str) -> None:
+    """Two are there where a copy of the disk stays plugged in: either may be the copy."""
+    with pytest.raises(DiskError, match=message):
+        find_file_system(machine(tmp_path, blkid=blkid), "1111", limit_s=0)

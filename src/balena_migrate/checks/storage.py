@@ -51,6 +51,12 @@ CODES = (
         "The boot folder has no room for the initramfs of stage 2.",
         "Remove old kernels (apt-get autoremove --purge).",
     ),
+    Code(
+        "uuid-twice",
+        BLOCKS,
+        "Another device has the UUID by which stage 2 looks for a file system, as a copy of the disk has.",
+        "Unplug the copy, or give it another UUID (tune2fs -U random; mlabel -n for FAT).",
+    ),
     Code("log-drive-missing", BLOCKS, "LOG_DRIVE does not exist.", "Plug it in, or leave LOG_DRIVE empty."),
     Code(
         "log-drive-on-target",
@@ -72,6 +78,7 @@ def check(survey: Survey) -> Iterator[Finding]:
     yield from _check_boot_disk(survey)
     yield from _check_size(survey)
     yield from _check_boot_room(survey)
+    yield from _check_uuids(survey)
     yield from _check_log_drive(survey)
 
 
@@ -159,6 +166,17 @@ def configuration_bytes(files: Mapping[str, str], folder: str, block_bytes: int)
 def rounded_up(size_bytes: int, block_bytes: int) -> int:
     """The size in whole blocks."""
     return -(-size_bytes // block_bytes) * block_bytes
+
+
+def _check_uuids(survey: Survey) -> Iterator[Finding]:
+    """Whether each file system that stage 2 looks for is the only one with its UUID."""
+    devices = survey.facts.disks.devices
+    for uuid in dict.fromkeys(device.uuid for device in devices if device.name in survey.needs.devices and device.uuid):
+        found = [device.path for device in devices if device.uuid == uuid]
+        if len(found) > 1:
+            cause = f"{' and '.join(found)} have the same UUID {uuid}, by which stage 2 looks for one of them"
+            remedy = "unplug the copy, or give it another UUID (tune2fs -U random; mlabel -n for FAT)"
+            yield blocker("uuid-twice", cause, remedy)
 
 
 def _check_log_drive(survey: Survey) -> Iterator[Finding]:

@@ -19,13 +19,18 @@ PAUSE_S = 0.5
 
 
 def find_file_system(system: System, uuid: str, *, limit_s: float | None = None) -> str:
-    """The device with this file system; slow buses are waited for. Raises DiskError."""
+    """The one device with this file system; slow buses are waited for.
+
+    Raises DiskError, also where a second one has the same UUID, as a copy of the disk has: either may be the wrong one.
+    """
 
     def find() -> str:
-        for probe in read_probes(system):
-            if probe.values.get("UUID") == uuid:
-                return probe.path
-        raise DiskError(f"no file system has the UUID {uuid}")
+        found = [probe.path for probe in read_probes(system) if probe.values.get("UUID") == uuid]
+        if len(found) > 1:
+            raise DiskError(f"{' and '.join(found)} have the same UUID {uuid}")
+        if not found:
+            raise DiskError(f"no file system has the UUID {uuid}")
+        return found[0]
 
     return retry(find, on=DiskError, limit_s=WAIT_S if limit_s is None else limit_s, pause_s=PAUSE_S)
 
