@@ -2,7 +2,7 @@
 """Which arguments of the running kernel stage 2's kernel gets, whatever boot loader hands them over.
 
 All but those in `RULES`. What the kernel needs on this machine (console=, memory, drivers) and what stage 2 reads
-itself (root=, rootfstype=, rootflags=, rootdelay=, rootwait, ro, rw) has to be there, and what nobody knows does no
+itself (root=, rootfstype=, rootflags=, rootdelay=, rootwait, ro, rw) must be there, and what nobody knows does no
 harm; nor does what only the old system's programs read (fsck.*, cloud-init's ds=), which do with it what they do.
 What is left out would make the kernel or an initramfs do something else than start stage 2, or make the old system
 do something else than a plain start.

@@ -26,7 +26,7 @@ CODES = (
         "image-newer-than-kernel",
         BLOCKS + WARNS,
         "The image's resin-data has ext4 features that the running kernel, which stage 2 uses as well, cannot write: a"
-        " blocker where a backup or the machine id has to be put on the new system, else a warning, as only the log is"
+        " blocker where a backup or the machine id must be put on the new system, else a warning, as only the log is"
         " lost.",
         "Start a newer kernel, use an older image, or carry nothing over to resin-data.",
     ),

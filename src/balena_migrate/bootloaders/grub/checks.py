@@ -167,7 +167,7 @@ def _check_waiting(texts: Mapping[str, str]) -> Iterator[Finding]:
     after = "so it would not come back by itself after stage 2 gave up"
     found = [statement for text in texts.values() for statement in statements(text)]
     if not _timeouts(found):
-        cause = f"{GRUB_CFG} sets no timeout of 0 or more: GRUB waits in its menu for ever, {after}"
+        cause = f"{GRUB_CFG} sets no timeout of 0 or more: GRUB waits in its menu forever, {after}"
         yield blocker("grub-waits", cause, "set GRUB_TIMEOUT=5 in /etc/default/grub, and run update-grub")
     for command in sorted({s.words[0] for s in found} & set(ASKING)):
         cause = f"{GRUB_CFG} has the command {command}, which waits for somebody at every start, {after}"
@@ -179,7 +179,7 @@ def _check_waiting(texts: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _timeouts(found: list[Statement]) -> list[str]:
-    """The times that GRUB's menu waits after a start that ended well; none if it waits for ever.
+    """The times that GRUB's menu waits after a start that ended well; none if it waits forever.
 
     What depends on recordfail is only for the start after one that did not: Ubuntu 14.04 has -1 there.
     """

@@ -14,7 +14,7 @@ ENVIRONMENT_BYTES = 1024
 ENVIRONMENT_HEADER = "# GRUB Environment Block\n"
 
 LEFT_OUT = (
-    "recordfail",  # Ubuntu: the last start did not end well; the menu waits, 14.04's for ever
+    "recordfail",  # Ubuntu: the last start did not end well; the menu waits, 14.04's forever
     "initrdfail",  # Ubuntu since 20.04: the last start failed without initramfs; next_entry is replaced by prev_entry
     "prev_entry",
 )

@@ -175,7 +175,7 @@ def _check_autoboot(facts: Facts, mount: Mount) -> Iterator[Finding]:
 
 
 def _check_next_start(facts: Facts, place: Place) -> Iterator[Finding]:
-    """The next start has to be ours: not one that somebody has planned already, and is lost by that or loses ours."""
+    """The next start must be ours: not one that somebody has planned already, and is lost by that or loses ours."""
     mount = place.mount
     if facts.boot.in_tryboot:
         cause = "this system was started by tryboot, once only: the next start may be another system"

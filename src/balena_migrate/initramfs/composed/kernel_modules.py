@@ -148,7 +148,7 @@ def _read_built_in(system: System, folder: str) -> frozenset[str]:
 
 
 def parse_dependencies(text: str) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
-    """Of modules.dep: name -> path, and name -> what has to be loaded before it, first things first."""
+    """Of modules.dep: name -> path, and name -> what must be loaded before it, first things first."""
     files: dict[str, str] = {}
     needed: dict[str, tuple[str, ...]] = {}
     for line in text.splitlines():

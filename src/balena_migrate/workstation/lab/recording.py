@@ -24,7 +24,7 @@ _SUPERBLOCK = struct.Struct("<QQQI")
 _ENTRY = struct.Struct("<QQQQ")
 
 EXHAUSTIVE_SECTORS = 10
-"""Up to so many unflushed sectors, every subset of them is a state: 1,024 at most."""
+"""Up to this many unflushed sectors, every subset of them is a state: 1,024 at most."""
 SAMPLE = 150
 """Subsets that are drawn where there are more."""
 
@@ -142,7 +142,7 @@ def _between_flushes(requests: Iterable[Request]) -> Iterator[list[SectorWrite]]
 
 
 def _subsets(count: int, draw: random.Random) -> Iterator[Sequence[int]]:
-    """Which of so many writes are stored; in their order, so that of two of one sector the later one stays."""
+    """Which of this many writes are stored; in their order, so that of two of one sector the later one stays."""
     everything = range(count)
     if count <= EXHAUSTIVE_SECTORS:
         for size in range(count + 1):
