@@ -330,8 +330,11 @@ SETTINGS: tuple[Setting, ...] = (
         group=Group.BOOT,
         parse=str,
         help="A partition on another disk for stage 2's log.",
-        example="/dev/sdb1",
-        details="The log is migrate.log in its root folder.",
+        example="/dev/disk/by-uuid/3c1f7a52-9d0e-4b39-8e21-5c1b8a7e2f41",
+        details=(
+            "The log is migrate.log in its root folder. A name such as /dev/sdb1 works as well, but may be another"
+            " disk's after the next start of the old system."
+        ),
     ),
     Setting(key="LOG_FS_TYPE", group=Group.BOOT, parse=str, help="The file system of LOG_DRIVE."),
     Setting(

@@ -32,6 +32,7 @@ from balena_migrate.workstation.lab.guests.debian_pc import (
     DebianPc,
 )
 from balena_migrate.workstation.lab.lookalike import find_spec
+from balena_migrate.workstation.lab.prepare import LOG_DRIVE_UUID
 from balena_migrate.workstation.lab.scenarios import (
     CUT_STAGE1,
     CUT_STAGE2,
@@ -107,7 +108,7 @@ SCENARIOS = (
             settings={
                 "STRATEGY": "DEFAULT",
                 "TERM_EXIT": "reboot -f",
-                "LOG_DRIVE": "/dev/sdb1",
+                "LOG_DRIVE": f"/dev/disk/by-uuid/{LOG_DRIVE_UUID}",
                 "LOG_FS_TYPE": "ext4",
                 "BACKUP_SCRIPT": f"/{owner.HOME_DIR}/make-backup",
                 "BACKUP_FILE": "depot.tgz",
@@ -164,7 +165,7 @@ SCENARIOS = (
                 "NO_FLASH": "TRUE",
                 "TERM_EXIT": "reboot -f",
                 "GRUB_BOOT_DEV": "hd0",
-                "LOG_DRIVE": "/dev/sdb1",
+                "LOG_DRIVE": f"/dev/disk/by-uuid/{LOG_DRIVE_UUID}",
                 "DO_REBOOT": "FALSE",
             },
             removed=("boot/grub/i386-pc/search.mod",),
