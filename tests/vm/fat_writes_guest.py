@@ -47,7 +47,7 @@ class PlainOrder(System):
 
 def main() -> None:
     """Takes all steps on each disk that the test names, by its slot on the PCI bus."""
-    for slot, plain in json.loads(Path("/work/disks.json").read_text()):
+    for slot, plain in json.loads(Path("/guest/disks.json").read_text()):
         (device,) = Path(f"/sys/devices/pci0000:00/0000:00:{slot}.0").glob("**/block/*")
         (partition,) = device.glob(f"{device.name}*1")
         root = Path("/old", slot)
@@ -84,7 +84,7 @@ def read_actions() -> tuple[WriteFile, ...]:
             path=item["path"],
             content=base64.b64decode(item["content"]),
         )
-        for item in json.loads(Path("/work/actions.json").read_text())
+        for item in json.loads(Path("/guest/actions.json").read_text())
     )
 
 
@@ -93,7 +93,7 @@ def arm(old: System, actions: tuple[WriteFile, ...]) -> Any:
     captured = [CapturedOnce(action) for action in actions]
     boot = list(zip(actions, captured, strict=True))[1:]
     handover = replace(
-        parse_handover(Path("/work/handover.json").read_text()),
+        parse_handover(Path("/guest/handover.json").read_text()),
         file_systems=(
             FileSystem(uuid="root", fstype="tmpfs", mount_point="/"),
             FileSystem(uuid="boot", fstype="vfat", mount_point=BOOT),

@@ -111,7 +111,7 @@ mount -t devtmpfs devtmpfs /dev
 exec > /dev/ttyS0 2>&1
 while read -r module; do insmod "$module"; done < /modules.list
 for _ in $(seq 100); do [ -b /dev/mmcblk1p1 ] && [ -b /dev/mmcblk0p1 ] && break; sleep 0.1; done
-/kit/base/ld.so --inhibit-cache --library-path /kit/base/lib /kit/base/bin/python3 -S -X utf8 /work/guest.py
+/kit/base/ld.so --inhibit-cache --library-path /kit/base/lib /kit/base/bin/python3 -S -X utf8 /guest/guest.py
 poweroff -f
 """
 
@@ -182,15 +182,15 @@ def make_guest(sources: Sources, kit: Kit, folder: Path) -> Path:
     modules = order_modules(MODULES, {path.stem: path for path in (root / "modules").iterdir()})
     (root / "modules.list").write_text("".join(f"/modules/{name}.ko\n" for name in modules))
     shutil.copytree(kit.base, root / "kit/base")
-    shutil.copytree(kit.more / "python/balena_migrate", root / "work/balena_migrate")
-    shutil.copy(Path(__file__).with_name("fat_writes_guest.py"), root / "work/guest.py")
+    shutil.copytree(kit.more / "python/balena_migrate", root / "guest/balena_migrate")
+    shutil.copy(Path(__file__).with_name("fat_writes_guest.py"), root / "guest/guest.py")
     actions = [
         {"name": action.name, "path": action.path, "content": base64.b64encode(action.content).decode()}
         for action in boot_change()
     ]
-    (root / "work/actions.json").write_text(json.dumps(actions))
-    (root / "work/disks.json").write_text(json.dumps([(disk.slot, disk.plain) for disk in DISKS]))
-    (root / "work/handover.json").write_bytes(dump_handover(HANDOVER))
+    (root / "guest/actions.json").write_text(json.dumps(actions))
+    (root / "guest/disks.json").write_text(json.dumps([(disk.slot, disk.plain) for disk in DISKS]))
+    (root / "guest/handover.json").write_bytes(dump_handover(HANDOVER))
     (folder / "initramfs").write_bytes(make_initramfs(root, INIT))
     return folder / "initramfs"
 
