@@ -92,7 +92,7 @@ def builder_named(name: InitramfsName) -> InitramfsBuilder:
 
 def find_needs(facts: Facts, boot_folder: str, paths: Sequence[str], log_drive: str, log_fs_type: str) -> Needs:
     """What stage 2 has to reach on this device: `/`, /usr, the boot folder, these paths, and any log drive."""
-    mounts = _mounts(facts.disks, ("/", boot_folder, *paths))
+    mounts = _mounts(facts.disks, ("/", "/usr", boot_folder, *paths))
     names = [device.name for mount in mounts if (device := facts.disks.find_device(mount.source))]
     kinds = [mount.fstype for mount in mounts]
     if log_drive:
@@ -111,5 +111,5 @@ def find_needs(facts: Facts, boot_folder: str, paths: Sequence[str], log_drive: 
 
 
 def _mounts(disks: DiskFacts, paths: Sequence[str]) -> list[Mount]:
-    found = [disks.find_mount(path) for path in paths] + [m for m in disks.mounts if m.mount_point == "/usr"]
+    found = (disks.find_mount(path) for path in paths)
     return [mount for mount in found if mount is not None and mount.source.startswith("/dev/")]

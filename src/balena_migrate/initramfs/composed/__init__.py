@@ -86,8 +86,10 @@ class Composed:
 
 
 def _judge(config: Mapping[str, str] | None) -> Iterator[Finding]:
-    for option, why in NEEDED_OPTIONS.items() if config is not None else ():
-        if config is not None and config.get(option) != "y":
+    if config is None:
+        return
+    for option, why in NEEDED_OPTIONS.items():
+        if config.get(option) != "y":
             cause = f"the running kernel was built without CONFIG_{option}: {why}"
             yield blocker("kernel-without-initramfs", cause, "install a kernel of the distribution, and reboot into it")
 
