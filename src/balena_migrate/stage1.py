@@ -215,8 +215,8 @@ class Stage1:
         )
 
     def _make_initramfs(self, system: System, path: str) -> None:
-        builder, needs = builder_named(self._config.initramfs), self._accepted.survey.needs
-        size = builder.build(system, needs, self._accepted.kit.base, system.read_bytes(STAGE2_CONFIG), path)
+        builder, recipe = builder_named(self._config.initramfs), self._accepted.survey.initramfs
+        size = builder.build(system, recipe, self._accepted.kit.base, system.read_bytes(STAGE2_CONFIG), path)
         self._say(f"the initramfs has {size} bytes")
 
 

@@ -88,10 +88,8 @@ class Survey:
     kit: Kit | None = None
     kit_base_bytes: int = 0
     """The size of the kit's base part, unpacked; 0 where the tool does not run from a kit."""
-    needs: Needs = field(default_factory=Needs)
-    """What stage 2 has to reach from the initramfs."""
     initramfs: Recipe = field(default_factory=Recipe)
-    """What the initramfs gets for that."""
+    """What stage 2 has to reach from the initramfs, and what that gets for it."""
     work_dir: Path
     """A temporary folder that outlives the survey."""
 
@@ -199,7 +197,6 @@ def survey_with(
     image_config_json = read_image_config(usable)
     config_json = find_config_json(system, config, image_config_json)
     known = config_json if isinstance(config_json, ConfigJson) else None
-    needs = survey_needs(config, facts)
     payload = Payload(
         network=network,
         selection=select_profiles(config, network, system),
@@ -223,8 +220,7 @@ def survey_with(
         problems=tuple(found for found in (image, config_json) if isinstance(found, Finding)),
         kit=kit,
         kit_base_bytes=folder_bytes(kit.base) if kit else 0,
-        needs=needs,
-        initramfs=builder_named(config.initramfs).find(system, needs),
+        initramfs=builder_named(config.initramfs).find(system, survey_needs(config, facts)),
         work_dir=work_dir,
     )
 

@@ -53,7 +53,7 @@ def base(tmp_path: Path) -> Path:
 
 def built(device: System, base: Path) -> bytes:
     """The file that was built."""
-    size = BUILDER.build(device, NEEDS, base, SECRETLESS, "/boot/i")
+    size = BUILDER.build(device, BUILDER.find(device, NEEDS), base, SECRETLESS, "/boot/i")
     content = device.read_bytes("/boot/i")
     assert len(content) == size
     return content

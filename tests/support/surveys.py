@@ -65,13 +65,11 @@ def some_backup(*, expected_bytes: int = 0) -> BackupPlan:
 def some_survey(facts: Facts | None = None, config: Config | None = None, **more: Any) -> Survey:
     """A PC of whose survey all is well, and which makes its initramfs itself; `more` are fields of Survey."""
     config, facts = config or Config(), facts or pc_facts()
-    needs = survey_needs(config, facts)
     values = {
         "image": some_image(),
         "kit": KIT,
         "kit_base_bytes": 20 * MIB,
-        "needs": needs,
-        "initramfs": initramfs_tools.BUILDER.find(System("/none"), needs),
+        "initramfs": initramfs_tools.BUILDER.find(System("/none"), survey_needs(config, facts)),
         "work_dir": Path("/none"),
         **more,
     }

@@ -175,8 +175,8 @@ def rounded_up(size_bytes: int, block_bytes: int) -> int:
 
 def _check_uuids(survey: Survey) -> Iterator[Finding]:
     """Whether each file system that stage 2 looks for is the only one with its UUID."""
-    devices = survey.facts.disks.devices
-    for uuid in dict.fromkeys(device.uuid for device in devices if device.name in survey.needs.devices and device.uuid):
+    devices, needed = survey.facts.disks.devices, survey.initramfs.needs.devices
+    for uuid in dict.fromkeys(device.uuid for device in devices if device.name in needed and device.uuid):
         found = [device.path for device in devices if device.uuid == uuid]
         if len(found) > 1:
             cause = f"{' and '.join(found)} have the same UUID {uuid}, by which stage 2 looks for one of them"

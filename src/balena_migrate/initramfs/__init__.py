@@ -8,7 +8,7 @@ needs nothing from the old system.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -42,9 +42,22 @@ class Needs:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Module:
+    """A kernel module that is a file, and the parameters that this system loads it with."""
+
+    name: str
+    path: str
+    parameters: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """What a builder found that it would put into the initramfs, besides the kit's base part and the hand-over."""
 
+    needs: Needs = field(default_factory=Needs)
+    """What that is for."""
+    modules: tuple[Module, ...] = ()
+    """In an order in which they can be loaded; none where the builder's program looks for them itself."""
     text: str = ""
     """For `check` and `plan`: what is in it, and why."""
     packed_bytes: int = 0
@@ -72,8 +85,8 @@ class InitramfsBuilder(Protocol):
     def find(self, system: System, needs: Needs) -> Recipe:
         """What it would put in. Reads only; whatever is wrong is a finding."""
 
-    def build(self, system: System, needs: Needs, kit_base: Path, handover: bytes, path: str) -> int:
-        """The initramfs is at the path, complete and on the disk; returns its size in bytes.
+    def build(self, system: System, recipe: Recipe, kit_base: Path, handover: bytes, path: str) -> int:
+        """The initramfs of this builder's recipe is at the path, complete and on the disk; returns its size in bytes.
 
         Raises CommandError or FileError; then there is nothing at the path.
         """

@@ -17,12 +17,12 @@ from balena_migrate.core.paths import STAGE2_CONFIG, STAGE2_MODULES, WORK_DIR
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
 from balena_migrate.findings import BLOCKS, Code, Finding, blocker
-from balena_migrate.initramfs import Needs, Recipe
+from balena_migrate.initramfs import Module, Needs, Recipe
 from balena_migrate.initramfs._cpio import Archive
 from balena_migrate.initramfs.composed.choice import CODES as CHOICE_CODES
 from balena_migrate.initramfs.composed.choice import choose
 from balena_migrate.initramfs.composed.kernel_config import read_kernel_config
-from balena_migrate.initramfs.composed.kernel_modules import Module, find_firmware, firmware_names, read_module
+from balena_migrate.initramfs.composed.kernel_modules import find_firmware, firmware_names, read_module
 from balena_migrate.initramfs.composed.packing import pack
 from balena_migrate.settings import InitramfsName
 
@@ -67,17 +67,19 @@ class Composed:
             f" ({', '.join(needs.file_systems)}) and the watchdogs: {names}"
         )
         return Recipe(
+            needs=needs,
+            modules=taken,
             text=text,
             packed_bytes=sum(_packed_bytes(system, module) for module in taken),
             packed_text=f"{len(taken)} kernel modules",
             findings=(*choice.findings, *_judge(config)),
         )
 
-    def build(self, system: System, needs: Needs, kit_base: Path, handover: bytes, path: str) -> int:
+    def build(self, system: System, recipe: Recipe, kit_base: Path, handover: bytes, path: str) -> int:
         plain, packed = f"{WORK_DIR}/initramfs.cpio", f"{WORK_DIR}/initramfs"
         with system.replacing(plain) as file:
-            write_archive(system, Archive(file), needs, kit_base, handover)
-        pack(system, plain, packed, read_kernel_config(system, needs.kernel_release))
+            write_archive(system, Archive(file), recipe, kit_base, handover)
+        pack(system, plain, packed, read_kernel_config(system, recipe.needs.kernel_release))
         system.remove_file(plain)
         # It is made on the root file system and copied, since the boot partition may be too small for two.
         system.copy(packed, path)
@@ -103,7 +105,7 @@ def _packed_bytes(system: System, module: Module) -> int:
     return round(size * PACKED_FACTOR.get(PurePosixPath(module.path).suffix, 1.0))
 
 
-def write_archive(system: System, archive: Archive, needs: Needs, kit_base: Path, handover: bytes) -> None:
+def write_archive(system: System, archive: Archive, recipe: Recipe, kit_base: Path, handover: bytes) -> None:
     """The initramfs, uncompressed. Raises FileError, CommandError or OSError."""
     for folder in (*MOUNT_POINTS, "balena-migrate", "etc"):
         archive.folder(folder)
@@ -112,8 +114,8 @@ def write_archive(system: System, archive: Archive, needs: Needs, kit_base: Path
     archive.file("init", resources.files(__package__).joinpath("init.sh").read_bytes(), mode=0o755)
     archive.tree(BASE, kit_base)
     archive.file(STAGE2_CONFIG.lstrip("/"), handover, mode=0o600)
-    firmware = dict(_write_modules(system, archive, choose(system, needs).modules))
-    _write_firmware(system, archive, firmware, needs.kernel_release)
+    firmware = dict(_write_modules(system, archive, recipe.modules))
+    _write_firmware(system, archive, firmware, recipe.needs.kernel_release)
     archive.end()
 
 

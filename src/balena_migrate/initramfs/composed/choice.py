@@ -10,9 +10,9 @@ from balena_migrate.core.errors import FileError
 from balena_migrate.core.system import System
 from balena_migrate.facts import FAT
 from balena_migrate.findings import BLOCKS, Code, Finding, blocker
-from balena_migrate.initramfs import Needs
+from balena_migrate.initramfs import Module, Needs
 from balena_migrate.initramfs.composed.drivers import drivers_of, loaded_in_folders, read_file_systems, read_loaded
-from balena_migrate.initramfs.composed.kernel_modules import KernelModules, Module, read_kernel_modules
+from balena_migrate.initramfs.composed.kernel_modules import KernelModules, read_kernel_modules
 
 CHARACTER_SETS = ("nls_cp437", "nls_ascii", "nls_iso8859_1", "nls_utf8")
 """What FAT shows file names with, by the usual configurations (FAT_DEFAULT_CODEPAGE, FAT_DEFAULT_IOCHARSET)."""

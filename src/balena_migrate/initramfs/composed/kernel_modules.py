@@ -18,6 +18,7 @@ from pathlib import PurePosixPath
 from balena_migrate.core.errors import FileError
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
+from balena_migrate.initramfs import Module
 
 MODULE_FOLDERS = ("/lib/modules", "/usr/lib/modules")
 MODPROBE_FOLDERS = ("/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/lib/modprobe.d")
@@ -27,15 +28,6 @@ FIRMWARE_FOLDERS = tuple(f"/lib/firmware{below}" for below in ("/updates/{releas
 FIRMWARE_ENDINGS = ("", ".zst", ".xz")
 INDEX_LIMIT_BYTES = 64 * MIB
 MODULE_LIMIT_BYTES = 128 * MIB
-
-
-@dataclass(frozen=True, kw_only=True)
-class Module:
-    """A module that is a file, and the parameters that this system loads it with."""
-
-    name: str
-    path: str
-    parameters: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,9 +73,10 @@ class InitramfsTools:
         else:
             size, how = needs.own_initramfs_bytes or GUESS_BYTES, "as the running kernel's"
         text = "the device's own mkinitramfs makes it (INITRAMFS=initramfs-tools)"
-        return Recipe(text=text, packed_bytes=size, packed_text=how)
+        return Recipe(needs=needs, text=text, packed_bytes=size, packed_text=how)
 
-    def build(self, system: System, needs: Needs, kit_base: Path, handover: bytes, path: str) -> int:
+    def build(self, system: System, recipe: Recipe, kit_base: Path, handover: bytes, path: str) -> int:
+        needs = recipe.needs
         modules = (*needs.file_systems, *(USB_STORAGE if needs.usb_storage else ()))
         settings = PACKED + (ONLY_NEEDED if needs.small_boot_partition else "")
         write_config(system, kit_base, handover, modules, settings)
