@@ -129,6 +129,13 @@ def test_members_one_after_another_and_a_padding_of_zeros(parts: list[bytes], pa
     assert unpack(raw, chunk_bytes) == b"".join(parts)
 
 
+def test_no_piece_of_a_gzip_file_needs_to_be_cut_again() -> None:
+    data = gzip.compress(bytes(range(250))) + gzip.compress(bytes(1000))
+    pieces = format_named("gzip").pieces
+    assert pieces is not None
+    assert [piece.end_bytes for piece in pieces(io.BytesIO(data), 100)] == [100, 200, 250, *range(300, 1201, 100), 1250]
+
+
 def test_more_than_is_read_at_once() -> None:
     content = bytes(3 << 20) + b"".join(bytes([i % 251]) * 7777 for i in range(300)) + bytes(range(256)) * 4000
     raw = gzip.compress(content[: 4 << 20], 1) + gzip.compress(content[4 << 20 :], 9)

@@ -14,25 +14,21 @@ MAGIC = b"\x1f\x8b"
 
 
 def read(source: Source, limit_bytes: int) -> Iterator[Piece]:
-    """One piece after another, without gaps."""
-    offset = 0
-    for content in _read_members(source, limit_bytes):
-        yield piece(offset, content)
-        offset += len(content)
+    """One piece after another, without gaps: of one member after another, as gzip(1) reads them.
 
-
-def _read_members(source: Source, limit_bytes: int) -> Iterator[bytes]:
-    """The content of one member after another, as gzip(1) reads them; zeros may follow the last (a tape's padding)."""
-    data, position = source.read(INPUT_BYTES), 0
+    Zeros may follow the last member (a tape's padding). No piece crosses a multiple of the limit: cutting and joining
+    them again would take a slow device as long as unpacking them.
+    """
+    data, position, offset = source.read(INPUT_BYTES), 0, 0
     while data:
-        data, position = yield from _read_member(source, data, position, limit_bytes)
+        data, position, offset = yield from _read_member(source, data, position, offset, limit_bytes)
         data, position = _skip_padding(source, data, position)
 
 
 def _read_member(
-    source: Source, data: bytes, position: int, limit_bytes: int
-) -> Generator[bytes, None, tuple[bytes, int]]:
-    """Yields a member's content; returns what follows it of the bytes read, and where in the file that is.
+    source: Source, data: bytes, position: int, offset: int, limit_bytes: int
+) -> Generator[Piece, None, tuple[bytes, int, int]]:
+    """Yields a member's content; returns what follows it of the bytes read, where in the file that is, and the offset.
 
     zlib checks the member's CRC and its size modulo 2^32 (RFC 1952, 2.3.1).
     """
@@ -43,15 +39,16 @@ def _read_member(
             reason = f"is cut short: the compressed data do not end at byte {position}"
             raise ImageError(reason, hint=DOWNLOAD_AGAIN)
         try:
-            content = decoder.decompress(data, limit_bytes)
+            content = decoder.decompress(data, limit_bytes - offset % limit_bytes)
         except zlib.error as error:
             raise ImageError(f"is damaged near byte {position}: {error}", hint=DOWNLOAD_AGAIN) from None
         rest = decoder.unused_data if decoder.eof else decoder.unconsumed_tail
         position += len(data) - len(rest)
         data = rest
         if content:
-            yield content
-    return data, position
+            yield piece(offset, content)
+            offset += len(content)
+    return data, position, offset
 
 
 def _skip_padding(source: Source, data: bytes, position: int) -> tuple[bytes, int]:
