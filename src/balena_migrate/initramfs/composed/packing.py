@@ -1,22 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compress an initramfs with what the kernel can unpack, as small as it gets in bounded time."""
+"""Compress an initramfs with what the kernel can unpack."""
 
 from __future__ import annotations
 
 import gzip
 import shutil
-import time
 from collections.abc import Mapping
 
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
 
 ZSTD_OPTION, GZIP_OPTION = "RD_ZSTD", "RD_GZIP"
-FAST_LEVEL, SMALL_LEVEL = 6, 19
-SMALL_TAKES = 12
-"""How much longer the small level takes than the fast one, at most (measured on a kit's base part: 8 to 11)."""
-LIMIT_S = 20.0
-"""The small level is worth this much of a device's time."""
+ZSTD_LEVEL = 9
+"""Of a kit's base part, level 6 makes 46 % and takes 0.4 s, 9 makes 44 % in 0.7 s, 12 the same in 1.6 s, and 19 makes
+39 % in 10.6 s of a PC's time: minutes of a small device's, for a MiB."""
 
 
 def pack(system: System, source: str, path: str, config: Mapping[str, str] | None) -> None:
@@ -33,11 +30,4 @@ def pack(system: System, source: str, path: str, config: Mapping[str, str] | Non
         ):
             shutil.copyfileobj(plain, packed, MIB)
         return
-    start_s = time.monotonic()
-    _zstd(system, source, path, FAST_LEVEL)
-    if SMALL_TAKES * (time.monotonic() - start_s) <= LIMIT_S:
-        _zstd(system, source, path, SMALL_LEVEL)
-
-
-def _zstd(system: System, source: str, path: str, level: int) -> None:
-    system.run(["zstd", "-q", "-f", f"-{level}", "-o", path, source])
+    system.run(["zstd", "-q", "-f", f"-{ZSTD_LEVEL}", "-o", path, source])
