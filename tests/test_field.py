@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Situations of real bug reports, each with its files: what `check` says of it, or what stage 1 writes for it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from balena_migrate import checks
+from balena_migrate.bootloaders.grub.entry import entry_text
+from balena_migrate.findings import Finding, Severity
+from balena_migrate.settings import Config
+from tests.support.field import field_facts
+from tests.support.surveys import some_survey
+
+
+def found(situation: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Finding]:
+    """Code -> the first finding with it."""
+    survey = some_survey(field_facts(situation, root, monkeypatch))
+    return {finding.code: finding for finding in reversed(checks.run(survey))}
+
+
+@pytest.mark.parametrize(
+    ("situation", "code", "said"),
+    [
+        ("grub-kernel-file-gone", "grub-kernel-missing", "/boot/vmlinuz-6.1.0-13-amd64"),
+        ("pi-cmdline-root-changed", "pi-root-changed", "root=PARTUUID=9c4f01d2-02"),
+        ("cloned-disk-same-uuid", "uuid-twice", "/dev/sda1 and /dev/mmcblk0p1"),
+    ],
+)
+def test_refused(situation: str, code: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finding = found(situation, tmp_path, monkeypatch)[code]
+    assert finding.severity is Severity.BLOCKER
+    assert said in finding.cause and finding.remedy
+
+
+def test_grub_with_a_password_for_editing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found("grub-superusers", tmp_path, monkeypatch)["grub-password"].severity is Severity.WARNING
+    facts = field_facts("grub-superusers", tmp_path / "again", monkeypatch)
+    (entry,) = (line for line in entry_text(Config(), facts).splitlines() if "menuentry" in line)
+    assert "--unrestricted" in entry
+
+
+def test_a_command_line_with_characters_of_grubs_script_language(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = field_facts("grub-cmdline-metacharacters", tmp_path, monkeypatch)
+    (line,) = (line for line in entry_text(Config(), facts).splitlines() if "if linux" in line)
+    # GRUB reads single quotes as a shell does (GRUB manual, "Quoting"); that it does is tried in test_grub_starts.py.
+    words = shlex.split(line.partition("if linux ")[2].removesuffix("; then"))
+    assert words[0] == "/boot/vmlinuz-6.1.0-test"
+    kept = (tmp_path / "proc/cmdline").read_text().split()[1:]
+    assert words[1:] == [*kept, "panic=30"]
