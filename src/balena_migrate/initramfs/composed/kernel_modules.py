@@ -26,6 +26,8 @@ MODPROBE_FOLDERS = ("/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modpro
 FIRMWARE_FOLDERS = tuple(f"/lib/firmware{below}" for below in ("/updates/{release}", "/updates", "/{release}", ""))
 """Documentation/driver-api/firmware/fw_search_path.rst of the kernel."""
 FIRMWARE_ENDINGS = ("", ".zst", ".xz")
+ALIAS_START = 3
+"""By how many characters the patterns of aliases are told apart."""
 INDEX_LIMIT_BYTES = 64 * MIB
 MODULE_LIMIT_BYTES = 128 * MIB
 
@@ -43,7 +45,7 @@ class KernelModules:
     softdeps: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=dict)
     """Name -> names or aliases of what should be loaded before it, and after it."""
     aliases: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
-    """By kind: pattern, name. The kind is what stands before the first colon, "" for a pattern that starts wild."""
+    """Pattern and name, by how the pattern starts: by its first characters, or all of it where it has no wildcard."""
     built_in: frozenset[str] = frozenset()
     """Names and aliases of what is part of the kernel itself."""
     parameters: dict[str, str] = field(default_factory=dict)
@@ -53,7 +55,7 @@ class KernelModules:
         plain = module_name(name)
         if plain in self.files:
             return (plain,)
-        known = (*self.aliases.get(_alias_kind(name), ()), *self.aliases.get("", ()))
+        known = (alias for start in _alias_starts(name) for alias in self.aliases.get(start, ()))
         return tuple(module for pattern, module in known if fnmatchcase(name, pattern) and module in self.files)
 
     def is_built_in(self, name: str) -> bool:
@@ -88,6 +90,9 @@ class KernelModules:
     def _found(self, names: Iterable[str]) -> Iterator[str]:
         for name in names:
             yield from self.find(name)
+
+
+_WILDCARD = re.compile(r"[*?\[]")
 
 
 def module_name(text: str) -> str:
@@ -173,21 +178,24 @@ def parse_softdeps(text: str) -> dict[str, tuple[tuple[str, ...], tuple[str, ...
 
 
 def parse_aliases(text: str) -> dict[str, tuple[tuple[str, str], ...]]:
-    """Lines "alias PATTERN NAME", by the pattern's kind.
+    """Lines "alias PATTERN NAME", as KernelModules.aliases.
 
-    A kernel has some 20,000 of them, for hardware nearly all; compared with each, one name would take seconds.
+    A kernel has some 20,000 of them, nearly all for hardware; to compare one name with each would take seconds.
     """
     found: dict[str, list[tuple[str, str]]] = {}
     for line in text.splitlines():
         words = line.split()
         if len(words) == 3 and words[0] == "alias":
-            found.setdefault(_alias_kind(words[1]), []).append((words[1], module_name(words[2])))
-    return {kind: tuple(aliases) for kind, aliases in found.items()}
+            pattern = words[1]
+            plain = _WILDCARD.split(pattern, 1)[0]
+            start = pattern if plain == pattern else plain[:ALIAS_START]
+            found.setdefault(start, []).append((pattern, module_name(words[2])))
+    return {start: tuple(aliases) for start, aliases in found.items()}
 
 
-def _alias_kind(text: str) -> str:
-    kind = text.partition(":")[0]
-    return "" if any(wild in kind for wild in "*?[") else kind
+def _alias_starts(name: str) -> tuple[str, ...]:
+    """How the patterns start that can be those of this name."""
+    return tuple(dict.fromkeys((name, *(name[:length] for length in range(ALIAS_START + 1)))))
 
 
 _ARGUMENT = re.compile(r"([A-Za-z0-9_-]+)\.(.+)", re.DOTALL)
