@@ -18,7 +18,7 @@ from tests.support.surveys import some_image, some_survey
 
 def test_what_was_never_run_is_refused_and_untested_turns_that_into_a_warning() -> None:
     facts = pc_facts()
-    facts = replace(facts, os=replace(facts.os, version_id="13"))
+    facts = replace(facts, os=replace(facts.os, id="ubuntu", version_id="24.04"))
     assert blockers(some_survey(facts)) == ["system-untested"]
     assert blockers(some_survey(facts, Config(untested=True))) == []
     assert blockers(some_survey(image=some_image(slug="genericx86-64-ext"))) == ["device-untested"]

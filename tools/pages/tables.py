@@ -65,10 +65,8 @@ def platforms_table() -> str:
     )
     page = table(("device type of the image", "machine", "firmware", "old system", "what was run"), rows)
     known = [d for d in device_types() if not d.tested and set(d.firmware) != {Firmware.UEFI}]
-    untested = [
-        f"{system.name} {', '.join(release.version_id for release in system.releases if not release.tested)}"
-        for system in systems()
-    ]
+    releases = [(s.name, [release.version_id for release in s.releases if not release.tested]) for s in systems()]
+    untested = [f"{name} {', '.join(ids)}" for name, ids in releases if ids]
     return page + paragraph(
         f"""**Known, but never migrated from start to finish**, and therefore refused without `--untested`; only the
         parts are tested: the old systems {"; ".join(untested)}; the device types

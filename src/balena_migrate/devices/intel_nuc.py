@@ -21,9 +21,19 @@ DEVICE_TYPE = DeviceType(
             firmware="real SeaBIOS, real GRUB 2.06",
             system="Debian 12 amd64",
             what=(
-                "full migration; the same with a 240 MiB backup, for which stage 2 grew resin-data; NO_FLASH; too"
-                " little memory in stage 2; refused: a truncated image, a wrong image, too little memory"
+                "full migration, with the composed initramfs and with the device's own mkinitramfs; with a separate"
+                " /usr; with a 240 MiB backup, for which stage 2 grew resin-data; NO_FLASH with either initramfs, and"
+                " with a separate /usr; back in the old system by itself after too little memory in stage 2, an"
+                " initramfs that is gone, torn or empty, and a stage 2 that is killed at its start; refused: a truncated"
+                " image, a wrong image, too little memory"
             ),
+        ),
+        Tested(
+            image="2.82",
+            machine="QEMU q35, x86-64, AHCI disk",
+            firmware="real SeaBIOS, real GRUB 2.06 and 2.12",
+            system="Debian 11 and 13 amd64; Debian 13 with dracut",
+            what="full migration",
         ),
         Tested(
             image="2.15 (ships no boot loader for BIOS)",

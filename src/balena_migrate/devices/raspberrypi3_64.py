@@ -26,5 +26,11 @@ DEVICE_TYPE = DeviceType(
             system="Debian 12 armhf on a 64-bit kernel",
             what="full migration",
         ),
+        Tested(
+            machine="QEMU raspi3b, SD card",
+            firmware="a stand-in for the Pi's firmware",
+            system="Debian 12 arm64 without an initramfs and without tools for one, its root shown as /dev/root",
+            what="full migration",
+        ),
     ),
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import io
 
+import pytest
+
 from balena_migrate.initramfs._cpio import Archive, read_names
 from balena_migrate.workstation.lab.damage import Damage, damaged
 
@@ -17,11 +19,12 @@ def initramfs() -> bytes:
     return file.getvalue()
 
 
-def test_a_torn_file_keeps_its_size_and_its_first_half() -> None:
+@pytest.mark.parametrize(("how", "left"), [(Damage.TORN, len(initramfs()) // 2), (Damage.EMPTIED, 1024)])
+def test_a_file_that_lost_writes_keeps_its_size_and_its_start(how: Damage, left: int) -> None:
     whole = initramfs()
-    torn = damaged(whole, Damage.TORN)
+    torn = damaged(whole, how)
     assert torn is not None and len(torn) == len(whole)
-    assert torn[: len(whole) // 2] == whole[: len(whole) // 2] and not any(torn[len(whole) // 2 :])
+    assert torn[:left] == whole[:left] and not any(torn[left:])
 
 
 def test_a_removed_file_is_gone() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 from enum import StrEnum
 
+from balena_migrate.core.units import KIB
 from balena_migrate.initramfs._cpio import Archive
 
 LAST_LINE = "lab: stage 2 is killed"
@@ -22,6 +23,8 @@ class Damage(StrEnum):
     REMOVED = "removed"
     TORN = "torn"
     """Its second half is zeros, as after a power cut that lost writes."""
+    EMPTIED = "emptied"
+    """All but its first KiB is zeros."""
     KILLED = "killed"
     """Stage 2's process is killed as it starts."""
 
@@ -30,9 +33,9 @@ def damaged(initramfs: bytes, how: Damage) -> bytes | None:
     """The file with this damage; None if there is none any more."""
     if how is Damage.REMOVED:
         return None
-    if how is Damage.TORN:
-        half = len(initramfs) // 2
-        return initramfs[:half] + bytes(len(initramfs) - half)
+    if how in (Damage.TORN, Damage.EMPTIED):
+        left = KIB if how is Damage.EMPTIED else len(initramfs) // 2
+        return initramfs[:left] + bytes(len(initramfs) - left)
     # The kernel unpacks archives behind each other; a file in a later one replaces that of an earlier one.
     file = io.BytesIO()
     archive = Archive(file)

@@ -29,7 +29,6 @@ from balena_migrate.workstation.lab.guests.debian_pc import (
     DEBIAN_12_USR,
     DEBIAN_13,
     DEBIAN_13_DRACUT,
-    DebianPc,
 )
 from balena_migrate.workstation.lab.lookalike import find_spec
 from balena_migrate.workstation.lab.prepare import LOG_DRIVE_UUID
@@ -78,12 +77,6 @@ PC_NETWORK = Scenario(
     ),
     in_tests=True,
 )
-
-
-def _other_pc(name: str, description: str, guest: DebianPc) -> Scenario:
-    """The same PC with another old system, which UNTESTED allows until it is in the table of systems."""
-    wishes = Wishes(settings={"UNTESTED": "TRUE"})
-    return Scenario(name=name, description=description, device=replace(PC, guest=guest), wishes=wishes)
 
 
 def _lost_start(name: str, description: str, *acts: Act, in_tests: bool) -> Scenario:
@@ -224,9 +217,13 @@ SCENARIOS = (
         wishes=Wishes(settings={"INITRAMFS": "initramfs-tools", "NO_FLASH": "TRUE"}),
         acts=NO_FLASH,
     ),
-    _other_pc("pc-debian-11", "PC with Debian 11", DEBIAN_11),
-    _other_pc("pc-debian-13", "PC with Debian 13", DEBIAN_13),
-    _other_pc("pc-dracut", "PC with Debian 13 and dracut, without initramfs-tools", DEBIAN_13_DRACUT),
+    Scenario(name="pc-debian-11", description="PC with Debian 11", device=replace(PC, guest=DEBIAN_11)),
+    Scenario(name="pc-debian-13", description="PC with Debian 13", device=replace(PC, guest=DEBIAN_13)),
+    Scenario(
+        name="pc-dracut",
+        description="PC with Debian 13 and dracut, without initramfs-tools",
+        device=replace(PC, guest=DEBIAN_13_DRACUT),
+    ),
     Scenario(
         name="pc-separate-usr",
         description="/usr on a file system of its own",
@@ -253,8 +250,15 @@ SCENARIOS = (
     ),
     _lost_start(
         "pc-torn-initramfs",
-        "the initramfs is torn: the kernel panics and reboots into the old system",
+        "the initramfs is torn: what the kernel can unpack of it reboots into the old system",
         Damaged(how=Damage.TORN),
+        Stage2Dies(shows="stage 2 did not end as it should"),
+        in_tests=False,
+    ),
+    _lost_start(
+        "pc-kernel-panic",
+        "nearly nothing is left of the initramfs: the kernel panics and reboots into the old system",
+        Damaged(how=Damage.EMPTIED),
         Stage2Dies(shows="Kernel panic"),
         in_tests=False,
     ),
