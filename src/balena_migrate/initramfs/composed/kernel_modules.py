@@ -92,9 +92,6 @@ class KernelModules:
             yield from self.find(name)
 
 
-_WILDCARD = re.compile(r"[*?\[]")
-
-
 def module_name(text: str) -> str:
     """A module's name as the kernel shows it."""
     return text.replace("-", "_")
@@ -175,6 +172,9 @@ def parse_softdeps(text: str) -> dict[str, tuple[tuple[str, ...], tuple[str, ...
         before, after = found.get(name, ((), ()))
         found[name] = ((*before, *lists["pre:"]), (*after, *lists["post:"]))
     return found
+
+
+_WILDCARD = re.compile(r"[*?\[]")
 
 
 def parse_aliases(text: str) -> dict[str, tuple[tuple[str, str], ...]]:
