@@ -16,9 +16,9 @@ from tests.support.field import field_facts
 from tests.support.surveys import some_survey
 
 
-def found(situation: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Finding]:
+def found(situation: str, root: Path, monkeypatch: pytest.MonkeyPatch, home_dir: str = "/root") -> dict[str, Finding]:
     """Code -> the first finding with it."""
-    survey = some_survey(field_facts(situation, root, monkeypatch))
+    survey = some_survey(field_facts(situation, root, monkeypatch), Config(home_dir=home_dir))
     return {finding.code: finding for finding in reversed(checks.run(survey))}
 
 
@@ -34,6 +34,12 @@ def test_refused(situation: str, code: str, said: str, tmp_path: Path, monkeypat
     finding = found(situation, tmp_path, monkeypatch)[code]
     assert finding.severity is Severity.BLOCKER
     assert said in finding.cause and finding.remedy
+
+
+def test_the_home_of_all_files_is_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finding = found("home-dir-on-tmpfs", tmp_path, monkeypatch, home_dir="/tmp/migration")["place-unreachable"]
+    assert finding.severity is Severity.BLOCKER
+    assert "HOME_DIR (/tmp/migration) is on /tmp, which is in memory" in finding.cause
 
 
 def test_grub_with_a_password_for_editing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from balena_migrate.findings import Finding, Severity
 from balena_migrate.images import Image
 from balena_migrate.images.scan import read_image
 from balena_migrate.settings import Config, Keep, Probe
-from balena_migrate.survey import Survey, follow_device_link, survey_with
+from balena_migrate.survey import Survey, follow_links, survey_with
 from tests.support.facts import pc_facts
 from tests.support.images import BOOT_FILES, make_image
 
@@ -106,11 +106,17 @@ def test_volumes_are_judged_by_the_images_version(device: System, tmp_path: Path
     assert "backup-supervisor-old" in codes(survey, Severity.WARNING)
 
 
-def test_a_log_drive_is_found_by_a_link_of_udevs(device: System) -> None:
-    """Its name may be another disk's after the next start, its UUID not."""
+def test_links_in_settings_are_followed_to_where_the_files_are(device: System) -> None:
+    """The name of a log drive may be another disk's after the next start, its UUID not."""
     folder = device.root / "dev/disk/by-uuid"
     folder.mkdir(parents=True)
     (folder / "c5d0").symlink_to("../../sdb1")
-    assert follow_device_link(device, "/dev/disk/by-uuid/c5d0") == "/dev/sdb1"
+    (device.root / "srv/usb").mkdir(parents=True)
+    (device.root / "migrate").symlink_to("srv/usb")
+    (device.root / "srv/usb/balena.img.gz").symlink_to("/srv/images/one.img.gz")
+    found = follow_links(
+        device, Config(home_dir="/migrate", image_name="balena.img.gz", log_drive="/dev/disk/by-uuid/c5d0")
+    )
+    assert (found.home_dir, found.image_name, found.log_drive) == ("/srv/usb", "/srv/images/one.img.gz", "/dev/sdb1")
     for path in ("/dev/sdb1", "/dev/disk/by-uuid/none", ""):
-        assert follow_device_link(device, path) == path
+        assert follow_links(device, Config(home_dir="/none", log_drive=path)).log_drive == path

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from balena_migrate.bootloaders import BootLoader, boot_loaders, find_boot_loader
 from balena_migrate.carried.backup import BackupPlan, plan_backups
@@ -177,15 +177,22 @@ def accept(survey: Survey, findings: Iterable[Finding]) -> Accepted:
 def take_survey(system: System, config: Config, kit: Kit | None, work_dir: Path, progress: Progress) -> Survey:
     """The survey of this device. Changes nothing but the temporary folder `work_dir`."""
     facts = read_facts(system, boot_loaders())
-    config = replace(config, log_drive=follow_device_link(system, config.log_drive))
+    config = follow_links(system, config)
     image = find_image(system, config, work_dir, progress)
     return survey_with(system, config, facts, image, kit=kit, work_dir=work_dir)
 
 
-def follow_device_link(system: System, path: str) -> str:
-    """The device node that a link of udev's leads to, such as /dev/disk/by-uuid/...; another path as it is."""
-    link = system.find_link(path) if path else None
-    return os.path.normpath(PurePosixPath(path).parent / link) if link else path
+def follow_links(system: System, config: Config) -> Config:
+    """The settings with the paths to which links in them lead: stage 2 finds a file by the file system that holds it.
+
+    LOG_DRIVE may be a link of udev's, /dev/disk/by-uuid/... for one. Raises FileError.
+    """
+    return replace(
+        config,
+        home_dir=system.without_links(config.home_dir),
+        image_name=system.without_links(config.in_home(config.image_name)) if config.image_name else "",
+        log_drive=system.without_links(config.log_drive) if config.log_drive else "",
+    )
 
 
 def survey_with(

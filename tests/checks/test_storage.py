@@ -93,6 +93,13 @@ def with_boot_mount(facts: Facts, **changes: Any) -> Facts:
     return replace(facts, disks=replace(facts.disks, mounts=mounts))
 
 
+def test_a_root_file_system_that_is_read_only_is_refused() -> None:
+    facts = pc_facts()
+    (root,) = facts.disks.mounts
+    disks = replace(facts.disks, mounts=(replace(root, options=("ro", "relatime")),))
+    assert blockers(some_survey(replace(facts, disks=disks))) == ["root-read-only"]
+
+
 def test_a_boot_partition_on_another_disk_than_the_root_is_refused() -> None:
     """As with the firmware's files on a card and the system on a USB disk: only one of the two gets written."""
     card, usb = pi_facts(), pi_facts(disk="sda")

@@ -34,6 +34,12 @@ CODES = (
     Code("root-not-on-disk", BLOCKS, "The root file system is not on a block device (network, RAM, overlay)."),
     Code("root-file-system", BLOCKS, f"The root file system is none of {', '.join(ROOT_FILE_SYSTEMS)}."),
     Code(
+        "root-read-only",
+        BLOCKS,
+        "The root file system is mounted read-only, so stage 1 cannot leave anything for stage 2.",
+        "Mount it read-write for the migration (mount -o remount,rw /).",
+    ),
+    Code(
         "root-on-TYPE",
         BLOCKS,
         "The root file system is on LVM, RAID, encryption or the like, which would hold the disk while it is"
@@ -91,6 +97,9 @@ def _check_root(survey: Survey) -> Iterator[Finding]:
         return
     if root.fstype not in ROOT_FILE_SYSTEMS:
         yield blocker("root-file-system", f"the root file system is {root.fstype}, which is not supported")
+    if "ro" in root.options:
+        cause = "the root file system is mounted read-only: stage 1 cannot leave anything for stage 2"
+        yield blocker("root-read-only", cause, "mount it read-write for the migration (mount -o remount,rw /)")
     for part in survey.facts.disks.chain(device):
         if part.kind not in ("part", "disk"):
             what = BELOW_ROOT.get(part.kind, f"{part.kind} (RAID)" if part.kind.startswith("raid") else part.kind)

@@ -164,6 +164,14 @@ class System:
         with errors_at(path):
             return self._resolve(path, follow=follow)
 
+    def without_links(self, path: PurePath | str) -> str:
+        """The path of this system that leads to the same without any link; what is missing stays as it is.
+
+        Raises FileError as real().
+        """
+        with errors_at(path):
+            return str(PurePosixPath("/", self._resolve(path, follow=True).relative_to(self.root)))
+
     def _resolve(self, path: PurePath | str, *, follow: bool) -> Path:
         done = PurePosixPath("/")
         todo = [part for part in reversed(PurePosixPath("/", path).parts) if part != "/"]

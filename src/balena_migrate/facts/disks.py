@@ -26,7 +26,6 @@ PSEUDO_FILE_SYSTEMS = frozenset(
         "configfs",
         "debugfs",
         "devpts",
-        "devtmpfs",
         "efivarfs",
         "fusectl",
         "hugetlbfs",
@@ -34,15 +33,13 @@ PSEUDO_FILE_SYSTEMS = frozenset(
         "nsfs",
         "proc",
         "pstore",
-        "ramfs",
         "rpc_pipefs",
         "securityfs",
         "sysfs",
-        "tmpfs",
         "tracefs",
     }
 )
-"""They contain nothing that matters to a migration."""
+"""They show something of the kernel's; nobody keeps files there."""
 
 COLUMNS = "NAME,PATH,TYPE,SIZE,FSTYPE,LABEL,UUID,PARTUUID,PTUUID,PTTYPE,SERIAL,MODEL,RO,LOG-SEC,START"
 
