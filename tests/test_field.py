@@ -27,6 +27,7 @@ def found(situation: str, root: Path, monkeypatch: pytest.MonkeyPatch, home_dir:
     [
         ("grub-kernel-file-gone", "grub-kernel-missing", "/boot/vmlinuz-6.1.0-13-amd64"),
         ("pi-cmdline-root-changed", "pi-root-changed", "root=PARTUUID=9c4f01d2-02"),
+        ("mbr-image-on-disk-over-2tib", "disk-too-large", "/dev/sda has 4194304 MiB, and the image has an MBR"),
         ("cloned-disk-same-uuid", "uuid-twice", "/dev/sda1 and /dev/mmcblk0p1"),
     ],
 )

@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 
 from balena_migrate.checks import storage
-from balena_migrate.core.units import MIB
+from balena_migrate.core.units import GIB, MIB
 from balena_migrate.facts import DiskFacts, Facts
 from balena_migrate.findings import Severity
+from balena_migrate.images.partitions import TableKind
 from balena_migrate.settings import Config
 from tests.support.facts import pc_facts, pi_facts
 from tests.support.findings import PI_IMAGE, blockers, findings
 from tests.support.surveys import some_image, some_survey
+from tests.support.tables import DATA_FILE_SYSTEM
 
 
 def with_root(facts: Facts, *, kind: str = "part", fstype: str = "ext4") -> Facts:
@@ -53,6 +55,33 @@ def test_a_boot_folder_on_another_disk_is_refused() -> None:
 def test_a_disk_that_is_smaller_than_the_image_is_refused() -> None:
     large = replace(some_image(), size_bytes=9000 * MIB)
     assert blockers(some_survey(image=large)) == ["disk-too-small"]
+
+
+def with_disk_bytes(size_bytes: int) -> Facts:
+    facts = pc_facts()
+    devices = tuple(replace(d, size_bytes=size_bytes) if d.kind == "disk" else d for d in facts.disks.devices)
+    return replace(facts, disks=replace(facts.disks, devices=devices))
+
+
+@pytest.mark.parametrize(
+    ("kind", "block_bytes", "disk_bytes", "said"),
+    [
+        (TableKind.DOS, 4096, 2 << 40, ""),
+        (TableKind.DOS, 4096, (2 << 40) + 4096, "an MBR"),
+        (TableKind.GPT, 4096, 4 << 40, ""),
+        (TableKind.GPT, 1024, 1023 * GIB, ""),
+        (TableKind.GPT, 1024, 1025 * GIB, "blocks of 1 KiB"),
+    ],
+)
+def test_a_disk_that_the_new_system_cannot_use_is_refused(
+    kind: TableKind, block_bytes: int, disk_bytes: int, said: str
+) -> None:
+    image = some_image()
+    table = replace(image.table, kind=kind)
+    image = replace(image, table=table, data_file_system=replace(DATA_FILE_SYSTEM, block_bytes=block_bytes))
+    found = [f for f in findings(some_survey(with_disk_bytes(disk_bytes), image=image)) if f.code == "disk-too-large"]
+    assert [finding.severity for finding in found] == ([Severity.BLOCKER] if said else [])
+    assert all(said in finding.cause for finding in found)
 
 
 def test_a_full_boot_folder_is_refused_with_the_arithmetic() -> None:

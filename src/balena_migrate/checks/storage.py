@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from balena_migrate.core.units import KIB, MIB, SECTOR_BYTES, in_mib
+from balena_migrate.core.units import GIB, KIB, MIB, SECTOR_BYTES, in_mib
 from balena_migrate.facts import BlockDevice
 from balena_migrate.findings import BLOCKS, PASSES, Code, Finding, blocker, passed
+from balena_migrate.images import Image
+from balena_migrate.images.partitions import TableKind
 from balena_migrate.survey import Survey
 
 BELOW_ROOT = {
@@ -30,6 +32,12 @@ KIT_PACKED_PERCENT = 62
 """What the kit's base part takes in an initramfs, at most (measured: 38 % with zstd for amd64, 59 % with gzip for
 armhf)."""
 
+MBR_LIMIT_BYTES = 2**32 * SECTOR_BYTES
+"""An MBR has 32 bits for a sector's number. balenaOS then does not grow resin-data at all (meta-balena issue 2241)."""
+SMALL_BLOCKS_LIMIT_BYTES = 1023 * GIB
+"""Beyond it, a file system with blocks of 1 KiB cannot be mounted any more (meta-balena issue 1977, pull request
+2019)."""
+
 CODES = (
     Code("root-not-on-disk", BLOCKS, "The root file system is not on a block device (network, RAM, overlay)."),
     Code("root-file-system", BLOCKS, f"The root file system is none of {', '.join(ROOT_FILE_SYSTEMS)}."),
@@ -49,6 +57,13 @@ CODES = (
     Code("boot-on-other-disk", BLOCKS, "/boot and the root file system are on different disks."),
     Code("disk-size", PASSES, "The image fits on the disk."),
     Code("disk-too-small", BLOCKS, "The image is larger than the disk."),
+    Code(
+        "disk-too-large",
+        BLOCKS,
+        "The new system could not grow resin-data on a disk of this size: the image has an MBR, which ends at 2 TiB, or"
+        " a resin-data with blocks of 1 KiB, which is destroyed when it is grown beyond 1023 GiB.",
+        "Use a newer image, or one of a device type that has a GPT.",
+    ),
     Code("disk-sectors", BLOCKS, "The disk's sectors are not of 512 bytes."),
     Code("disk-read-only", BLOCKS, "The disk is read-only."),
     Code("boot-room", PASSES, "The boot folder has room for the initramfs of stage 2."),
@@ -128,11 +143,24 @@ def _check_size(survey: Survey) -> Iterator[Finding]:
         yield blocker("disk-too-small", text)
     else:
         yield passed("disk-size", text)
+    if limit := _growth_limit(survey.image, disk):
+        cause = f"{survey.target.path} has {in_mib(disk)}, and {limit}"
+        yield blocker("disk-too-large", cause, "use a newer image, or one of a device type that has a GPT")
     if survey.target.sector_bytes != SECTOR_BYTES:
         cause = f"{survey.target.path} has sectors of {survey.target.sector_bytes} bytes, not 512"
         yield blocker("disk-sectors", cause)
     if survey.target.read_only:
         yield blocker("disk-read-only", f"{survey.target.path} is read-only")
+
+
+def _growth_limit(image: Image, disk_bytes: int) -> str:
+    """Why the new system cannot use a disk of this size; "" if it can."""
+    if image.table.kind is TableKind.DOS and disk_bytes > MBR_LIMIT_BYTES:
+        return "the image has an MBR, which ends at 2 TiB: the new system leaves resin-data as small as it is"
+    system = image.data_file_system
+    if system and system.block_bytes == KIB and disk_bytes - image.data.start_bytes > SMALL_BLOCKS_LIMIT_BYTES:
+        return "the image's resin-data has blocks of 1 KiB: grown beyond 1023 GiB, it cannot be mounted any more"
+    return ""
 
 
 def initramfs_estimate_bytes(survey: Survey) -> int:
