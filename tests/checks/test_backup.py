@@ -110,9 +110,8 @@ def test_where_stage_2_cannot_grow_it_that_is_said() -> None:
 
 
 def test_the_arithmetic_is_shown() -> None:
-    found = [
-        f for f in check_plans((VOLUMES,), Config(), Room(data_grown_bytes=149 * MIB)) if f.severity is Severity.BLOCKER
-    ]
+    plans = check_plans((VOLUMES,), Config(), Room(data_grown_bytes=149 * MIB), os_version="2.44.0")
+    found = [f for f in plans if f.severity is Severity.BLOCKER]
     assert [f.cause for f in found] == [
         "the supervisor needs 40 (packed) + 110 (unpacked) = 150 MiB on resin-data, which will have 149 MiB"
     ]
@@ -130,12 +129,24 @@ def test_a_plain_archive_is_not_unpacked() -> None:
         ("2.15.1+rev2", "backup-supervisor-old", Severity.WARNING),
         ("2.31.5", "backup-supervisor", Severity.OK),
         ("2.40.0", "backup-supervisor-broken", Severity.BLOCKER),
+        ("2.43.0", "backup-supervisor-unknown", Severity.BLOCKER),
         ("2.44.0", "backup-supervisor", Severity.OK),
-        ("", "backup-supervisor-unknown", Severity.WARNING),
+        ("2.113.18", "backup-supervisor-broken", Severity.BLOCKER),
+        ("6.12.4", "backup-supervisor", Severity.OK),
+        ("2026.4.0", "backup-supervisor-unknown", Severity.BLOCKER),
+        ("", "backup-supervisor-unknown", Severity.BLOCKER),
     ],
 )
 def test_what_the_supervisor_makes_of_volumes(os_version: str, code: str, severity: Severity) -> None:
     assert codes(list(check_plans((VOLUMES,), Config(), Room(), os_version=os_version)))[code] is severity
+
+
+def test_the_supervisor_is_the_one_that_the_images_own_name_tells_and_no_folder() -> None:
+    config = Config(image_name="/srv/kit-v17.7.1/balena-cloud-raspberrypi3-64-2.113.18-v14.9.4.img.gz")
+    found = codes(list(check_plans((VOLUMES,), config, Room(), os_version="2.113.18")))
+    assert found["backup-supervisor-broken"] is Severity.BLOCKER
+    config = Config(image_name="/srv/kit-v17.7.1/image.gz")
+    assert "backup-supervisor-unknown" in codes(list(check_plans((VOLUMES,), config, Room(), os_version="2023.10.0")))
 
 
 def test_without_a_fleet_nothing_is_restored() -> None:
@@ -167,10 +178,14 @@ def test_settings_that_are_not_used_are_told() -> None:
 )
 def test_two_backups_need_room_beside_each_other(room: Room, code: str) -> None:
     """40 MiB each, of which the supervisor unpacks one to 110."""
-    assert codes(list(check_plans((PLAIN, VOLUMES), Config(), room)))[code] is Severity.BLOCKER
+
+    def found(room: Room) -> dict[str, Severity]:
+        return codes(list(check_plans((PLAIN, VOLUMES), Config(), room, os_version="2.44.0")))
+
+    assert found(room)[code] is Severity.BLOCKER
     one_more = Room(**{key: value and value + MIB for key, value in vars(room).items()})
-    assert Severity.BLOCKER not in codes(list(check_plans((PLAIN, VOLUMES), Config(), one_more))).values()
-    assert codes(list(check_plans((PLAIN, VOLUMES), Config(), Room())))["backup-volumes"] is Severity.WARNING
+    assert Severity.BLOCKER not in found(one_more).values()
+    assert found(Room())["backup-volumes"] is Severity.WARNING
 
 
 def test_attributes_are_told() -> None:

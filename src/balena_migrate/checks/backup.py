@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from balena_migrate.carried.backup import BackupPlan, BackupResult
 from balena_migrate.carried.backup.supervisor import Restore, find_supervisor, restore
@@ -24,11 +25,12 @@ EXT4_FREE_PERCENT = 85
 """The free part of a fresh resin-data: ext4 needs its tables and reserves 5 % for root (mke2fs.conf(5))."""
 
 _SMALLER = "leave folders out, or transfer the data some other way"
+_NEWER = "use an image of balenaOS 6.12.4 or later"
 _SETTINGS = "correct BACKUP_DIRECTORIES, BACKUP_VOLUMES or BACKUP_SCRIPT"
 
 _ROOM = "Leave folders out of the backup, or transfer the data some other way."
 _KEYS = "Correct BACKUP_DIRECTORIES, BACKUP_VOLUMES or BACKUP_SCRIPT."
-_RELEASE = "Use an image of balenaOS 2.44.0 or later."
+_RELEASE = "Use an image of balenaOS 6.12.4 or later."
 CODES = (
     Code("backup-none", PASSES, "No backup is configured."),
     Code("backup-source", BLOCKS, "A source of the backup does not exist or cannot be used.", _KEYS),
@@ -58,7 +60,12 @@ CODES = (
         "Set CONFIG_JSON to the fleet's config.json.",
     ),
     Code("backup-supervisor", PASSES, "The image's supervisor restores volumes."),
-    Code("backup-supervisor-unknown", WARNS, "The version of the image's supervisor is unknown."),
+    Code(
+        "backup-supervisor-unknown",
+        BLOCKS,
+        "The version of the image's supervisor is unknown, and some supervisors lose a backup or never start with one.",
+        f"{_RELEASE} Or keep the image's full name, which ends in the supervisor's version.",
+    ),
     Code("backup-supervisor-old", WARNS, "The image's supervisor is too old to restore a backup.", _RELEASE),
     Code("backup-supervisor-broken", BLOCKS, "The image's supervisor fails to restore any backup.", _RELEASE),
     Code("backup-no-room-home", BLOCKS + WARNS, "HOME_DIR does not, or may not, have room for the backup.", _ROOM),
@@ -212,26 +219,33 @@ def _check_supervisor(config: Config, os_version: str, *, managed: bool) -> Iter
     if not managed:
         cause = "without a fleet the supervisor does not restore the backup; the file stays on resin-data"
         yield warning("backup-unmanaged", cause, "set CONFIG_JSON to the fleet's config.json")
-    version = find_supervisor(os_version, config.image_name)
-    if version is None:
-        yield warning(
-            "backup-supervisor-unknown", "it is unknown which supervisor the image contains and what it restores"
+    oldest, newest = find_supervisor(os_version, PurePosixPath(config.image_name).name)
+    outcome = restore(oldest, newest)
+    name = ".".join(map(str, oldest)) + (" or later" if oldest != newest else "")
+    if outcome is Restore.UNKNOWN:
+        cause = (
+            "it is unknown which supervisor the image contains: 9.18.4 to 10.3.3 never start an application where there"
+            " is a backup of volumes, and 13.0.0 to 17.6.14 do not restore it"
         )
-        return
-    name = ".".join(map(str, version)) if any(version) else "before 7.16.6"
-    outcome = restore(version)
-    newer = "use an image of balenaOS 2.44.0 or later"
-    if outcome is Restore.IGNORED:
-        cause = f"the image's supervisor ({name}) is older than 8.7.0 and restores no backup; it stays on resin-data"
-        yield warning("backup-supervisor-old", cause, newer)
+        named = "keep the image's full name, which ends in the supervisor's version (-v12.11.38.img.gz)"
+        yield blocker("backup-supervisor-unknown", cause, f"{_NEWER}; or {named}; or use BACKUP_DIRECTORIES")
+    elif outcome is Restore.IGNORED:
+        cause = "the image's supervisor is older than 8.7.0 and restores no backup; it stays on resin-data"
+        yield warning("backup-supervisor-old", cause, _NEWER)
     elif outcome is Restore.BROKEN:
         cause = (
             f"the image's supervisor ({name}) fails to restore any backup (9.18.4 to 10.3.3 do), and starts no"
             " application before it succeeds"
         )
-        yield blocker("backup-supervisor-broken", cause, f"{newer}, or use BACKUP_DIRECTORIES")
+        yield blocker("backup-supervisor-broken", cause, f"{_NEWER}, or BACKUP_DIRECTORIES")
+    elif outcome is Restore.LOST:
+        cause = (
+            f"the image's supervisor ({name}) fails to restore any backup (13.0.0 to 17.6.14 do): the applications"
+            " start with empty volumes, and the first release that it saw is set again every 30 s"
+        )
+        yield blocker("backup-supervisor-broken", cause, f"{_NEWER}, or BACKUP_DIRECTORIES")
     else:
-        yield passed("backup-supervisor", f"the image's supervisor ({name} or later) restores volumes")
+        yield passed("backup-supervisor", f"the image's supervisor ({name}) restores volumes")
 
 
 def _check_room(plans: Sequence[BackupPlan], room: Room) -> Iterator[Finding]:

@@ -20,44 +20,69 @@ SUPERVISORS: tuple[tuple[Version, Version], ...] = (
     ((2, 47, 0), (10, 6, 27)),
     ((2, 58, 6), (11, 14, 0)),
     ((2, 83, 10), (12, 9, 3)),
+    ((2, 95, 3), (12, 11, 38)),
+    ((2, 98, 14), (13, 1, 4)),
     ((2, 113, 18), (14, 9, 4)),
     ((3, 0, 0), (14, 11, 8)),
     ((5, 0, 0), (15, 0, 2)),
     ((6, 0, 0), (16, 4, 1)),
+    ((6, 12, 3), (17, 6, 3)),
+    ((6, 12, 4), (17, 6, 27)),
     ((7, 0, 0), (17, 7, 1)),
+    ((7, 0, 4), (17, 8, 2)),
     ((8, 0, 2), (18, 2, 2)),
 )
-"""From this meta-balena on at least this supervisor (meta-balena, CHANGELOG)."""
+"""This meta-balena has exactly this supervisor (meta-balena, CHANGELOG and its recipe at these tags)."""
 
-_FIRST: Version = (8, 7, 0)
-_BROKEN: Version = (9, 18, 4)
-_MENDED: Version = (10, 3, 4)
+LATER: Version = (1_000_000, 0, 0)
+"""After every supervisor that there is."""
 
 
 class Restore(StrEnum):
-    """How the supervisor handles a backup.tgz. BROKEN: it fails, retries forever, and starts no application."""
+    """What a supervisor does with a backup.tgz.
+
+    BROKEN: it fails, retries forever, and starts no application. LOST: it fails, starts the applications with empty
+    volumes, and every 30 s sets the first target state once more, whatever came since. UNKNOWN: one or the other.
+    """
 
     IGNORED = "ignored"
-    BROKEN = "broken"
     WORKS = "works"
+    BROKEN = "broken"
+    LOST = "lost"
+    UNKNOWN = "unknown"
 
 
-def find_supervisor(os_version: str, image_name: str = "") -> Version | None:
-    """The supervisor's version: by the image's name ("...-v7.16.6.img.gz"), else by the system's; None if unknown."""
+OUTCOMES: tuple[tuple[Version, Restore], ...] = (
+    ((0, 0, 0), Restore.IGNORED),
+    ((8, 7, 0), Restore.WORKS),
+    ((9, 18, 4), Restore.BROKEN),
+    ((10, 3, 4), Restore.WORKS),
+    ((13, 0, 0), Restore.LOST),
+    ((17, 6, 15), Restore.WORKS),
+)
+"""From this supervisor on (balena-supervisor: CHANGELOG 8.7.0, 9.18.4 and 10.3.4; src/lib/migration.ts since 7425d111,
+whose condition is the wrong way round, up to 922493b9)."""
+
+
+def find_supervisor(os_version: str, image_name: str = "") -> tuple[Version, Version]:
+    """The oldest and the newest supervisor that the image can have: by its name ("...-v7.16.6.img.gz"), else by its
+    balenaOS. A version of the form 2023.10.0 (ESR) names a date and says nothing.
+    """
     named = re.search(r"-v([0-9]+)\.([0-9]+)\.([0-9]+)(?![0-9.]*[0-9])", image_name)
     if named:
-        return int(named[1]), int(named[2]), int(named[3])
-    own = re.match(r"([0-9]+)\.([0-9]+)\.([0-9]+)", os_version)
-    # ESR versions ("2023.10.0") name a date; all are later than every version in question here.
+        version = int(named[1]), int(named[2]), int(named[3])
+        return version, version
+    own = re.match(r"([0-9]{1,3})\.([0-9]+)\.([0-9]+)", os_version)
     if own is None:
-        return None
-    version = int(own[1]), int(own[2]), int(own[3])
-    known = [supervisor for first, supervisor in SUPERVISORS if first <= version]
-    return known[-1] if known else (0, 0, 0)
+        return (0, 0, 0), LATER
+    system = int(own[1]), int(own[2]), int(own[3])
+    oldest = [supervisor for first, supervisor in SUPERVISORS if first <= system]
+    newest = [supervisor for first, supervisor in SUPERVISORS if first >= system]
+    return (oldest or [(0, 0, 0)])[-1], (newest or [LATER])[0]
 
 
-def restore(supervisor: Version) -> Restore:
-    """What this supervisor does (balena-supervisor, CHANGELOG 8.7.0, 9.18.4 and 10.3.4)."""
-    if supervisor < _FIRST:
-        return Restore.IGNORED
-    return Restore.BROKEN if _BROKEN <= supervisor < _MENDED else Restore.WORKS
+def restore(oldest: Version, newest: Version) -> Restore:
+    """What a supervisor between these two does."""
+    start = [outcome for first, outcome in OUTCOMES if first <= oldest][-1]
+    found = {start, *(outcome for first, outcome in OUTCOMES if oldest < first <= newest)}
+    return found.pop() if len(found) == 1 else Restore.UNKNOWN
