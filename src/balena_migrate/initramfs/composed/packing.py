@@ -14,6 +14,8 @@ ZSTD_OPTION, GZIP_OPTION = "RD_ZSTD", "RD_GZIP"
 ZSTD_LEVEL = 9
 """Of a kit's base part, level 6 makes 46 % and takes 0.4 s, 9 makes 44 % in 0.7 s, 12 the same in 1.6 s, and 19 makes
 39 % in 10.6 s of a PC's time: minutes of a small device's, for a MiB."""
+GZIP_LEVEL = 6
+"""9 takes twice as long for 0.3 %."""
 
 
 def pack(system: System, source: str, path: str, config: Mapping[str, str] | None) -> None:
@@ -26,7 +28,7 @@ def pack(system: System, source: str, path: str, config: Mapping[str, str] | Non
         with (
             system.open(source) as plain,
             system.replacing(path) as file,
-            gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed,
+            gzip.GzipFile("", "wb", GZIP_LEVEL, file, mtime=0) as packed,
         ):
             shutil.copyfileobj(plain, packed, MIB)
         return
