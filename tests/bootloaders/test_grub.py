@@ -226,6 +226,7 @@ def test_a_file_system_that_is_there_twice_is_a_blocker_and_both_are_named() -> 
     assert blockers(facts) == ["grub-uuid-twice"]
     cause = finding(facts, "grub-uuid-twice").cause
     assert "/dev/sda1 and /dev/sdb1 have the same UUID 1111-root" in cause
+    assert "tune2fs -U random /dev/sdb1" in finding(facts, "grub-uuid-twice").remedy
 
 
 def test_what_the_old_entries_search_counts_too() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from balena_migrate.checks import storage
 from balena_migrate.core.units import GIB, MIB
-from balena_migrate.facts import DiskFacts, Facts
+from balena_migrate.facts import DiskFacts, Facts, Mount
 from balena_migrate.findings import Severity
 from balena_migrate.images.partitions import TableKind
 from balena_migrate.settings import Config
@@ -155,6 +155,21 @@ def test_a_copy_of_a_file_system_that_stage_2_looks_for_is_refused_with_both_nam
         "/dev/mmcblk0p1 and /dev/sda1",
         "/dev/mmcblk0p2 and /dev/sda2",
     ]
+    assert [finding.remedy for finding in found] == [
+        "unplug the copy, or give it another UUID (mlabel -n -i /dev/sda1 ::)",
+        "unplug the copy, or give it another UUID (tune2fs -U random /dev/sda2)",
+    ]
+
+
+@pytest.mark.parametrize(("fstype", "mounted"), [("ext4", True), ("f2fs", False)])
+def test_no_command_is_named_where_the_copy_is_not_certain(fstype: str, mounted: bool) -> None:
+    facts = pc_facts()
+    copy = replace(facts.disks.devices[1], name="sdb1", path="/dev/sdb1", fstype=fstype)
+    mounts = (*facts.disks.mounts, Mount(source="/dev/sdb1", mount_point="/mnt", fstype=fstype))
+    disks = replace(facts.disks, devices=(*facts.disks.devices, copy))
+    facts = replace(facts, disks=replace(disks, mounts=mounts) if mounted else disks)
+    (found,) = (finding for finding in storage.check(some_survey(facts)) if finding.code == "uuid-twice")
+    assert found.remedy == "unplug the copy"
 
 
 def test_a_log_drive_has_to_be_there_and_on_another_disk() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from balena_migrate.core.units import GIB, KIB, MIB, SECTOR_BYTES, in_mib
 from balena_migrate.facts import BlockDevice
+from balena_migrate.facts.twins import twin_remedy
 from balena_migrate.findings import BLOCKS, PASSES, Code, Finding, blocker, passed
 from balena_migrate.images import Image
 from balena_migrate.images.partitions import TableKind
@@ -77,7 +78,7 @@ CODES = (
         "uuid-twice",
         BLOCKS,
         "Another device has the UUID by which stage 2 looks for a file system, as a copy of the disk has.",
-        "Unplug the copy, or give it another UUID (tune2fs -U random; mlabel -n for FAT).",
+        "Unplug the copy, or give it another UUID, by the command that `check` names.",
     ),
     Code("log-drive-missing", BLOCKS, "LOG_DRIVE does not exist.", "Plug it in, or leave LOG_DRIVE empty."),
     Code(
@@ -214,11 +215,11 @@ def _check_uuids(survey: Survey) -> Iterator[Finding]:
     """Whether each file system that stage 2 looks for is the only one with its UUID."""
     devices, needed = survey.facts.disks.devices, survey.initramfs.needs.devices
     for uuid in dict.fromkeys(device.uuid for device in devices if device.name in needed and device.uuid):
-        found = [device.path for device in devices if device.uuid == uuid]
+        found = [device for device in devices if device.uuid == uuid]
         if len(found) > 1:
-            cause = f"{' and '.join(found)} have the same UUID {uuid}, by which stage 2 looks for one of them"
-            remedy = "unplug the copy, or give it another UUID (tune2fs -U random; mlabel -n for FAT)"
-            yield blocker("uuid-twice", cause, remedy)
+            names = " and ".join(device.path for device in found)
+            cause = f"{names} have the same UUID {uuid}, by which stage 2 looks for one of them"
+            yield blocker("uuid-twice", cause, twin_remedy(survey.facts.disks, found))
 
 
 def _check_log_drive(survey: Survey) -> Iterator[Finding]:

@@ -22,6 +22,7 @@ from balena_migrate.bootloaders.grub.words import quote
 from balena_migrate.core.errors import ImageError
 from balena_migrate.core.paths import BOOT_ENTRY
 from balena_migrate.facts import BlockDevice, DiskFacts, Facts
+from balena_migrate.facts.twins import twin_remedy
 from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed, warning
 from balena_migrate.settings import Config
 
@@ -70,7 +71,7 @@ CODES = (
         "grub-uuid-twice",
         BLOCKS,
         "Several file systems have a UUID by which GRUB searches; it may take the wrong one.",
-        "Unplug the copy, or give it another UUID (tune2fs -U random).",
+        "Unplug the copy, or give it another UUID, by the command that `check` names.",
     ),
     Code(
         "grub-password",
@@ -223,11 +224,11 @@ def _check_arguments(config: Config, facts: Facts) -> Iterator[Finding]:
 def _check_uuids(facts: Facts) -> Iterator[Finding]:
     for uuid in _searched(facts):
         found = [d for d in facts.disks.devices if d.uuid == uuid and not d.fstype.endswith("_member")]
-        copies = [d for d in found if not _is_below_another(facts.disks, d, found)]
-        if len(copies) > 1:
-            names = " and ".join(device.path for device in copies)
+        twins = [d for d in found if not _is_below_another(facts.disks, d, found)]
+        if len(twins) > 1:
+            names = " and ".join(device.path for device in twins)
             cause = f"{names} have the same UUID {uuid}, by which GRUB searches: it may take the wrong one"
-            yield blocker("grub-uuid-twice", cause, "unplug the copy, or give it another UUID (tune2fs -U random)")
+            yield blocker("grub-uuid-twice", cause, twin_remedy(facts.disks, twins))
 
 
 def _searched(facts: Facts) -> tuple[str, ...]:
