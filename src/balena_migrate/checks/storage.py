@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from balena_migrate.core.units import GIB, KIB, MIB, SECTOR_BYTES, in_mib
-from balena_migrate.facts import BlockDevice
+from balena_migrate.facts import FAT, BlockDevice
 from balena_migrate.facts.twins import twin_remedy
 from balena_migrate.findings import BLOCKS, PASSES, Code, Finding, blocker, passed
 from balena_migrate.images import Image
@@ -72,7 +72,7 @@ CODES = (
         "boot-full",
         BLOCKS,
         "The boot folder has no room for the initramfs of stage 2.",
-        "Remove old kernels (apt-get autoremove --purge).",
+        "Remove kernels that do not run (apt-get autoremove --purge), or files that nothing starts from.",
     ),
     Code(
         "uuid-twice",
@@ -191,7 +191,9 @@ def _check_boot_room(survey: Survey) -> Iterator[Finding]:
         f" {folder} has {in_mib(free)} free"
     )
     if own + kit + others > free:  # the rest is whole blocks, so the first two round up by themselves
-        yield blocker("boot-full", text, "remove old kernels (apt-get autoremove --purge)")
+        kernels = "remove kernels other than the running one (uname -r; apt-get autoremove --purge)"
+        files = f"remove files that nothing starts from (du -a {folder})"
+        yield blocker("boot-full", text, files if mount.fstype in FAT else kernels)
     else:
         yield passed("boot-room", text)
 
