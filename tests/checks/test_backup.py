@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from balena_migrate.carried.backup import BackupPlan, BackupResult, Skipped
+from balena_migrate.carried.backup import BackupPlan, BackupResult, Skipped, SparseFile
 from balena_migrate.checks.backup import Room, check_plans, check_result
-from balena_migrate.core.units import MIB
+from balena_migrate.core.units import GIB, MIB
 from balena_migrate.findings import Finding, Severity
 from balena_migrate.settings import Config
 
@@ -206,3 +206,29 @@ def test_the_made_archive_is_measured_again() -> None:
 def test_what_was_skipped_while_making_it_is_told() -> None:
     result = replace(RESULT, skipped=(Skipped(path="/x", reason="gone"),), skipped_count=1)
     assert codes(list(check_result(result, PLAIN, Room(), 0))) == {"backup-skipped": Severity.WARNING}
+
+
+LASTLOG = SparseFile(path="/var/log/lastlog", size_bytes=423 * GIB, hole_bytes=423 * GIB - 4096)
+
+
+def test_a_lastlog_of_423_gib_is_named_with_its_size_and_the_time_it_takes() -> None:
+    plan = replace(PLAIN, sparse=(LASTLOG,), expected_s=2.5 * 3600)
+    found = {f.code: f for f in check_plans((plan,), Config(), Room())}
+    assert found["backup-sparse"].severity is Severity.WARNING
+    assert "'/var/log/lastlog' has 423 GiB, of which 423 GiB are holes" in found["backup-sparse"].cause
+    assert found["backup-sparse"].cause.endswith("making the backup takes at least 2.5 hours on this device")
+    assert "truncate -s 0 FILE" in found["backup-sparse"].remedy
+    assert found["backup-slow"].severity is Severity.WARNING
+
+
+def test_volumes_with_more_holes_than_resin_data_has_room_are_refused() -> None:
+    """The supervisor's busybox writes the zeros out."""
+    plan = replace(VOLUMES, sparse=(LASTLOG,), unpacked_bytes=423 * GIB)
+    found = codes(list(check_plans((plan,), Config(), Room(data_grown_bytes=100 * GIB), os_version="2.44.0")))
+    assert found["backup-no-room-unpacked"] is Severity.BLOCKER
+
+
+@pytest.mark.parametrize(("minutes", "slow"), [(0, False), (59, False), (61, True)])
+def test_a_backup_of_more_than_an_hour_is_warned_of(minutes: int, slow: bool) -> None:
+    plans = (replace(PLAIN, expected_s=minutes * 30), replace(PLAIN, expected_s=minutes * 30))
+    assert ("backup-slow" in codes(list(check_plans(plans, Config(), Room())))) is slow

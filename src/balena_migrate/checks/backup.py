@@ -11,7 +11,7 @@ from balena_migrate.carried.backup import BackupPlan, BackupResult
 from balena_migrate.carried.backup.supervisor import Restore, find_supervisor, restore
 from balena_migrate.carried.backup.tree import Skipped
 from balena_migrate.core.balena import SUPERVISOR_BACKUP
-from balena_migrate.core.units import MIB
+from balena_migrate.core.units import MIB, format_size
 from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed, warning
 from balena_migrate.images.room import grown_room_bytes, room_bytes
 from balena_migrate.settings import Config
@@ -23,6 +23,9 @@ MARGIN = 1.25
 
 EXT4_FREE_PERCENT = 85
 """The free part of a fresh resin-data: ext4 needs its tables and reserves 5 % for root (mke2fs.conf(5))."""
+
+SLOW_S = 3600
+"""A backup that takes longer is warned of: who waits at a prompt may take it for dead, and pull the plug."""
 
 _SMALLER = "leave folders out, or transfer the data some other way"
 _NEWER = "use an image of balenaOS 6.12.4 or later"
@@ -72,6 +75,19 @@ CODES = (
     Code("backup-no-room-data", BLOCKS + WARNS, "resin-data does not, or may not, have room for the backup.", _ROOM),
     Code("backup-no-room-unpacked", BLOCKS, "resin-data has no room for the unpacked backup.", _ROOM),
     Code("backup-size", PASSES, "The expected size of the backup."),
+    Code(
+        "backup-sparse",
+        WARNS,
+        "Files in the backup are mostly holes, which the archive contains as zeros: it takes longer to make, and"
+        " unpacked it takes their full size.",
+        "Leave these files out of BACKUP_DIRECTORIES or BACKUP_VOLUMES, or empty those that nobody needs.",
+    ),
+    Code(
+        "backup-slow",
+        WARNS,
+        "Making the backup takes more than an hour, by samples that were compressed on this device.",
+        "Run it where a lost connection does not end it (systemd-run, tmux), or leave folders out of the backup.",
+    ),
     Code("backup-grows-data", PASSES, "Stage 2 will grow resin-data's file system, so that the backup fits."),
 )
 
@@ -158,6 +174,7 @@ def check_plans(
         if plan.volumes:
             yield from _check_supervisor(config, os_version, managed=managed)
     if not any(plan.script for plan in plans):
+        yield from _check_time(plans)
         yield from _check_room(plans, room)
 
 
@@ -265,6 +282,35 @@ def _check_room(plans: Sequence[BackupPlan], room: Room) -> Iterator[Finding]:
     yield passed("backup-size", f"the backup has {about}")
     if room.data_free_bytes is not None and room.data_free_bytes < expected_bytes <= (room.data_limit_bytes or 0):
         yield passed("backup-grows-data", f"the backup makes stage 2 grow resin-data: {room.data_text}")
+
+
+def _check_time(plans: Sequence[BackupPlan]) -> Iterator[Finding]:
+    seconds = sum(plan.expected_s for plan in plans)
+    takes = f"making the backup takes at least {_duration(seconds)} on this device"
+    if sparse := [file for plan in plans for file in plan.sparse]:
+        named = "; ".join(
+            f"{file.path!r} has {format_size(file.size_bytes)}, of which {format_size(file.hole_bytes)} are holes"
+            for file in sparse
+        )
+        cause = (
+            f"the archive contains the holes of files as zeros, and unpacked they take up their full size: {named};"
+            f" {takes}"
+        )
+        remedy = (
+            "name folders without them in BACKUP_DIRECTORIES or BACKUP_VOLUMES; `truncate -s 0 FILE` empties one that"
+            " nobody needs, such as /var/log/lastlog"
+        )
+        yield warning("backup-sparse", cause, remedy)
+    if seconds > SLOW_S:
+        remedy = (
+            "start `run` so that a lost connection does not end it (with systemd-run or tmux), or leave folders out of"
+            " the backup"
+        )
+        yield warning("backup-slow", takes, remedy)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds > SLOW_S else f"{max(1, round(seconds / 60))} minutes"
 
 
 def _finding_for(archive_bytes: int, expected_bytes: int, free: int | None) -> Callable[..., Finding] | None:

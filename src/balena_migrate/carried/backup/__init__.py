@@ -9,7 +9,7 @@ makes volumes of its folders.
 from __future__ import annotations
 
 from balena_migrate.carried.backup.make import BackupResult, make_backup
-from balena_migrate.carried.backup.plan import BackupPlan, plan_backups
+from balena_migrate.carried.backup.plan import BackupPlan, SparseFile, plan_backups
 from balena_migrate.carried.backup.tree import BackupItem, Skipped
 
-__all__ = ["BackupItem", "BackupPlan", "BackupResult", "Skipped", "make_backup", "plan_backups"]
+__all__ = ["BackupItem", "BackupPlan", "BackupResult", "Skipped", "SparseFile", "make_backup", "plan_backups"]

@@ -23,6 +23,7 @@ from balena_migrate.core.changes import ASIDE_SUFFIX
 from balena_migrate.core.errors import ConfigError
 from balena_migrate.core.paths import MIGRATE_LOG
 from balena_migrate.core.system import System
+from balena_migrate.core.units import GIB
 from balena_migrate.settings import Config
 
 PLAIN_NAME = "migration-backup.tgz"
@@ -34,9 +35,26 @@ VOLUMES_FILE = "volumes.tgz"
 TAKEN_NAMES = frozenset(("apps.json", "docker", "lost+found", "remove_me_to_reset", DATA_FOLDER, "backup", MIGRATE_LOG))
 """The root folder of a fresh resin-data: its content, the folder that the supervisor unpacks to, and stage 2's log."""
 
+SPARSE_BYTES = GIB
+"""A file with holes of this size together is named: its size in the archive is far beyond what it occupies."""
+
+SPARSE_NAMED = 5
+"""The number of such files that are named: those with the largest holes."""
+
 _BLOCK_BYTES = 4096
 _RECORD_BYTES = 512
 _SHORT_NAME = 99
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparseFile:
+    """A file of the device that is mostly holes."""
+
+    path: str
+    size_bytes: int
+    """What it has in the archive, and where that is unpacked."""
+    hole_bytes: int
+    """The part of it that is on no disk."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +78,10 @@ class BackupPlan:
     """The size of the archive before it is compressed; 0 where a script makes it."""
     expected_bytes: int = 0
     """About the size of the compressed archive, by samples of the files; at most archive_bytes. 0 for a script."""
+    expected_s: float = 0
+    """The time that compressing it takes at least on this device, by the same samples. 0 for a script."""
+    sparse: tuple[SparseFile, ...] = ()
+    """The files with the largest holes, if those are large: at most SPARSE_NAMED."""
     unpacked_bytes: int = 0
     """The space that the files take on a file system with blocks of 4 KiB."""
     skipped: tuple[Skipped, ...] = ()
@@ -142,6 +164,7 @@ def _counted(
             total.add(found)
         else:
             skipped.add(found)
+    ratio, seconds = total.sampler.estimate()
     return BackupPlan(
         items=items,
         volumes=tuple(dict.fromkeys(item.name.split("/")[1] for item in items)) if for_supervisor else (),
@@ -151,7 +174,9 @@ def _counted(
         left_out=reasons,
         file_count=total.files,
         archive_bytes=total.archive_bytes,
-        expected_bytes=min(total.archive_bytes, int(total.archive_bytes * total.sampler.ratio())),
+        expected_bytes=min(total.archive_bytes, int(total.archive_bytes * ratio)),
+        expected_s=seconds,
+        sparse=total.sparse,
         unpacked_bytes=total.unpacked_bytes,
         skipped=skipped.named,
         skipped_count=skipped.count,
@@ -165,6 +190,7 @@ class _Total:
     def __init__(self) -> None:
         self.files = self.archive_bytes = self.unpacked_bytes = self.attributes = 0
         self.sampler = Sampler()
+        self.sparse: tuple[SparseFile, ...] = ()
 
     def add(self, entry: Entry) -> None:
         self.files += 1
@@ -173,7 +199,11 @@ class _Total:
         self.archive_bytes += headers * _RECORD_BYTES + round_up(entry.content_bytes, _RECORD_BYTES)
         self.unpacked_bytes += round_up(entry.content_bytes, _BLOCK_BYTES) + entry.is_dir * _BLOCK_BYTES
         self.attributes += has_attributes(entry.real)
-        self.sampler.add(entry)
+        hole_bytes = self.sampler.add(entry)
+        if hole_bytes >= SPARSE_BYTES:
+            found = SparseFile(path=entry.path, size_bytes=entry.content_bytes, hole_bytes=hole_bytes)
+            largest_first = sorted((*self.sparse, found), key=lambda file: file.hole_bytes, reverse=True)
+            self.sparse = tuple(largest_first[:SPARSE_NAMED])
 
 
 def _script_problems(system: System, script: str) -> tuple[str, ...]:
