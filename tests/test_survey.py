@@ -18,7 +18,7 @@ from balena_migrate.images.scan import read_image
 from balena_migrate.settings import Config, Keep, Probe
 from balena_migrate.survey import Survey, follow_links, survey_with
 from tests.support.facts import pc_facts
-from tests.support.images import BOOT_FILES, make_image
+from tests.support.images import BOOT_FILES, BOOT_SECTORS, SECTOR, make_image
 
 pytestmark = pytest.mark.processes
 
@@ -120,3 +120,57 @@ def test_links_in_settings_are_followed_to_where_the_files_are(device: System) -
     assert (found.home_dir, found.image_name, found.log_drive) == ("/srv/usb", "/srv/images/one.img.gz", "/dev/sdb1")
     for path in ("/dev/sdb1", "/dev/disk/by-uuid/none", ""):
         assert follow_links(device, Config(home_dir="/none", log_drive=path)).log_drive == path
+
+
+def pc_image(folder: Path, files: Mapping[str, bytes], *, drop: str = "") -> Image:
+    """An image for a PC that is older than balenaOS's own GRUB for BIOS, with these files besides."""
+    device_type = {"slug": "intel-nuc", "arch": "amd64", "yocto": {"machine": "genericx86-64"}}
+    content = {**BOOT_FILES, "device-type.json": json.dumps(device_type).encode(), "vmlinuz": b"kernel", **files}
+    path = folder / "image"
+    path.write_bytes(make_image(folder, {name: data for name, data in content.items() if name != drop}))
+    return read_image(path, folder, lambda done, total: None)
+
+
+def wifi_networks(device: System, count: int) -> None:
+    folder = device.root / "etc/wpa_supplicant"
+    folder.mkdir()
+    networks = (f'network={{\n  ssid="shop {n}"\n  psk="a passphrase"\n}}\n' for n in range(count))
+    (folder / "wpa_supplicant.conf").write_text("country=GB\n" + "".join(networks))
+
+
+def boot_finding(survey: Survey) -> Finding:
+    (found,) = (finding for finding in checks.run(survey) if finding.code.startswith("image-boot"))
+    return found
+
+
+@pytest.mark.parametrize(("count", "code"), [(1, "image-boot-room"), (90, "image-boot-full")])
+def test_the_room_in_resin_boot_is_judged_before_anything_is_changed(
+    device: System, tmp_path: Path, count: int, code: str
+) -> None:
+    """A chain of shops with 90 networks, on an image whose boot partition is nearly full."""
+    wifi_networks(device, count)
+    image = pc_image(tmp_path, {"splash.img": bytes((BOOT_SECTORS - 350) * SECTOR)})
+    survey = surveyed(device, image, config(migrate_all_wifis=True))
+    assert survey.boot_room
+    assert boot_finding(survey).code == code, survey.boot_room.text
+    assert survey.boot_room.file_count == count + 2, "the networks, config.json, and grub.cfg"
+
+
+def test_a_folder_in_the_place_of_a_file_is_found_by_check(device: System, tmp_path: Path) -> None:
+    image = pc_image(tmp_path, {"grub/README": b"", "grub/grub.cfg/old": b""})
+    found = boot_finding(surveyed(device, image, config()))
+    assert (found.code, found.severity) == ("image-boot-files", Severity.BLOCKER)
+    assert "grub/grub.cfg is a folder there" in found.cause
+
+
+def test_an_image_without_anything_to_start_is_found_by_check(device: System, tmp_path: Path) -> None:
+    image = pc_image(tmp_path, {}, drop="vmlinuz")
+    found = boot_finding(surveyed(device, image, config()))
+    assert (found.code, found.severity) == ("image-boot-files", Severity.BLOCKER)
+    assert "nor a kernel" in found.cause
+
+
+def test_an_image_for_another_device_is_not_judged_by_its_room(device: System, tmp_path: Path) -> None:
+    survey = surveyed(device, an_image(tmp_path, FLEET), config())
+    assert survey.boot_room is None
+    assert "image-device-type" in codes(survey, Severity.BLOCKER)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from balena_migrate import VERSION
-from balena_migrate.bootloaders import ImageBoot
+from balena_migrate.bootloaders import boot_of
 from balena_migrate.carried.backup import BackupPlan, BackupResult, make_backup
 from balena_migrate.checks.backup import check_result, find_room
 from balena_migrate.checks.strategy import check_strategy
@@ -116,15 +116,7 @@ class Stage1:
 
     def _make_patches(self, system: System, path: str) -> None:
         """Compose the boot partition. The file contains secrets: it has mode 0600 in a folder of mode 0700."""
-        identity = self._image.identity
-        assets = self._loader.assets(
-            system,
-            ImageBoot(
-                boot_start_bytes=self._image.boot.start_bytes,
-                boot_files=identity.files,
-                has_boot_code=identity.has_bios_boot_code,
-            ),
-        )
+        assets = self._loader.assets(system, boot_of(self._image))
         survey = self._accepted.survey
         files = (*survey.boot_files(), *assets.files)
         table = self._grown_table()

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from balena_migrate.bootloaders import BootLoader, boot_loaders, find_boot_loader
+from balena_migrate.bootloaders import BootLoader, boot_loaders, boot_of, find_boot_loader
 from balena_migrate.carried.backup import BackupPlan, plan_backups
 from balena_migrate.carried.config_json import ConfigJson, merged, parse_config_json, read_config_json
 from balena_migrate.carried.keep import PreservedSettings, config_edits, read_preserved
@@ -22,12 +22,13 @@ from balena_migrate.core.kit import Kit
 from balena_migrate.core.paths import STATE_DIR
 from balena_migrate.core.progress import Progress
 from balena_migrate.core.system import System
-from balena_migrate.devices import DeviceType, find_device_type
+from balena_migrate.devices import DeviceType, device_types_for, find_device_type
 from balena_migrate.facts import BlockDevice, Facts, Mount
 from balena_migrate.facts.gather import read_facts
 from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, is_refused, warning
 from balena_migrate.images import Image
 from balena_migrate.images.boot_file import BootFile
+from balena_migrate.images.boot_room import BootRoom, find_boot_room
 from balena_migrate.images.filesystems.fat import Fat
 from balena_migrate.images.scan import partition_reader, read_image
 from balena_migrate.initramfs import Needs, Recipe, builder_named, find_needs
@@ -55,7 +56,15 @@ CODES = (
         "Neither CONFIG_JSON nor the image provides a config.json: the new system will not join a fleet.",
         "Set CONFIG_JSON to the fleet's config.json.",
     ),
+    Code(
+        "image-boot-files",
+        BLOCKS,
+        "The image's boot partition cannot take what the new system needs there: something else is in its place, or"
+        " the image has nothing to start.",
+        "Use another image of this device type.",
+    ),
 )
+_OTHER = "use another image of this device type"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +97,8 @@ class Survey:
     kit: Kit | None = None
     kit_base_bytes: int = 0
     """The size of the kit's base part, unpacked; 0 where the tool does not run from a kit."""
+    boot_room: BootRoom | None = None
+    """The room in resin-boot for what is put there; None where the image is not for this device."""
     initramfs: Recipe = field(default_factory=Recipe)
     """What stage 2 has to reach from the initramfs, and what that gets for it."""
     work_dir: Path
@@ -219,7 +230,7 @@ def survey_with(
         ),
         endpoints=read_endpoints(known, config) if known else Endpoints(),
     )
-    return Survey(
+    survey = Survey(
         config=config,
         facts=facts,
         image=usable,
@@ -230,6 +241,10 @@ def survey_with(
         initramfs=builder_named(config.initramfs).find(system, survey_needs(config, facts)),
         work_dir=work_dir,
     )
+    room = read_boot_room(survey)
+    if isinstance(room, Finding):
+        return replace(survey, problems=(*survey.problems, room))
+    return replace(survey, boot_room=room)
 
 
 def survey_needs(config: Config, facts: Facts) -> Needs:
@@ -270,6 +285,22 @@ def read_image_config(image: Image | None) -> bytes:
         return b""
     with image.start_file.open("rb") as file:
         return Fat(partition_reader(file, image.boot)).read_file(CONFIG_JSON)
+
+
+def read_boot_room(survey: Survey) -> BootRoom | Finding | None:
+    """The room in resin-boot for what is put there, or why that cannot be put there; None where the image is not for
+    this device, which is said elsewhere."""
+    image, loader = survey.image, survey.boot_loader
+    if image is None or loader is None or survey.device_type not in device_types_for(survey.facts):
+        return None
+    try:
+        files = (*survey.boot_files(), *loader.asset_files(boot_of(image)))
+        with image.start_file.open("rb") as file:
+            return find_boot_room(Fat(partition_reader(file, image.boot)), files)
+    except ImageError as error:
+        return blocker(
+            "image-boot-files", f"the new system's boot partition cannot be composed: {error.message}", _OTHER
+        )
 
 
 def folder_bytes(folder: Path) -> int:

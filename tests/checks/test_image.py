@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 
 from balena_migrate.carried.keep import PreservedSettings
+from balena_migrate.core.units import KIB
 from balena_migrate.facts import Facts
-from balena_migrate.findings import Severity
+from balena_migrate.findings import Finding, Severity
 from balena_migrate.images import Image, ImageKind
+from balena_migrate.images.boot_room import BootRoom
 from balena_migrate.images.partitions import PartitionTable, TableKind
 from balena_migrate.survey import Payload, Survey
 from tests.support.facts import pc_facts
@@ -113,3 +115,35 @@ def test_an_image_as_old_as_the_kernel_is_no_finding() -> None:
 
 def codes(survey: Survey) -> set[str]:
     return {finding.code for finding in findings(survey)}
+
+
+BOOT_ROOM = BootRoom(
+    file_count=12, needed_bytes=48 * KIB, free_bytes=20 * KIB, freed_bytes=2 * KIB, needed_slots=3, free_slots=400
+)
+
+
+def boot_findings(room: BootRoom | None) -> dict[str, Finding]:
+    return {f.code: f for f in findings(some_survey(boot_room=room)) if f.code.startswith("image-boot")}
+
+
+def test_too_many_networks_for_resin_boot_are_refused_with_the_arithmetic() -> None:
+    found = boot_findings(BOOT_ROOM)
+    assert list(found) == ["image-boot-full"]
+    assert found["image-boot-full"].severity is Severity.BLOCKER
+    assert found["image-boot-full"].cause == (
+        "the boot partition has 20 KiB free (2 of them in files that are replaced), and the 12 files for it need 48"
+    )
+    assert "MIGRATE_WIFI_CFG" in found["image-boot-full"].remedy
+
+
+def test_a_root_folder_without_free_entries_is_refused() -> None:
+    (found,) = boot_findings(replace(BOOT_ROOM, free_bytes=50 * KIB, free_slots=2)).values()
+    assert (found.code, found.severity) == ("image-boot-full", Severity.BLOCKER)
+    assert found.cause.endswith("its root folder has 2 entries free, and they need 3")
+
+
+@pytest.mark.parametrize("slots", [3, None])
+def test_enough_room_in_resin_boot_is_said(slots: int | None) -> None:
+    (found,) = boot_findings(replace(BOOT_ROOM, free_bytes=48 * KIB, free_slots=slots)).values()
+    assert (found.code, found.severity) == ("image-boot-room", Severity.OK)
+    assert boot_findings(None) == {}

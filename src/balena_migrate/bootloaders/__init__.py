@@ -18,6 +18,7 @@ from balena_migrate.core.plugins import load_all
 from balena_migrate.core.system import System
 from balena_migrate.facts import DiskFacts, Facts
 from balena_migrate.findings import Code, Finding
+from balena_migrate.images import Image
 from balena_migrate.images.boot_file import BootFile
 from balena_migrate.images.patches import Block
 from balena_migrate.settings import Config
@@ -42,6 +43,15 @@ class ImageBoot:
     boot_start_bytes: int
     boot_files: tuple[str, ...]
     has_boot_code: bool
+
+
+def boot_of(image: Image) -> ImageBoot:
+    """What a boot loader has to know about this image."""
+    return ImageBoot(
+        boot_start_bytes=image.boot.start_bytes,
+        boot_files=image.identity.files,
+        has_boot_code=image.identity.has_bios_boot_code,
+    )
 
 
 class BootLoader(Protocol):
@@ -87,6 +97,9 @@ class BootLoader(Protocol):
 
     def boot_actions(self, config: Config, facts: Facts) -> tuple[Action, ...]:
         """The change that starts stage 2 at the next boot: small, plain file writes, the deciding one last."""
+
+    def asset_files(self, image: ImageBoot) -> tuple[BootFile, ...]:
+        """The files among the assets: known without starting a program. Raises ImageError if it cannot be booted."""
 
     def assets(self, system: System, image: ImageBoot) -> BootAssets:
         """What the new system needs from this boot loader; nothing where the image brings its own."""

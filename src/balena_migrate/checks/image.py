@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from balena_migrate.checks._untested import untested
 from balena_migrate.devices import DeviceType, device_types, device_types_for
 from balena_migrate.facts import Firmware
-from balena_migrate.findings import BLOCKS, WARNS, Code, Finding, blocker, passed, warning
+from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed, warning
 from balena_migrate.images import Image, ImageKind
 from balena_migrate.images.filesystems.ext_features import features_beyond
 from balena_migrate.images.partitions import TableKind
@@ -22,6 +22,13 @@ CODES = (
     Code("image-device-type", BLOCKS, "The image is for a device type that does not run on this device.", _FITTING),
     Code("image-needs-uefi", BLOCKS, "The image starts through UEFI only, and this PC starts through BIOS.", _FITTING),
     Code("image-name", WARNS, "The image's file name mentions another device type than its content."),
+    Code("image-boot-room", PASSES, "The room in the image's boot partition for what is put there."),
+    Code(
+        "image-boot-full",
+        BLOCKS,
+        "The image's boot partition has no room for the network files, certificates and config.json.",
+        "Name only the Wi-Fi networks that are needed, with MIGRATE_WIFI_CFG.",
+    ),
     Code(
         "image-newer-than-kernel",
         BLOCKS + WARNS,
@@ -50,6 +57,7 @@ def check(survey: Survey) -> Iterator[Finding]:
     yield from _check_device_type(survey, image)
     yield from _check_name(survey, image)
     yield from _check_data_features(survey, image)
+    yield from _check_boot_room(survey)
 
 
 def _check_device_type(survey: Survey, image: Image) -> Iterator[Finding]:
@@ -93,6 +101,17 @@ def _has_tag(name: str, tag: str) -> bool:
         for other in _tags(device)
         if other.startswith(tag + "-")
     )
+
+
+def _check_boot_room(survey: Survey) -> Iterator[Finding]:
+    room = survey.boot_room
+    if room is None:
+        return
+    if room.is_enough:
+        yield passed("image-boot-room", room.text)
+        return
+    remedy = "name only the Wi-Fi networks that are needed: their SSIDs, in the file that MIGRATE_WIFI_CFG names"
+    yield blocker("image-boot-full", room.text, remedy)
 
 
 def _check_data_features(survey: Survey, image: Image) -> Iterator[Finding]:

@@ -10,24 +10,20 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import BinaryIO
 
 from balena_migrate.core.errors import CommandError, ImageError
 from balena_migrate.core.system import System
 from balena_migrate.images import Image
 from balena_migrate.images.boot_file import BootFile
-from balena_migrate.images.filesystems.fat import ENTRY_BYTES, Fat
+from balena_migrate.images.boot_room import check_files, new_folders
+from balena_migrate.images.filesystems.fat import Fat
 from balena_migrate.images.partitions import HEAD_BYTES
 from balena_migrate.images.partitions.table import parse_head
 from balena_migrate.images.patches import BLOCK_BYTES, Block, Patches
 from balena_migrate.images.scan import create_private, partition_reader
-
-NAME_LIMIT = 255
-_FORBIDDEN = set('"*/:<>?\\|')
-_DEVICE_NAMES = {"con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in range(1, 10))}
-_LONG_NAME_CHARACTERS = 13
 
 DAY_S = 86_400
 FIRST_TIME = 315_532_800 + DAY_S
@@ -53,8 +49,6 @@ def compose(
     `work_dir` must be accessible to root only, since a file in it temporarily contains their content.
     Raises ImageError if a name is not valid on FAT, a block is misplaced, there is no room, or a check fails.
     """
-    for file in files:
-        check_path(file.path)
     _check_blocks(image, blocks)
     composed_file = work_dir / f"{image.start_file.name}.composed"
     try:
@@ -62,8 +56,7 @@ def compose(
             shutil.copyfileobj(original, copy, HEAD_BYTES)
         with composed_file.open("r+b") as composed, image.start_file.open("rb") as original:
             before = Fat(partition_reader(original, image.boot))
-            _check_places(before, files)
-            _check_room(before, files)
+            check_files(before, files)
             _put_files(system, composed_file, image.boot.start_bytes, before, files)
             after = Fat(partition_reader(composed, image.boot))
             _check_result(before, after, files)
@@ -74,27 +67,6 @@ def compose(
             return Patches(size_bytes=image.size_bytes, blocks=tuple(changed))
     finally:
         composed_file.unlink(missing_ok=True)
-
-
-def check_path(path: str) -> None:
-    """Raises ImageError if FAT or Linux's vfat would not store the path as it is."""
-    for name in path.split("/"):
-        stem = name.split(".")[0].lower()
-        printable = name.isascii() and name.isprintable() and not set(name) & _FORBIDDEN
-        if not name or not printable or len(name) > NAME_LIMIT or name[-1] in ". " or name[0] == " ":
-            raise ImageError(f"{path!r} is not a valid file name on the FAT boot partition")
-        if stem in _DEVICE_NAMES:
-            raise ImageError(f"{path!r} is not a valid file name on the FAT boot partition: {stem} is reserved")
-
-
-def _check_places(fat: Fat, files: Sequence[BootFile]) -> None:
-    """Raises ImageError if a folder is where a file shall be, or a file where a folder shall be."""
-    for file in files:
-        for path in (PurePosixPath(file.path), *PurePosixPath(file.path).parents[:-1]):
-            entry = fat.find(str(path))
-            if entry is not None and entry.is_folder == (str(path) == file.path):
-                kind = "folder" if entry.is_folder else "file"
-                raise ImageError(f"{file.path} cannot be put into the boot partition: {path} is a {kind} there")
 
 
 def _check_blocks(image: Image, blocks: Sequence[Block]) -> None:
@@ -114,55 +86,12 @@ def _ranges(image: Image) -> tuple[tuple[int, int], ...]:
     return (0, head_end), (image.boot.start_bytes, image.boot.end_bytes)
 
 
-# Room ---------------------------------------------------------------------------------------------------------------
-
-
-def _check_room(fat: Fat, files: Sequence[BootFile]) -> None:
-    """Raises ImageError if the files do not fit: counted for the worst case, before anything is written."""
-    size = fat.geometry.cluster_bytes
-    folders = _new_folders(fat, files)
-    needed = sum(_clusters(len(file.content), size) for file in files)
-    needed += sum(1 + _clusters(_slots(folder), size) for folder in folders)
-    # A folder may grow by what its new names take.
-    needed += sum(_clusters(_slots(file.path) + ENTRY_BYTES, size) for file in files if not fat.find(file.path))
-    freed = sum(len(entry.chain) for file in files if (entry := fat.find(file.path)))
-    free = fat.free_clusters + freed
-    if needed > free:
-        raise ImageError(
-            f"its boot partition has {free * size} bytes free, and the files need {needed * size}",
-            hint="leave out some of the network files",
-        )
-    root_slots = sum(_slots(path) // ENTRY_BYTES for path in _new_in_root(fat, files, folders))
-    if not fat.geometry.is_fat32 and root_slots > fat.free_root_slots:
-        raise ImageError(f"the root folder of its boot partition has no room for {root_slots} more entries")
-
-
-def _clusters(size_bytes: int, cluster_bytes: int) -> int:
-    return -(-size_bytes // cluster_bytes)
-
-
-def _slots(path: str) -> int:
-    """The bytes that the entries of a name take in its folder: a short one, and a long one of 13 characters each."""
-    return (1 + _clusters(len(PurePosixPath(path).name), _LONG_NAME_CHARACTERS)) * ENTRY_BYTES
-
-
-def _new_folders(fat: Fat, files: Iterable[BootFile]) -> tuple[str, ...]:
-    """The folders to be created, each after its parent."""
-    wanted = {str(folder) for file in files for folder in PurePosixPath(file.path).parents} - {"."}
-    return tuple(sorted(folder for folder in wanted if fat.find(folder) is None))
-
-
-def _new_in_root(fat: Fat, files: Iterable[BootFile], folders: Iterable[str]) -> tuple[str, ...]:
-    paths = [*folders, *(file.path for file in files if fat.find(file.path) is None)]
-    return tuple(path for path in paths if "/" not in path)
-
-
 # Writing ------------------------------------------------------------------------------------------------------------
 
 
 def _put_files(system: System, file: Path, offset: int, before: Fat, files: Sequence[BootFile]) -> None:
     drive = f"{file}@@{offset}"
-    for folder in _new_folders(before, files):
+    for folder in new_folders(before, files):
         _mtools(system, ["mmd", "-i", drive, f"::/{folder}"])
     for item in files:
         _mtools(system, ["mcopy", "-o", "-i", drive, "-", f"::/{item.path}"], item.content)

@@ -24,21 +24,29 @@ CORE_MODULES = ("biosdisk", "part_msdos", "part_gpt", "fat", "ext2", "normal", "
 
 
 def make_assets(system: System, image: ImageBoot) -> BootAssets:
-    """What an image needs that ships no GRUB for BIOS. Raises ImageError if it has no kernel in resin-boot either.
-
-    Images before meta-balena 2.21 (balena-intel v2.21.0+rev1) have no /grub/grub.cfg and maybe no boot code.
-    """
-    if image.has_boot_code and "grub/grub.cfg" in image.boot_files:
+    """What an image needs that ships no GRUB for BIOS. Raises ImageError if it has no kernel in resin-boot either."""
+    files = asset_files(image)
+    if not files:
         return BootAssets()
-    if "vmlinuz" not in image.boot_files:
-        raise ImageError("the image has neither a GRUB for BIOS nor a kernel in resin-boot that one could start")
     boot_code, core = _boot_code(system), _core_image(system)
     if 512 + len(core) > image.boot_start_bytes:
         raise ImageError("GRUB's core image does not fit before the first partition")
     return BootAssets(
-        files=(BootFile(path="grub/grub.cfg", content=_image_grub_cfg(image).encode()),),
+        files=files,
         blocks=(Block(offset_bytes=0, content=boot_code), Block(offset_bytes=512, content=core)),
     )
+
+
+def asset_files(image: ImageBoot) -> tuple[BootFile, ...]:
+    """grub.cfg for an image that ships no GRUB for BIOS. Raises ImageError if it has no kernel in resin-boot either.
+
+    Images before meta-balena 2.21 (balena-intel v2.21.0+rev1) have no /grub/grub.cfg and maybe no boot code.
+    """
+    if image.has_boot_code and "grub/grub.cfg" in image.boot_files:
+        return ()
+    if "vmlinuz" not in image.boot_files:
+        raise ImageError("the image has neither a GRUB for BIOS nor a kernel in resin-boot that one could start")
+    return (BootFile(path="grub/grub.cfg", content=_image_grub_cfg(image).encode()),)
 
 
 def _boot_code(system: System) -> bytes:

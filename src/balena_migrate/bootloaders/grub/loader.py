@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 
 from balena_migrate.bootloaders import BootAssets, ImageBoot
 from balena_migrate.bootloaders.arguments import Arguments, choose_arguments
-from balena_migrate.bootloaders.grub.assets import make_assets
+from balena_migrate.bootloaders.grub.assets import asset_files, make_assets
 from balena_migrate.bootloaders.grub.checks import CODES, check_boot
 from balena_migrate.bootloaders.grub.entry import entry_text
 from balena_migrate.bootloaders.grub.environment import armed, parse_environment
@@ -22,6 +22,7 @@ from balena_migrate.core.changes import Action, ActionName, WriteFile
 from balena_migrate.core.system import System
 from balena_migrate.facts import DiskFacts, Facts, Firmware
 from balena_migrate.findings import Finding
+from balena_migrate.images.boot_file import BootFile
 from balena_migrate.settings import Config
 
 
@@ -77,6 +78,9 @@ class Grub:
                 content=armed(environment),
             ),
         )
+
+    def asset_files(self, image: ImageBoot) -> tuple[BootFile, ...]:
+        return asset_files(image)
 
     def assets(self, system: System, image: ImageBoot) -> BootAssets:
         return make_assets(system, image)

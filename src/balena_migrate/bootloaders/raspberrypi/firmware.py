@@ -40,6 +40,7 @@ from balena_migrate.core.errors import RefusedError
 from balena_migrate.core.system import System
 from balena_migrate.facts import DiskFacts, Facts, Firmware, Mount
 from balena_migrate.findings import Finding
+from balena_migrate.images.boot_file import BootFile
 from balena_migrate.settings import Config
 
 FILES = (CONFIG, CMDLINE, AUTOBOOT, TRYBOOT)
@@ -104,6 +105,9 @@ class RaspberryPi:
         # config.txt comes last: until it is there, nothing has changed for the firmware.
         names = sorted(changed, key=lambda name: (name in (CONFIG, TRYBOOT), name))
         return tuple(_write(place.mount, name, changed[name]) for name in names)
+
+    def asset_files(self, image: ImageBoot) -> tuple[BootFile, ...]:
+        return ()
 
     def assets(self, system: System, image: ImageBoot) -> BootAssets:
         """Nothing: the image's own boot partition boots the board."""
