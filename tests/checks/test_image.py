@@ -147,3 +147,8 @@ def test_enough_room_in_resin_boot_is_said(slots: int | None) -> None:
     (found,) = boot_findings(replace(BOOT_ROOM, free_bytes=48 * KIB, free_slots=slots)).values()
     assert (found.code, found.severity) == ("image-boot-room", Severity.OK)
     assert boot_findings(None) == {}
+
+
+def test_an_image_for_disks_with_larger_sectors_is_refused() -> None:
+    """U-Boot reads no FAT whose sectors are not the disk's."""
+    assert blockers(some_survey(image=some_image(boot_sector_bytes=4096))) == ["image-boot-sectors"]

@@ -18,7 +18,7 @@ from balena_migrate.images.boot_room import check_path
 from balena_migrate.images.compose import compose
 from balena_migrate.images.patches import Block, Patches
 from balena_migrate.images.scan import read_image
-from tests.support.images import BOOT_FILES, BOOT_START, boot_sectors, make_image
+from tests.support.images import BOOT_FILES, BOOT_START, boot_sectors, make_image, table_sector
 
 pytestmark = pytest.mark.processes
 
@@ -165,3 +165,21 @@ def test_mtools_without_a_working_program(tmp_path: Path) -> None:
     image = read(tmp_path, make_image(tmp_path))
     with pytest.raises(ImageError, match=r"config\.json cannot be put"):
         compose(image, FILES[:1], [], tmp_path, System(programs={"mcopy": ("/bin/false",)}))
+
+
+def test_a_boot_partition_with_a_million_clusters(tmp_path: Path) -> None:
+    sectors = 512 * 2048
+    fat = tmp_path / "fat.img"
+    with fat.open("wb") as file:
+        file.truncate(sectors * 512)
+    subprocess.run(["mkfs.fat", "-F", "32", "-s", "1", "-n", "resin-boot", fat], check=True, capture_output=True)
+    with (tmp_path / "image").open("wb") as file:
+        file.write(table_sector([(0x0C, BOOT_START, sectors), (0x83, BOOT_START + sectors, 2048)], disk_id=0x5EED))
+        file.seek(BOOT_START * 512)
+        file.write(fat.read_bytes())
+        file.truncate((BOOT_START + sectors + 2048) * 512)
+    image = read_image(tmp_path / "image", tmp_path, lambda done, total: None)
+    start = time.monotonic()
+    patches = compose(image, FILES, [], tmp_path, System())
+    assert time.monotonic() - start < 20
+    assert sum(len(block.content) for block in patches.blocks) < 100_000

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from balena_migrate.checks._untested import untested
+from balena_migrate.core.units import SECTOR_BYTES
 from balena_migrate.devices import DeviceType, device_types, device_types_for
 from balena_migrate.facts import Firmware
 from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed, warning
@@ -22,6 +23,12 @@ CODES = (
     Code("image-device-type", BLOCKS, "The image is for a device type that does not run on this device.", _FITTING),
     Code("image-needs-uefi", BLOCKS, "The image starts through UEFI only, and this PC starts through BIOS.", _FITTING),
     Code("image-name", WARNS, "The image's file name mentions another device type than its content."),
+    Code(
+        "image-boot-sectors",
+        BLOCKS,
+        "The image's boot partition is a FAT file system for disks with other sectors than 512 bytes.",
+        "Use the image as balenaCloud offers it for download.",
+    ),
     Code("image-boot-room", PASSES, "The room in the image's boot partition for what is put there."),
     Code(
         "image-boot-full",
@@ -57,6 +64,7 @@ def check(survey: Survey) -> Iterator[Finding]:
     yield from _check_device_type(survey, image)
     yield from _check_name(survey, image)
     yield from _check_data_features(survey, image)
+    yield from _check_boot_sectors(image)
     yield from _check_boot_room(survey)
 
 
@@ -101,6 +109,18 @@ def _has_tag(name: str, tag: str) -> bool:
         for other in _tags(device)
         if other.startswith(tag + "-")
     )
+
+
+def _check_boot_sectors(image: Image) -> Iterator[Finding]:
+    """Disks with other sectors are refused, too (checks/storage.py)."""
+    size = image.identity.boot_sector_bytes
+    if size != SECTOR_BYTES:
+        # U-Boot, fs/fat/fat.c, get_fs_info: "FAT sector size mismatch".
+        cause = (
+            f"the image's boot partition is a FAT file system with logical sectors of {size} bytes; U-Boot reads one"
+            f" only where they are as large as the disk's, which has {SECTOR_BYTES}"
+        )
+        yield blocker("image-boot-sectors", cause, "use the image as balenaCloud offers it for download")
 
 
 def _check_boot_room(survey: Survey) -> Iterator[Finding]:

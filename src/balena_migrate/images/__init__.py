@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from balena_migrate.core.units import SECTOR_BYTES
 from balena_migrate.images.filesystems.ext import ExtFileSystem
 from balena_migrate.images.partitions import Partition, PartitionTable
 from balena_migrate.images.patches import Block
@@ -40,6 +41,8 @@ class Identity:
     """All files of the boot partition."""
     has_bios_boot_code: bool
     """GRUB's boot.img in sector 0 and, where the table is an MBR, a core.img behind it."""
+    boot_sector_bytes: int = SECTOR_BYTES
+    """Of the logical sectors of the boot partition's file system."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,6 +56,7 @@ def read_identity(fat: Fat, table: PartitionTable, head: bytes) -> Identity:
         os_version=parse_os_version((_find_file(fat, "os-release") or b"").decode("utf-8", "replace")),
         files=fat.files,
         has_bios_boot_code=has_grub_boot_code(head, table.kind),
+        boot_sector_bytes=fat.geometry.sector_bytes,
     )
 
 

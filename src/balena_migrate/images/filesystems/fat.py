@@ -9,6 +9,7 @@ what mtools wrote. Source: Microsoft's FAT specification 1.03; where Linux diffe
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -19,7 +20,8 @@ from balena_migrate.images.partitions import Read
 ENTRY_BYTES = 32
 ENTRIES_LIMIT = 20_000
 DEPTH_LIMIT = 16
-FAT_LIMIT_BYTES = 4 * MIB
+FAT_LIMIT_BYTES = 16 * MIB
+"""Of one allocation table. A boot partition of 1 GiB with clusters of one sector has one of 8 MiB."""
 
 _ATTR_LABEL = 0x08
 _ATTR_FOLDER = 0x10
@@ -31,6 +33,8 @@ _FAT12_CLUSTERS = 4085
 class Geometry:
     """The layout of the file system, in bytes from its start."""
 
+    sector_bytes: int
+    """Of the file system's logical sectors, whatever the disk's are."""
     cluster_bytes: int
     fat_start: int
     fat_bytes: int
@@ -55,7 +59,7 @@ class Entry:
     path: str
     is_folder: bool
     size_bytes: int
-    chain: tuple[int, ...] = field(repr=False)
+    chain: array[int] = field(repr=False)
 
 
 def parse_geometry(sector: bytes) -> Geometry:
@@ -75,9 +79,12 @@ def parse_geometry(sector: bytes) -> Geometry:
     if not fat32 and cluster_count < _FAT12_CLUSTERS:
         raise ImageError("is FAT12 or damaged; balenaOS images use FAT16 or FAT32")
     fat_bytes = fat_sectors * sector_bytes
-    if fat_bytes > FAT_LIMIT_BYTES or (cluster_count + 2) * (4 if fat32 else 2) > fat_bytes or cluster_count < 1:
+    if fat_bytes > FAT_LIMIT_BYTES:
+        raise ImageError(f"has allocation tables of {fat_bytes} bytes, more than the FAT of any balenaOS image")
+    if (cluster_count + 2) * (4 if fat32 else 2) > fat_bytes or cluster_count < 1:
         raise ImageError("is a damaged FAT file system: its allocation table does not match its size")
     return Geometry(
+        sector_bytes=sector_bytes,
         cluster_bytes=per_cluster * sector_bytes,
         fat_start=reserved * sector_bytes,
         fat_bytes=fat_bytes,
@@ -101,11 +108,12 @@ class Fat:
     def __init__(self, read: Read) -> None:
         self._read = read
         self.geometry = parse_geometry(read(0, 512))
-        self._copies = self._read_copies()
-        self._table = self._unpack(self._copies[0])
-        self._used: set[int] = set()
-        root = self._chain(self.geometry.root_cluster) if self.geometry.is_fat32 else ()
-        self._root = b"".join(self._clusters(root)) or read(self.geometry.root_start, self.geometry.root_bytes)
+        copy, *others = self._read_copies()
+        self._copies_differ = any(other != copy for other in others)
+        self._table = self._unpack(copy)
+        self._used = bytearray(len(self._table))
+        root = self._chain(self.geometry.root_cluster) if self.geometry.is_fat32 else array("I")
+        self._root = b"".join(self._contents(root)) or read(self.geometry.root_start, self.geometry.root_bytes)
         self._count = 0
         self.entries = tuple(sorted(self._walk("", self._root, depth=0), key=lambda entry: entry.path))
         self._by_name = {entry.path.lower(): entry for entry in self.entries}
@@ -118,12 +126,16 @@ class Fat:
             raise ImageError("is a truncated FAT file system")
         return copies
 
-    def _unpack(self, copy: bytes) -> tuple[int, ...]:
-        """The successor of each cluster; the upper four bits of FAT32 are reserved."""
-        count = self.geometry.cluster_count + 2
+    def _unpack(self, copy: bytes) -> array[int]:
+        """The successor of each cluster; the upper four bits of FAT32 are reserved.
+
+        There may be two million: a tuple of them would take 70 MiB. (FAT is in the byte order of all our machines.)
+        """
         if not self.geometry.is_fat32:
-            return struct.unpack_from(f"<{count}H", copy)
-        return tuple(value & 0x0FFFFFFF for value in struct.unpack_from(f"<{count}I", copy))
+            return array("H", copy[: 2 * (self.geometry.cluster_count + 2)])
+        entries = copy[: 4 * (self.geometry.cluster_count + 2)]
+        mask = int.from_bytes(b"\xff\xff\xff\x0f" * (len(entries) // 4), "little")
+        return array("I", (int.from_bytes(entries, "little") & mask).to_bytes(len(entries), "little"))
 
     # Content ----------------------------------------------------------------------------------------------------
 
@@ -141,7 +153,7 @@ class Fat:
         entry = self.find(path)
         if entry is None or entry.is_folder:
             raise ImageError(f"there is no file {path}")
-        content = b"".join(self._clusters(entry.chain))
+        content = b"".join(self._contents(entry.chain))
         if len(content) < entry.size_bytes:
             raise ImageError(f"is a damaged FAT file system: {path} is truncated")
         return content[: entry.size_bytes]
@@ -160,7 +172,7 @@ class Fat:
     def check(self) -> None:
         """Raise ImageError unless all copies of the table are equal, the length of every chain matches its file's size,
         and no cluster is lost. (That no cluster is in two chains is true of every Fat.)"""
-        if any(copy != self._copies[0] for copy in self._copies):
+        if self._copies_differ:
             raise ImageError("is an inconsistent FAT file system: its allocation tables differ")
         for entry in self.entries:
             wanted = -(-entry.size_bytes // self.geometry.cluster_bytes)
@@ -169,7 +181,7 @@ class Fat:
                     f"is an inconsistent FAT file system: the size of {entry.path} does not match its clusters"
                 )
         bad = self._table[2:].count(self._bad)
-        if len(self._used) + bad + self.free_clusters != self.geometry.cluster_count:
+        if self._used.count(1) + bad + self.free_clusters != self.geometry.cluster_count:
             raise ImageError("is an inconsistent FAT file system: it has lost clusters")
 
     # Chains -----------------------------------------------------------------------------------------------------
@@ -179,21 +191,22 @@ class Fat:
         """The mark of a bad cluster; all higher values mean the end of a chain."""
         return 0x0FFFFFF7 if self.geometry.is_fat32 else 0xFFF7
 
-    def _chain(self, cluster: int) -> tuple[int, ...]:
+    def _chain(self, cluster: int) -> array[int]:
         """The clusters of a file or folder. No cluster may occur twice, in any chain: so every chain ends."""
-        chain = []
+        chain = array("I")
         while cluster <= self._bad:
-            if not 2 <= cluster < len(self._table) or cluster in self._used:
+            if not 2 <= cluster < len(self._table) or self._used[cluster]:
                 raise ImageError(f"is a damaged FAT file system: a chain leads to cluster {cluster}")
-            self._used.add(cluster)
+            self._used[cluster] = 1
             chain.append(cluster)
             cluster = self._table[cluster]
-        return tuple(chain)
+        return chain
 
-    def _clusters(self, chain: tuple[int, ...]) -> Iterator[bytes]:
+    def _contents(self, chain: array[int]) -> Iterator[bytes]:
+        """The content of the clusters. Neighbours are read at once: a kernel may have 50,000 clusters of one sector."""
         size = self.geometry.cluster_bytes
-        for cluster in chain:
-            yield self._read(self.geometry.data_start + (cluster - 2) * size, size)
+        for first, count in _runs(chain):
+            yield self._read(self.geometry.data_start + (first - 2) * size, count * size)
 
     # Folders ----------------------------------------------------------------------------------------------------
 
@@ -208,7 +221,7 @@ class Fat:
             entry = self._entry(parent + name, raw)
             yield entry
             if entry.is_folder:
-                yield from self._walk(f"{entry.path}/", b"".join(self._clusters(entry.chain)), depth + 1)
+                yield from self._walk(f"{entry.path}/", b"".join(self._contents(entry.chain)), depth + 1)
 
     def _entry(self, path: str, raw: bytes) -> Entry:
         high, low, size = struct.unpack_from("<H4xHI", raw, 20)
@@ -217,8 +230,22 @@ class Fat:
             path=path,
             is_folder=bool(raw[11] & _ATTR_FOLDER),
             size_bytes=size,
-            chain=self._chain(cluster) if cluster else (),
+            chain=self._chain(cluster) if cluster else array("I"),
         )
+
+
+def _runs(chain: array[int]) -> Iterator[tuple[int, int]]:
+    """First cluster and number of clusters of each part of the chain that is in one piece."""
+    first = count = 0
+    for cluster in chain:
+        if count and cluster == first + count:
+            count += 1
+            continue
+        if count:
+            yield first, count
+        first, count = cluster, 1
+    if count:
+        yield first, count
 
 
 def _find_label(folder: bytes) -> str:
