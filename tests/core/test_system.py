@@ -31,6 +31,15 @@ def test_links_are_followed_inside_of_the_root(tmp_path: Path) -> None:
     assert system.read_text("/etc/up.conf") == "here"
 
 
+def test_two_slashes_at_the_start_of_a_path_mean_one(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/cert.pem").write_text("certificate")
+    (tmp_path / "link").symlink_to("//etc")
+    system = System(tmp_path)
+    assert system.read_text("//etc/cert.pem") == system.read_text("/link/cert.pem") == "certificate"
+    assert system.without_links("//link/cert.pem") == "/etc/cert.pem"
+
+
 def test_a_loop_of_links_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")

@@ -65,6 +65,8 @@ def test_inner_quotes_and_backslashes_are_literal(device: Device) -> None:
         ("00ff41", b"\x00\xffA"),
         (r'P"\x41\102\n\\\"\e"', b'AB\n\\"\x1b'),
         ('P"\\xc3\\xa9"', b"\xc3\xa9"),
+        (r'P"a\xzz \x"', b"azz "),
+        (r'P"caf\q \é\8"', "cafq é8".encode()),
     ],
 )
 def test_string_forms(value: str, data: bytes) -> None:

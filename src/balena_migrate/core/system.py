@@ -119,6 +119,11 @@ def errors_at(path: PurePath | str) -> Iterator[None]:
         raise FileError(path, os.strerror(error.errno or 0), hint=_write_hint(error)) from None
 
 
+def _names(path: PurePath | str) -> list[str]:
+    """The parts of a path without its root, which pathlib gives as "//" where a path starts so; the last one first."""
+    return [part for part in reversed(PurePosixPath(path).parts) if part.strip("/")]
+
+
 class LoopError(FileError):
     """Symbolic links form a loop."""
 
@@ -174,7 +179,7 @@ class System:
 
     def _resolve(self, path: PurePath | str, *, follow: bool) -> Path:
         done = PurePosixPath("/")
-        todo = [part for part in reversed(PurePosixPath("/", path).parts) if part != "/"]
+        todo = _names(path)
         links = 0
         while todo:
             part = todo.pop()
@@ -189,7 +194,7 @@ class System:
                 target = PurePosixPath(os.readlink(here))
                 if target.is_absolute():
                     done = PurePosixPath("/")
-                todo.extend(p for p in reversed(target.parts) if p != "/")
+                todo += _names(target)
                 continue
             done = done / part
         return self.root / done.relative_to("/")

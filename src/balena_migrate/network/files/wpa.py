@@ -111,15 +111,16 @@ def parse_string(value: str) -> bytes:
 
 
 def _parse_printf(data: bytes) -> bytes:
-    plain = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"e": b"\x1b", b'"': b'"', b"\\": b"\\"}
+    """As hostap's printf_decode: an unknown escape stands for its character, and \\x without digits for nothing."""
+    plain = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"e": b"\x1b", b"x": b""}
 
     def decode(match: re.Match[bytes]) -> bytes:
-        code = match[1]
-        if code.startswith(b"x"):
-            return bytes([int(code[1:], 16)])
-        return bytes([int(code, 8) & 0xFF]) if code.isdigit() else plain.get(code, b"")
+        hexadecimal, octal, code = match.groups()
+        if hexadecimal:
+            return bytes([int(hexadecimal, 16)])
+        return bytes([int(octal, 8) & 0xFF]) if octal else plain.get(code, code)
 
-    return re.sub(rb"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", decode, data, flags=re.DOTALL)
+    return re.sub(rb"\\(?:x([0-9A-Fa-f]{1,2})|([0-7]{1,3})|(.?))", decode, data, flags=re.DOTALL)
 
 
 def parse_text(value: str) -> str:
