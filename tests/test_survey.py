@@ -174,3 +174,14 @@ def test_an_image_for_another_device_is_not_judged_by_its_room(device: System, t
     survey = surveyed(device, an_image(tmp_path, FLEET), config())
     assert survey.boot_room is None
     assert "image-device-type" in codes(survey, Severity.BLOCKER)
+
+
+def test_the_network_settings_are_judged_for_the_version_of_the_image(device: System, tmp_path: Path) -> None:
+    """The image of this test is of 2.15.1, whose wpa_supplicant cannot do WPA3."""
+    folder = device.root / "etc/wpa_supplicant"
+    folder.mkdir()
+    (folder / "wpa_supplicant.conf").write_text('network={\nssid="Barn"\nkey_mgmt=SAE\nsae_password="SECRETVALUE"\n}\n')
+    survey = surveyed(device, an_image(tmp_path, FLEET), config(migrate_all_wifis=True))
+    assert survey.payload.selection.profiles == ()
+    (problem,) = survey.payload.network.problems
+    assert "SAE" in problem.reason and survey.image and survey.image.identity.os_version in problem.reason

@@ -211,7 +211,7 @@ def survey_with(
 ) -> Survey:
     """The survey of a device whose facts and image are known."""
     usable = image if isinstance(image, Image) else None
-    network = read_network(system, facts.network)
+    network = read_network(system, facts.network, usable.identity.os_version if usable else None)
     image_config_json = read_image_config(usable)
     config_json = find_config_json(system, config, image_config_json)
     known = config_json if isinstance(config_json, ConfigJson) else None

@@ -14,6 +14,7 @@ from balena_migrate.network.model import NetworkSettings, Problem, Profile
 from balena_migrate.network.proxy import read_proxy
 from balena_migrate.network.sources import all_sources
 from balena_migrate.network.validate import completed, find_fault
+from balena_migrate.network.versions import find_refusal, fitted
 
 _COUNTRY_PLACES = (
     ("/proc/cmdline", r"\bcfg80211\.ieee80211_regdom=([A-Za-z]{2})\b"),
@@ -22,18 +23,19 @@ _COUNTRY_PLACES = (
 )
 
 
-def read_network(system: System, facts: NetworkFacts) -> NetworkSettings:
+def read_network(system: System, facts: NetworkFacts, os_version: str | None = None) -> NetworkSettings:
     """Read the old system's network settings from every place that may contain them. Raises nothing.
 
     Duplicates are merged; addresses stored separately from their Wi-Fi network are joined with it; a profile that
-    cannot work on the new system becomes a Problem.
+    cannot work on the new system becomes a Problem. `os_version` is the image's ("2.15.1+rev2", "" for unknown), whose
+    NetworkManager and Wi-Fi have to take what is carried over; None if no image was looked at.
     """
     readings = [source.read(system) for source in all_sources()]
     profiles = [profile for reading in readings for profile in reading.profiles]
     problems = [problem for reading in readings for problem in reading.problems]
     countries = [country for country in (*(r.country for r in readings), _system_country(system)) if country]
     merged, conflicts = merge(profiles, facts)
-    usable, faults = _checked(merged)
+    usable, faults = _checked(merged, os_version)
     usable, orphans = without_orphans(usable, facts)
     proxy, lost = read_proxy(system)
     return NetworkSettings(
@@ -56,7 +58,7 @@ def _system_country(system: System) -> str:
     return ""
 
 
-def _checked(profiles: tuple[Profile, ...]) -> tuple[tuple[Profile, ...], tuple[Problem, ...]]:
+def _checked(profiles: tuple[Profile, ...], os_version: str | None) -> tuple[tuple[Profile, ...], tuple[Problem, ...]]:
     """The profiles that can work; the others become problems."""
     usable, problems = [], []
     for profile in profiles:
@@ -65,6 +67,13 @@ def _checked(profiles: tuple[Profile, ...]) -> tuple[tuple[Profile, ...], tuple[
             problems.append(Problem(source=profile.source, subject=profile.name, reason=fault))
             continue
         complete, changes = completed(profile)
+        if os_version is not None:
+            refusal = find_refusal(complete, os_version)
+            if refusal:
+                problems.append(Problem(source=profile.source, subject=profile.name, reason=refusal))
+                continue
+            complete, lost = fitted(complete, os_version)
+            changes = (*changes, *lost)
         problems += [Problem(source=profile.source, subject=profile.name, reason=c, lost=False) for c in changes]
         usable.append(complete)
     return tuple(usable), tuple(problems)
