@@ -118,6 +118,37 @@ def test_modem(device: Device) -> None:
     )
 
 
+@pytest.mark.processes
+def test_a_modem_without_apn_and_login_is_looked_up_also_with_a_number(device: Device, oracle: Oracle) -> None:
+    profile = one(device, '  modems: {cdc-wdm0: {number: "*99#", pin: "0123", mtu: 1400}}\n')
+    made = oracle.read(write_keyfile(profile, "a").dump())
+    assert made["gsm"] == {"auto-config": True, "mtu": 1400, "number": "*99#", "pin": "0123"}
+    assert "802-3-ethernet" not in made
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ("apn: a b", "an APN"),
+        ("network-id: 1234567", "network-id"),
+        ("apn: a, sim-operator-id: abcdef", "sim-operator-id"),
+    ],
+)
+def test_a_modem_that_networkmanager_would_refuse_says_why(device: Device, keys: str, words: str) -> None:
+    device.put("/etc/netplan/01.yaml", f"network: {{modems: {{cdc-wdm0: {{{keys}}}}}}}")
+    found = read_networks(device.system)
+    assert not found.profiles and words in found.problems[0].reason
+
+
+def test_certificates_beside_what_is_handed_through_are_those_of_the_old_system(device: Device) -> None:
+    device.put("/etc/ssl/farm.pem", "certificate")
+    auth = "{key-management: eap, method: ttls, identity: i, password: p, ca-certificate: //etc/ssl/farm.pem}"
+    handed = "networkmanager: {passthrough: {connection.mdns: '2'}}"
+    found = reading(device, f"  wifis: {{wlan0: {{access-points: {{a: {{auth: {auth}, {handed}}}}}}}}}\n")
+    assert [p.eap and p.eap.ca_cert and p.eap.ca_cert.content for p in found.profiles] == [b"certificate"]
+    assert not found.problems
+
+
 def test_one_bad_access_point_does_not_hide_the_others(device: Device) -> None:
     text = """
   wifis:

@@ -8,7 +8,8 @@ import pytest
 from balena_migrate.network.model import Kind, Profile, Reading, Security
 from balena_migrate.network.sources.networkmanager import read
 from balena_migrate.network.write.keyfile import write_keyfile
-from tests.support.network import Device
+from tests.support.network import Device, read_networks
+from tests.support.oracle import Oracle
 
 FOLDER = "/etc/NetworkManager/system-connections"
 WIFI = "[connection]\nid=a\ntype=wifi\n\n[wifi]\nssid=Net\n"
@@ -150,3 +151,32 @@ def test_certificates_are_read(device: Device, value: str) -> None:
     assert profile.eap and profile.eap.ca_cert and profile.eap.ca_cert.content == b"Hello"
     written = write_keyfile(profile, "resin-ethernet-01")
     assert written.text("802-1x", "ca-cert") == f"{FOLDER}/resin-ethernet-01-ca-cert.pem"
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("kind", ["bond", "bridge", "team"])
+def test_a_port_by_its_new_names_is_one_to_older_networkmanagers_too(device: Device, oracle: Oracle, kind: str) -> None:
+    """Before 1.46 libnm ignores controller and port-type, and would take the port for a device with a lease."""
+    text = f"[connection]\nid=a\ntype=ethernet\ncontroller=lan0\nport-type={kind}\nautoconnect-ports=1\n"
+    file = write_keyfile(one(device, text), "a")
+    assert file.text("connection", "controller") == "lan0" and file.text("connection", "port-type") == kind
+    found = oracle.read(file.dump())["connection"]
+    assert (found["master"], found["slave-type"], found["autoconnect-slaves"]) == ("lan0", kind, 1)
+
+
+@pytest.mark.parametrize("line", ["number=", "username=", "device-id=", "sim-id=", "network-id=", "sim-operator-id="])
+def test_a_modem_with_an_empty_value_is_not_read_by_networkmanager_either(device: Device, line: str) -> None:
+    found = reading(device, f"[connection]\ntype=gsm\n[gsm]\napn=internet\n{line}\n")
+    assert not found.profiles and line.rstrip("=") in found.problems[0].reason
+
+
+@pytest.mark.parametrize(
+    ("kind", "line", "words"),
+    [("cdma", "username=me", "number"), ("gsm", "apn=in ternet", "APN"), ("gsm", "network-id=26a01", "network-id")],
+)
+def test_a_modem_of_wrong_form_is_refused_as_by_networkmanager(
+    device: Device, kind: str, line: str, words: str
+) -> None:
+    device.put(f"{FOLDER}/a.nmconnection", f"[connection]\ntype={kind}\n[{kind}]\n{line}\n")
+    found = read_networks(device.system)
+    assert not found.profiles and words in found.problems[0].reason

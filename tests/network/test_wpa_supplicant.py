@@ -106,7 +106,7 @@ def test_security(device: Device, block: str, security: Security) -> None:
         ('ssid="a"\nkey_mgmt=SAE\nsae_password=ext:home', "external store"),
         ('ssid="a"\npsk=short', "64 hexadecimal digits"),
         ('ssid="a"\npsk="open', "not closed"),
-        ('ssid="a"', "neither psk nor eap"),
+        ('ssid="a"', "neither psk nor a login"),
         ("key_mgmt=NONE", "no SSID"),
         (f'ssid="a"\nkey_mgmt=SAE\npsk={KEY}', "passphrase"),
         ('ssid="a"\nkey_mgmt=DPP', "not known"),
@@ -138,6 +138,9 @@ def test_8021x_that_networkmanager_would_not_load_says_why(device: Device, line:
     ("lines", "words", "values"),
     [
         ("eap=PEAP MSCHAPV2", "mschapv2", {"eap": ["peap"]}),
+        ("eap=TLS PEAP", "cannot use tls", {"eap": ["peap"]}),
+        ("eap=PEAP TLS TTLS", "cannot use tls", {"eap": ["peap", "ttls"]}),
+        ("", "peap, ttls is assumed", {"eap": ["peap", "ttls"], "phase2-auth": "mschapv2"}),
         ('eap=PEAP\nca_path="/etc/ssl/certs"', "inner method", {"ca-path": "/etc/ssl/certs"}),
         ('eap=PEAP\nphase1="peapver=3 peaplabel=1"', "peapver=3", {"phase1-peaplabel": "1"}),
         ('eap=FAST\nphase1="fast_provisioning=9"', "fast_provisioning=9", {"eap": ["fast"]}),

@@ -92,7 +92,7 @@ def make_profile(system: System, keyfile: Keyfile, source: str) -> tuple[Profile
         ipv4=_ip(file, "ipv4"),
         ipv6=_ip(file, "ipv6"),
         vlan=Vlan(id=file.number("vlan", "id") or 0, parent=file.text("vlan", "parent")) if kind == "vlan" else None,
-        modem=Modem(apn=file.text("gsm", "apn"), number=file.text("gsm", "number")) if kind == "gsm" else None,
+        modem=_modem(file, kind) if kind in ("gsm", "cdma") else None,
         keyfile=file,
     )
     return profile, lost
@@ -140,6 +140,19 @@ def _mac(file: Keyfile, kind: str) -> str:
     if ";" in raw or raw.isdigit():
         return ":".join(f"{byte:02x}" for byte in parse_bytes(raw))
     return raw.lower()
+
+
+def _modem(file: Keyfile, kind: str) -> Modem:
+    """The modem as far as the checks need it. Raises NetworkConfigError if NetworkManager does not read it."""
+    for key in ("number", "username", "device-id", "sim-id", "network-id", "sim-operator-id"):
+        if file.raw(kind, key) is not None and not file.text(kind, key):
+            raise NetworkConfigError(f"{kind}.{key} is empty, so NetworkManager does not read it either")
+    return Modem(
+        apn=file.text(kind, "apn"),
+        number=file.text(kind, "number"),
+        network_id=file.text(kind, "network-id"),
+        sim_operator_id=file.text(kind, "sim-operator-id"),
+    )
 
 
 def _wifi(file: Keyfile) -> Wifi:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 
 from balena_migrate.network.files.keyfile import join_list
-from balena_migrate.network.model import Eap, Ip, Kind, Method, Profile, Security, Vlan, Wep, Wifi
+from balena_migrate.network.model import Eap, Ip, Kind, Method, Modem, Profile, Security, Vlan, Wep, Wifi
 
 EAP_METHODS = frozenset({"leap", "md5", "tls", "peap", "ttls", "fast", "pwd"})
 """EAP methods that need nothing but a profile (SIM and AKA need a card reader)."""
@@ -52,6 +52,8 @@ def _faults(profile: Profile) -> Iterator[str]:
         yield from _wifi(profile.wifi, profile.eap)
     if profile.eap:
         yield from _eap(profile.eap)
+    if profile.modem:
+        yield from _modem(profile.modem, profile.kind)
     if profile.keyfile is None:
         yield from _own(profile)
     for ip in (profile.ipv4, profile.ipv6):
@@ -80,6 +82,16 @@ def _own(profile: Profile) -> Iterator[str]:
     for ip, version in ((profile.ipv4, 4), (profile.ipv6, 6)):
         if ip is not None:
             yield from _ip(ip, version)
+
+
+def _modem(modem: Modem, kind: Kind) -> Iterator[str]:
+    if kind is Kind.CDMA and not modem.number:
+        yield "a CDMA modem needs a number to call"
+    if not re.fullmatch(r"[A-Za-z0-9._-]{0,64}", modem.apn):
+        yield "an APN has up to 64 letters, digits, dots, hyphens and underscores, but this one has others"
+    for what, text in (("network-id", modem.network_id), ("sim-operator-id", modem.sim_operator_id)):
+        if text and not re.fullmatch(r"[0-9]{5,6}", text):
+            yield f"{what} has 5 or 6 digits, but this one does not"
 
 
 def _vlan(vlan: Vlan, mac: str) -> Iterator[str]:
@@ -142,7 +154,11 @@ def _eap(eap: Eap) -> Iterator[str]:
 
 
 def _usable_methods(eap: Eap) -> tuple[str, ...]:
-    return tuple(method for method in eap.methods if method in EAP_METHODS)
+    """Those that NetworkManager knows; TLS beside others only with its certificate, as it asks each for what it needs
+    (nm-setting-8021x.c, verify_tls)."""
+    known = tuple(method for method in eap.methods if method in EAP_METHODS)
+    others = tuple(method for method in known if method != "tls")
+    return known if eap.private_key or not others else others
 
 
 def completed(profile: Profile) -> tuple[Profile, tuple[str, ...]]:
@@ -157,8 +173,8 @@ def completed(profile: Profile) -> tuple[Profile, tuple[str, ...]]:
     file = profile.keyfile
     methods = _usable_methods(eap)
     if methods != eap.methods:
-        unknown = ", ".join(method for method in eap.methods if method not in methods)
-        changes.append(f"NetworkManager does not know {unknown} for 802.1X and uses only {', '.join(methods)}")
+        unusable = ", ".join(method for method in eap.methods if method not in methods)
+        changes.append(f"NetworkManager cannot use {unusable} for 802.1X here and uses only {', '.join(methods)}")
         file = file and file.with_raw("802-1x", "eap", join_list(methods))
     inner = eap.inner
     if not inner and not eap.inner_eap and TUNNELS & set(methods):

@@ -123,7 +123,7 @@ def _security(values: dict[str, str]) -> Security:
         return Security.SAE
     if "WPA-EAP-SUITE-B-192" in words:
         return Security.EAP_192
-    if words & _EAP and "eap" in values:
+    if words & _EAP and ("eap" in values or "identity" in values):
         return Security.EAP
     if "IEEE8021X" in words:
         return Security.DYNAMIC_WEP
@@ -132,7 +132,7 @@ def _security(values: dict[str, str]) -> Security:
     if "NONE" in words:
         return Security.WEP if any(key.startswith("wep_key") for key in values) else Security.OPEN
     if words & (_PSK | _SAE | _EAP):
-        raise NetworkConfigError("has neither psk nor eap, so nothing can join it")
+        raise NetworkConfigError("has neither psk nor a login for 802.1X, so nothing can join it")
     raise NetworkConfigError("its key_mgmt is not known to NetworkManager")
 
 
@@ -223,11 +223,15 @@ def _eap(system: System, values: dict[str, str], blobs: dict[str, bytes], lost: 
         return read_certificate(system, name, key) if name else None
 
     phase2 = _phase2(text("phase2"), lost)
+    methods = tuple(values.get("eap", "").strip('"').lower().split())
+    if not methods:
+        methods = ("tls",) if "private_key" in values else ("peap", "ttls")
+        lost.append(f"names no method of 802.1X, of which NetworkManager needs one; {', '.join(methods)} is assumed")
     password = values.get("password", "")
     hashed = password.startswith("hash:")
     quoted = password.startswith(('"', 'P"'))
     return Eap(
-        methods=tuple(values.get("eap", "").strip('"').lower().split()),
+        methods=methods,
         identity=text("identity"),
         anonymous_identity=text("anonymous_identity"),
         password=password if hashed else text("password") if quoted else "",

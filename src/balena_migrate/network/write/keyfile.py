@@ -34,6 +34,7 @@ PRIORITY_LIMIT = 999
 Value = tuple[str, str, str]
 """A group, a key and a raw value."""
 
+_OLD_NAMES = {"controller": "master", "port-type": "slave-type", "autoconnect-ports": "autoconnect-slaves"}
 _WEP_KEY = "1"
 """NM_WEP_KEY_TYPE_KEY: hexadecimal digits or characters, not a passphrase to be hashed."""
 
@@ -47,12 +48,13 @@ def certificate_files(profile: Profile, name: str) -> dict[str, tuple[str, bytes
     """
     names: dict[bytes, str] = {}
     files = {}
-    for key, certificate in _certificates(profile.eap).items():
+    for key, certificate in named_certificates(profile.eap).items():
         files[key] = (names.setdefault(certificate.content, f"{name}-{key}.pem"), certificate.content)
     return files
 
 
-def _certificates(eap: Eap | None) -> dict[str, Certificate]:
+def named_certificates(eap: Eap | None) -> dict[str, Certificate]:
+    """Key in [802-1x] -> each certificate."""
     if eap is None:
         return {}
     named = {
@@ -72,6 +74,18 @@ def write_keyfile(profile: Profile, name: str) -> Keyfile:
     file = profile.keyfile or Keyfile()
     for group, key, value in _values(profile, name):
         file = file.with_raw(group, key, value)
+    return _with_old_names(file)
+
+
+def _with_old_names(file: Keyfile) -> Keyfile:
+    """The file with both names of what makes it a port: the one since 1.46, and the one that all versions read.
+
+    1.46 and later take both for one property (NetworkManager, NEWS of 1.46 and nm-setting-connection.c).
+    """
+    for new, old in _OLD_NAMES.items():
+        value = file.raw("connection", new)
+        if value is not None:
+            file = file.with_raw("connection", old, value)
     return file
 
 
@@ -104,6 +118,10 @@ def _connection(profile: Profile) -> Iterator[Value]:
 
 
 def _device(profile: Profile) -> Iterator[Value]:
+    if profile.modem:
+        if profile.mtu:
+            yield str(profile.kind), "mtu", str(profile.mtu)
+        return
     group = "wifi" if profile.kind is Kind.WIFI else "ethernet"
     if profile.mac:
         yield group, "mac-address", profile.mac

@@ -32,7 +32,7 @@ from balena_migrate.network.model import (
 from balena_migrate.network.reading import Collector, not_carried, read_config, read_layered
 from balena_migrate.network.sources import Source
 from balena_migrate.network.sources.netplan.parts import POINT_KEYS, access_point, is_cdma, read_modem, wired_eap
-from balena_migrate.network.write.keyfile import write_keyfile
+from balena_migrate.network.write.keyfile import named_certificates, write_keyfile
 
 FOLDERS = ("/run/netplan", "/etc/netplan", "/lib/netplan")
 """A file in an earlier folder hides files of the same name in later ones."""
@@ -266,6 +266,8 @@ def _passed_through(
     if not values and not uuid and profile.kind is not Kind.OTHER:
         return profile, lost
     file = write_keyfile(profile, name)
+    for key, certificate in named_certificates(profile.eap).items():
+        file = file.with_text("802-1x", key, certificate.path)
     if profile.kind is Kind.OTHER:
         file = file.without("connection", "type")
     if uuid:

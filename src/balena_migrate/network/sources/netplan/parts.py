@@ -72,7 +72,7 @@ def _eap(system: System, auth: Node) -> Eap:
         return read_certificate(system, path, key) if path else None
 
     return Eap(
-        methods=(text_of(auth, "method"),),
+        methods=tuple(filter(None, [text_of(auth, "method")])),
         identity=text_of(auth, "identity"),
         anonymous_identity=text_of(auth, "anonymous-identity"),
         password=text_of(auth, "password"),
@@ -84,8 +84,11 @@ def _eap(system: System, auth: Node) -> Eap:
     )
 
 
+_LOGIN = ("apn", "username", "password")
+
+
 def read_modem(device: Node) -> Modem:
-    """The modem of a device."""
+    """The modem of a device. Without an APN and a login, netplan lets NetworkManager look the provider up."""
     return Modem(
         apn=text_of(device, "apn"),
         number=text_of(device, "number"),
@@ -96,7 +99,7 @@ def read_modem(device: Node) -> Modem:
         device_id=text_of(device, "device-id"),
         sim_id=text_of(device, "sim-id"),
         sim_operator_id=text_of(device, "sim-operator-id"),
-        auto_config=flag_of(device, "auto-config") or not any(key in device for key in ("apn", "number", "username")),
+        auto_config=flag_of(device, "auto-config") or not (is_cdma(device) or any(text_of(device, k) for k in _LOGIN)),
     )
 
 
