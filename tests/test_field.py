@@ -12,7 +12,7 @@ from balena_migrate import checks
 from balena_migrate.bootloaders.grub.entry import entry_text
 from balena_migrate.findings import Finding, Severity
 from balena_migrate.settings import Config
-from tests.support.field import field_facts
+from tests.support.field import field_facts, field_network
 from tests.support.surveys import some_survey
 
 
@@ -60,3 +60,21 @@ def test_a_command_line_with_characters_of_grubs_script_language(
     assert words[0] == "/boot/vmlinuz-6.1.0-test"
     kept = (tmp_path / "proc/cmdline").read_text().split()[1:]
     assert words[1:] == [*kept, "panic=30"]
+
+
+ALL_WIFIS = Config(migrate_all_wifis=True)
+
+
+def test_a_fixed_address_whose_name_servers_are_in_a_resolv_conf_written_by_hand(tmp_path: Path) -> None:
+    network = field_network("static-address-dns-elsewhere", tmp_path)
+    (keyfile,) = network.keyfiles(ALL_WIFIS).values()
+    assert keyfile.items("ipv4", "dns") == ("10.44.0.53", "10.44.0.54")
+    assert keyfile.items("ipv4", "dns-search") == ("plant.example",)
+    found = network.check(ALL_WIFIS)
+    assert "name servers" in found["network-online"].cause and "network-no-dns" not in found
+
+
+def test_a_roaming_stanza_with_a_fixed_address_does_not_pass_as_a_lease(tmp_path: Path) -> None:
+    found = field_network("wpa-roam-id-str-static", tmp_path).check(ALL_WIFIS)
+    assert found["network-lost"].severity is Severity.BLOCKER
+    assert "192.0.2.40/24" in found["network-lost"].cause

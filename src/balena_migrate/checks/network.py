@@ -8,15 +8,17 @@ from collections.abc import Iterator, Sequence
 from balena_migrate.core.balena import CONNECTIONS_FOLDER
 from balena_migrate.facts.network import Interface, InterfaceKind, NetworkFacts
 from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed, warning
-from balena_migrate.network.model import Ip, Kind, Method, NetworkSettings, Profile, Wifi
+from balena_migrate.network.counterpart import NOT_BY_ITSELF, Comparison, compare
+from balena_migrate.network.model import Kind, NetworkSettings, Profile, Wifi
 from balena_migrate.network.select import IMAGE_WIFIS, Selection, named_profiles
-from balena_migrate.settings import Config
+from balena_migrate.settings import Config, Keep
 from balena_migrate.survey import Survey
 
 _OF_OTHER_DEVICES = (Kind.WIFI, Kind.GSM, Kind.CDMA)
-_AUTOMATIC = {4: (Method.AUTO, Method.DHCP), 6: (Method.AUTO, Method.DHCP, Method.IGNORE)}
-"""How an interface gets a lease. Where NetworkManager ignores IPv6, the kernel follows router advertisements."""
-_NOT_BY_ITSELF = "its settings say not to connect automatically"
+_NO_DNS_REMEDY = (
+    'add dns-servers to KEEP (KEEP="dns-servers"), which takes those in use now along, '
+    "or name its name servers where this connection is configured"
+)
 
 CODES = (
     Code("network-online", PASSES, "The connection in use has a counterpart in the new system."),
@@ -25,6 +27,18 @@ CODES = (
         BLOCKS + WARNS,
         "The connection in use has no counterpart in the new system, which would be unreachable.",
         "Configure the connection where the tool finds it, or set ALLOW_OFFLINE to go on nevertheless.",
+    ),
+    Code(
+        "network-family-lost",
+        WARNS,
+        "The connection in use comes back by IPv4 or IPv6 and changes in the other, which is unreachable then.",
+        "Configure that family as it is in use now, where the tool finds it.",
+    ),
+    Code(
+        "network-no-dns",
+        WARNS,
+        "The name servers in use are in no settings that are carried over; balenaOS falls back to 8.8.8.8.",
+        'Set KEEP="dns-servers", which puts those in use into config.json, or name them where the connection is set.',
     ),
     Code("network-offline", WARNS, "There is no default route, so the connection in use is unknown."),
     Code("network-not-carried", WARNS, "A network of the old system cannot be carried over."),
@@ -60,7 +74,7 @@ def check_network(
     """
     in_image = {path.lower() for path in image_files or ()}
     has_wifi = config.has_wifi_cfg and (image_files is None or not in_image.isdisjoint(IMAGE_WIFIS))
-    yield from _check_online(config, network, selection, has_wifi=has_wifi)
+    yield from _check_online(config, network, selection, settings.profiles, has_wifi=has_wifi)
     if image_files is not None:
         yield from _check_image(config, selection, in_image)
     for problem in settings.problems:
@@ -86,7 +100,9 @@ def _check_image(config: Config, selection: Selection, in_image: set[str]) -> It
             yield warning("network-file-replaced", cause, remedy)
 
 
-def _check_online(config: Config, network: NetworkFacts, selection: Selection, *, has_wifi: bool) -> Iterator[Finding]:
+def _check_online(
+    config: Config, network: NetworkFacts, selection: Selection, known: Sequence[Profile], *, has_wifi: bool
+) -> Iterator[Finding]:
     interface = network.online()
     if interface is None:
         cause = "there is no default route, so it is unknown which connection brings the device online"
@@ -98,13 +114,12 @@ def _check_online(config: Config, network: NetworkFacts, selection: Selection, *
         )
         yield warning("wifi-in-use-unknown", cause)
         return
-    reason = find_obstacle(interface, network, selection)
-    if not reason:
-        cause = f"the connection in use ({_describe(interface)}) has a counterpart in the new system"
-        yield passed("network-online", cause)
+    comparison = _compare(interface, network, selection, known)
+    if not comparison.obstacle:
+        yield from _found_counterpart(config, network, interface, comparison)
         return
     cause, remedy = (
-        f"the connection in use ({_describe(interface)}) would be lost: {reason}",
+        f"the connection in use ({_describe(interface)}) would be lost: {comparison.obstacle}",
         _remedy(interface, selection),
     )
     trusted = interface.kind is InterfaceKind.WIFI and has_wifi
@@ -112,6 +127,17 @@ def _check_online(config: Config, network: NetworkFacts, selection: Selection, *
         yield warning("network-lost", cause, remedy)
     else:
         yield blocker("network-lost", cause, remedy)
+
+
+def _found_counterpart(
+    config: Config, network: NetworkFacts, interface: Interface, comparison: Comparison
+) -> Iterator[Finding]:
+    about = f"the connection in use ({_describe(interface)})"
+    yield passed("network-online", f"{about} has a counterpart in the new system ({_compared(interface, comparison)})")
+    for loss in comparison.losses:
+        yield warning("network-family-lost", f"{about} comes back, but changes in one family: {loss}")
+    if comparison.no_dns and not (Keep.DNS_SERVERS in config.keep and network.name_servers):
+        yield warning("network-no-dns", f"{about}: {comparison.no_dns}", _NO_DNS_REMEDY)
 
 
 def _describe(interface: Interface) -> str:
@@ -126,26 +152,32 @@ def _remedy(interface: Interface, selection: Selection) -> str:
     return 'configure this connection where the tool finds it, or set ALLOW_OFFLINE="TRUE" to continue'
 
 
-def find_obstacle(interface: Interface, network: NetworkFacts, selection: Selection) -> str:
-    """Why the connection of the interface has no counterpart in what is carried; "" if it has one."""
+def _compare(interface: Interface, network: NetworkFacts, selection: Selection, known: Sequence[Profile]) -> Comparison:
+    """The connection of the interface, against its counterpart in what is carried."""
     if interface.kind is InterfaceKind.WIFI:
-        return _wifi_obstacle(interface, network, selection)
+        same = [p for p in selection.profiles if p.wifi and p.wifi.ssid == interface.ssid and _fits(p, interface)]
+        if not same:
+            return Comparison(obstacle="no settings for this Wi-Fi network are carried over")
+        return compare(interface, network, same, known)
     if interface.kind is InterfaceKind.ETHERNET:
-        return _wired_obstacle(interface, network, (*selection.profiles, *selection.automatic))
+        carried = (*selection.profiles, *selection.automatic)
+        fitting = [p for p in carried if p.kind not in _OF_OTHER_DEVICES and _fits(p, interface)]
+        return compare(interface, network, fitting, known)
     if (
         interface.kind is InterfaceKind.BRIDGE
         and network.of_kind(InterfaceKind.ETHERNET)
         and _has_lease(interface, network)
     ):
-        return ""  # without the bridge its wired port gets the lease
+        return compare(interface, network, (), ())  # without the bridge its wired port gets the lease
     kinds = {InterfaceKind.MODEM: (Kind.GSM, Kind.CDMA), InterfaceKind.VLAN: (Kind.VLAN,)}
     wanted = kinds.get(interface.kind, (Kind.OTHER,))
-    fitting = tuple(p for p in selection.profiles if p.kind in wanted and _fits(p, interface))
+    fitting = [p for p in selection.profiles if p.kind in wanted and _fits(p, interface)]
     if not fitting:
-        return f"no settings for a {interface.kind} interface are carried over"
+        return Comparison(obstacle=f"no settings for a {interface.kind} interface are carried over")
     if interface.kind is InterfaceKind.MODEM:
-        return "" if any(p.autoconnect for p in fitting) else _NOT_BY_ITSELF
-    return _wired_obstacle(interface, network, fitting)
+        by_itself = any(profile.autoconnect for profile in fitting)
+        return Comparison(obstacle="" if by_itself else NOT_BY_ITSELF)
+    return compare(interface, network, fitting, known)
 
 
 def _fits(profile: Profile, interface: Interface) -> bool:
@@ -156,51 +188,17 @@ def _fits(profile: Profile, interface: Interface) -> bool:
     return by_name and profile.mac.lower() in ("", interface.mac.lower())
 
 
-def _wifi_obstacle(interface: Interface, network: NetworkFacts, selection: Selection) -> str:
-    same = [p for p in selection.profiles if p.wifi and p.wifi.ssid == interface.ssid and _fits(p, interface)]
-    if not same:
-        return "no settings for this Wi-Fi network are carried over"
-    return _address_obstacle(interface, network, same)
-
-
 def _has_lease(interface: Interface, network: NetworkFacts) -> bool:
     return any(address.dynamic for address in network.addresses if address.interface == interface.name)
 
 
-def _wired_obstacle(interface: Interface, network: NetworkFacts, profiles: tuple[Profile, ...]) -> str:
-    """A wired interface comes up with DHCP by itself; a fixed address needs a profile that has it."""
-    known = [p for p in profiles if p.kind not in _OF_OTHER_DEVICES and _fits(p, interface)]
-    return _address_obstacle(interface, network, known)
-
-
-def _address_obstacle(interface: Interface, network: NetworkFacts, known: list[Profile]) -> str:
-    """Whether the profiles of an interface lead out as it does now; without any it gets a lease.
-
-    Not every DHCP client gives its addresses a lifetime, so an address that looks fixed is taken for a lease where
-    the settings of the interface say DHCP.
-    """
-    gateways = [route.gateway for route in network.default_routes if route.interface == interface.name]
-    version = 4 if any(":" not in gateway for gateway in gateways) else 6
-    if known and not any(p.autoconnect for p in known):
-        return _NOT_BY_ITSELF
-    settings = [p.ipv4 if version == 4 else p.ipv6 for p in known]
-    if any(ip is None or ip.method in _AUTOMATIC[version] for ip in settings):
-        return ""
-    return _fixed_obstacle(interface, network, [ip for ip in settings if ip], gateways, version)
-
-
-def _fixed_obstacle(
-    interface: Interface, network: NetworkFacts, settings: list[Ip], gateways: list[str], version: int
-) -> str:
-    """Why the settings do not lead out as the interface does now."""
-    carried = {address for ip in settings for address in ip.addresses}
-    ways_out = {ip.gateway for ip in settings} | {r.gateway for ip in settings for r in ip.routes}
-    mine = [a for a in network.addresses if a.interface == interface.name and (":" in a.address) == (version == 6)]
-    missing = [a.address for a in mine if a.address not in carried and not a.dynamic]
-    if missing:
-        return f"its fixed address {missing[0]} is in no settings that are carried over"
-    if settings and not any(a.address in carried for a in mine):
-        return "its settings do not assign the address that it has now"
-    if settings and gateways[0] and not ways_out & set(gateways):
-        return f"its gateway {gateways[0]} is in no settings that are carried over"
-    return ""
+def _compared(interface: Interface, comparison: Comparison) -> str:
+    """What the comparison covers, and what it does not."""
+    families = " and ".join(f"IPv{version}" for version in comparison.versions)
+    compared = f"addresses, gateway, name servers of {families}" if families else "whether its settings connect"
+    rest = ["the driver", "whether the port or access point lets the new system in"]
+    if comparison.by_lease or not families:
+        rest.append("what a lease brings")
+    if interface.kind is InterfaceKind.WIFI:
+        rest.append("the Wi-Fi country")
+    return f"compared: {compared}; not compared: {', '.join(rest)}"

@@ -164,15 +164,18 @@ def _kind(system: System, folder: str, hardware: str, uevent: str) -> InterfaceK
 
 
 def _name_servers(system: System) -> tuple[str, ...]:
-    """The name servers in use; those behind systemd-resolved where it is in between."""
-    for path in ("/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"):
-        try:
-            found = re.findall(r"^[ \t]*nameserver[ \t]+(\S+)", system.read_text(path), re.MULTILINE)
-        except FileError:
-            continue
-        if found:
-            return tuple(found)
-    return ()
+    """The name servers in use; those behind systemd-resolved where resolv.conf leads to it (127.0.0.53)."""
+    own = _resolv_conf(system, "/etc/resolv.conf")
+    if all(server.startswith("127.") for server in own):
+        return _resolv_conf(system, "/run/systemd/resolve/resolv.conf") or own
+    return own
+
+
+def _resolv_conf(system: System, path: str) -> tuple[str, ...]:
+    try:
+        return tuple(re.findall(r"^[ \t]*nameserver[ \t]+(\S+)", system.read_text(path), re.MULTILINE))
+    except FileError:
+        return ()
 
 
 def read_ssid(interface: str) -> bytes:

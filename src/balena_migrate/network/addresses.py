@@ -42,6 +42,14 @@ def parse_address(text: str) -> str:
         raise NetworkConfigError(f"{text!r} is not an address") from None
 
 
+def server_host(text: str) -> str:
+    """A name server without its port, interface and TLS name ("[::1]:53%eth0#name")."""
+    host = text.partition("#")[0].partition("%")[0]
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0] if host.count(":") == 1 else host
+
+
 def parse_destination(text: str, gateway: str = "", netmask: str = "") -> str:
     """A route's destination in CIDR form; "default" becomes that of the gateway's family. Raises NetworkConfigError."""
     if text == "default":

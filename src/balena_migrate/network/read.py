@@ -11,6 +11,7 @@ from balena_migrate.core.system import System
 from balena_migrate.facts.network import NetworkFacts
 from balena_migrate.network.merge import merge, without_orphans
 from balena_migrate.network.model import NetworkSettings, Problem, Profile
+from balena_migrate.network.name_servers import read_name_servers, with_name_servers
 from balena_migrate.network.proxy import read_proxy
 from balena_migrate.network.sources import all_sources
 from balena_migrate.network.validate import completed, find_fault
@@ -26,15 +27,18 @@ _COUNTRY_PLACES = (
 def read_network(system: System, facts: NetworkFacts, os_version: str | None = None) -> NetworkSettings:
     """Read the old system's network settings from every place that may contain them. Raises nothing.
 
-    Duplicates are merged; addresses stored separately from their Wi-Fi network are joined with it; a profile that
-    cannot work on the new system becomes a Problem. `os_version` is the image's ("2.15.1+rev2", "" for unknown), whose
-    NetworkManager and Wi-Fi have to take what is carried over; None if no image was looked at.
+    Duplicates are merged; addresses stored separately from their Wi-Fi network are joined with it; a fixed connection
+    without name servers gets those of the whole system; a profile that cannot work on the new system becomes a Problem.
+    `os_version` is the image's ("2.15.1+rev2", "" for unknown), whose NetworkManager and Wi-Fi have to take what is
+    carried over; None if no image was looked at.
     """
     readings = [source.read(system) for source in all_sources()]
     profiles = [profile for reading in readings for profile in reading.profiles]
     problems = [problem for reading in readings for problem in reading.problems]
     countries = [country for country in (*(r.country for r in readings), _system_country(system)) if country]
     merged, conflicts = merge(profiles, facts)
+    servers = read_name_servers(system)
+    merged = tuple(with_name_servers(profile, servers) for profile in merged)
     usable, faults = _checked(merged, os_version)
     usable, orphans = without_orphans(usable, facts)
     proxy, lost = read_proxy(system)

@@ -14,7 +14,14 @@ from pathlib import PurePath
 
 from balena_migrate.core.errors import NetworkConfigError
 from balena_migrate.core.system import System
-from balena_migrate.network.addresses import gateway_route, make_ip, parse_address, parse_cidr, parse_destination
+from balena_migrate.network.addresses import (
+    gateway_route,
+    make_ip,
+    parse_address,
+    parse_cidr,
+    parse_destination,
+    server_host,
+)
 from balena_migrate.network.files.ini import Section, find_section, parse_ini
 from balena_migrate.network.model import Ip, Kind, Method, Problem, Profile, Reading, Route, Vlan, Wifi
 from balena_migrate.network.reading import Collector, is_masked, read_config, read_layered
@@ -212,7 +219,7 @@ def _ip(sections: Sections, version: int, lost: list[str]) -> Ip:
         automatic=dhcp or ra,
         addresses=[parse_cidr(address) for address in addresses if address],
         routes=routes,
-        dns=[parse_address(_host(text)) for value in network.values("DNS") for text in value.split()],
+        dns=[parse_address(server_host(text)) for value in network.values("DNS") for text in value.split()],
         search=[domain for value in network.values("Domains") for domain in value.split() if domain[0] != "~"],
         otherwise=Method.DISABLED if version == 4 else Method.IGNORE,
     )
@@ -224,14 +231,6 @@ def _ip(sections: Sections, version: int, lost: list[str]) -> Ip:
         ignore_auto_dns=not options.flag("UseDNS", default=True),
         never_default=not options.flag("UseRoutes", default=True) and not ip.gateway,
     )
-
-
-def _host(text: str) -> str:
-    """A name server without its port, interface and TLS name ("[::1]:53%eth0#name")."""
-    host = text.partition("#")[0].partition("%")[0]
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0] if host.count(":") == 1 else host
 
 
 def _route(section: Section, lost: list[str]) -> Route:
