@@ -78,3 +78,11 @@ def test_a_roaming_stanza_with_a_fixed_address_does_not_pass_as_a_lease(tmp_path
     found = field_network("wpa-roam-id-str-static", tmp_path).check(ALL_WIFIS)
     assert found["network-lost"].severity is Severity.BLOCKER
     assert "192.0.2.40/24" in found["network-lost"].cause
+
+
+def test_a_fixed_ipv6_address_whose_gateway_is_advertised(tmp_path: Path) -> None:
+    network = field_network("static-ipv6-gateway-by-ra", tmp_path)
+    (keyfile,) = network.keyfiles(ALL_WIFIS).values()
+    assert (keyfile.text("ipv6", "method"), keyfile.text("ipv6", "address1")) == ("auto", "2001:db8:5::10/64")
+    assert keyfile.text("ipv4", "method") == "manual"
+    assert set(network.check(ALL_WIFIS)) == {"network-online"}

@@ -41,17 +41,22 @@ _CARRIED = frozenset(
         "classless_static_routes",
     }
 )
-_OPTIONS = ("noipv6", "ipv4only", "nogateway", "metric", "inform")
+_OPTIONS = ("noipv6", "noipv6rs", "ipv4only", "nogateway", "metric", "inform")
 
 
 @dataclass(kw_only=True)
 class Block:
-    """The lines below an `interface`, `ssid` or `profile` line."""
+    """The lines below an `interface`, `ssid` or `profile` line; `common` are the options for all interfaces."""
 
     kind: str = ""
     name: str = ""
     static: dict[str, str] = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
+    common: dict[str, str] = field(default_factory=dict)
+
+    def has(self, *options: str) -> bool:
+        """Whether one of these options counts for it."""
+        return any(option in self.options or option in self.common for option in options)
 
 
 def read(system: System) -> Reading:
@@ -77,7 +82,7 @@ def parse_dhcpcd(text: str) -> tuple[Block, ...]:
             continue
         key, value = words[0], words[1].strip() if len(words) > 1 else ""
         if key in ("interface", "ssid", "profile"):
-            blocks.append(Block(kind=key, name=value))
+            blocks.append(Block(kind=key, name=value, common=blocks[0].options))
         elif key == "static":
             name, _, setting = value.partition("=")
             blocks[-1].static[name.strip()] = setting.strip().strip('"')
@@ -112,18 +117,19 @@ def _profiles(block: Block) -> list[Profile]:
 
 
 def _ip(block: Block, version: int) -> Ip:
+    """The settings of one family. A fixed IPv6 address gets its gateway by router advertisement, unless that is off."""
     static = block.static
     mask = static.get("subnet_mask", "")
     texts = [static.get("ip_address", ""), static.get("ip6_address", ""), block.options.get("inform", "")]
     addresses = [parse_cidr(text, (mask or mask_of_class(text)) if "." in text else "") for text in texts if text]
-    off = version == 6 and ("noipv6" in block.options or "ipv4only" in block.options)
+    off = version == 6 and block.has("noipv6", "ipv4only", "noipv6rs")
     metric = block.options.get("metric", "")
     routers = [] if "nogateway" in block.options else static.get("routers", "").split()
     servers = [parse_address(text) for text in static.get("domain_name_servers", "").split()]
     has_address = bool(of_family(version, addresses))
     ip = make_ip(
         version,
-        automatic=not has_address and not off,
+        automatic=not off and (version == 6 or not has_address),
         addresses=addresses,
         routes=[*(gateway_route(r, find_number(metric)) for r in routers), *_routes(static)],
         dns=servers,

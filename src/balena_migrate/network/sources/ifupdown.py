@@ -15,7 +15,14 @@ from pathlib import PurePosixPath
 
 from balena_migrate.core.errors import NetworkConfigError
 from balena_migrate.core.system import System
-from balena_migrate.network.addresses import gateway_route, make_ip, mask_of_class, parse_address, parse_cidr
+from balena_migrate.network.addresses import (
+    DEFAULT_DESTINATIONS,
+    gateway_route,
+    make_ip,
+    mask_of_class,
+    parse_address,
+    parse_cidr,
+)
 from balena_migrate.network.files.interfaces import (
     InterfacesFile,
     Stanza,
@@ -194,7 +201,10 @@ def _command(text: str) -> str:
 
 
 def _ip(version: int, stanzas: list[Stanza], lost: list[str]) -> Ip:
-    """The IPv6 settings; without a stanza, router advertisements, which is the kernel's default."""
+    """The settings of one family. Unless IPv6 names a gateway or accept_ra 0, router advertisements bring one.
+
+    That is the kernel's default (Linux, ip-sysctl), which ifupdown leaves as it is for a fixed address.
+    """
     if not stanzas:
         return Ip(method=Method.AUTO) if version == 6 else Ip(method=Method.DISABLED)
     addresses, routes, dns, search = [], list[Route](), [], []
@@ -211,6 +221,8 @@ def _ip(version: int, stanzas: list[Stanza], lost: list[str]) -> Ip:
             else:
                 lost.append(f"{_command(command)} that runs when it comes up is not carried over")
     automatic = any(stanza.method in ("dhcp", "auto") for stanza in stanzas)
+    if version == 6 and addresses and all(stanza.value("accept_ra") != "0" for stanza in stanzas):
+        automatic |= not any(route.destination == DEFAULT_DESTINATIONS[6] for route in routes)
     return make_ip(
         version,
         automatic=automatic,

@@ -14,7 +14,14 @@ from typing import Any
 
 from balena_migrate.core.errors import NetworkConfigError
 from balena_migrate.core.system import System
-from balena_migrate.network.addresses import gateway_route, make_ip, parse_address, parse_cidr, parse_destination
+from balena_migrate.network.addresses import (
+    DEFAULT_DESTINATIONS,
+    gateway_route,
+    make_ip,
+    parse_address,
+    parse_cidr,
+    parse_destination,
+)
 from balena_migrate.network.files.keyfile import Keyfile, escape
 from balena_migrate.network.files.number import find_number
 from balena_migrate.network.files.yaml import Node, as_node, flag_of, items_of, parse_yaml, text_of, texts_of
@@ -140,7 +147,8 @@ def _read_device(
     lost = not_carried(key for key in device if key not in _KNOWN)
     if flag_of(device, "wakeonlan") or texts_of(device, "wakeonwlan") not in ([], ["default"]):
         lost.append("Wake-on-LAN is not carried over")
-    profile = _profile(system, kind, name, device, lost, source)
+    by_networkd = _is_by_networkd(network, kind, device)
+    profile = _profile(system, kind, name, device, lost, source, by_networkd=by_networkd)
     if kind is Kind.VLAN:
         profile = _vlan(profile, network, device)
     if kind is not Kind.WIFI:
@@ -154,7 +162,16 @@ def _read_device(
             found.add(*_passed_through(system, wifi, point, f"{name}-{ssid}", lost_here))
 
 
-def _profile(system: System, kind: Kind, name: str, device: Node, lost: list[str], source: str) -> Profile:
+def _is_by_networkd(network: Node, kind: Kind, device: Node) -> bool:
+    """Whether systemd-networkd, which is the default, has the device; a renderer may be named at three places."""
+    section = next((as_node(network.get(name)) for name, its in _KINDS.items() if its is kind), {})
+    named = next((text for node in (device, section, network) if (text := text_of(node, "renderer"))), "networkd")
+    return named == "networkd"
+
+
+def _profile(
+    system: System, kind: Kind, name: str, device: Node, lost: list[str], source: str, *, by_networkd: bool
+) -> Profile:
     interface, mac = _match(name, device)
     auth = as_node(device.get("auth"))
     mtu = text_of(device, "mtu")
@@ -170,7 +187,7 @@ def _profile(system: System, kind: Kind, name: str, device: Node, lost: list[str
         eap=wired_eap(system, auth) if auth else None,
         modem=modem,
         ipv4=_ip(device, 4, lost),
-        ipv6=_ip(device, 6, lost),
+        ipv6=_ip(device, 6, lost, by_networkd=by_networkd),
     )
 
 
@@ -185,7 +202,7 @@ def _match(name: str, device: Node) -> tuple[str, str]:
     return "" if mac else text_of(device, "set-name") or text_of(match, "name"), mac
 
 
-def _ip(device: Node, version: int, lost: list[str]) -> Ip:
+def _ip(device: Node, version: int, lost: list[str], *, by_networkd: bool = False) -> Ip:
     overrides = as_node(device.get(f"dhcp{version}-overrides"))
     servers = as_node(device.get("nameservers"))
     routes = [_route(as_node(route), lost) for route in items_of(device, "routes")]
@@ -194,7 +211,8 @@ def _ip(device: Node, version: int, lost: list[str]) -> Ip:
         routes.insert(0, gateway_route(gateway))
     ip = make_ip(
         version,
-        automatic=flag_of(device, f"dhcp{version}") or (version == 6 and flag_of(device, "accept-ra")),
+        automatic=flag_of(device, f"dhcp{version}")
+        or (version == 6 and _takes_advertisements(device, routes, by_networkd=by_networkd)),
         addresses=[parse_cidr(address) for address in _addresses(device)],
         routes=routes,
         dns=[parse_address(text) for text in texts_of(servers, "addresses")],
@@ -202,6 +220,20 @@ def _ip(device: Node, version: int, lost: list[str]) -> Ip:
         otherwise=Method.LINK_LOCAL if version == 4 else Method.IGNORE,
     )
     return _with_overrides(ip, device, overrides, version)
+
+
+def _takes_advertisements(device: Node, routes: list[Route], *, by_networkd: bool) -> bool:
+    """Whether IPv6 comes by router advertisement, too.
+
+    Unless accept-ra says otherwise, systemd-networkd takes the gateway of a fixed address from there, where IPv6 has
+    link-local addresses (systemd.network(5), IPv6AcceptRA=). NetworkManager does not.
+    """
+    if "accept-ra" in device:
+        return flag_of(device, "accept-ra")
+    quiet = "link-local" in device and "ipv6" not in texts_of(device, "link-local")
+    has_address = any(":" in address for address in _addresses(device))
+    has_gateway = any(route.destination == DEFAULT_DESTINATIONS[6] for route in routes)
+    return by_networkd and has_address and not has_gateway and not quiet
 
 
 def _with_overrides(ip: Ip, device: Node, overrides: Node, version: int) -> Ip:
