@@ -16,7 +16,7 @@ from balena_migrate.carried.backup.archive import CHUNK_BYTES
 from balena_migrate.carried.backup.holes import find_data
 from balena_migrate.carried.backup.sink import LEVEL
 from balena_migrate.core.system import System
-from balena_migrate.core.units import GIB, KIB, MIB
+from balena_migrate.core.units import GIB, MIB
 from balena_migrate.settings import Config
 
 CONFIG = Config(home_dir="/root", backup_directories=("/var/log",))
@@ -100,20 +100,6 @@ def test_the_archive_contains_holes_as_zeros(device: System) -> None:
         members = [member for member in archive if member.isfile()]
         assert {m.name: archive.extractfile(m).read() for m in members} == wanted  # type: ignore[union-attr]
         assert not any(member.issparse() for member in members), "the supervisor's busybox unpacks none"
-
-
-def test_holes_are_not_read(device: System, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = sparse(device, "lastlog", 64 * MIB, (32 * MIB, b"x" * 4096))
-    (plan,) = plan_backups(CONFIG, device)
-    read: list[int] = []
-
-    def counted(file: object, count: int) -> bytes:
-        read.append(count)
-        return path.read_bytes()[32 * MIB :][:count]
-
-    monkeypatch.setattr("balena_migrate.carried.backup.archive.read_chunk", counted)
-    make_backup(device, plan, "/root/backup.tgz", lambda done, total: None)
-    assert sum(read) <= 64 * KIB
 
 
 def test_ranges_are_in_order_and_within_the_file(device: System) -> None:

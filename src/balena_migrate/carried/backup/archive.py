@@ -13,7 +13,6 @@ import tarfile
 from collections.abc import Callable, Iterable
 from typing import BinaryIO
 
-from balena_migrate.carried.backup.holes import find_data
 from balena_migrate.carried.backup.sink import GzipSink
 from balena_migrate.carried.backup.tree import Entry, Skipped, identity
 from balena_migrate.core.units import MIB
@@ -32,7 +31,7 @@ class Archive:
     """Members are added in the order of calls.
 
     `roots` are the names that trees begin with: there is a member for each folder above them, with mode 0755 and
-    owner root where no tree brings it. `advanced` is called with the bytes of files that each step has put in.
+    owner root where no tree brings it. `advanced` is called with the number of bytes of files that each step has read.
     Raises OSError if the archive itself cannot be written.
     """
 
@@ -112,36 +111,22 @@ class Archive:
 
     def _copy_once(self, name: str, file: BinaryIO) -> bool:
         before = os.fstat(file.fileno())
-        size = before.st_size
+        left = size = before.st_size
         info = make_member(name, tarfile.REGTYPE, before)
         info.size = size
         self._put(info)
-        done, complete = 0, True
-        for start, end in find_data(file.fileno(), before):
-            self._put_zeros(start - done)
-            complete &= self._copy_range(file, start, end)
-            done = end
-        self._put_zeros(size - done)
-        self._sink.write(bytes(-size % tarfile.BLOCKSIZE))
-        after = os.fstat(file.fileno())
-        return complete and (after.st_size, after.st_mtime_ns) == (size, before.st_mtime_ns)
-
-    def _copy_range(self, file: BinaryIO, start: int, end: int) -> bool:
-        """Whether all of the range was there. The header has promised the size: what a file has lost becomes zeros."""
-        file.seek(start)
-        left = end - start
+        file.seek(0)
         while left and (data := read_chunk(file, min(left, CHUNK_BYTES))):
             self._sink.write(data)
             self._advanced(len(data))
             left -= len(data)
-        self._put_zeros(left)
-        return not left
-
-    def _put_zeros(self, count: int) -> None:
-        for start in range(0, count, CHUNK_BYTES):
-            size = min(CHUNK_BYTES, count - start)
-            self._sink.write(bytes(size))
-            self._advanced(size)
+        # The header has promised the size: what is missing of a file that shrank becomes zeros.
+        for start in range(0, left, CHUNK_BYTES):
+            self._sink.write(bytes(min(CHUNK_BYTES, left - start)))
+            self._advanced(CHUNK_BYTES)
+        self._sink.write(bytes(-size % tarfile.BLOCKSIZE))
+        after = os.fstat(file.fileno())
+        return not left and (after.st_size, after.st_mtime_ns) == (size, before.st_mtime_ns)
 
 
 def _open_file(real: str) -> BinaryIO:
