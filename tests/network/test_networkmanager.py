@@ -180,3 +180,55 @@ def test_a_modem_of_wrong_form_is_refused_as_by_networkmanager(
     device.put(f"{FOLDER}/a.nmconnection", f"[connection]\ntype={kind}\n[{kind}]\n{line}\n")
     found = read_networks(device.system)
     assert not found.profiles and words in found.problems[0].reason
+
+
+UNREAD = [
+    ("type=ethernet\nuuid=farm", "not a UUID"),
+    ("type=ethernet\ninterface-name=eth0/1", "not the name of an interface"),
+    ("type=bond", "needs an interface-name"),
+    ("type=ethernet\nslave-type=bond", "does not say of what"),
+    ("type=vlan\ninterface-name=lan.5\n[vlan]\nid=5", "the VLAN's parent"),
+    ("type=ethernet\n[ipv4]\nmethod=dhcp", "ipv4.method=dhcp"),
+    ("type=ethernet\n[ipv4]\nmethod=link-local\ndns=192.0.2.53;", "ipv4.dns is not allowed"),
+    ("type=ethernet\n[ipv4]\nmethod=shared\ndns-search=farm.example;", "ipv4.dns-search is not allowed"),
+    ("type=ethernet\n[ipv6]\nmethod=ignore\naddress1=2001:db8::7/64", "ipv6.address1 is not allowed"),
+    ("type=ethernet\n[ipv4]\nmethod=manual\naddress1=192.0.2.7/24\ngateway=192.0.2", "'192.0.2' is not an address"),
+    ("type=vrf\ninterface-name=red", "no group of this name"),
+]
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(("lines", "words"), UNREAD)
+def test_a_keyfile_that_networkmanager_refuses_is_refused_too(
+    device: Device, oracle: Oracle, lines: str, words: str
+) -> None:
+    text = f"[connection]\nid=a\n{lines}\n"
+    device.put(f"{FOLDER}/a.nmconnection", text)
+    found = read_networks(device.system)
+    assert not found.profiles and words in found.problems[0].reason
+    assert "error" in oracle.ask(text)
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "type=ethernet\nuuid=0F3C6A51-95A5-4D2F-B1CC-3C1F6A0DE1A7",
+        "type=ethernet\nuuid=0123456789abcdef0123456789abcdef01234567",
+        "type=bridge\n[bridge]\ninterface-name=lan0",
+        "type=vlan\n[ethernet]\nmac-address=02:00:00:00:00:07",
+        "type=ethernet\n[ipv4]\nmethod=shared\naddress1=192.0.2.7/24",
+        "type=ethernet\n[ipv6]\nmethod=disabled\ndns-search=",
+    ],
+)
+def test_a_keyfile_of_an_older_form_is_read_as_by_networkmanager(device: Device, oracle: Oracle, lines: str) -> None:
+    text = f"[connection]\nid=a\n{lines}\n"
+    device.put(f"{FOLDER}/a.nmconnection", text)
+    found = read_networks(device.system)
+    assert len(found.profiles) == 1 and not found.problems
+    assert "error" not in oracle.ask(text)
+
+
+def test_a_certificate_in_the_keyfile_that_is_no_base64_is_a_problem(device: Device) -> None:
+    text = "[connection]\ntype=ethernet\n[802-1x]\neap=peap;\nidentity=i\npassword=p\nca-cert=data:;base64,é\n"
+    assert "not base64" in reading(device, text).problems[0].reason

@@ -84,6 +84,13 @@ def test_a_type_that_the_networkmanager_of_the_image_does_not_know(device: Devic
     assert judged(device, text, "2.37.0").profiles
 
 
+def test_an_empty_apn_lets_the_network_choose_only_since_1_22(device: Device) -> None:
+    text = "[connection]\nid=a\ntype=gsm\n[gsm]\napn=\n"
+    assert judged(device, text, "2.68.0").profiles
+    found = judged(device, text, "2.43.0")
+    assert not found.profiles and "an empty gsm.apn" in found.problems[0].reason
+
+
 def test_a_key_that_the_networkmanager_of_the_image_ignores_is_told(device: Device) -> None:
     text = "[connection]\nid=a\ntype=ethernet\nmulti-connect=3\n[match]\npath=pci-0000:01:00.0\n"
     found = judged(device, text, "2.68.0")

@@ -237,3 +237,10 @@ def test_block_that_is_not_closed_is_a_fault() -> None:
 def test_secrets_stay_out_of_repr(device: Device) -> None:
     reading = networks(device, 'ssid="a"\npsk="passphrase"', 'ssid="b"\nkey_mgmt=NONE\nwep_key0="abcde"')
     assert "passphrase" not in repr(reading) and "abcde" not in repr(reading)
+
+
+def test_a_blob_that_is_no_base64_is_a_problem(device: Device) -> None:
+    block = 'network={\nssid="a"\nkey_mgmt=WPA-EAP\neap=PEAP\nidentity="i"\npassword="p"\nca_cert="blob://farm"\n}\n'
+    device.put("/etc/wpa_supplicant/wpa_supplicant.conf", block + "blob-base64-farm={\né\n}\n")
+    found = read_networks(device.system)
+    assert not found.profiles and "blob://farm" in found.problems[0].reason

@@ -7,7 +7,6 @@ Source: nm-settings-keyfile(5) and NetworkManager's src/libnm-core-impl/nm-keyfi
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -56,7 +55,10 @@ _AS_IT_IS = (
     *("tun", "macsec", "vrf", "hsr", "generic"),
 )
 """Types that NetworkManager brings up by itself, and that are carried over without being parsed."""
-_WITH_OWN_GROUP = ("wifi", "gsm", "cdma", "wireguard", "ip-tunnel", "macvlan", "vxlan", "veth", "dummy")
+_WITH_OWN_GROUP = (
+    *("wifi", "gsm", "cdma", "wireguard", "ip-tunnel", "macvlan", "vxlan", "veth", "dummy"),
+    *("infiniband", "macsec", "vrf"),
+)
 """Types that require a group of the same name."""
 _SECRETS = {
     "wifi-security": ("psk", "wep-key0", "leap-password"),
@@ -83,7 +85,7 @@ def make_profile(system: System, keyfile: Keyfile, source: str) -> tuple[Profile
     profile = Profile(
         kind=_KINDS.get(kind, Kind.OTHER),
         source=source,
-        interface=file.text("connection", "interface-name"),
+        interface=file.text("connection", "interface-name") or file.text(kind, "interface-name"),
         mac=_mac(file, kind),
         autoconnect=file.flag("connection", "autoconnect", default=True),
         priority=file.number("connection", "autoconnect-priority") or 0,
@@ -227,7 +229,7 @@ def _certificate(system: System, raw: str | None, key: str, source: str) -> Cert
     if raw.startswith("data:;base64,"):
         try:
             return Certificate(path="data:", content=base64.b64decode(raw.partition(",")[2], validate=True))
-        except binascii.Error:
+        except ValueError:  # binascii.Error, and for what is not ASCII
             raise NetworkConfigError(f"802-1x.{key} is not base64") from None
     data = parse_bytes(raw)
     if not data.isascii() or (";" in raw and not data.startswith(b"file://")):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 
-from balena_migrate.network.files.keyfile import join_list
+from balena_migrate.network.files.keyfile import Keyfile, join_list
 from balena_migrate.network.model import Eap, Ip, Kind, Method, Modem, Profile, Security, Vlan, Wep, Wifi
 
 EAP_METHODS = frozenset({"leap", "md5", "tls", "peap", "ttls", "fast", "pwd"})
@@ -31,6 +31,14 @@ INNER_DEFAULT = "mschapv2"
 SSID_BYTES = 32
 PSK_LENGTHS = range(8, 64)
 _INTERFACE = re.compile(r"(?!(?:\.\.?|all|default|bonding_masters)\Z)[^\s/:%\x00-\x1f\x7f-\uffff]{1,15}")
+_UUID = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{40}")
+"""What every NetworkManager takes for one; the second form is a hash (nm-uuid.c)."""
+_NAMED = ("bridge", "bond", "dummy", "wireguard")
+_WITHOUT_ADDRESSES = {
+    "ipv4": ("disabled", "link-local", "shared"),
+    "ipv6": ("disabled", "link-local", "ignore"),
+}
+"""Methods with which NetworkManager takes no servers, and but for "shared" no addresses (nm-setting-ip4-config.c)."""
 _UNMANAGED = re.compile(r"(balena|resin|br|veth).*")
 """Interfaces that balenaOS excludes from NetworkManager (meta-balena, NetworkManager.conf)."""
 
@@ -56,6 +64,8 @@ def _faults(profile: Profile) -> Iterator[str]:
         yield from _modem(profile.modem, profile.kind)
     if profile.keyfile is None:
         yield from _own(profile)
+    else:
+        yield from _carried(profile, profile.keyfile)
     for ip in (profile.ipv4, profile.ipv6):
         if ip and ip.method is Method.MANUAL and not any(map(_is_address, ip.addresses)):
             yield "it has a static configuration, but no address"
@@ -64,7 +74,7 @@ def _faults(profile: Profile) -> Iterator[str]:
 
 
 def _own(profile: Profile) -> Iterator[str]:
-    """Faults that are not looked for in a keyfile, which NetworkManager itself has already read."""
+    """Faults of a profile that we write."""
     for mac in (profile.mac, profile.wifi.bssid if profile.wifi else ""):
         if mac and not re.fullmatch(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}", mac):
             yield f"{mac!r} is not a hardware address"
@@ -82,6 +92,44 @@ def _own(profile: Profile) -> Iterator[str]:
     for ip, version in ((profile.ipv4, 4), (profile.ipv6, 6)):
         if ip is not None:
             yield from _ip(ip, version)
+
+
+def _carried(profile: Profile, file: Keyfile) -> Iterator[str]:
+    """Faults of a keyfile, which lies there also if the NetworkManager of the old system refuses it."""
+    uuid = file.raw("connection", "uuid")
+    if uuid is not None and not _UUID.fullmatch(uuid):
+        yield "its uuid is not a UUID, so NetworkManager does not read it"
+    if profile.interface and not _INTERFACE.fullmatch(profile.interface):
+        yield f"{profile.interface!r} is not the name of an interface"
+    kind = file.text("connection", "type")
+    if kind in _NAMED and not profile.interface:
+        yield f"a connection of the type {kind} needs an interface-name"
+    if any(file.text("connection", key) for key in ("slave-type", "port-type")) and not profile.master:
+        yield "it is a port, but does not say of what"
+    if profile.vlan and not file.raw("ethernet", "mac-address"):
+        parent = profile.vlan.parent
+        if not (_INTERFACE.fullmatch(parent) or _UUID.fullmatch(parent)):
+            yield "the VLAN's parent is neither an interface nor a UUID"
+    yield from _carried_ip(file)
+
+
+def _carried_ip(file: Keyfile) -> Iterator[str]:
+    if file.text("ipv4", "method") in ("dhcp", "ignore"):
+        yield f"ipv4.method={file.text('ipv4', 'method')} is unknown"
+    for group, methods in _WITHOUT_ADDRESSES.items():
+        method = file.text(group, "method")
+        keys = ("dns", "dns-search") if method == "shared" else ("dns", "dns-search", "address")
+        given = [key for key in file.keys(group) if file.text(group, key) and _plain(key) in keys]
+        if method in methods and given:
+            yield f"{group}.{given[0]} is not allowed with {group}.method={method}"
+        gateway = file.text(group, "gateway")
+        if gateway and not _is_address(gateway):
+            yield f"{group}.gateway={gateway!r} is not an address"
+
+
+def _plain(key: str) -> str:
+    """The name of a key for addresses without the number, and the same for both of its forms."""
+    return re.sub(r"^address(es)?[0-9]*$", "address", key)
 
 
 def _modem(modem: Modem, kind: Kind) -> Iterator[str]:

@@ -40,6 +40,7 @@ ESR: Version = (2, 43, 0)
 UNKNOWN: Version = (0, 0, 0)
 
 _IPV6_DISABLED_SINCE = 20
+_EMPTY_APN_SINCE = 22
 _VALUES = {
     ("connection", "type"): {"macsec": 6, "dummy": 8, "wireguard": 16, "vrf": 24, "veth": 30, "hsr": 46},
     ("wifi-security", "key-mgmt"): {"sae": 16, "owe": 24, "wpa-eap-suite-b-192": 30},
@@ -119,6 +120,8 @@ def find_refusal(profile: Profile, os_version: str) -> str:
         text = file.text(group, key)
         if values.get(text, 0) > manager:
             return f"{group}.{key}={text} {_too_new(values[text], os_version)}"
+    if file.raw("gsm", "apn") == "" and manager < _EMPTY_APN_SINCE:
+        return f"an empty gsm.apn {_too_new(_EMPTY_APN_SINCE, os_version)}"
     return ""
 
 

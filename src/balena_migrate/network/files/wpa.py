@@ -8,7 +8,6 @@ quote of its line; an unquoted one is hexadecimal; P"..." has printf's escapes.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from dataclasses import dataclass, field
 
@@ -92,7 +91,7 @@ def _values(lines: list[str]) -> dict[str, str]:
 def _blob(text: str) -> bytes:
     try:
         return base64.b64decode(text)
-    except binascii.Error:
+    except ValueError:  # binascii.Error, and for what is not ASCII
         return b""
 
 
