@@ -130,9 +130,73 @@ def test_time_servers() -> None:
         "pool c.example.com iburst",
         "server a_b",
     )
-    assert parse_ntp_conf("\n".join(lines)) == ("a.example.com", "c.example.com")
+    assert parse_ntp_conf("\n".join(lines)) == (("a.example.com", "c.example.com"), ())
     assert parse_timesyncd_conf("NTP=a b\n#NTP=c\nFallbackNTP=d\n") == ("a", "b")
     assert parse_timesyncd_conf("NTP=a\nNTP=\nNTP=b\n") == ("b",)
+
+
+@pytest.mark.parametrize(
+    ("line", "hosts"),
+    [
+        ("server -6 ntp6.depot.example iburst", ("ntp6.depot.example",)),
+        ("server -4 ntp4.depot.example", ("ntp4.depot.example",)),
+        ("pool -6 pool.depot.example iburst", ("pool.depot.example",)),
+        ("server fd12:3456::7b iburst nts", ("fd12:3456::7b",)),
+        ("server ntp.depot.example ipv6 iburst", ("ntp.depot.example",)),
+        ("servers pool.depot.example", ("pool.depot.example",)),
+        ("server 192.0.2.7 weight 5 trusted", ("192.0.2.7",)),
+        ("server fe80::1%eth0", ()),
+        ("server -6", ()),
+        ("! server ntp.depot.example", ()),
+        ("server ntp.depot.example # port 124 was tried", ("ntp.depot.example",)),
+        ("peer ntp2.depot.example", ()),
+        ("constraints from https://www.depot.example", ()),
+    ],
+)
+def test_a_time_server_in_every_form(line: str, hosts: tuple[str, ...]) -> None:
+    assert parse_ntp_conf(line) == (hosts, ())
+
+
+@pytest.mark.parametrize("options", ["port 11123", "iburst key 7"])
+def test_a_time_server_that_config_json_cannot_describe_is_told(tmp_path: Path, options: str) -> None:
+    files = {"etc/chrony.conf": f"server clock.depot.example {options}\nserver ntp.depot.example\n"}
+    kept = read_preserved(device(tmp_path, files), Config(keep=(Keep.TIME_SERVERS,)))
+    assert kept.time_servers == ("ntp.depot.example",)
+    assert "clock.depot.example has a port or a key of its own" in kept.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("etc/chrony/chrony.conf", "pool ntp.depot.example iburst\n"),
+        ("etc/chrony/sources.d/depot.sources", "server ntp.depot.example\n"),
+        ("etc/ntp.conf", "server -6 ntp.depot.example\n"),
+        ("etc/ntpsec/ntp.conf", "pool 0.debian.pool.ntp.org\nserver -4 ntp.depot.example iburst\n"),
+        ("etc/ntpsec/ntp.d/depot.conf", "server ntp.depot.example\n"),
+        ("etc/openntpd/ntpd.conf", "servers ntp.depot.example\nsensor *\n"),
+        ("etc/systemd/timesyncd.conf", "[Time]\nNTP=ntp.depot.example\n"),
+        ("etc/systemd/timesyncd.conf", "[Time]\nFallbackNTP=0.debian.pool.ntp.org ntp.depot.example\n"),
+    ],
+)
+def test_the_files_of_every_time_service(tmp_path: Path, path: str, text: str) -> None:
+    kept = read_preserved(device(tmp_path, {path: text}), Config(keep=(Keep.TIME_SERVERS,)))
+    assert (kept.time_servers, kept.problems) == (("ntp.depot.example",), ())
+
+
+def test_a_drop_in_discards_what_timesyncd_conf_says(tmp_path: Path) -> None:
+    files = {
+        "etc/systemd/timesyncd.conf": "[Time]\nNTP=old.depot.example",
+        "etc/systemd/timesyncd.conf.d/10-depot.conf": "[Time]\nNTP=\nNTP=new.depot.example\n",
+    }
+    kept = read_preserved(device(tmp_path, files), Config(keep=(Keep.TIME_SERVERS,)))
+    assert kept.time_servers == ("new.depot.example",)
+
+
+@pytest.mark.parametrize("host", ["ntp.ubuntu.com", "2.ntp.ubuntu.com", "ntp-bootstrap.ubuntu.com"])
+def test_a_distributions_own_time_servers_are_left_to_its_users(tmp_path: Path, host: str) -> None:
+    files = {"etc/chrony/sources.d/ubuntu-ntp-pools.sources": f"pool {host} iburst maxsources 1 nts prefer\n"}
+    kept = read_preserved(device(tmp_path, files), Config(keep=(Keep.TIME_SERVERS,)))
+    assert kept.time_servers == () and len(kept.problems) == 1
 
 
 def test_edits_lie_over_the_owners_file() -> None:

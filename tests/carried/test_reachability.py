@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,10 @@ from balena_migrate.carried.config_json import parse_config_json
 from balena_migrate.carried.reachability import Endpoint, Endpoints, clock_behind_s, read_endpoints
 from balena_migrate.checks.reachability import check
 from balena_migrate.core.errors import ConfigError
+from balena_migrate.facts import ClockFacts
 from balena_migrate.findings import Finding, Severity
 from balena_migrate.settings import Config, Probe, parse_settings
+from tests.support.facts import pc_facts
 from tests.support.surveys import carrying
 
 
@@ -311,3 +314,91 @@ def test_bad_settings(line: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_settings(line, "f")
     assert "pw" not in str(caught.value)
+
+
+def dated_certificate(folder: Path, start: str, end: str) -> tuple[ssl.SSLContext, str]:
+    """A server's context with a certificate of these dates (YYYYMMDD), and the certificate as balenaRootCA has it."""
+    (folder / "index.txt").touch()
+    (folder / "ca.cnf").write_text(
+        f"[ca]\ndefault_ca=d\n[d]\ndatabase={folder}/index.txt\nrand_serial=yes\nnew_certs_dir={folder}\n"
+        "default_md=sha256\npolicy=p\nx509_extensions=x\n[p]\ncommonName=supplied\n"
+        "[x]\nsubjectAltName=IP:127.0.0.1\nbasicConstraints=critical,CA:true\n"
+        "subjectKeyIdentifier=hash\nkeyUsage=critical,keyCertSign,digitalSignature\n"
+    )
+    key, request, cert = (str(folder / name) for name in ("key", "request", "cert"))
+    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=api"]
+    argv = ["openssl", "req", "-new", *kind, "-keyout", key, "-out", request]
+    subprocess.run(argv, check=True, capture_output=True)
+    argv = ["openssl", "ca", "-batch", "-selfsign", "-config", str(folder / "ca.cnf"), "-notext"]
+    dates = ["-startdate", f"{start}000000Z", "-enddate", f"{end}000000Z"]
+    subprocess.run([*argv, *dates, "-keyfile", key, "-in", request, "-out", cert], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    return context, base64.b64encode(Path(cert).read_bytes()).decode()
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("start", "end", "problem"),
+    [
+        ("20010101", "20020101", "certificate has expired"),
+        ("20480101", "20490101", "certificate is not yet valid"),
+    ],
+)
+def test_a_certificate_with_which_only_the_dates_are_wrong(tmp_path: Path, start: str, end: str, problem: str) -> None:
+    """As a device sees it whose clock was never set, and one without the maker's certificate."""
+    context, root = dated_certificate(tmp_path, start, end)
+    with serve(context=context, ahead_s=9_000_000) as port:
+        url = f"https://127.0.0.1:{port}"
+        known, unknown = api_of(url, balenaRootCA=root), api_of(url)
+    assert (known.problem, known.tls_problem, known.tls_dates_only) == ("", problem, True)
+    assert known.clock_behind_s is not None and known.clock_behind_s > 8_000_000
+    assert (unknown.problem, unknown.tls_dates_only) == ("", False)
+    assert unknown.tls_problem
+
+
+EXPIRED = Endpoint(name="api.shop.example", tls_problem="certificate is not yet valid", tls_dates_only=True)
+UNSET = ClockFacts(now_s=700, written_s=1_790_000_000, written="/var/lib/dpkg/status")
+
+
+def clock_codes(api: Endpoint, clock: ClockFacts, config: Config | None = None) -> set[str]:
+    survey = carrying(replace(pc_facts(), clock=clock), config, endpoints=Endpoints(api=api))
+    return {finding.code for finding in check(survey)} - {"api-reached"}
+
+
+@pytest.mark.parametrize(
+    ("behind_s", "clock", "codes"),
+    [
+        (0.0, ClockFacts(), {"api-certificate"}),
+        (None, ClockFacts(), {"api-certificate"}),
+        (None, UNSET, {"api-certificate-unjudged", "clock-unset"}),
+        (9e8, ClockFacts(), {"api-certificate-unjudged", "clock-wrong"}),
+        (9e8, UNSET, {"api-certificate-unjudged", "clock-wrong", "clock-unset"}),
+    ],
+)
+def test_no_certificate_is_judged_by_a_clock_that_was_never_set(
+    behind_s: float | None, clock: ClockFacts, codes: set[str]
+) -> None:
+    assert clock_codes(replace(EXPIRED, clock_behind_s=behind_s), clock) == codes
+
+
+def test_a_certificate_of_an_unknown_maker_is_told_whatever_the_clock_says() -> None:
+    unknown = replace(EXPIRED, tls_problem="self-signed certificate", tls_dates_only=False, clock_behind_s=9e8)
+    assert clock_codes(unknown, UNSET) == {"api-certificate", "clock-wrong", "clock-unset"}
+
+
+def test_where_the_time_is_skipped_the_certificate_is_not_passed_over_in_silence() -> None:
+    skipping = Config(skip_checks=(Probe.TIME,))
+    assert clock_codes(replace(EXPIRED, clock_behind_s=9e8), ClockFacts(), skipping) == {"api-certificate-unjudged"}
+
+
+def test_a_clock_that_was_never_set_says_what_it_is_behind() -> None:
+    (found,) = check(carrying(replace(pc_facts(), clock=UNSET)))
+    assert (found.code, found.severity) == ("clock-unset", Severity.WARNING)
+    assert "says 1970-01-01, but /var/lib/dpkg/status was written on 2026-09-21" in found.cause
+    assert "date -u -s" in found.remedy
+
+
+def test_a_clock_may_be_set_back_by_a_day() -> None:
+    assert ClockFacts(now_s=UNSET.written_s - 80_000, written_s=UNSET.written_s).is_set
+    assert not ClockFacts(now_s=UNSET.written_s - 90_000, written_s=UNSET.written_s).is_set

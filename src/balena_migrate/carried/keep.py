@@ -27,11 +27,16 @@ CHRONY_FILES = (
     "/etc/chrony/sources.d/*.sources",
     "/etc/chrony/conf.d/*.conf",
 )
-NTP_FILES = ("/etc/ntpsec/ntp.conf", "/etc/ntp.conf")
+NTP_FILES = (
+    "/etc/ntpsec/ntp.conf",
+    "/etc/ntpsec/ntp.d/*.conf",
+    "/etc/ntp.conf",
+    "/etc/openntpd/ntpd.conf",
+)
 TIMESYNCD_FILES = ("/etc/systemd/timesyncd.conf", "/etc/systemd/timesyncd.conf.d/*.conf")
 
 VENDOR_POOLS = re.compile(
-    r"(.*\.)?(debian|ubuntu|raspbian|centos|rhel|fedora)\.pool\.ntp\.org|ntp\.ubuntu\.com|.*\.ntp\.ubuntu\.com"
+    r"(.*\.)?(debian|ubuntu|raspbian|centos|rhel|fedora)\.pool\.ntp\.org|(.*\.)?ntp(-bootstrap)?\.ubuntu\.com"
 )
 """Default time servers of a distribution, reserved for its users (pool.ntp.org, vendor zones)."""
 
@@ -77,7 +82,7 @@ def read_preserved(
     return PreservedSettings(
         hostname=asked(Keep.HOSTNAME, lambda: _hostname(system), ""),
         ssh_keys=asked(Keep.SSH_KEYS, lambda: _ssh_keys(system, user, problems), ()),
-        time_servers=asked(Keep.TIME_SERVERS, lambda: _time_servers(system), ()),
+        time_servers=asked(Keep.TIME_SERVERS, lambda: _time_servers(system, problems), ()),
         dns_servers=asked(Keep.DNS_SERVERS, lambda: _dns_servers(name_servers), ()),
         country=asked(Keep.COUNTRY, lambda: _country(country), ""),
         machine_id=asked(Keep.MACHINE_ID, lambda: _machine_id(system), ""),
@@ -191,34 +196,49 @@ def parse_authorized_keys(text: str) -> tuple[tuple[str, ...], int]:
 # Servers ------------------------------------------------------------------------------------------------------------
 
 
-def _time_servers(system: System) -> tuple[str, ...]:
-    found: list[str] = []
-    for parse, patterns in ((parse_ntp_conf, (*CHRONY_FILES, *NTP_FILES)), (parse_timesyncd_conf, TIMESYNCD_FILES)):
-        for path in (path for pattern in patterns for path in system.glob(pattern)):
-            found += parse(system.read_text(path))
+def _time_servers(system: System, problems: list[str]) -> tuple[str, ...]:
+    found, refused = parse_ntp_conf(_joined(system, (*CHRONY_FILES, *NTP_FILES)))
+    found += parse_timesyncd_conf(_joined(system, TIMESYNCD_FILES))
+    problems += (
+        f"the time server {host} has a port or a key of its own, for which config.json has no place" for host in refused
+    )
     own = tuple(dict.fromkeys(name for name in found if not VENDOR_POOLS.fullmatch(name)))
-    if not own:
+    if not own and not refused:
         raise _NotKeptError(
             "only the distribution's default time servers are configured; they are reserved for its users"
         )
     return own
 
 
-def parse_ntp_conf(text: str) -> tuple[str, ...]:
-    """The hosts of the lines `server` and `pool` in a chrony.conf(5) or ntp.conf(5); local clocks are skipped."""
-    words = (line.split() for line in text.splitlines())
-    hosts = (line[1] for line in words if len(line) > 1 and line[0].lower() in ("server", "pool"))
-    return tuple(host for host in hosts if _is_server(host))
+def _joined(system: System, patterns: Sequence[str]) -> str:
+    paths = (path for pattern in patterns for path in system.glob(pattern))
+    return "\n".join(system.read_text(path) for path in paths)
+
+
+def parse_ntp_conf(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The hosts of `server`, `servers` and `pool` in chrony.conf(5), ntp.conf(5) and OpenNTPD's ntpd.conf(5); and those
+    that have a port or a key of their own, without which they do not answer. Local clocks are skipped."""
+    found: list[str] = []
+    refused: list[str] = []
+    for words in (line.partition("#")[0].split() for line in text.splitlines()):
+        if not words or words[0].lower() not in ("server", "servers", "pool"):
+            continue
+        # ntp.conf(5) has the address family before the host, chrony.conf(5) behind it.
+        host, *options = [word for word in words[1:] if word not in ("-4", "-6")] or [""]
+        if _is_server(host):
+            (refused if {option.lower() for option in options} & {"port", "key"} else found).append(host)
+    return tuple(found), tuple(refused)
 
 
 def parse_timesyncd_conf(text: str) -> tuple[str, ...]:
-    """The hosts of NTP= in a timesyncd.conf(5); an empty value discards those before it."""
-    hosts: list[str] = []
+    """The hosts of NTP= in a timesyncd.conf(5) with its drop-ins; an empty value discards those before it. Without any,
+    those of FallbackNTP=."""
+    hosts: dict[str, list[str]] = {"NTP": [], "FallbackNTP": []}
     for line in text.splitlines():
         key, mark, value = line.strip().partition("=")
-        if mark and key.strip() == "NTP":
-            hosts = [*hosts, *value.split()] if value.strip() else []
-    return tuple(host for host in hosts if _is_server(host))
+        if mark and key.strip() in hosts:
+            hosts[key.strip()] = [*hosts[key.strip()], *value.split()] if value.strip() else []
+    return tuple(host for host in hosts["NTP"] or hosts["FallbackNTP"] if _is_server(host))
 
 
 def _dns_servers(name_servers: Sequence[str]) -> tuple[str, ...]:
@@ -233,9 +253,10 @@ def _is_dns_server(text: str) -> bool:
 
 
 def _is_server(host: str) -> bool:
-    """Whether it is another machine; ntp.conf names clocks in this one 127.127.x.y."""
+    """Whether it is another machine, and one that the new system can name: ntp.conf names clocks in this one
+    127.127.x.y, and fe80::1%eth0 has this system's name of an interface."""
     if _is_address(host):
-        return not ip_address(host).is_loopback
+        return not ip_address(host).is_loopback and not ip_address(host).is_link_local
     return HOST_NAME.fullmatch(host) is not None
 
 

@@ -28,6 +28,11 @@ PATIENCE = 3
 """A probe may take this many timeouts in total: to look up a name, to connect, and to get an answer."""
 
 _BODY_BYTES = 64
+_DATE_ERRORS = (9, 10)
+"""X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED (OpenSSL, x509_vfy.h)."""
+
+_NO_CHECK_TIME = ssl.VerifyFlags(0x200000)
+"""X509_V_FLAG_NO_CHECK_TIME (OpenSSL 1.1.0 and later, x509_vfy.h)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +45,8 @@ class Endpoint:
     """Why it is unreachable; empty if it is reachable."""
     tls_problem: str = ""
     """Why its certificate is not trusted here; it was reached nevertheless."""
+    tls_dates_only: bool = False
+    """Nothing but the certificate's dates, by this device's clock, is wrong with it."""
     proxy: str = ""
     """The host of the proxy that was used; empty for none."""
     clock_behind_s: float | None = None
@@ -95,9 +102,9 @@ def ping(url: str, root_ca: str, proxy: str, limit_s: float) -> Endpoint:
             if not isinstance(error.reason, ssl.SSLCertVerificationError):
                 raise
             found = replace(found, tls_problem=error.reason.verify_message)
-        trusting.check_hostname = False
-        trusting.verify_mode = ssl.CERT_NONE
-        return _ping(found, url, trusting, chosen, limit_s)
+            if error.reason.verify_code in _DATE_ERRORS:
+                return _ping_at_any_date(found, url, trusting, chosen, limit_s)
+        return _ping(found, url, _without_trust(trusting), chosen, limit_s)
     except (OSError, http.client.HTTPException, ValueError) as error:
         return replace(found, problem=_reason(error))
 
@@ -112,6 +119,23 @@ def _ping(found: Endpoint, url: str, context: ssl.SSLContext, proxy: str, limit_
         behind = clock_behind_s(answer.headers.get("Date", ""), time.time())
     found = replace(found, clock_behind_s=behind)
     return found if body == b"OK" else replace(found, problem="something other than the API answers there")
+
+
+def _ping_at_any_date(found: Endpoint, url: str, trusting: ssl.SSLContext, proxy: str, limit_s: float) -> Endpoint:
+    """The same, with a certificate that may be of any date; and without trust, if more than that is wrong with it."""
+    trusting.verify_flags |= _NO_CHECK_TIME
+    try:
+        return _ping(replace(found, tls_dates_only=True), url, trusting, proxy, limit_s)
+    except urllib.error.URLError as error:
+        if not isinstance(error.reason, ssl.SSLCertVerificationError):
+            raise
+    return _ping(found, url, _without_trust(trusting), proxy, limit_s)
+
+
+def _without_trust(context: ssl.SSLContext) -> ssl.SSLContext:
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def connect(host: str, port: int, proxy: str, limit_s: float) -> Endpoint:

@@ -21,6 +21,10 @@ FAT = ("vfat", "msdos")
 """The kernel's names of FAT file systems."""
 
 
+CLOCK_SLACK_S = 86_400
+"""A clock may be behind a file by this time: it was set back, or the file comes from a machine whose clock is ahead."""
+
+
 class Firmware(StrEnum):
     """What starts the boot loader."""
 
@@ -162,6 +166,22 @@ class BootFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClockFacts:
+    """Seconds since 1970; 0 for unknown."""
+
+    now_s: int = 0
+    written_s: int = 0
+    """When the newest of some files was written, which was in the past."""
+    written: str = ""
+    """The path of that file."""
+
+    @property
+    def is_set(self) -> bool:
+        """Whether the clock may be right. A device without a battery starts somewhere in the past, often in 1970."""
+        return self.now_s >= self.written_s - CLOCK_SLACK_S
+
+
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """All that is true of this device and matters to a migration."""
 
@@ -174,4 +194,5 @@ class Facts:
     """Name -> path of each installed program, of those that any part of the tool needs."""
     uid: int
     network: NetworkFacts = field(default_factory=NetworkFacts)
+    clock: ClockFacts = field(default_factory=ClockFacts)
     format: int = FACTS_FORMAT

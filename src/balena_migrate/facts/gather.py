@@ -12,6 +12,7 @@ from balena_migrate.core.memory import read_memory
 from balena_migrate.core.system import System
 from balena_migrate.facts import DiskFacts, Facts
 from balena_migrate.facts.boot import read_boot
+from balena_migrate.facts.clock import read_clock
 from balena_migrate.facts.disks import read_disks
 from balena_migrate.facts.hardware import read_hardware
 from balena_migrate.facts.network import read_network_facts
@@ -54,4 +55,5 @@ def read_facts(system: System, loaders: Sequence[BootFiles]) -> Facts:
         programs=read_programs(system, sorted(wanted)),
         uid=os.geteuid(),
         network=read_network_facts(system),
+        clock=read_clock(system),
     )
