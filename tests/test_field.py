@@ -9,10 +9,16 @@ from pathlib import Path
 import pytest
 
 from balena_migrate import checks
+from balena_migrate.bootloaders import boot_loaders
 from balena_migrate.bootloaders.grub.entry import entry_text
+from balena_migrate.core.blockdev import read_serial
+from balena_migrate.core.handover import DiskIdentity
+from balena_migrate.facts.gather import read_facts
 from balena_migrate.findings import Finding, Severity
 from balena_migrate.settings import Config
-from tests.support.field import field_facts, field_network
+from balena_migrate.stage2.disks import find_target
+from tests.support.field import field_device, field_facts, field_network
+from tests.support.images import table_sector
 from tests.support.surveys import some_survey
 
 
@@ -41,6 +47,22 @@ def test_the_home_of_all_files_is_in_memory(tmp_path: Path, monkeypatch: pytest.
     finding = found("home-dir-on-tmpfs", tmp_path, monkeypatch, home_dir="/tmp/migration")["place-unreachable"]
     assert finding.severity is Severity.BLOCKER
     assert "HOME_DIR (/tmp/migration) is on /tmp, which is in memory" in finding.cause
+
+
+def test_both_stages_know_a_disk_whose_mbr_has_the_id_0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """lsblk and blkid name no id there."""
+    device = field_device("mbr-disk-id-zero", tmp_path, monkeypatch)
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/sda").write_bytes(table_sector([(0x83, 2048, 31455232)]))
+    (tmp_path / "sys/class/block/sda").mkdir(parents=True)
+    (tmp_path / "sys/class/block/sda/size").write_text(f"{17179869184 // 512}\n")
+    facts = read_facts(device, boot_loaders())
+    (disk,) = facts.disks.disks_below("/")
+    assert disk.table_id == "00000000"
+    identity = DiskIdentity(
+        name=disk.name, size_bytes=disk.size_bytes, table_id=disk.table_id, serial=read_serial(device, disk.name)
+    )
+    assert find_target(device, identity) == "/dev/sda"
 
 
 def test_grub_with_a_password_for_editing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,8 @@ class Release:
     """One release; `tested` says on what it was migrated, and is empty if it never was."""
 
     version_id: str
+    codename: str = ""
+    """Of a release to come: its os-release has the name in PRETTY_NAME ("forky/sid"), and no VERSION_ID."""
     tested: str = ""
 
 
@@ -32,6 +34,8 @@ class OperatingSystem:
     def find_release(self, facts: OsFacts) -> Release | None:
         """The release that os-release names; a point release belongs to its release (VERSION_ID=9.13 to 9)."""
         for release in self.releases:
+            if not facts.version_id and release.codename and f"{release.codename}/" in facts.pretty_name:
+                return release
             if facts.version_id == release.version_id or facts.version_id.startswith(f"{release.version_id}."):
                 return release
         return None
