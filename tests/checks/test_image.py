@@ -15,7 +15,7 @@ from balena_migrate.images import Image, ImageKind
 from balena_migrate.images.boot_room import BootRoom
 from balena_migrate.images.partitions import PartitionTable, TableKind
 from balena_migrate.survey import Payload, Survey
-from tests.support.facts import pc_facts
+from tests.support.facts import pc_facts, pi_facts
 from tests.support.findings import blockers, findings
 from tests.support.surveys import BOOT, DATA, some_backup, some_image, some_survey
 from tests.support.tables import DATA_FILE_SYSTEM
@@ -152,3 +152,29 @@ def test_enough_room_in_resin_boot_is_said(slots: int | None) -> None:
 def test_an_image_for_disks_with_larger_sectors_is_refused() -> None:
     """U-Boot reads no FAT whose sectors are not the disk's."""
     assert blockers(some_survey(image=some_image(boot_sector_bytes=4096))) == ["image-boot-sectors"]
+
+
+FIVE, CM5, CM5_LITE, FIVE_HUNDRED, FOUR = "c04170", "d04180", "b041a0", "d04190", "c03111"
+OF_2024 = ("bcm2712-rpi-5-b.dtb", "kernel8.img", "overlays/bcm2712d0.dtbo")
+OF_2025 = (*OF_2024, "bcm2712-rpi-500.dtb", "bcm2712-rpi-cm5-cm5io.dtb", "bcm2712-rpi-cm5l-cm4io.dtb")
+
+
+def codes_on_board(revision: str, files: tuple[str, ...], slug: str = "raspberrypi5") -> list[str]:
+    survey = some_survey(pi_facts(revision=revision), image=some_image(slug=slug, files=files))
+    return [code for code in blockers(survey) if code.startswith("image-")]
+
+
+@pytest.mark.parametrize("revision", [CM5, CM5_LITE, FIVE_HUNDRED])
+def test_a_board_that_is_newer_than_the_image_is_refused(revision: str) -> None:
+    """The image is for its device type, and would not start it: nobody could reach the device again."""
+    assert codes_on_board(revision, OF_2024) == ["image-older-than-board"]
+    assert codes_on_board(revision, OF_2025) == []
+
+
+@pytest.mark.parametrize(("revision", "slug"), [(FIVE, "raspberrypi5"), (FOUR, "raspberrypi4-64")])
+def test_a_board_that_every_image_of_its_type_knows(revision: str, slug: str) -> None:
+    assert codes_on_board(revision, OF_2024, slug) == []
+
+
+def test_an_image_without_device_trees_in_sight_says_nothing() -> None:
+    assert codes_on_board(CM5, ("kernel8.img", "config.txt")) == []

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from balena_migrate.bootloaders.raspberrypi.board import LATER_DEVICE_TREES, find_board
 from balena_migrate.checks._untested import untested
 from balena_migrate.core.units import SECTOR_BYTES
 from balena_migrate.devices import DeviceType, device_types, device_types_for
@@ -23,6 +24,12 @@ CODES = (
     Code("image-device-type", BLOCKS, "The image is for a device type that does not run on this device.", _FITTING),
     Code("image-needs-uefi", BLOCKS, "The image starts through UEFI only, and this PC starts through BIOS.", _FITTING),
     Code("image-name", WARNS, "The image's file name mentions another device type than its content."),
+    Code(
+        "image-older-than-board",
+        BLOCKS,
+        "The image has no device tree for this board, which came later than the image: it would not start.",
+        "Use a newer image of this device type.",
+    ),
     Code(
         "image-boot-sectors",
         BLOCKS,
@@ -64,6 +71,7 @@ def check(survey: Survey) -> Iterator[Finding]:
     yield from _check_device_type(survey, image)
     yield from _check_name(survey, image)
     yield from _check_data_features(survey, image)
+    yield from _check_board(survey, image)
     yield from _check_boot_sectors(image)
     yield from _check_boot_room(survey)
 
@@ -109,6 +117,20 @@ def _has_tag(name: str, tag: str) -> bool:
         for other in _tags(device)
         if other.startswith(tag + "-")
     )
+
+
+def _check_board(survey: Survey, image: Image) -> Iterator[Finding]:
+    """An image that keeps its device trees elsewhere says nothing."""
+    board = find_board(survey.facts.hardware)
+    wanted = LATER_DEVICE_TREES.get(board.model) if board else None
+    trees = [name for name in image.identity.files if name.startswith("bcm2712") and name.endswith(".dtb")]
+    if board and wanted and trees and not any(name.startswith(wanted) for name in trees):
+        cause = (
+            f"this is a {board.name}, and the image has device trees for other boards only ({', '.join(trees)}): it is"
+            " older than this board, which would not start"
+        )
+        remedy = f"use a newer image of {image.identity.slug}; those since March 2025 have a {wanted}*.dtb"
+        yield blocker("image-older-than-board", cause, remedy)
 
 
 def _check_boot_sectors(image: Image) -> Iterator[Finding]:

@@ -86,6 +86,14 @@ MODEL_BY_TYPE = {
     0x19: Model.FIVE_HUNDRED,
     0x1A: Model.CM5_LITE,
 }
+LATER_DEVICE_TREES = {
+    Model.CM5: "bcm2712-rpi-cm5-",
+    Model.CM5_LITE: "bcm2712-rpi-cm5l-",
+    Model.FIVE_HUNDRED: "bcm2712-rpi-500",
+}
+"""How the names of the device trees begin, for boards that came later than the images of their device type: those for
+the Raspberry Pi 5 have them since March 2025 (balena-raspberrypi abc93f8f)."""
+
 TYPE_BY_MODEL = {model: number for number, model in MODEL_BY_TYPE.items()}
 
 _OLD_CODES = {
