@@ -192,7 +192,7 @@ UNREAD = [
     ("type=ethernet\n[ipv4]\nmethod=link-local\ndns=192.0.2.53;", "ipv4.dns is not allowed"),
     ("type=ethernet\n[ipv4]\nmethod=shared\ndns-search=farm.example;", "ipv4.dns-search is not allowed"),
     ("type=ethernet\n[ipv6]\nmethod=ignore\naddress1=2001:db8::7/64", "ipv6.address1 is not allowed"),
-    ("type=ethernet\n[ipv4]\nmethod=manual\naddress1=192.0.2.7/24\ngateway=192.0.2", "'192.0.2' is not an address"),
+    ("type=ethernet\n[ipv4]\nmethod=manual\naddress1=192.0.2.7/24\ngateway=192.0.2", "not an address"),
     ("type=vrf\ninterface-name=red", "no group of this name"),
 ]
 

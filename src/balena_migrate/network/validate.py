@@ -124,7 +124,7 @@ def _carried_ip(file: Keyfile) -> Iterator[str]:
             yield f"{group}.{given[0]} is not allowed with {group}.method={method}"
         gateway = file.text(group, "gateway")
         if gateway and not _is_address(gateway):
-            yield f"{group}.gateway={gateway!r} is not an address"
+            yield f"{group}.gateway is not an address"
 
 
 def _plain(key: str) -> str:

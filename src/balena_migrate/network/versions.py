@@ -114,7 +114,9 @@ def find_refusal(profile: Profile, os_version: str) -> str:
     first = WPA3_SINCE.get(management)
     if first and plausible_version(os_version) < first:
         since = ".".join(map(str, first))
-        return f"balenaOS can do {management.upper()} (WPA3) since {since}, and {_image(os_version)}"
+        return (
+            f"balenaOS can do {management.upper()} (WPA3) since {since}, and {_image(os_version)}; take a newer image"
+        )
     manager = networkmanager_version(os_version)
     for (group, key), values in _VALUES.items():
         text = file.text(group, key)
@@ -147,7 +149,7 @@ def _too_new(since: int, os_version: str) -> str:
 
 
 def _image(os_version: str) -> str:
-    version = plausible_version(os_version)
-    if version == UNKNOWN:
+    if plausible_version(os_version) == UNKNOWN:
         return "the version of the image is not known"
-    return f"the image is {os_version}" + (", which may be as old as 2.43.0" if os_version.startswith("20") else "")
+    is_date = re.match(r"[0-9]{4}\.", os_version)
+    return f"the image is {os_version}" + (", which may be as old as 2.43.0" if is_date else "")
