@@ -108,3 +108,10 @@ def test_a_fixed_ipv6_address_whose_gateway_is_advertised(tmp_path: Path) -> Non
     assert (keyfile.text("ipv6", "method"), keyfile.text("ipv6", "address1")) == ("auto", "2001:db8:5::10/64")
     assert keyfile.text("ipv4", "method") == "manual"
     assert set(network.check(ALL_WIFIS)) == {"network-online"}
+
+
+def test_a_keyfile_that_is_bound_by_a_pattern(tmp_path: Path) -> None:
+    network = field_network("nm-match-interface-name", tmp_path)
+    (keyfile,) = network.keyfiles(ALL_WIFIS).values()
+    assert keyfile.text("ethernet", "mac-address") == "00:16:3e:00:00:09" and "match" not in keyfile.groups()
+    assert set(network.check(ALL_WIFIS)) == {"network-online"}

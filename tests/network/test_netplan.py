@@ -170,7 +170,6 @@ def test_one_bad_access_point_does_not_hide_the_others(device: Device) -> None:
     [
         ("  bridges: {br0: {interfaces: [eth0]}}\n", "a bridge"),
         ("  tunnels: {t: {mode: gre}}\n", "a tunnel"),
-        ("  ethernets: {e: {match: {driver: x}}}\n", "driver"),
         ("  ethernets: {e: {addresses: [nonsense]}}\n", "nonsense"),
         ("  ethernets: {e: {routes: [{to: 1.2.3.4/99, via: 192.0.2.1}]}}\n", "1.2.3.4/99"),
         ("  version: 1\n", "version 1"),

@@ -184,6 +184,8 @@ def _fits(profile: Profile, interface: Interface) -> bool:
     """Whether the profile is for this interface, or for any. A modem's names its control port, not its interface."""
     if profile.kind in (Kind.GSM, Kind.CDMA):
         return True
+    if profile.match:
+        return False  # no interface that is there fits it
     by_name = profile.interface in ("", interface.name)
     return by_name and profile.mac.lower() in ("", interface.mac.lower())
 

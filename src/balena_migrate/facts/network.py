@@ -43,6 +43,8 @@ class Interface:
     mac: str = ""
     mac_permanent: bool = False
     driver: str = ""
+    path: str = ""
+    """Where the device is attached, in udev's words (ID_PATH)."""
     up: bool = False
     ssid: bytes = b""
     """The Wi-Fi network that it is connected to now."""
@@ -142,9 +144,19 @@ def _interface(system: System, name: str, ask_ssid: Callable[[str], bytes]) -> I
         mac=value("address"),
         mac_permanent=value("addr_assign_type") == "0",
         driver=driver.name if driver else "",
+        path=_udev_path(system, value("ifindex")),
         up=value("operstate") in ("up", "unknown"),
         ssid=ask_ssid(name) if kind is InterfaceKind.WIFI else b"",
     )
+
+
+def _udev_path(system: System, index: str) -> str:
+    """ID_PATH in udev's database (systemd, src/libsystemd/sd-device: "n" and the index of a network interface)."""
+    try:
+        match = re.search(r"^E:ID_PATH=(.*)$", system.read_text(f"/run/udev/data/n{index}"), re.MULTILINE)
+    except FileError:
+        return ""
+    return match[1] if match else ""
 
 
 def _kind(system: System, folder: str, hardware: str, uevent: str) -> InterfaceKind:

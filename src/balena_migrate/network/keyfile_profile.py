@@ -20,6 +20,7 @@ from balena_migrate.network.model import (
     Eap,
     Ip,
     Kind,
+    Match,
     Method,
     Mode,
     Modem,
@@ -87,6 +88,7 @@ def make_profile(system: System, keyfile: Keyfile, source: str) -> tuple[Profile
         source=source,
         interface=file.text("connection", "interface-name") or file.text(kind, "interface-name"),
         mac=_mac(file, kind),
+        match=_match(file),
         autoconnect=file.flag("connection", "autoconnect", default=True),
         priority=file.number("connection", "autoconnect-priority") or 0,
         wifi=_wifi(file) if kind == "wifi" else None,
@@ -135,6 +137,18 @@ def _without_the_foreign(file: Keyfile) -> tuple[Keyfile, list[str]]:
     if file.items("connection", "secondaries"):
         lost.append("the VPN that comes up with it (connection.secondaries) is not carried over")
     return file.without("connection", "permissions", "secondaries", "timestamp", "read-only"), lost
+
+
+def _match(file: Keyfile) -> Match | None:
+    """The patterns of [match]. Raises NetworkConfigError if they ask for the old system's kernel command line."""
+    if file.items("match", "kernel-command-line"):
+        raise NetworkConfigError("match.kernel-command-line asks for the command line of the old system's kernel")
+    found = Match(
+        names=file.items("match", "interface-name"),
+        drivers=file.items("match", "driver"),
+        paths=file.items("match", "path"),
+    )
+    return found if found != Match() else None
 
 
 def _mac(file: Keyfile, kind: str) -> str:

@@ -6,14 +6,16 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Iterator
 from dataclasses import replace
-from fnmatch import fnmatch
+from fnmatch import fnmatchcase
 
-from balena_migrate.facts.network import InterfaceKind, NetworkFacts
-from balena_migrate.network.model import Ip, Kind, Method, Problem, Profile
+from balena_migrate.facts.network import Interface, InterfaceKind, NetworkFacts
+from balena_migrate.network.model import Ip, Kind, Match, Method, Problem, Profile
 from balena_migrate.network.validate import is_unmanaged
 
 _PATTERN = re.compile(r"[*?\[!]")
 _DEVICES = (InterfaceKind.ETHERNET, InterfaceKind.WIFI)
+_KINDS = {Kind.LINK: _DEVICES, Kind.ETHERNET: (InterfaceKind.ETHERNET,), Kind.WIFI: (InterfaceKind.WIFI,)}
+"""The interfaces that a profile of this kind may be for."""
 _WIRELESS = re.compile(r"(wl|ra|ath|mlan)[a-z0-9]+")
 """Names of Wi-Fi interfaces, used if the interface does not exist now."""
 _BUILT = (InterfaceKind.BRIDGE, InterfaceKind.BOND, InterfaceKind.VIRTUAL)
@@ -54,19 +56,80 @@ def _named(profile: Profile, network: NetworkFacts) -> Profile:
 
 
 def _expanded(profiles: list[Profile], network: NetworkFacts) -> tuple[list[Profile], list[Problem]]:
-    """A profile for every interface that matches a pattern such as "en*", which NetworkManager does not support."""
+    """A profile for every interface that fits a pattern such as "en*", since the new system may name them otherwise.
+
+    A keyfile that fits none is carried over as it is, and so is a Wi-Fi network, for any device; both are told.
+    """
     found: list[Profile] = []
     problems: list[Problem] = []
     for profile in profiles:
-        if profile.kind not in (Kind.LINK, Kind.ETHERNET) or not _PATTERN.search(profile.interface):
+        match = profile.match or (Match(names=(profile.interface,)) if _PATTERN.search(profile.interface) else None)
+        if match is None or profile.kind not in _KINDS:
             found.append(profile)
             continue
-        names = [i.name for i in network.interfaces if fnmatch(i.name, profile.interface) and i.kind in _DEVICES]
-        found += [replace(profile, interface=name) for name in names]
-        if not names:
-            reason = "no interface has such a name"
-            problems.append(Problem(source=profile.source, subject=profile.interface, reason=reason))
+        fitting = [i for i in network.interfaces if i.kind in _KINDS[profile.kind] and fits(match, i)]
+        made = _for_each(profile, _of_one(profile, fitting, network))
+        kept = [] if made else _without_interface(profile)
+        found += [*made, *kept]
+        if not made:
+            reason = f"no interface fits {match}"
+            problems.append(Problem(source=profile.source, subject=profile.name, reason=reason, lost=not kept))
     return found, problems
+
+
+def _of_one(profile: Profile, fitting: list[Interface], network: NetworkFacts) -> list[Interface]:
+    """The interfaces for the profile. A keyfile is for one device at a time, and its fixed address for one alone:
+    that which has it now, else the first.
+    """
+    fixed = set(_addresses(profile))
+    if profile.keyfile is None or not fixed:
+        return fitting
+    users = {a.interface for a in network.addresses if a.address in fixed}
+    return [i for i in fitting if i.name in users][:1] or fitting[:1]
+
+
+def _for_each(profile: Profile, interfaces: list[Interface]) -> list[Profile]:
+    """The profile for each of the interfaces by name; a UUID is for the first alone."""
+    made = []
+    for number, interface in enumerate(interfaces):
+        file = profile.keyfile
+        if file is not None:
+            file = file.without("match").with_text("connection", "interface-name", interface.name)
+            file = file.without("connection", "uuid") if number else file
+        made.append(replace(profile, interface=interface.name, match=None, keyfile=file))
+    return made
+
+
+def _without_interface(profile: Profile) -> list[Profile]:
+    """The profile, if it can go along though no interface fits it now."""
+    if profile.keyfile is not None:
+        return [profile]
+    return [replace(profile, interface="", match=None)] if profile.wifi else []
+
+
+def fits(match: Match, interface: Interface) -> bool:
+    """Whether the interface fits all patterns (nm-settings(5), match)."""
+    return (
+        _fits_patterns(match.names, interface.name)
+        and _fits_patterns(match.drivers, interface.driver)
+        and _fits_patterns(match.paths, interface.path)
+    )
+
+
+def _fits_patterns(patterns: tuple[str, ...], value: str) -> bool:
+    """One of the optional ones and all mandatory ones: "|" makes a pattern optional, "&" mandatory, "!" inverts it.
+
+    Without a mark it is optional, and mandatory if inverted.
+    """
+    optional: list[bool] = []
+    mandatory: list[bool] = []
+    for pattern in patterns:
+        mark = pattern[0] if pattern[0] in "|&" else "&" if pattern[0] == "!" else "|"
+        rest = pattern.removeprefix(mark)
+        inverted = rest.startswith("!")
+        fitting = fnmatchcase(value, rest[inverted:].removeprefix("\\")) is not inverted
+        (optional if mark == "|" else mandatory).append(fitting)
+    return (any(optional) or not optional) and all(mandatory)
 
 
 def _is_wireless(link: Profile, network: NetworkFacts) -> bool:

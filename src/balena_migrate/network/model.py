@@ -193,6 +193,20 @@ class Vlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Match:
+    """Patterns that an interface has to fit, in NetworkManager's words; each list that is empty fits any interface."""
+
+    names: tuple[str, ...] = ()
+    drivers: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    """Of udev's ID_PATH."""
+
+    def __str__(self) -> str:
+        parts = {"the name": self.names, "the driver": self.drivers, "the path": self.paths}
+        return ", ".join(f"{what} {' '.join(patterns)}" for what, patterns in parts.items() if patterns)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Modem:
     """A GSM/LTE or CDMA modem."""
 
@@ -212,15 +226,17 @@ class Modem:
 class Profile:
     """One connection of the old system.
 
-    `interface` and `mac` bind it to a device; if both are empty, it applies to every device of its kind. `ipv4` and
-    `ipv6` are None if the source does not specify addresses. A profile from a keyfile keeps that in `keyfile`, and the
-    writer changes only what must change.
+    `interface` and `mac` bind it to a device; if both are empty, it applies to every device of its kind, or to those
+    that fit `match`, which is None where an interface has been found for it. `ipv4` and `ipv6` are None if the source
+    does not specify addresses. A profile from a keyfile keeps that in `keyfile`, and the writer changes only what must
+    change.
     """
 
     kind: Kind
     source: str
     interface: str = ""
     mac: str = ""
+    match: Match | None = None
     cloned_mac: str = ""
     autoconnect: bool = True
     priority: int = 0

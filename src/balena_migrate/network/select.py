@@ -79,7 +79,7 @@ def _wanted_ssids(config: Config, system: System) -> dict[bytes, None]:
 
 def is_automatic(profile: Profile) -> bool:
     """Whether NetworkManager's own profile for wired devices (DHCP, router advertisements) is equivalent."""
-    plain = replace(profile, source="", interface="", mac="", ipv4=None, ipv6=None)
+    plain = replace(profile, source="", interface="", mac="", match=None, ipv4=None, ipv6=None)
     return (
         plain == Profile(kind=Kind.ETHERNET, source="")
         and profile.ipv4 in (None, Ip())

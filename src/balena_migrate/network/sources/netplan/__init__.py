@@ -29,6 +29,7 @@ from balena_migrate.network.keyfile_profile import make_profile
 from balena_migrate.network.model import (
     Ip,
     Kind,
+    Match,
     Method,
     Problem,
     Profile,
@@ -172,7 +173,7 @@ def _is_by_networkd(network: Node, kind: Kind, device: Node) -> bool:
 def _profile(
     system: System, kind: Kind, name: str, device: Node, lost: list[str], source: str, *, by_networkd: bool
 ) -> Profile:
-    interface, mac = _match(name, device)
+    interface, mac, match = _match(name, device)
     auth = as_node(device.get("auth"))
     mtu = text_of(device, "mtu")
     modem = read_modem(device) if kind is Kind.GSM else None
@@ -181,6 +182,7 @@ def _profile(
         source=source,
         interface=interface,
         mac=mac,
+        match=match,
         cloned_mac=text_of(device, "macaddress"),
         autoconnect=text_of(device, "activation-mode") not in ("manual", "off"),
         mtu=find_number(mtu),
@@ -191,15 +193,17 @@ def _profile(
     )
 
 
-def _match(name: str, device: Node) -> tuple[str, str]:
-    """The interface's name, which may be a pattern, and its hardware address. Raises NetworkConfigError."""
+def _match(name: str, device: Node) -> tuple[str, str, Match | None]:
+    """The interface's name, which may be a pattern, its hardware address, and the patterns if it has a driver's."""
     if "match" not in device:
-        return name, ""
+        return name, "", None
     match = as_node(device["match"])
-    if texts_of(match, "driver"):
-        raise NetworkConfigError("settings for all devices of one driver cannot be carried over")
     mac = text_of(match, "macaddress")
-    return "" if mac else text_of(device, "set-name") or text_of(match, "name"), mac
+    name = text_of(device, "set-name") or text_of(match, "name")
+    drivers = tuple(texts_of(match, "driver"))
+    if mac or not drivers:
+        return "" if mac else name, mac, None
+    return "", "", Match(names=(name,) if name else (), drivers=drivers)
 
 
 def _ip(device: Node, version: int, lost: list[str], *, by_networkd: bool = False) -> Ip:
@@ -283,7 +287,9 @@ def _vlan(profile: Profile, network: Node, device: Node) -> Profile:
     section, parent = next(((s, as_node(d)[link]) for s, d in network.items() if link in as_node(d)), ("", {}))
     if section in _NOT_CARRIED:
         raise NetworkConfigError(f"is on top of {link}, {_NOT_CARRIED[section]}, which cannot be carried over")
-    name, mac = _match(link, as_node(parent))
+    name, mac, match = _match(link, as_node(parent))
+    if match:
+        raise NetworkConfigError(f"is on top of {link}, which is bound by its driver, and cannot be carried over")
     vlan = Vlan(id=-1 if number is None else number, parent="" if mac else name)
     return replace(profile, vlan=vlan, mac=mac)
 
