@@ -115,3 +115,10 @@ def test_a_keyfile_that_is_bound_by_a_pattern(tmp_path: Path) -> None:
     (keyfile,) = network.keyfiles(ALL_WIFIS).values()
     assert keyfile.text("ethernet", "mac-address") == "00:16:3e:00:00:09" and "match" not in keyfile.groups()
     assert set(network.check(ALL_WIFIS)) == {"network-online"}
+
+
+def test_a_hardware_address_that_a_link_file_sets(tmp_path: Path) -> None:
+    network = field_network("mac-address-set-by-link-file", tmp_path)
+    (keyfile,) = network.keyfiles(ALL_WIFIS).values()
+    assert keyfile.text("ethernet", "cloned-mac-address") == "52:54:00:aa:bb:01"
+    assert set(network.check(ALL_WIFIS)) == {"network-online"}

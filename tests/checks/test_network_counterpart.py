@@ -41,7 +41,7 @@ def check(network: NetworkFacts, *profiles: Profile, config: Config | None = Non
 def test_what_was_compared_is_said_and_what_was_not() -> None:
     found = check(now("172.20.5.9/24"), LINE)
     assert list(found) == ["network-online"]
-    assert "compared: addresses, gateway, name servers of IPv4;" in found["network-online"].cause
+    assert "compared: addresses, gateway, name servers of IPv4, hardware address;" in found["network-online"].cause
     assert "not compared: " in found["network-online"].cause
     assert "lease" not in found["network-online"].cause
     assert "what a lease brings" in check(now("172.20.5.9/24", lease=True))["network-online"].cause

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from balena_migrate.core.balena import CONNECTIONS_FOLDER
 from balena_migrate.facts.network import Interface, InterfaceKind, NetworkFacts
 from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed, warning
+from balena_migrate.network.assigned_mac import cloned_mac
 from balena_migrate.network.counterpart import NOT_BY_ITSELF, Comparison, compare
 from balena_migrate.network.model import Kind, NetworkSettings, Profile, Wifi
 from balena_migrate.network.select import IMAGE_WIFIS, Selection, named_profiles
@@ -15,6 +16,11 @@ from balena_migrate.settings import Config, Keep
 from balena_migrate.survey import Survey
 
 _OF_OTHER_DEVICES = (Kind.WIFI, Kind.GSM, Kind.CDMA)
+_WITH_MAC = (InterfaceKind.ETHERNET, InterfaceKind.WIFI)
+_MAC_REMEDY = (
+    "have the DHCP server and the switch accept the device's own address, "
+    "or set the address where this connection is configured"
+)
 _NO_DNS_REMEDY = (
     'add dns-servers to KEEP (KEEP="dns-servers"), which takes those in use now along, '
     "or name its name servers where this connection is configured"
@@ -39,6 +45,12 @@ CODES = (
         WARNS,
         "The name servers in use are in no settings that are carried over; balenaOS falls back to 8.8.8.8.",
         'Set KEEP="dns-servers", which puts those in use into config.json, or name them where the connection is set.',
+    ),
+    Code(
+        "network-mac-changes",
+        WARNS,
+        "The hardware address in force is not the device's own, and the new system would not set it.",
+        "Have the DHCP server and the switch accept the device's own, or set it where the connection is configured.",
     ),
     Code("network-offline", WARNS, "There is no default route, so the connection in use is unknown."),
     Code("network-not-carried", WARNS, "A network of the old system cannot be carried over."),
@@ -117,6 +129,7 @@ def _check_online(
     comparison = _compare(interface, network, selection, known)
     if not comparison.obstacle:
         yield from _found_counterpart(config, network, interface, comparison)
+        yield from _check_mac(interface, selection)
         return
     cause, remedy = (
         f"the connection in use ({_describe(interface)}) would be lost: {comparison.obstacle}",
@@ -138,6 +151,19 @@ def _found_counterpart(
         yield warning("network-family-lost", f"{about} comes back, but changes in one family: {loss}")
     if comparison.no_dns and not (Keep.DNS_SERVERS in config.keep and network.name_servers):
         yield warning("network-no-dns", f"{about}: {comparison.no_dns}", _NO_DNS_REMEDY)
+
+
+def _check_mac(interface: Interface, selection: Selection) -> Iterator[Finding]:
+    """Whether the new system asks with the hardware address that is in force, if that is not the device's own."""
+    if interface.mac_permanent or not interface.mac or interface.kind not in _WITH_MAC:
+        return
+    fitting = [p for p in selection.profiles if _fits(p, interface)]
+    if not any(cloned_mac(profile).lower() == interface.mac.lower() for profile in fitting):
+        cause = (
+            f"{interface.name} has the hardware address {interface.mac}, which is not its own and is in no settings "
+            "that are carried over: the new system asks with another one, and may get another lease or none"
+        )
+        yield warning("network-mac-changes", cause, _MAC_REMEDY)
 
 
 def _describe(interface: Interface) -> str:
@@ -197,7 +223,11 @@ def _has_lease(interface: Interface, network: NetworkFacts) -> bool:
 def _compared(interface: Interface, comparison: Comparison) -> str:
     """What the comparison covers, and what it does not."""
     families = " and ".join(f"IPv{version}" for version in comparison.versions)
-    compared = f"addresses, gateway, name servers of {families}" if families else "whether its settings connect"
+    compared = (
+        f"addresses, gateway, name servers of {families}, hardware address"
+        if families
+        else "whether its settings connect"
+    )
     rest = ["the driver", "whether the port or access point lets the new system in"]
     if comparison.by_lease or not families:
         rest.append("what a lease brings")

@@ -35,7 +35,10 @@ class InterfaceKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Interface:
-    """`mac_permanent` says whether the hardware address is the device's own and survives a restart."""
+    """`mac_permanent` says whether the hardware address is the device's own and survives a restart.
+
+    NetworkManager sets that of Wi-Fi anew after each scan, mostly to the device's own.
+    """
 
     name: str
     kind: InterfaceKind
@@ -142,7 +145,7 @@ def _interface(system: System, name: str, ask_ssid: Callable[[str], bytes]) -> I
         kind=kind,
         index=int(value("ifindex") or 0),
         mac=value("address"),
-        mac_permanent=value("addr_assign_type") == "0",
+        mac_permanent=value("addr_assign_type") == "0" or value("address") == value("phy80211/macaddress") != "",
         driver=driver.name if driver else "",
         path=_udev_path(system, value("ifindex")),
         up=value("operstate") in ("up", "unknown"),

@@ -157,7 +157,10 @@ def _link_of(
 
 
 def _with_addresses(profile: Profile, link: Profile | None) -> Profile:
-    return replace(profile, ipv4=link.ipv4, ipv6=link.ipv6, mtu=link.mtu) if link else profile
+    if link is None:
+        return profile
+    mac = profile.cloned_mac or link.cloned_mac
+    return replace(profile, ipv4=link.ipv4, ipv6=link.ipv6, mtu=link.mtu, cloned_mac=mac)
 
 
 def _says_much(link: Profile, others: list[Profile]) -> bool:

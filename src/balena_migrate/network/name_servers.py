@@ -36,8 +36,8 @@ _OPENRESOLV = "/etc/resolvconf.conf"
 _MADE = re.compile(r"^[#;].*(?:generated|managed) by", re.IGNORECASE | re.MULTILINE)
 """In the first lines of what NetworkManager, resolvconf, systemd-resolved, dhcpcd and ConnMan write."""
 _SYSTEMD_FOLDERS = ("/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd")
-_NETWORKMANAGER = "/etc/NetworkManager/NetworkManager.conf"
-_NETWORKMANAGER_FOLDERS = tuple(f"{top}/NetworkManager/conf.d" for top in ("/etc", "/run", "/usr/lib"))
+NETWORKMANAGER = "/etc/NetworkManager/NetworkManager.conf"
+NETWORKMANAGER_FOLDERS = tuple(f"{top}/NetworkManager/conf.d" for top in ("/etc", "/run", "/usr/lib"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +105,8 @@ def _parse_resolv_conf(text: str) -> NameServers:
 
 def _global_dns(system: System) -> NameServers:
     """Those in NetworkManager's configuration, which count for all connections."""
-    drop_ins = read_layered(system, _NETWORKMANAGER_FOLDERS, "*.conf").values()
-    sections = _sections(system, _NETWORKMANAGER, drop_ins)
+    drop_ins = read_layered(system, NETWORKMANAGER_FOLDERS, "*.conf").values()
+    sections = _sections(system, NETWORKMANAGER, drop_ins)
     servers = find_section(sections, "global-dns-domain-*").value("servers")
     return _name_servers(re.split("[,; ]+", servers), _words(find_section(sections, "global-dns").value("searches")))
 

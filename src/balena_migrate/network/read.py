@@ -9,6 +9,7 @@ import re
 from balena_migrate.core.errors import FileError
 from balena_migrate.core.system import System
 from balena_migrate.facts.network import NetworkFacts
+from balena_migrate.network.assigned_mac import with_assigned_macs
 from balena_migrate.network.merge import merge, without_orphans
 from balena_migrate.network.model import NetworkSettings, Problem, Profile
 from balena_migrate.network.name_servers import read_name_servers, with_name_servers
@@ -39,6 +40,7 @@ def read_network(system: System, facts: NetworkFacts, os_version: str | None = N
     merged, conflicts = merge(profiles, facts)
     servers = read_name_servers(system)
     merged = tuple(with_name_servers(profile, servers) for profile in merged)
+    merged = with_assigned_macs(merged, facts, system)
     usable, faults = _checked(merged, os_version)
     usable, orphans = without_orphans(usable, facts)
     proxy, lost = read_proxy(system)
