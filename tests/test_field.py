@@ -122,3 +122,9 @@ def test_a_hardware_address_that_a_link_file_sets(tmp_path: Path) -> None:
     (keyfile,) = network.keyfiles(ALL_WIFIS).values()
     assert keyfile.text("ethernet", "cloned-mac-address") == "52:54:00:aa:bb:01"
     assert set(network.check(ALL_WIFIS)) == {"network-online"}
+
+
+def test_a_wifi_driver_that_was_built_on_the_device(tmp_path: Path) -> None:
+    network = field_network("wifi-driver-from-dkms", tmp_path)
+    finding = network.check(ALL_WIFIS)["network-driver"]
+    assert finding.severity is Severity.BLOCKER and "88XXau" in finding.cause and "ALLOW_OFFLINE" in finding.remedy

@@ -23,6 +23,7 @@ from balena_migrate.facts.network import (
     InterfaceAddress,
     InterfaceKind,
     NetworkFacts,
+    find_foreign,
     read_network_facts,
 )
 from balena_migrate.findings import Finding
@@ -121,7 +122,9 @@ def field_network(name: str, root: Path) -> FieldNetwork:
     case = _case(name)
     shutil.copytree(case / "root", root, symlinks=True, dirs_exist_ok=True)
     system = System(root)
-    facts = replace(parse_network_now((case / "network-now").read_text()), name_servers=_servers(system))
+    facts = parse_network_now((case / "network-now").read_text())
+    interfaces = tuple(replace(i, foreign_driver=find_foreign(system, i.name, i.driver)) for i in facts.interfaces)
+    facts = replace(facts, interfaces=interfaces, name_servers=_servers(system))
     return FieldNetwork(system=system, facts=facts, settings=read_network(system, facts))
 
 

@@ -21,6 +21,9 @@ _MAC_REMEDY = (
     "have the DHCP server and the switch accept the device's own address, "
     "or set the address where this connection is configured"
 )
+_DRIVER_REMEDY = (
+    'bring the device online by another interface, or set ALLOW_OFFLINE="TRUE" if the image\'s kernel has this driver'
+)
 _NO_DNS_REMEDY = (
     'add dns-servers to KEEP (KEEP="dns-servers"), which takes those in use now along, '
     "or name its name servers where this connection is configured"
@@ -51,6 +54,12 @@ CODES = (
         WARNS,
         "The hardware address in force is not the device's own, and the new system would not set it.",
         "Have the DHCP server and the switch accept the device's own, or set it where the connection is configured.",
+    ),
+    Code(
+        "network-driver",
+        BLOCKS + WARNS,
+        "The driver of the interface in use does not come with the old kernel; the new system may not have it.",
+        "Use another interface, or set ALLOW_OFFLINE if the image's kernel has the driver.",
     ),
     Code("network-offline", WARNS, "There is no default route, so the connection in use is unknown."),
     Code("network-not-carried", WARNS, "A network of the old system cannot be carried over."),
@@ -130,6 +139,7 @@ def _check_online(
     if not comparison.obstacle:
         yield from _found_counterpart(config, network, interface, comparison)
         yield from _check_mac(interface, selection)
+        yield from _check_driver(config, interface)
         return
     cause, remedy = (
         f"the connection in use ({_describe(interface)}) would be lost: {comparison.obstacle}",
@@ -151,6 +161,16 @@ def _found_counterpart(
         yield warning("network-family-lost", f"{about} comes back, but changes in one family: {loss}")
     if comparison.no_dns and not (Keep.DNS_SERVERS in config.keep and network.name_servers):
         yield warning("network-no-dns", f"{about}: {comparison.no_dns}", _NO_DNS_REMEDY)
+
+
+def _check_driver(config: Config, interface: Interface) -> Iterator[Finding]:
+    if interface.foreign_driver:
+        make = warning if config.allow_offline else blocker
+        cause = (
+            f"{interface.name}, by which the device is online, runs with the driver {interface.driver}, and "
+            f"{interface.foreign_driver}: the new system may not have it"
+        )
+        yield make("network-driver", cause, _DRIVER_REMEDY)
 
 
 def _check_mac(interface: Interface, selection: Selection) -> Iterator[Finding]:
@@ -228,7 +248,7 @@ def _compared(interface: Interface, comparison: Comparison) -> str:
         if families
         else "whether its settings connect"
     )
-    rest = ["the driver", "whether the port or access point lets the new system in"]
+    rest = ["whether the image has its driver", "whether the port or access point lets the new system in"]
     if comparison.by_lease or not families:
         rest.append("what a lease brings")
     if interface.kind is InterfaceKind.WIFI:

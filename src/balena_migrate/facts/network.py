@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import ipaddress
+import os
 import re
 import socket
 import struct
@@ -46,6 +47,8 @@ class Interface:
     mac: str = ""
     mac_permanent: bool = False
     driver: str = ""
+    foreign_driver: str = ""
+    """Why the driver is not one of the old system's own kernel, "" if it is."""
     path: str = ""
     """Where the device is attached, in udev's words (ID_PATH)."""
     up: bool = False
@@ -105,6 +108,8 @@ _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_F_PERMANENT = 1, 2, 8, 0x80
 _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 4, 5, 6
 _RT_TABLE_MAIN, _RTN_UNICAST = 254, 1
 _SIOCGIWESSID = 0x8B1B
+_SHORT = 4
+"""Characters of a module's name that may end a driver's by chance."""
 _SSID_BUFFER_BYTES = 33
 _ANSWER_LIMIT_BYTES = 4 * MIB
 
@@ -147,9 +152,46 @@ def _interface(system: System, name: str, ask_ssid: Callable[[str], bytes]) -> I
         mac=value("address"),
         mac_permanent=value("addr_assign_type") == "0" or value("address") == value("phy80211/macaddress") != "",
         driver=driver.name if driver else "",
+        foreign_driver=find_foreign(system, name, driver.name) if driver else "",
         path=_udev_path(system, value("ifindex")),
         up=value("operstate") in ("up", "unknown"),
         ssid=ask_ssid(name) if kind is InterfaceKind.WIFI else b"",
+    )
+
+
+def find_foreign(system: System, interface: str, driver: str) -> str:
+    """Why the module of an interface's driver does not come with the kernel; "" if it does, or is not known.
+
+    Source: Linux, admin-guide/tainted-kernels (O: out of tree) and ABI/testing/sysfs-module; DKMS and vendors install
+    below updates or extra, which depmod.d(5) prefers.
+    """
+    module = _module(system, interface, driver)
+    if not module:
+        return ""
+    try:
+        taint = system.read_text(f"/sys/module/{module}/taint").strip()
+    except FileError:
+        taint = ""
+    if "O" in taint:
+        return f"its module {module} was built out of the kernel's tree (taint {taint})"
+    file = re.compile(rf"{re.escape(module).replace('_', '[-_]')}\.ko(\.(gz|xz|zst))?")
+    for top in ("updates", "extra", "dkms"):
+        folder = f"/lib/modules/{os.uname().release}/{top}"
+        found = next((path for path in system.files_below(folder) if file.fullmatch(path.name)), None)
+        if found:
+            return f"its module is {found}, which does not come with the kernel"
+    return ""
+
+
+def _module(system: System, interface: str, driver: str) -> str:
+    """The module's name; drivers are often called after it, with another case or a prefix (rtl88XXau of 88XXau)."""
+    link = system.find_link(f"/sys/class/net/{interface}/device/driver/module")
+    if link:
+        return link.name
+    names = [path.name for path in system.glob("/sys/module/*")]
+    wanted = driver.lower().replace("-", "_")
+    return next((name for name in names if name.lower() == wanted), "") or next(
+        (name for name in names if len(name) > _SHORT and wanted.endswith(name.lower())), ""
     )
 
 
