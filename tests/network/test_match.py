@@ -46,7 +46,8 @@ def now(*interfaces: Interface, user: str = "") -> NetworkFacts:
 
 
 def keyfile(match: str, more: str = FIXED, kind: str = "ethernet", uuid: str = "") -> str:
-    return f"[connection]\ntype={kind}\nuuid={uuid}\n[match]\n{match}\n{more}"
+    identity = f"uuid={uuid}\n" if uuid else ""
+    return f"[connection]\ntype={kind}\n{identity}[match]\n{match}\n{more}"
 
 
 def carried(device: Device, network: NetworkFacts) -> list[Keyfile]:

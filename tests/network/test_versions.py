@@ -92,13 +92,13 @@ def test_an_empty_apn_lets_the_network_choose_only_since_1_22(device: Device) ->
 
 
 def test_a_key_that_the_networkmanager_of_the_image_ignores_is_told(device: Device) -> None:
-    text = "[connection]\nid=a\ntype=ethernet\nmulti-connect=3\n[match]\npath=pci-0000:01:00.0\n"
+    text = "[connection]\nid=a\ntype=ethernet\nmulti-connect=3\nmud-url=https://x.example/a\n"
     found = judged(device, text, "2.68.0")
     assert found.profiles and not found.problems
     found = judged(device, text, "2.43.0")
     assert found.profiles
     assert [(p.lost, p.reason.split(",")[0]) for p in found.problems] == [
-        (False, "match.path needs NetworkManager 1.26")
+        (False, "connection.mud-url needs NetworkManager 1.26")
     ]
 
 

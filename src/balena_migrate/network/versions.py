@@ -75,7 +75,6 @@ _KEYS = {
     """,
     "bridge-port": "vlans 18",
     "bond-port": "queue-id 34, prio 44",
-    "match": "interface-name 14, kernel-command-line 26, driver 26, path 26",
     "wireguard": "ip4-auto-default-route 20, ip6-auto-default-route 20",
     "ipv4": f"{_IP_KEYS}, dhcp-vendor-class-identifier 28, link-local 52, dhcp-ipv6-only-preferred 52, clat 58",
     "ipv6": f"""{_IP_KEYS}, dhcp-duid 12, ra-timeout 24, mtu 40, dhcp-pd-hint 44, temp-valid-lifetime 48,
