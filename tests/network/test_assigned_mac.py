@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from balena_migrate.checks.network import check_network
@@ -63,6 +65,19 @@ def test_a_wifi_keyfile_gets_it(device: Device) -> None:
     device.put("/etc/NetworkManager/conf.d/a.conf", f"[connection]\nwifi.cloned-mac-address={MAC}\n")
     (file,), codes = carried(device, now(InterfaceKind.WIFI))
     assert file.raw("wifi", "cloned-mac-address") == MAC and codes == ["network-online"]
+
+
+def test_a_keyfile_bound_to_the_devices_own_address_is_that_of_the_one_that_it_gives(device: Device) -> None:
+    bound = f"[connection]\ntype=ethernet\n[ethernet]\nmac-address=02:00:5e:70:00:01\ncloned-mac-address={MAC}\n"
+    fixed = "[ipv4]\nmethod=manual\naddress1=172.20.8.4/24,172.20.8.1\ndns=172.20.0.2;\n"
+    device.put("/etc/NetworkManager/system-connections/bound", bound + fixed)
+    there = replace(
+        now(),
+        addresses=(InterfaceAddress(interface="end4", address="172.20.8.4/24"),),
+        default_routes=(DefaultRoute(interface="end4", gateway="172.20.8.1"),),
+    )
+    _, codes = carried(device, there)
+    assert codes == ["network-online"]
 
 
 def test_a_profile_with_an_address_of_its_own_keeps_it(device: Device) -> None:

@@ -153,6 +153,8 @@ def test_a_wired_pattern_is_not_for_wifi(device: Device) -> None:
         (("|!enp*", "enp7s0"), True),
         (("&eth*", "enp7s0"), False),
         (("\\enp7s0",), True),
+        (("",), True),
+        (("", "eth*"), False),
     ],
 )
 def test_the_marks_of_patterns(patterns: tuple[str, ...], fitting: bool) -> None:

@@ -233,7 +233,9 @@ def _fits(profile: Profile, interface: Interface) -> bool:
     if profile.match:
         return False  # no interface that is there fits it
     by_name = profile.interface in ("", interface.name)
-    return by_name and profile.mac.lower() in ("", interface.mac.lower())
+    # A profile that is bound to the device's own address may give it another one, which it has then.
+    by_mac = interface.mac.lower() in (profile.mac.lower(), cloned_mac(profile).lower())
+    return by_name and (by_mac or not profile.mac)
 
 
 def _has_lease(interface: Interface, network: NetworkFacts) -> bool:

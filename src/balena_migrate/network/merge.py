@@ -119,11 +119,11 @@ def fits(match: Match, interface: Interface) -> bool:
 def _fits_patterns(patterns: tuple[str, ...], value: str) -> bool:
     """One of the optional ones and all mandatory ones: "|" makes a pattern optional, "&" mandatory, "!" inverts it.
 
-    Without a mark it is optional, and mandatory if inverted.
+    Without a mark it is optional, and mandatory if inverted. An empty one says nothing.
     """
     optional: list[bool] = []
     mandatory: list[bool] = []
-    for pattern in patterns:
+    for pattern in filter(None, patterns):
         mark = pattern[0] if pattern[0] in "|&" else "&" if pattern[0] == "!" else "|"
         rest = pattern.removeprefix(mark)
         inverted = rest.startswith("!")
