@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-
 from balena_migrate import VERSION
 from balena_migrate.bootloaders import boot_of
 from balena_migrate.carried.backup import BackupPlan, BackupResult, make_backup
@@ -223,13 +221,7 @@ def file_systems(disks: DiskFacts, paths: list[str]) -> tuple[FileSystem, ...]:
 
     Raises DiskError if one has no UUID, by which stage 2 would find it.
     """
-    mounts: dict[str, Mount] = {}
-    for path in ("/", *paths):
-        here = PurePosixPath(path)
-        for point in (here, *here.parents):
-            mount = disks.find_mount(str(point))
-            if mount is not None:
-                mounts[mount.mount_point] = mount
+    mounts = {mount.mount_point: mount for path in ("/", *paths) for mount in disks.mounts_above(path)}
     return tuple(_file_system(disks, mounts[point]) for point in sorted(mounts, key=len))
 
 

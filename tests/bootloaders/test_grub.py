@@ -23,7 +23,7 @@ from balena_migrate.facts.boot import find_kernels
 from balena_migrate.findings import Finding, Severity
 from balena_migrate.settings import Config
 from tests.support.corpus import corpus
-from tests.support.facts import GRUB_CFG_TEXT, pc_facts
+from tests.support.facts import GRUB_CFG_TEXT, pc_facts, with_disks
 
 EMPTY = dump_environment({}).decode()
 
@@ -212,8 +212,7 @@ def test_a_kernel_file_counts_if_it_is_not_empty(tmp_path: Path) -> None:
 
 
 def with_devices(*more: BlockDevice) -> Facts:
-    facts = pc_facts()
-    return replace(facts, disks=replace(facts.disks, devices=(*facts.disks.devices, *more)))
+    return with_disks(pc_facts(), *more)
 
 
 CLONE = BlockDevice(

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -12,16 +11,11 @@ from balena_migrate.checks.places import check
 from balena_migrate.core.paths import STATE_DIR
 from balena_migrate.facts import BlockDevice, Facts, Mount
 from balena_migrate.settings import Config
-from tests.support.facts import pc_facts, pi_facts
+from tests.support.facts import pc_facts, pi_facts, with_disks
 from tests.support.surveys import some_survey
 
 USB = BlockDevice(name="sdb1", path="/dev/sdb1", kind="part", size_bytes=1 << 30, fstype="ext4", uuid="3333-usb")
 CRYPT = replace(USB, name="dm-0", path="/dev/mapper/home", kind="crypt", parents=("sdb1",), uuid="4444-home")
-
-
-def with_mounts(facts: Facts, mounts: Iterable[Mount], devices: Iterable[BlockDevice] = ()) -> Facts:
-    disks = facts.disks
-    return replace(facts, disks=replace(disks, mounts=(*disks.mounts, *mounts), devices=(*disks.devices, *devices)))
 
 
 def said(facts: Facts, home: str = "/srv/migrate", image: str = "balena.img.gz") -> list[str]:
@@ -51,25 +45,25 @@ def test_a_home_that_stage_2_cannot_mount_is_refused_once(
     fstype: str, source: str, root: str, why: str, point: str
 ) -> None:
     mount = Mount(source=source, mount_point=point, fstype=fstype, root=root)
-    (cause,) = said(with_mounts(pc_facts(), [mount], [USB, CRYPT]))
+    (cause,) = said(with_disks(pc_facts(), USB, CRYPT, mounts=[mount]))
     assert cause.startswith("HOME_DIR (/srv/migrate)") and why in cause
 
 
 def test_a_partition_of_another_disk_is_reached_and_one_without_a_uuid_is_not() -> None:
     mount = Mount(source="/dev/sdb1", mount_point="/srv", fstype="ext4")
-    assert said(with_mounts(pc_facts(), [mount], [USB])) == []
-    (cause,) = said(with_mounts(pc_facts(), [mount], [replace(USB, uuid="")]))
+    assert said(with_disks(pc_facts(), USB, mounts=[mount])) == []
+    (cause,) = said(with_disks(pc_facts(), replace(USB, uuid=""), mounts=[mount]))
     assert "no UUID" in cause
 
 
 def test_an_image_elsewhere_and_the_tools_own_folder_are_judged_as_well() -> None:
     mounts = [Mount(source="tmpfs", mount_point=point, fstype="tmpfs") for point in ("/mnt/images", "/var")]
-    image, own = said(with_mounts(pc_facts(), mounts), image="/mnt/images/balena.img.gz")
+    image, own = said(with_disks(pc_facts(), mounts=mounts), image="/mnt/images/balena.img.gz")
     assert image.startswith("the image (/mnt/images/balena.img.gz)")
     assert own.startswith(f"the tool's own folder ({STATE_DIR})")
 
 
 def test_a_boot_folder_that_is_bound_from_elsewhere_is_refused() -> None:
     mount = Mount(source="/dev/sda1", mount_point="/boot", fstype="ext4", root="/other/boot")
-    (cause,) = said(with_mounts(pc_facts(), [mount]))
+    (cause,) = said(with_disks(pc_facts(), mounts=[mount]))
     assert cause.startswith("the boot folder (/boot)")

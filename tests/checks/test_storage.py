@@ -14,7 +14,7 @@ from balena_migrate.facts import DiskFacts, Facts, Mount
 from balena_migrate.findings import Severity
 from balena_migrate.images.partitions import TableKind
 from balena_migrate.settings import Config
-from tests.support.facts import pc_facts, pi_facts
+from tests.support.facts import pc_facts, pi_facts, with_disks
 from tests.support.findings import PI_IMAGE, blockers, findings
 from tests.support.surveys import some_image, some_survey
 from tests.support.tables import DATA_FILE_SYSTEM
@@ -149,7 +149,7 @@ def test_a_copy_of_a_file_system_that_stage_2_looks_for_is_refused_with_both_nam
         for device in facts.disks.devices
         if device.kind == "part"
     )
-    facts = replace(facts, disks=replace(facts.disks, devices=(*facts.disks.devices, *copies)))
+    facts = with_disks(facts, *copies)
     found = [finding for finding in storage.check(some_survey(facts)) if finding.code == "uuid-twice"]
     assert [finding.cause.split(" have ")[0] for finding in found] == [
         "/dev/mmcblk0p1 and /dev/sda1",
@@ -165,9 +165,8 @@ def test_a_copy_of_a_file_system_that_stage_2_looks_for_is_refused_with_both_nam
 def test_no_command_is_named_where_the_copy_is_not_certain(fstype: str, mounted: bool) -> None:
     facts = pc_facts()
     copy = replace(facts.disks.devices[1], name="sdb1", path="/dev/sdb1", fstype=fstype)
-    mounts = (*facts.disks.mounts, Mount(source="/dev/sdb1", mount_point="/mnt", fstype=fstype))
-    disks = replace(facts.disks, devices=(*facts.disks.devices, copy))
-    facts = replace(facts, disks=replace(disks, mounts=mounts) if mounted else disks)
+    mount = Mount(source="/dev/sdb1", mount_point="/mnt", fstype=fstype)
+    facts = with_disks(facts, copy, mounts=[mount] if mounted else ())
     (found,) = (finding for finding in storage.check(some_survey(facts)) if finding.code == "uuid-twice")
     assert found.remedy == "unplug the copy"
 
@@ -177,6 +176,6 @@ def test_a_log_drive_has_to_be_there_and_on_another_disk() -> None:
     assert blockers(some_survey(config=Config(log_drive="/dev/sdz1"))) == ["log-drive-missing"]
     facts = pc_facts()
     stick = replace(facts.disks.devices[1], name="sdb1", path="/dev/sdb1", parents=(), uuid="s", fstype="vfat")
-    facts = replace(facts, disks=replace(facts.disks, devices=(*facts.disks.devices, stick)))
+    facts = with_disks(facts, stick)
     assert blockers(some_survey(facts, Config(log_drive="/dev/sdb1"))) == ["log-drive-file-system"]
     assert blockers(some_survey(facts, Config(log_drive="/dev/sdb1", log_fs_type="vfat"))) == []

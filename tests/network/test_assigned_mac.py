@@ -16,13 +16,11 @@ from balena_migrate.facts.network import (
     NetworkFacts,
     read_network_facts,
 )
-from balena_migrate.network.files.keyfile import Keyfile, parse_keyfile
+from balena_migrate.network.files.keyfile import Keyfile
 from balena_migrate.network.read import read_network
-from balena_migrate.network.select import boot_files, select_profiles
-from balena_migrate.settings import Config
-from tests.support.network import Device
+from balena_migrate.network.select import select_profiles
+from tests.support.network import ALL_WIFIS, Device, carried_keyfiles
 
-ALL = Config(migrate_all_wifis=True)
 MAC = "02:00:5e:70:00:07"
 LINK = f"[Match]\nOriginalName=end4\n[Link]\nMACAddress={MAC}\n"
 LINK_FILE = "/etc/systemd/network/10-end4.link"
@@ -39,9 +37,9 @@ def now(kind: InterfaceKind = InterfaceKind.ETHERNET, *, permanent: bool = False
 def carried(device: Device, network: NetworkFacts) -> tuple[list[Keyfile], list[str]]:
     """The keyfiles, and the codes of all findings."""
     settings = read_network(device.system, network)
-    selection = select_profiles(ALL, settings, device.system)
-    files = [parse_keyfile(file.content.decode()) for file in boot_files(ALL, selection, network)]
-    return files, [finding.code for finding in check_network(ALL, network, settings, selection)]
+    selection = select_profiles(ALL_WIFIS, settings, device.system)
+    files = carried_keyfiles(device.system, settings, network)
+    return files, [finding.code for finding in check_network(ALL_WIFIS, network, settings, selection)]
 
 
 @pytest.mark.parametrize(

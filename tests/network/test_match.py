@@ -14,15 +14,13 @@ from balena_migrate.facts.network import (
     NetworkFacts,
     read_network_facts,
 )
-from balena_migrate.network.files.keyfile import Keyfile, parse_keyfile
+from balena_migrate.network.files.keyfile import Keyfile
 from balena_migrate.network.merge import fits
 from balena_migrate.network.model import Match
 from balena_migrate.network.read import read_network
-from balena_migrate.network.select import boot_files, select_profiles
-from balena_migrate.settings import Config
-from tests.support.network import Device
+from balena_migrate.network.select import select_profiles
+from tests.support.network import ALL_WIFIS, Device, carried_keyfiles
 
-ALL = Config(migrate_all_wifis=True)
 PORT = "/etc/NetworkManager/system-connections/port.nmconnection"
 FIXED = "[ipv4]\nmethod=manual\naddress1=172.20.8.4/24,172.20.8.1\ndns=172.20.0.2;\n"
 
@@ -51,9 +49,7 @@ def keyfile(match: str, more: str = FIXED, kind: str = "ethernet", uuid: str = "
 
 
 def carried(device: Device, network: NetworkFacts) -> list[Keyfile]:
-    settings = read_network(device.system, network)
-    files = boot_files(ALL, select_profiles(ALL, settings, device.system), network)
-    return [parse_keyfile(file.content.decode()) for file in files]
+    return carried_keyfiles(device.system, read_network(device.system, network), network)
 
 
 @pytest.mark.parametrize(
@@ -107,8 +103,8 @@ def test_one_that_fits_nothing_is_told_and_stays_as_it_is(device: Device) -> Non
     settings = read_network(device.system, network)
     assert [str(p).partition(": ")[0] for p in settings.problems] == [PORT]
     assert "no interface fits the name eth*" in settings.problems[0].reason and not settings.problems[0].lost
-    selection = select_profiles(ALL, settings, device.system)
-    found = next(check_network(ALL, network, settings, selection))
+    selection = select_profiles(ALL_WIFIS, settings, device.system)
+    found = next(check_network(ALL_WIFIS, network, settings, selection))
     assert found.code == "network-lost"
     (file,) = carried(device, network)
     assert file.raw("match", "interface-name") == "eth*;"

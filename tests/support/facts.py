@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from balena_migrate.bootloaders.grub.environment import dump_environment
 from balena_migrate.bootloaders.grub.files import GRUB_CFG, GRUBENV
@@ -50,6 +51,13 @@ def pc_facts(*, separate_boot: bool = False, files: Mapping[str, str] | None = N
         programs={name: f"/usr/sbin/{name}" for name in PROGRAMS},
         uid=0,
     )
+
+
+def with_disks(facts: Facts, *devices: BlockDevice, mounts: Iterable[Mount] = ()) -> Facts:
+    """The facts with these devices and mounts besides."""
+    disks = facts.disks
+    more = replace(disks, devices=(*disks.devices, *devices), mounts=(*disks.mounts, *mounts))
+    return replace(facts, disks=more)
 
 
 PI_CMDLINE = "console=serial0,115200 root=PARTUUID=12345678-02 rootfstype=ext4 rootwait\n"

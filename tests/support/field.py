@@ -14,7 +14,7 @@ import pytest
 from balena_migrate.bootloaders import boot_loaders
 from balena_migrate.checks.network import check_network
 from balena_migrate.core.balena import CONNECTIONS_FOLDER
-from balena_migrate.core.system import Result, System
+from balena_migrate.core.system import Result, System, run_command
 from balena_migrate.facts import Facts
 from balena_migrate.facts.gather import read_facts
 from balena_migrate.facts.network import (
@@ -39,26 +39,6 @@ PI_MODEL = b"Raspberry Pi 3 Model B Rev 1.2\0"
 PI_REVISION = 0xA02082
 
 
-class FieldDevice(System):
-    """A device whose files are in a folder, and whose lsblk prints a file of it."""
-
-    def __init__(self, root: Path, lsblk: bytes) -> None:
-        super().__init__(root)
-        self._lsblk = lsblk
-
-    def run(
-        self,
-        argv: Sequence[str | PurePath],
-        *,
-        data: bytes | None = None,
-        timeout_s: float | None = 600,
-        ok: tuple[int, ...] = (0,),
-    ) -> Result:
-        if argv[0] != "lsblk":
-            return super().run(argv, data=data, timeout_s=timeout_s, ok=ok)
-        return Result(returncode=0, stdout=self._lsblk, stderr=b"")
-
-
 def _case(name: str) -> Path:
     """The folder of this situation; skips the test where it is not."""
     case = Path(os.environ.get("BALENA_MIGRATE_FIELD", _BESIDE)) / name
@@ -67,7 +47,7 @@ def _case(name: str) -> Path:
     return case
 
 
-def field_device(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> FieldDevice:
+def field_device(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> System:
     """The device of this situation, as a folder `root`, with its kernel's release; skips the test where it is not."""
     case = _case(name)
     if (case / "root").is_dir():
@@ -86,7 +66,12 @@ def field_device(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> Fiel
     machine = "aarch64" if (root / "boot/firmware").is_dir() else "x86_64"
     fields = (*os.uname()[:2], release or "6.1.0-test", "#1", machine)
     monkeypatch.setattr(os, "uname", lambda: os.uname_result(fields))
-    return FieldDevice(root, (case / "lsblk.json").read_bytes())
+    lsblk = Result(returncode=0, stdout=(case / "lsblk.json").read_bytes(), stderr=b"")
+
+    def run(argv: Sequence[str], data: bytes | None, timeout_s: float | None) -> Result:
+        return lsblk if argv[0] == "lsblk" else run_command(argv, data, timeout_s)
+
+    return System(root, runner=run)
 
 
 def field_facts(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> Facts:
@@ -124,12 +109,8 @@ def field_network(name: str, root: Path) -> FieldNetwork:
     system = System(root)
     facts = parse_network_now((case / "network-now").read_text())
     interfaces = tuple(replace(i, foreign_driver=find_foreign(system, i.name, i.driver)) for i in facts.interfaces)
-    facts = replace(facts, interfaces=interfaces, name_servers=_servers(system))
+    facts = replace(facts, interfaces=interfaces, name_servers=read_network_facts(system).name_servers)
     return FieldNetwork(system=system, facts=facts, settings=read_network(system, facts))
-
-
-def _servers(system: System) -> tuple[str, ...]:
-    return read_network_facts(system).name_servers
 
 
 def parse_network_now(text: str) -> NetworkFacts:

@@ -9,10 +9,15 @@ from pathlib import Path
 import pytest
 
 from balena_migrate.core.system import System
-from balena_migrate.facts.network import read_network_facts
+from balena_migrate.facts.network import NetworkFacts, read_network_facts
+from balena_migrate.network.files.keyfile import Keyfile, parse_keyfile
 from balena_migrate.network.model import NetworkSettings
 from balena_migrate.network.read import read_network
+from balena_migrate.network.select import boot_files, select_profiles
+from balena_migrate.settings import Config
 from tests.support.oracle import Oracle, open_oracle
+
+ALL_WIFIS = Config(migrate_all_wifis=True)
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +29,12 @@ def oracle() -> Iterator[Oracle]:
 def read_networks(system: System) -> NetworkSettings:
     """The settings of a system, and the facts that its files tell."""
     return read_network(system, read_network_facts(system))
+
+
+def carried_keyfiles(system: System, settings: NetworkSettings, network: NetworkFacts) -> list[Keyfile]:
+    """The keyfiles that are put into resin-boot where all Wi-Fi networks go along."""
+    selection = select_profiles(ALL_WIFIS, settings, system)
+    return [parse_keyfile(file.content.decode()) for file in boot_files(ALL_WIFIS, selection, network)]
 
 
 class Device:

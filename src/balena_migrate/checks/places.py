@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 
 from balena_migrate.core.paths import STATE_DIR
 from balena_migrate.facts import DiskFacts, Mount
@@ -48,10 +47,8 @@ def find_obstacle(disks: DiskFacts, path: str) -> tuple[Mount | None, str]:
 
     The root file system itself is judged elsewhere.
     """
-    here = PurePosixPath(path)
-    for point in reversed((here, *here.parents)):
-        mount = disks.find_mount(str(point))
-        if mount and mount.mount_point != "/" and (obstacle := _obstacle(disks, mount)):
+    for mount in disks.mounts_above(path):
+        if mount.mount_point != "/" and (obstacle := _obstacle(disks, mount)):
             return mount, obstacle
     return None, ""
 

@@ -117,6 +117,12 @@ class DiskFacts:
                 best = mount
         return best
 
+    def mounts_above(self, path: str) -> tuple[Mount, ...]:
+        """The mount that contains the path, and those on whose folders it stands: the outermost first."""
+        here = PurePosixPath(path)
+        found = (self.find_mount(str(point)) for point in reversed((here, *here.parents)))
+        return tuple(dict.fromkeys(mount for mount in found if mount is not None))
+
     def find_device(self, path: str) -> BlockDevice | None:
         """The device with this path (/dev/sda1) or kernel name (sda1)."""
         return next((d for d in self.devices if path in (d.path, d.name)), None)

@@ -11,13 +11,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import PurePath
 
-from balena_migrate.core.errors import FileError, NetworkConfigError
 from balena_migrate.core.system import System
 from balena_migrate.facts.network import Interface, InterfaceKind, NetworkFacts
-from balena_migrate.network.files.ini import Section, parse_ini
+from balena_migrate.network.files.ini import Section
 from balena_migrate.network.model import Kind, Profile
-from balena_migrate.network.name_servers import NETWORKMANAGER, NETWORKMANAGER_FOLDERS
-from balena_migrate.network.reading import read_config, read_layered
+from balena_migrate.network.reading import networkmanager_settings, read_layered, read_sections
 
 _LINK_FOLDERS = ("/etc/systemd/network", "/run/systemd/network", "/usr/local/lib/systemd/network")
 _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
@@ -65,18 +63,10 @@ def _with_mac(profile: Profile, mac: str) -> Profile:
 def _assigned(system: System) -> Iterator[tuple[str, PurePath]]:
     """Each address that general settings assign, with the file."""
     for path in read_layered(system, _LINK_FOLDERS, "*.link").values():
-        yield from _macs(path, _sections(system, path), "Link", "MACAddress")
-    drop_ins = read_layered(system, NETWORKMANAGER_FOLDERS, "*.conf").values()
-    for path in (PurePath(NETWORKMANAGER), *drop_ins):
+        yield from _macs(path, read_sections(system, path), "Link", "MACAddress")
+    for path, sections in networkmanager_settings(system).items():
         for key in ("ethernet.cloned-mac-address", "wifi.cloned-mac-address"):
-            yield from _macs(path, _sections(system, path), "connection", key)
-
-
-def _sections(system: System, path: PurePath) -> tuple[Section, ...]:
-    try:
-        return parse_ini(read_config(system, path))
-    except (FileError, NetworkConfigError):
-        return ()
+            yield from _macs(path, sections, "connection", key)
 
 
 def _macs(path: PurePath, sections: tuple[Section, ...], name: str, key: str) -> Iterator[tuple[str, PurePath]]:

@@ -8,7 +8,6 @@ program's own file is read instead.
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -18,10 +17,10 @@ from pathlib import PurePath
 from balena_migrate.core.errors import FileError, NetworkConfigError
 from balena_migrate.core.system import System
 from balena_migrate.network.addresses import DEFAULT_DESTINATIONS, of_family, server_host
-from balena_migrate.network.files.ini import Section, find_section, parse_ini
+from balena_migrate.network.files.ini import find_section
 from balena_migrate.network.files.keyfile import Keyfile, join_list
 from balena_migrate.network.model import Ip, Method, Profile
-from balena_migrate.network.reading import read_config, read_layered
+from balena_migrate.network.reading import networkmanager_settings, read_config, read_layered, read_sections
 
 RESOLV_CONF = "/etc/resolv.conf"
 _BESIDE_RESOLV_CONF = (
@@ -36,8 +35,6 @@ _OPENRESOLV = "/etc/resolvconf.conf"
 _MADE = re.compile(r"^[#;].*(?:generated|managed) by", re.IGNORECASE | re.MULTILINE)
 """In the first lines of what NetworkManager, resolvconf, systemd-resolved, dhcpcd and ConnMan write."""
 _SYSTEMD_FOLDERS = ("/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd")
-NETWORKMANAGER = "/etc/NetworkManager/NetworkManager.conf"
-NETWORKMANAGER_FOLDERS = tuple(f"{top}/NetworkManager/conf.d" for top in ("/etc", "/run", "/usr/lib"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +102,7 @@ def _parse_resolv_conf(text: str) -> NameServers:
 
 def _global_dns(system: System) -> NameServers:
     """Those in NetworkManager's configuration, which count for all connections."""
-    drop_ins = read_layered(system, NETWORKMANAGER_FOLDERS, "*.conf").values()
-    sections = _sections(system, NETWORKMANAGER, drop_ins)
+    sections = tuple(section for found in networkmanager_settings(system).values() for section in found)
     servers = find_section(sections, "global-dns-domain-*").value("servers")
     return _name_servers(re.split("[,; ]+", servers), _words(find_section(sections, "global-dns").value("searches")))
 
@@ -114,20 +110,12 @@ def _global_dns(system: System) -> NameServers:
 def _resolved(system: System) -> NameServers:
     """Those in systemd-resolved's configuration; FallbackDNS= counts where nothing else is known."""
     drop_ins = read_layered(system, [f"{folder}/resolved.conf.d" for folder in _SYSTEMD_FOLDERS], "*.conf").values()
-    resolve = find_section(_sections(system, "/etc/systemd/resolved.conf", drop_ins), "Resolve")
+    files: list[PurePath | str] = ["/etc/systemd/resolved.conf", *drop_ins]
+    resolve = find_section(tuple(section for path in files for section in read_sections(system, path)), "Resolve")
     named = resolve.values("DNS") or resolve.values("FallbackDNS")
     domains = _words(" ".join(resolve.values("Domains")))
     servers = (server_host(word) for value in named for word in value.split())
     return _name_servers(servers, (domain for domain in domains if not domain.startswith("~")))
-
-
-def _sections(system: System, path: str, drop_ins: Iterable[PurePath]) -> tuple[Section, ...]:
-    found: list[Section] = []
-    parts: list[PurePath | str] = [path, *drop_ins]
-    for part in parts:
-        with contextlib.suppress(NetworkConfigError):
-            found += parse_ini(_text(system, part))
-    return tuple(found)
 
 
 def _words(text: str) -> list[str]:

@@ -12,12 +12,15 @@ from pathlib import PurePath, PurePosixPath
 
 from balena_migrate.core.errors import FileError, NetworkConfigError
 from balena_migrate.core.system import System
+from balena_migrate.network.files.ini import Section, parse_ini
 from balena_migrate.network.model import Problem, Profile, Reading
 
 LIMIT_BYTES = 1 << 18
 """No network settings are larger: the longest sample wpa_supplicant.conf, mostly comments, has 90 KiB."""
 
 
+_NETWORKMANAGER = PurePosixPath("/etc/NetworkManager/NetworkManager.conf")
+_NETWORKMANAGER_FOLDERS = tuple(f"{top}/NetworkManager/conf.d" for top in ("/etc", "/run", "/usr/lib"))
 _NAME = re.compile(r"[a-z0-9_-]+")
 
 
@@ -90,6 +93,22 @@ def read_layered(system: System, folders: Iterable[str], pattern: str) -> dict[s
         for path in system.glob(f"{folder}/{pattern}"):
             found.setdefault(path.name, path)
     return dict(sorted(found.items()))
+
+
+def read_sections(system: System, path: PurePath | str) -> tuple[Section, ...]:
+    """The sections of a program's general settings; none where they cannot be read, as they then count for nothing."""
+    try:
+        return parse_ini(read_config(system, path))
+    except (FileError, NetworkConfigError):
+        return ()
+
+
+def networkmanager_settings(system: System) -> dict[PurePath, tuple[Section, ...]]:
+    """The sections of NetworkManager's general settings by file, in the order in which they count
+    (NetworkManager.conf(5)).
+    """
+    drop_ins = read_layered(system, _NETWORKMANAGER_FOLDERS, "*.conf").values()
+    return {path: read_sections(system, path) for path in (_NETWORKMANAGER, *drop_ins)}
 
 
 def is_masked(system: System, path: PurePath) -> bool:

@@ -7,13 +7,11 @@ know, the whole keyfile is (nm-keyfile.c and the verify functions of libnm-core)
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
+from balena_migrate.core.os_version import Version, is_date, parse_version
 from balena_migrate.network.model import Method, Profile
 from balena_migrate.network.write.keyfile import write_keyfile
-
-Version = tuple[int, int, int]
 
 NETWORKMANAGERS: tuple[tuple[Version, int], ...] = (
     ((0, 0, 0), 4),
@@ -93,11 +91,10 @@ _SINCE = {group: _first_versions(text) for group, text in _KEYS.items()}
 def plausible_version(os_version: str) -> Version:
     """The balenaOS that an image is at least: its own version, that of the first ESR for one of the form 2023.10.0, or
     the oldest of all if it is not known."""
-    own = re.match(r"([0-9]+)\.([0-9]+)\.([0-9]+)", os_version)
-    if own is None:
+    version = parse_version(os_version)
+    if version is None:
         return UNKNOWN
-    version = int(own[1]), int(own[2]), int(own[3])
-    return ESR if version >= (2000, 0, 0) else version
+    return ESR if is_date(version) else version
 
 
 def networkmanager_version(os_version: str) -> int:
@@ -148,7 +145,7 @@ def _too_new(since: int, os_version: str) -> str:
 
 
 def _image(os_version: str) -> str:
-    if plausible_version(os_version) == UNKNOWN:
+    version = parse_version(os_version)
+    if version is None or version == UNKNOWN:
         return "the version of the image is not known"
-    is_date = re.match(r"[0-9]{4}\.", os_version)
-    return f"the image is {os_version}" + (", which may be as old as 2.43.0" if is_date else "")
+    return f"the image is {os_version}" + (", which may be as old as 2.43.0" if is_date(version) else "")

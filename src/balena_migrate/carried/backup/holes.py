@@ -23,26 +23,23 @@ def may_have_holes(info: os.stat_result) -> bool:
     return info.st_blocks * STAT_BLOCK_BYTES < info.st_size
 
 
-def find_data(fd: int, info: os.stat_result) -> Iterator[tuple[int, int]]:
+def find_data(fd: int, size_bytes: int) -> Iterator[tuple[int, int]]:
     """Where data is in the file, as start and end in bytes, in order; all of it where the file system tells no holes.
 
     The position in the file changes.
     """
-    if not may_have_holes(info):
-        yield from ((0, info.st_size),) * bool(info.st_size)
-        return
     end = 0
     for _ in range(RANGES_LIMIT):
         try:
             start = os.lseek(fd, end, os.SEEK_DATA)
-            end = min(os.lseek(fd, start, os.SEEK_HOLE), info.st_size)
+            end = min(os.lseek(fd, start, os.SEEK_HOLE), size_bytes)
         except OSError as error:
             # No data follows (lseek(2)). Other errors come from file systems that know no holes, such as some of FUSE.
             if error.errno == errno.ENXIO:
                 return
             break
-        if start >= info.st_size:
+        if start >= size_bytes:
             return
         yield start, end
-    if end < info.st_size:
-        yield end, info.st_size
+    if end < size_bytes:
+        yield end, size_bytes

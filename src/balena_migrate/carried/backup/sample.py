@@ -95,7 +95,7 @@ def _data_of(entry: Entry) -> Iterator[tuple[int, int]]:
         if fd is None:
             yield 0, entry.content_bytes
         else:
-            yield from find_data(fd, entry.info)
+            yield from find_data(fd, entry.content_bytes)
 
 
 def _read(real: str, offset: int) -> bytes:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-Version = tuple[int, int, int]
+from balena_migrate.core.os_version import Version, is_date, parse_version
 
 SUPERVISORS: tuple[tuple[Version, Version], ...] = (
     ((2, 15, 1), (7, 16, 6)),
@@ -72,10 +72,9 @@ def find_supervisor(os_version: str, image_name: str = "") -> tuple[Version, Ver
     if named:
         version = int(named[1]), int(named[2]), int(named[3])
         return version, version
-    own = re.match(r"([0-9]{1,3})\.([0-9]+)\.([0-9]+)", os_version)
-    if own is None:
+    system = parse_version(os_version)
+    if system is None or is_date(system):
         return (0, 0, 0), LATER
-    system = int(own[1]), int(own[2]), int(own[3])
     oldest = [supervisor for first, supervisor in SUPERVISORS if first <= system]
     newest = [supervisor for first, supervisor in SUPERVISORS if first >= system]
     return (oldest or [(0, 0, 0)])[-1], (newest or [LATER])[0]
