@@ -16,7 +16,7 @@ from balena_migrate.facts.network import (
 )
 from balena_migrate.network.files.keyfile import Keyfile
 from balena_migrate.network.merge import fits
-from balena_migrate.network.model import Match
+from balena_migrate.network.model import Match, Method
 from balena_migrate.network.read import read_network
 from balena_migrate.network.select import select_profiles
 from tests.support.network import ALL_WIFIS, Device, carried_keyfiles
@@ -121,6 +121,31 @@ def test_netplan_binds_by_driver(device: Device) -> None:
     device.put("/etc/netplan/a.yaml", text)
     (file,) = carried(device, now(TWO, ONE))
     assert file.raw("ethernet", "mac-address") == ONE.mac
+
+
+@pytest.mark.parametrize(
+    "match",
+    [
+        "Driver=x ig*",
+        "Path=pci-0000:07:*",
+        "Name=!enx* lo",
+        "Name=en*\nDriver=!r8152",
+        "Driver=igb\nType=ether",
+        "Name=enp7s0\nPath=pci-*",
+    ],
+)
+def test_networkd_binds_by_driver_by_path_and_by_what_it_is_not(device: Device, match: str) -> None:
+    text = f"[Match]\n{match}\n[Network]\nAddress=172.20.8.4/24\n"
+    device.put("/etc/systemd/network/port.network", text)
+    (file,) = carried(device, now(TWO, ONE))
+    assert file.raw("ethernet", "mac-address") == ONE.mac
+
+
+def test_of_networkds_files_the_first_that_fits_counts(device: Device) -> None:
+    device.put("/etc/systemd/network/10-port.network", "[Match]\nDriver=igb\n[Network]\nAddress=172.20.8.4/24\n")
+    device.put("/etc/systemd/network/20-others.network", "[Match]\nName=en*\n[Network]\nDHCP=yes\n")
+    found = read_network(device.system, now(TWO, ONE)).profiles
+    assert {p.interface: p.ipv4.method for p in found if p.ipv4} == {ONE.name: Method.MANUAL, TWO.name: Method.AUTO}
 
 
 def test_netplan_binds_wifi_by_a_pattern(device: Device) -> None:

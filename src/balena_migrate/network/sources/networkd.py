@@ -23,7 +23,7 @@ from balena_migrate.network.addresses import (
     server_host,
 )
 from balena_migrate.network.files.ini import Section, find_section, parse_ini
-from balena_migrate.network.model import Ip, Kind, Method, Problem, Profile, Reading, Route, Vlan, Wifi
+from balena_migrate.network.model import Ip, Kind, Match, Method, Problem, Profile, Reading, Route, Vlan, Wifi
 from balena_migrate.network.reading import Collector, is_masked, read_config, read_layered
 from balena_migrate.network.sources import Source
 
@@ -40,7 +40,7 @@ _DHCP = {
     "v6": (False, True),
 }
 _KEYS = {
-    "Match": "Name MACAddress PermanentMACAddress Type SSID",
+    "Match": "Name MACAddress PermanentMACAddress Driver Path Type SSID",
     "Link": "MTUBytes MACAddress Unmanaged RequiredForOnline RequiredFamilyForOnline ActivationPolicy",
     "Network": """
         Description DHCP Address Gateway DNS Domains VLAN IPv6AcceptRA LinkLocalAddressing LLMNR MulticastDNS LLDP
@@ -144,15 +144,34 @@ def _matched(match: Section) -> tuple[list[str], list[str]]:
     """The hardware addresses and names, which may be patterns, that a file matches."""
     values = (*match.values("MACAddress"), *match.values("PermanentMACAddress"))
     macs = [mac.lower().replace("-", ":") for value in values for mac in value.split()]
-    names = [name for value in match.values("Name") for name in value.split()]
+    names = _words(match, "Name")
     if not names and not macs:
         names = ["wl*"] if match.value("Type") == "wlan" else ["e*"] if match.value("Type") == "ether" else []
     return macs, names
 
 
+def _words(match: Section, key: str) -> list[str]:
+    return [word for value in match.values(key) for word in value.split()]
+
+
+def _patterns(match: Section, names: list[str]) -> Match | None:
+    """What an interface has to fit besides a name without "!"; None if there is nothing."""
+    drivers, paths = _words(match, "Driver"), _words(match, "Path")
+    if not drivers and not paths and not "".join(names).startswith("!"):
+        return None
+    return Match(names=_each_marked(names), drivers=_each_marked(drivers), paths=_each_marked(paths))
+
+
+def _each_marked(words: list[str]) -> tuple[str, ...]:
+    """networkd's "!" before the first pattern counts for all of them, NetworkManager's for one."""
+    if not words or not words[0].startswith("!"):
+        return tuple(words)
+    return tuple(f"!{word.removeprefix('!')}" for word in words)
+
+
 def _wifis(match: Section) -> list[Wifi | None]:
     """The Wi-Fi networks that a file is limited to; None means all. Raises NetworkConfigError."""
-    words = [word for value in match.values("SSID") for word in value.split()]
+    words = _words(match, "SSID")
     if any(re.search(r"[*?\[!]", word) for word in words):
         raise NetworkConfigError("Match.SSID with a pattern cannot be carried over")
     return [Wifi(ssid=word.encode("utf-8", "surrogateescape")) for word in words] or [None]
@@ -169,12 +188,11 @@ def _profiles(source: str, sections: Sections) -> Iterator[tuple[Profile, list[s
     lost = _unknown(sections)
     match = find_section(sections, "Match")
     macs, names = _matched(match)
-    if "lo" in names:
+    if names == ["lo"]:
         raise NetworkConfigError("addresses of the loopback interface cannot be carried over")
-    if names and names[0].startswith("!"):
-        raise NetworkConfigError("settings for all interfaces except some cannot be carried over")
-    if not names and not macs:
-        raise NetworkConfigError("matches neither by name nor by hardware address")
+    patterns = _patterns(match, names)
+    if not names and not macs and not patterns:
+        raise NetworkConfigError("matches by none of name, hardware address, driver and path")
     profile = Profile(
         kind=Kind.LINK,
         source=source,
@@ -186,7 +204,9 @@ def _profiles(source: str, sections: Sections) -> Iterator[tuple[Profile, list[s
     for wifi in _wifis(match):
         for mac in macs:
             yield replace(profile, mac=mac, wifi=wifi), lost
-        for name in () if macs else names:
+        if patterns and not macs:
+            yield replace(profile, match=patterns, wifi=wifi), lost
+        for name in () if macs or patterns else names:
             yield replace(profile, interface=name, wifi=wifi), lost
 
 

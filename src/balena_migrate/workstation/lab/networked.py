@@ -35,21 +35,75 @@ network:
         "Büro; 2. Stock":
           password: "paper = clip #9"
 """
+SCANNER_MAC = "02:00:00:d0:70:01"
+SECOND_CARD = (
+    *("-netdev", "user,id=scanner,restrict=on"),
+    *("-device", f"virtio-net-pci,netdev=scanner,mac={SCANNER_MAC},addr=0x9,romfile="),
+)
+"""QEMU's arguments for it; Debian calls it enp0s9."""
+
 _WIRED = """\
 [Match]
-Name=en*
+Driver=e1000*
 
 [Network]
 Address=10.0.2.15/24
 Address=10.0.2.77/24
+Address=2001:db8:7::15/64
 Gateway=10.0.2.2
-DNS=10.0.2.3
 Domains=depot.example
 
 [Route]
 Destination=203.0.113.0/24
 Gateway=10.0.2.9
 Metric=50
+"""
+_SCANNER = """\
+[connection]
+id=Scanner
+uuid=3d5be7c2-0a4f-4a8e-9a53-8f2f6f0c41d7
+type=ethernet
+
+[match]
+interface-name=enp0s9;
+
+[ipv4]
+method=manual
+address1=192.0.2.130/25
+may-fail=false
+
+[ipv6]
+method=link-local
+"""
+_TRUNK = """\
+[connection]
+id=Trunk
+uuid=8a4c0c36-51de-4a0b-8d1c-2f0f57b3b9a4
+type=bond
+interface-name=trunk0
+
+[bond]
+mode=active-backup
+miimon=100
+
+[ipv4]
+method=manual
+address1=203.0.113.40/24
+
+[ipv6]
+method=disabled
+"""
+_TRUNK_PORT = """\
+[connection]
+id=Trunk, port of the scale
+uuid=51c7b6a8-6f0b-4f40-8f5a-6b2cf2b7f0d3
+type=ethernet
+interface-name=enp9s0
+controller=8a4c0c36-51de-4a0b-8d1c-2f0f57b3b9a4
+port-type=bond
+
+[ethernet]
+mtu=1400
 """
 _MODEM = """\
 [connection]
@@ -102,19 +156,25 @@ KEPT: Mapping[str, object] = {
     "hostname": "depot-gateway",
     "country": "DE",
     "ntpServers": "time.depot.example 192.0.2.123",
-    "dnsServers": "198.51.100.53",
+    "dnsServers": "198.51.100.53 2001:db8:7::53",
     "os": {"sshKeys": [_SSH_KEY]},
 }
 """What KEEP carries over from this device to config.json if it lists everything."""
 
 FILES: Mapping[str, str] = {
     "etc/machine-id": f"{MACHINE_ID}\n",
-    "etc/resolv.conf": "nameserver 198.51.100.53\n",
+    "etc/resolv.conf": (
+        "# This is managed by man:systemd-resolved(8).\nnameserver 198.51.100.53\nnameserver 2001:db8:7::53\n"
+    ),
+    "etc/systemd/resolved.conf.d/depot.conf": "[Resolve]\nDNS=198.51.100.53 2001:db8:7::53#dns.depot.example\n",
     "etc/systemd/timesyncd.conf.d/depot.conf": "[Time]\nNTP=time.depot.example 192.0.2.123\n",
     "root/.ssh/authorized_keys": f"{_SSH_KEY}\n",
     "etc/netplan/60-office.yaml": _NETPLAN,
     "etc/systemd/network/20-wired.network": _WIRED,
     "etc/NetworkManager/system-connections/scale.nmconnection": _MODEM,
+    "etc/NetworkManager/system-connections/scanner.nmconnection": _SCANNER,
+    "etc/NetworkManager/system-connections/trunk.nmconnection": _TRUNK,
+    "etc/NetworkManager/system-connections/trunk-port.nmconnection": _TRUNK_PORT,
     "etc/redsocks.conf": _PROXY,
     f"{owner.HOME_DIR}/{VOLUMES_NAME}": _VOLUMES_FILE,
     "var/lib/scale/2026.db": "brutto,tara\n17480,7420\n",
@@ -172,9 +232,52 @@ PROFILES = (
             "ipv4.method": "manual",
             "ipv4.addresses": "10.0.2.15/24, 10.0.2.77/24",
             "ipv4.gateway": "10.0.2.2",
-            "ipv4.dns": "10.0.2.3",
+            "ipv4.dns": "198.51.100.53",
             "ipv4.dns-search": "depot.example",
             "ipv4.routes": "203.0.113.0/24 10.0.2.9 50",
+            # The gateway comes by router advertisement.
+            "ipv6.method": "auto",
+            "ipv6.addresses": "2001:db8:7::15/64",
+            "ipv6.gateway": "",
+            "ipv6.dns": "2001:db8:7::53",
+        },
+    ),
+    ExpectedProfile(
+        name="the scanner, on the second card whatever its name",
+        properties={
+            "connection.type": "802-3-ethernet",
+            "connection.interface-name": "",
+            "802-3-ethernet.mac-address": SCANNER_MAC.upper(),
+            "match.interface-name": "",
+            "ipv4.method": "manual",
+            "ipv4.addresses": "192.0.2.130/25",
+            "ipv4.may-fail": "no",
+            "ipv4.dns": "",
+            "ipv6.method": "link-local",
+        },
+    ),
+    ExpectedProfile(
+        name="the bond",
+        properties={
+            "connection.type": "bond",
+            "connection.interface-name": "trunk0",
+            "bond.options": "mode=active-backup,miimon=100",
+            "ipv4.method": "manual",
+            "ipv4.addresses": "203.0.113.40/24",
+            "ipv6.method": "disabled",
+        },
+    ),
+    ExpectedProfile(
+        name="the bond's port, which gets no lease of its own",
+        properties={
+            "connection.type": "802-3-ethernet",
+            "connection.interface-name": "enp9s0",
+            # NetworkManager 1.42 knows a port by these names alone.
+            "connection.master": "8a4c0c36-51de-4a0b-8d1c-2f0f57b3b9a4",
+            "connection.slave-type": "bond",
+            "802-3-ethernet.mtu": "1400",
+            "ipv4.method": "",
+            "ipv6.method": "",
         },
     ),
     ExpectedProfile(

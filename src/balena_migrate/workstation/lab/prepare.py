@@ -84,7 +84,7 @@ def prepare(
         device=device,
         wishes=wishes,
         expect=expect,
-        machine=built.machine,
+        machine=replace(built.machine, hardware=device.hardware),
         drives=(disk, make_log_drive(folder)) if device.log_drive else (disk,),
         root=built.root,
         usr=built.usr,

@@ -25,6 +25,8 @@ class Device:
     disk_mib: int | None = None
     log_drive: bool = False
     """Whether there is a second disk, with one empty ext4 partition."""
+    hardware: tuple[str, ...] = ()
+    """QEMU's arguments for what else the device has, such as a second network card."""
 
 
 @dataclass(frozen=True, kw_only=True)

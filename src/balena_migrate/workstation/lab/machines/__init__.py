@@ -25,10 +25,12 @@ class Start:
 class Machine(ABC):
     """A machine. The first of its serial ports, `lines`, is the kernel's console; the last one runs a root shell.
 
-    `off_words` is a pattern for the kernel's last message, if the machine does not power off by itself.
+    `off_words` is a pattern for the kernel's last message, if the machine does not power off by itself. `hardware` are
+    QEMU's arguments for what is plugged in besides.
     """
 
     lines: tuple[str, ...]
+    hardware: tuple[str, ...] = ()
     off_words: str = ""
 
     @property

@@ -26,7 +26,8 @@ class PcMachine(Machine):
         return find_accelerator(self.kernel)
 
     def argv(self, drives: Sequence[Path], memory_mib: int, folder: Path) -> list[str]:
-        return [PROGRAM, *pc_arguments(*drives, memory_mib=memory_mib, accelerator=self.accelerator), "-no-reboot"]
+        common = pc_arguments(*drives, memory_mib=memory_mib, accelerator=self.accelerator)
+        return [PROGRAM, *common, *self.hardware, "-no-reboot"]
 
     def facts(self, memory_mib: int) -> tuple[Fact, ...]:
         return (

@@ -55,7 +55,9 @@ PC_NETWORK = Scenario(
     name="pc-network",
     description="network settings of every kind, loaded by a real NetworkManager; KEEP; volumes and a plain "
     "backup, which are larger than the image's resin-data partition: stage 2 grows it",
-    device=replace(PC, image=replace(find_spec("intel-nuc-network"), data_bytes=64 * MIB)),
+    device=replace(
+        PC, image=replace(find_spec("intel-nuc-network"), data_bytes=64 * MIB), hardware=networked.SECOND_CARD
+    ),
     wishes=Wishes(
         settings={
             "BACKUP_DIRECTORIES": "/etc",
