@@ -75,17 +75,17 @@ def print_table(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Non
         for row in rows:
             click.echo("\t".join(map(printable, row)))
         return
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table(*titles)
+    table = Table(*(Column(title, overflow="fold") for title in titles))
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     console.print(table)
 
 
 def show_findings(findings: tuple[Finding, ...]) -> None:
-    """All findings, the worst first: a table at a terminal, one line each elsewhere."""
+    """All findings, the worst first: at a terminal below each other and wrapped, elsewhere one line each."""
     order = list(Severity)
     findings = tuple(sorted(findings, key=lambda finding: order.index(finding.severity)))
     console = out()
@@ -97,12 +97,15 @@ def show_findings(findings: tuple[Finding, ...]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("", "finding", "cause", "what to do", expand=True)
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
     for finding in findings:
-        cells = (finding.code, finding.cause, finding.remedy)
-        severity = Text(finding.severity.value, style=STYLES[finding.severity])
-        table.add_row(severity, *(Text(printable(cell)) for cell in cells))
-    console.print(table)
+        text = Text.assemble((finding.code, "bold"), ": ", printable(finding.cause))
+        if finding.remedy:
+            text.append(f"\n-> {printable(finding.remedy)}")
+        grid.add_row(Text(finding.severity.upper(), style=STYLES[finding.severity]), text)
+    console.print(grid)
 
 
 def say(text: str) -> None:
