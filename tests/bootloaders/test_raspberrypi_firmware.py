@@ -364,7 +364,7 @@ def test_a_folder_that_cannot_be_listed_is_a_finding_and_no_crash(
     findings = list(BOOT_LOADER.check(CONFIG, facts(files, unreadable=unreadable)))
     assert {finding.code for finding in findings} == {"pi-boot-unreadable"}
     assert "/boot/config.txt on /dev/mmcblk0p1 cannot be read: Input/output error" in {f.cause for f in findings}
-    assert all("fsck /dev/mmcblk0p1" in finding.remedy for finding in findings)
+    assert all("fsck -a /dev/mmcblk0p1" in finding.remedy for finding in findings)
 
 
 REVISIONS = ("000e", "9000c1", "a01041", "a22042", "a02082", "902120", "c03111", "b03140", "d04170")

@@ -25,7 +25,10 @@ CODES = (
     Code("hardware", PASSES, "The device types whose images run on this hardware."),
     Code("hardware-unknown", BLOCKS, "No device type is known for this hardware and firmware."),
     Code(
-        "secure-boot", BLOCKS, "Secure Boot is on and would not start balenaOS.", "Turn it off in the firmware setup."
+        "secure-boot",
+        BLOCKS,
+        "Secure Boot is on and would not start balenaOS.",
+        "Have it turned off in the firmware setup, at the device.",
     ),
     Code("boot-loader", PASSES, "The boot loader that starts this device."),
     Code(
@@ -96,7 +99,7 @@ def _check_hardware(survey: Survey) -> Iterator[Finding]:
 def _check_boot_loader(survey: Survey) -> Iterator[Finding]:
     if survey.facts.boot.secure_boot:
         cause = "Secure Boot is on and would not start balenaOS"
-        yield blocker("secure-boot", cause, "turn it off in the firmware setup")
+        yield blocker("secure-boot", cause, "have it turned off in the firmware setup, at the device")
     loader = survey.boot_loader
     if loader is None:
         cause = f"no supported boot loader starts this device ({survey.facts.boot.firmware} firmware)"

@@ -46,7 +46,7 @@ CODES = (
         "root-read-only",
         BLOCKS,
         "The root file system is mounted read-only, so stage 1 cannot leave anything for stage 2.",
-        "Mount it read-write for the migration (mount -o remount,rw /).",
+        "Mount it read-write for the migration (mount -o remount,rw /), unless the kernel's log (dmesg) names errors.",
     ),
     Code(
         "root-on-TYPE",
@@ -66,13 +66,18 @@ CODES = (
         "Use a newer image, or one of a device type that has a GPT.",
     ),
     Code("disk-sectors", BLOCKS, "The disk's sectors are not of 512 bytes."),
-    Code("disk-read-only", BLOCKS, "The disk is read-only."),
+    Code(
+        "disk-read-only",
+        BLOCKS,
+        "The disk is read-only.",
+        "See the kernel's log (dmesg): a worn card or disk turns read-only, and must be replaced.",
+    ),
     Code("boot-room", PASSES, "The boot folder has room for the initramfs of stage 2."),
     Code(
         "boot-full",
         BLOCKS,
         "The boot folder has no room for the initramfs of stage 2.",
-        "Remove kernels that do not run (apt-get autoremove --purge), or files that nothing starts from.",
+        "Remove kernels that do not run (apt-get purge linux-image-...), or files that nothing starts from.",
     ),
     Code(
         "uuid-twice",
@@ -115,7 +120,8 @@ def _check_root(survey: Survey) -> Iterator[Finding]:
         yield blocker("root-file-system", f"the root file system is {root.fstype}, which is not supported")
     if "ro" in root.options:
         cause = "the root file system is mounted read-only: stage 1 cannot leave anything for stage 2"
-        yield blocker("root-read-only", cause, "mount it read-write for the migration (mount -o remount,rw /)")
+        remedy = "mount it read-write for the migration (mount -o remount,rw /), unless dmesg names errors of the disk"
+        yield blocker("root-read-only", cause, remedy)
     for part in survey.facts.disks.chain(device):
         if part.kind not in ("part", "disk"):
             what = BELOW_ROOT.get(part.kind, f"{part.kind} (RAID)" if part.kind.startswith("raid") else part.kind)
@@ -151,7 +157,8 @@ def _check_size(survey: Survey) -> Iterator[Finding]:
         cause = f"{survey.target.path} has sectors of {survey.target.sector_bytes} bytes, not 512"
         yield blocker("disk-sectors", cause)
     if survey.target.read_only:
-        yield blocker("disk-read-only", f"{survey.target.path} is read-only")
+        remedy = "see the kernel's log (dmesg): a worn card or disk turns read-only, and must be replaced"
+        yield blocker("disk-read-only", f"{survey.target.path} is read-only", remedy)
 
 
 def _growth_limit(image: Image, disk_bytes: int) -> str:
@@ -191,7 +198,7 @@ def _check_boot_room(survey: Survey) -> Iterator[Finding]:
         f" {folder} has {in_mib(free)} free"
     )
     if own + kit + others > free:  # the rest is whole blocks, so the first two round up by themselves
-        kernels = "remove kernels other than the running one (uname -r; apt-get autoremove --purge)"
+        kernels = "remove kernels other than the running one (uname -r; apt-get purge linux-image-...)"
         files = f"remove files that nothing starts from (du -a {folder})"
         yield blocker("boot-full", text, files if mount.fstype in FAT else kernels)
     else:

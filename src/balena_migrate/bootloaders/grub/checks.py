@@ -59,7 +59,7 @@ CODES = (
         "grub-kernel-missing",
         BLOCKS,
         "The running kernel's file is no longer where GRUB would load it.",
-        "Reboot, so that a kernel runs that is still installed, and try again.",
+        "Reboot, so that a kernel runs that is still installed, and try again; where there is none, install one first.",
     ),
     Code(
         "grub-argument",
@@ -206,10 +206,10 @@ def _enforces(text: str) -> bool:
 def _check_kernel(facts: Facts) -> Iterator[Finding]:
     if (path := kernel_path(facts)) in facts.boot.kernels:
         return
-    others = ", ".join(facts.boot.kernels) or "no kernel"
+    others = ", ".join(facts.boot.kernels)
     cause = f"the kernel {facts.boot.kernel_release} is running, but {path}, which GRUB would load, is gone or empty"
-    remedy = "reboot, so that an installed kernel runs, and try again"
-    yield blocker("grub-kernel-missing", f"{cause}; /boot has {others}", remedy)
+    remedy = "reboot, so that an installed kernel runs" if others else "install a kernel before anything restarts this"
+    yield blocker("grub-kernel-missing", f"{cause}; /boot has {others or 'no kernel'}", f"{remedy}, and try again")
 
 
 def _check_arguments(config: Config, facts: Facts) -> Iterator[Finding]:

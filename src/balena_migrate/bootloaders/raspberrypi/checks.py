@@ -58,11 +58,14 @@ CODES = (
         "pi-boot-read-only",
         BLOCKS,
         "The boot partition is mounted read-only.",
-        "Repair its file system if it is damaged (fsck), and mount it with write access (mount -o remount,rw).",
+        "Mount it with write access (mount -o remount,rw); where that fails, unmount it and repair it first (fsck -a).",
     ),
     Code("pi-boot-no-uuid", BLOCKS, "The boot partition has no UUID by which stage 2 could find it."),
     Code(
-        "pi-boot-unreadable", BLOCKS, "A file of the boot partition cannot be read.", "Repair the file system (fsck)."
+        "pi-boot-unreadable",
+        BLOCKS,
+        "A file of the boot partition cannot be read.",
+        "Unmount it and repair it (fsck -a), and mount it again.",
     ),
     Code("pi-autoboot", BLOCKS, "autoboot.txt sends the firmware to another partition, or may do so.", _MOUNT),
     Code(
@@ -111,7 +114,7 @@ CODES = (
         "pi-root-changed",
         BLOCKS,
         "The command line of the next start names another root file system than the one that is mounted.",
-        "Reboot, and try again; or correct root=.",
+        "Correct root= before anything restarts the device; reboot only if the other root file system is meant.",
     ),
     Code("pi-include-missing", WARNS, "config.txt includes a file that does not exist."),
 )
@@ -139,14 +142,19 @@ def _check_readable(facts: Facts, mount: Mount) -> Iterator[Finding]:
     """What cannot be read cannot be restored either."""
     for name, reason in config_files(facts.boot.unreadable, mount).items():
         cause = f"{path_on(mount, name)} on {mount.source} cannot be read: {reason}"
-        yield blocker("pi-boot-unreadable", cause, f"repair the file system (umount, then fsck {mount.source})")
+        yield blocker("pi-boot-unreadable", cause, f"repair the file system: {_repair(mount)}")
+
+
+def _repair(mount: Mount) -> str:
+    """The commands to type; fsck must not write to what is mounted."""
+    return f"umount {mount.mount_point} && fsck -a {mount.source}; mount {mount.source} {mount.mount_point}"
 
 
 def _check_boot_partition(facts: Facts, mount: Mount) -> Iterator[Finding]:
     if "ro" in mount.options:
         cause = f"the boot partition {mount.source} is mounted read-only on {mount.mount_point}"
-        remedy = f"if its file system is damaged, repair it (fsck {mount.source}); then mount -o remount,rw"
-        yield blocker("pi-boot-read-only", cause, f"{remedy} {mount.mount_point}")
+        remedy = f"mount -o remount,rw {mount.mount_point}; where that fails: {_repair(mount)}"
+        yield blocker("pi-boot-read-only", cause, remedy)
     device = facts.disks.find_device(mount.source)
     if device is None or not device.uuid:
         cause = f"the boot partition {mount.source} has no UUID by which stage 2 could find it"
@@ -227,7 +235,8 @@ def _check_command_line(facts: Facts, mount: Mount, files: Mapping[str, str], se
     path = path_on(mount, name)
     if root := other_root(facts, files[name]):
         cause = f"{path} says {root}, which is not the root file system that is mounted: the next start takes another"
-        yield blocker("pi-root-changed", cause, "reboot, and try again; or correct it (blkid shows the ids)")
+        remedy = "correct it before anything restarts the device (blkid shows the ids); reboot only if it is meant"
+        yield blocker("pi-root-changed", cause, remedy)
 
 
 def _check_kernel(path: str, settings: Settings, board: Board) -> Iterator[Finding]:
