@@ -58,3 +58,12 @@ def test_names_cannot_steer_the_terminal(device: Device, capsys: pytest.CaptureF
     device.put("/etc/NetworkManager/system-connections/a\x1b[2Jb", "nonsense")
     show_network(device.system, None, {}, as_json=False)
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_bridges_port_gets_no_addresses(device: Device, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = "/etc/NetworkManager/system-connections"
+    device.put(f"{folder}/lan", "[connection]\ntype=bridge\ninterface-name=lan0\n[ipv4]\nmethod=auto\n")
+    device.put(f"{folder}/p", "[connection]\ntype=ethernet\ninterface-name=enp7s0\nmaster=lan0\nslave-type=bridge\n")
+    show_network(device.system, None, {}, as_json=False)
+    text = capsys.readouterr().out
+    assert "enp7s0\tethernet\t\tnone: a port\t" in text and "lan0\tother\t\tauto" in text
