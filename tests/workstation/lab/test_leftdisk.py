@@ -11,7 +11,7 @@ import pytest
 
 from balena_migrate.core.units import MIB
 from balena_migrate.images.room import grown_table
-from balena_migrate.workstation.lab.leftdisk import CLEAN, SIZE, TABLE, left_disk_checks
+from balena_migrate.workstation.lab.leftdisk import CLEAN, JOURNAL, SIZE, TABLE, left_disk_checks
 from balena_migrate.workstation.lab.lookalike.layout import plan_layout, table_sectors
 from balena_migrate.workstation.lab.lookalike.specs import find_spec
 from tests.support.tables import image_of, put_blocks
@@ -40,7 +40,7 @@ def make_disk(path: Path, *, grown: bool, file_system_bytes: int) -> Path:
 
 def failed(disk: Path, *, grown: bool) -> list[str]:
     checks = list(left_disk_checks(disk, SPEC, grown=grown))
-    assert [check.name for check in checks] == [TABLE, SIZE, CLEAN]
+    assert [check.name for check in checks] == [TABLE, SIZE, JOURNAL, CLEAN]
     return [check.name for check in checks if not check.passed]
 
 
@@ -66,6 +66,13 @@ def test_a_file_system_with_errors(tmp_path: Path) -> None:
     place = f"{disk}?offset={DATA.start_bytes}"
     subprocess.run(["debugfs", "-w", "-R", "clri <11>", place], check=True, capture_output=True)
     assert failed(disk, grown=True) == [CLEAN]
+
+
+def test_a_journal_that_was_not_emptied(tmp_path: Path) -> None:
+    disk = make_disk(tmp_path / "disk", grown=True, file_system_bytes=GROWN_BYTES)
+    place = f"{disk}?offset={DATA.start_bytes}"
+    subprocess.run(["debugfs", "-w", "-R", "feature needs_recovery", place], check=True, capture_output=True)
+    assert failed(disk, grown=True) == [JOURNAL]
 
 
 @pytest.mark.parametrize("sectors", [b"\xff\xff\xff\x0f", b"\x00\x00\x02\x00"])
