@@ -15,6 +15,10 @@ from tests.support.facts import pc_facts, pi_facts, with_disks
 from tests.support.surveys import some_survey
 
 USB = BlockDevice(name="sdb1", path="/dev/sdb1", kind="part", size_bytes=1 << 30, fstype="ext4", uuid="3333-usb")
+ZRAM = replace(USB, name="zram1", path="/dev/zram1", kind="disk", uuid="5555-zram")
+NBD = replace(USB, name="nbd3", path="/dev/nbd3", kind="disk", uuid="6666-nbd")
+SAN = replace(USB, name="sdd", path="/dev/sdd", kind="disk", transport="iscsi", fstype="", uuid="")
+SAN_PART = replace(USB, name="sdd1", path="/dev/sdd1", parents=("sdd",), uuid="7777-san")
 CRYPT = replace(USB, name="dm-0", path="/dev/mapper/home", kind="crypt", parents=("sdb1",), uuid="4444-home")
 
 
@@ -36,6 +40,9 @@ def test_all_on_the_root_file_system_is_reached() -> None:
         ("fuseblk", "/dev/sdb1", "/", "is fuseblk"),
         ("zfs", "rpool/srv", "/", "is zfs"),
         ("ext4", "/dev/mapper/home", "/", "(crypt)"),
+        ("ext4", "/dev/zram1", "/", "in memory (zram)"),
+        ("ext4", "/dev/nbd3", "/", "(nbd)"),
+        ("xfs", "/dev/sdd1", "/", "(iscsi)"),
         ("ext4", "/dev/sdb1", "/folder", "/folder of /dev/sdb1 only"),
         ("ext4", "/dev/sda1", "/data", "/data of /dev/sda1 only"),
     ],
@@ -45,7 +52,7 @@ def test_a_home_that_stage_2_cannot_mount_is_refused_once(
     fstype: str, source: str, root: str, why: str, point: str
 ) -> None:
     mount = Mount(source=source, mount_point=point, fstype=fstype, root=root)
-    (cause,) = said(with_disks(pc_facts(), USB, CRYPT, mounts=[mount]))
+    (cause,) = said(with_disks(pc_facts(), USB, CRYPT, ZRAM, NBD, SAN, SAN_PART, mounts=[mount]))
     assert cause.startswith("HOME_DIR (/srv/migrate)") and why in cause
 
 

@@ -44,6 +44,33 @@ def test_what_lies_below_root_and_is_not_supported_is_refused_with_its_name(
     assert word in found[0].cause
 
 
+@pytest.mark.parametrize(
+    ("change", "layer"),
+    [
+        ({"transport": "iscsi"}, "iscsi"),
+        ({"name": "nbd0", "path": "/dev/nbd0"}, "nbd"),
+        ({"name": "bcache12", "path": "/dev/bcache12"}, "bcache"),
+        ({"name": "zram0", "path": "/dev/zram0"}, "zram"),
+    ],
+)
+def test_a_root_on_what_lsblk_calls_a_disk_and_no_kernel_finds_by_itself_is_refused(
+    change: dict[str, str], layer: str
+) -> None:
+    facts = pc_facts()
+    disk = replace(facts.disks.devices[0], **change)  # type: ignore[arg-type]
+    parts = tuple(replace(part, parents=(disk.name,)) for part in facts.disks.devices[1:])
+    found = findings(some_survey(replace(facts, disks=replace(facts.disks, devices=(disk, *parts)))))
+    (finding,) = [finding for finding in found if finding.code == f"root-on-{layer}"]
+    assert finding.severity is Severity.BLOCKER and disk.path in finding.cause
+
+
+@pytest.mark.parametrize("transport", ["sata", "usb", "nvme", "fc", "spi", ""])
+def test_a_root_on_a_disk_of_the_device_is_not_refused(transport: str) -> None:
+    facts = pc_facts()
+    devices = (replace(facts.disks.devices[0], transport=transport), *facts.disks.devices[1:])
+    assert blockers(some_survey(replace(facts, disks=replace(facts.disks, devices=devices)))) == []
+
+
 def test_a_boot_folder_on_another_disk_is_refused() -> None:
     facts = pc_facts(separate_boot=True)
     other = replace(facts.disks.devices[0], name="sdb", path="/dev/sdb")

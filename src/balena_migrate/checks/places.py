@@ -11,6 +11,7 @@ from balena_migrate.findings import BLOCKS, Code, Finding, blocker
 from balena_migrate.survey import Survey
 
 IN_MEMORY = ("tmpfs", "ramfs", "devtmpfs")
+RAM_DISKS = ("ram", "zram")
 BY_A_PROGRAM = "fuse"
 """How the names of their types begin: fuse.sshfs, fuseblk."""
 
@@ -62,8 +63,10 @@ def _obstacle(disks: DiskFacts, mount: Mount) -> str:
     if mount.root != "/":
         return f"which shows {mount.root} of {mount.source} only: stage 2 mounts whole file systems"
     for part in disks.chain(device):
-        if part.kind not in ("part", "disk"):
-            return f"which needs {part.path} ({part.kind}): stage 2 has no programs for that"
+        if part.layer in RAM_DISKS:
+            return f"which is in memory ({part.layer}): it is gone after the reboot"
+        if part.layer:
+            return f"which needs {part.path} ({part.layer}): stage 2 has neither programs nor a network for that"
     if not device.uuid:
         return f"which has no UUID by which stage 2 would find {mount.source}"
     return ""

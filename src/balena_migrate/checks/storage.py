@@ -51,8 +51,9 @@ CODES = (
     Code(
         "root-on-TYPE",
         BLOCKS,
-        "The root file system is on LVM, RAID, encryption or the like, which would hold the disk while it is"
-        " overwritten. TYPE is lsblk's: lvm, crypt, mpath, raid1, ...",
+        "The root file system is on LVM, RAID, encryption, a disk on the network or the like, which stage 2 would not"
+        " find, or which would hold it while it is overwritten. TYPE is lsblk's (lvm, crypt, mpath, raid1, ...) or"
+        " the driver's or transport's name (bcache, nbd, iscsi, ...).",
     ),
     Code("several-disks", BLOCKS, "The root file system is on several disks."),
     Code("boot-on-other-disk", BLOCKS, "/boot and the root file system are on different disks."),
@@ -123,10 +124,10 @@ def _check_root(survey: Survey) -> Iterator[Finding]:
         remedy = "mount it read-write for the migration (mount -o remount,rw /), unless dmesg names errors of the disk"
         yield blocker("root-read-only", cause, remedy)
     for part in survey.facts.disks.chain(device):
-        if part.kind not in ("part", "disk"):
-            what = BELOW_ROOT.get(part.kind, f"{part.kind} (RAID)" if part.kind.startswith("raid") else part.kind)
-            cause = f"the root file system is on {what} ({part.path}): it would keep the disk busy during the flash"
-            yield blocker(f"root-on-{part.kind}", cause)
+        if layer := part.layer:
+            what = BELOW_ROOT.get(layer, f"{layer} (RAID)" if layer.startswith("raid") else layer)
+            cause = f"the root file system is on {what} ({part.path}): stage 2 would not find or not free its disk"
+            yield blocker(f"root-on-{layer}", cause)
     if survey.target is None:
         names = ", ".join(disk.path for disk in survey.facts.disks.disks_below("/"))
         yield blocker("several-disks", f"the root file system is on several disks: {names}")

@@ -64,6 +64,10 @@ class HardwareFacts:
     """The Raspberry Pi's revision code in hexadecimal, as found (with the warranty bits); "" on other machines."""
 
 
+_NO_DISKS = ("ram", "zram", "nbd", "rbd", "drbd", "bcache", "iscsi", "fcoe")
+"""Drivers and transports of what lsblk calls a disk, and stage 2 has neither the programs nor the network for."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class BlockDevice:
     """A block device as lsblk shows it; sizes and offsets in bytes."""
@@ -85,7 +89,22 @@ class BlockDevice:
     """ "dos" or "gpt"; on a partition that of its disk."""
     serial: str = ""
     model: str = ""
+    transport: str = ""
+    """lsblk's TRAN: sata, nvme, usb, mmc, iscsi, ...; "" where it knows none."""
     read_only: bool = False
+
+    @property
+    def layer(self) -> str:
+        """What it is if it is neither a partition nor a disk that every kernel finds by itself, else "".
+
+        lsblk's TYPE, or what it calls a disk all the same: one in memory, on the network, or made of other disks.
+        """
+        if self.kind not in ("part", "disk"):
+            return self.kind
+        driver = self.name.rstrip("0123456789")
+        if self.kind == "disk" and driver in _NO_DISKS:
+            return driver
+        return self.transport if self.transport in _NO_DISKS else ""
 
 
 @dataclass(frozen=True, kw_only=True)

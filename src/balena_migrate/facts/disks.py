@@ -41,7 +41,7 @@ PSEUDO_FILE_SYSTEMS = frozenset(
 )
 """They show something of the kernel's; nobody keeps files there."""
 
-COLUMNS = "NAME,PATH,TYPE,SIZE,FSTYPE,LABEL,UUID,PARTUUID,PTUUID,PTTYPE,SERIAL,MODEL,RO,LOG-SEC,START"
+COLUMNS = "NAME,PATH,TYPE,SIZE,FSTYPE,LABEL,UUID,PARTUUID,PTUUID,PTTYPE,SERIAL,MODEL,TRAN,RO,LOG-SEC,START"
 
 
 def parse_lsblk(text: str) -> tuple[BlockDevice, ...]:
@@ -85,6 +85,7 @@ def _parse_device(item: dict[str, Any]) -> BlockDevice:
         table_type=text("pttype"),
         serial=text("serial"),
         model=text("model"),
+        transport=text("tran"),
         read_only=item.get("ro") in (True, "1", 1),
     )
 
