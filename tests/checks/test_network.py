@@ -123,8 +123,25 @@ def test_a_wifi_network_that_cannot_be_told_is_a_warning() -> None:
     assert (finding.code, finding.severity) == ("wifi-in-use-unknown", Severity.WARNING)
 
 
-def test_without_a_default_route_nothing_can_be_told() -> None:
-    assert first(NetworkFacts(), Selection()).code == "network-offline"
+def test_without_a_default_route_several_interfaces_with_addresses_are_refused() -> None:
+    kinds = {"net0": InterfaceKind.ETHERNET, "net1": InterfaceKind.WIFI}
+    several = NetworkFacts(
+        interfaces=tuple(Interface(name=name, kind=kind) for name, kind in kinds.items()),
+        addresses=tuple(InterfaceAddress(interface=name, address="192.0.2.5/24") for name in kinds),
+    )
+    cases = ((NetworkFacts(), Config()), (several, Config()), (several, Config(allow_offline=True)))
+    found = [first(network, Selection(), config) for network, config in cases]
+    assert [finding.code for finding in found] == ["network-offline"] * 3
+    assert [finding.severity for finding in found] == [Severity.WARNING, Severity.BLOCKER, Severity.WARNING]
+    assert "net0, net1" in found[1].cause
+
+
+def test_a_driver_that_the_new_system_may_lack_is_said_though_its_wifi_network_is_unknown() -> None:
+    network = facts(InterfaceKind.WIFI)
+    foreign = replace(network.interfaces[0], foreign_driver="it was built on this device")
+    settings, selection = NetworkSettings(), Selection(profiles=(OTHER,))
+    found = check_network(Config(), replace(network, interfaces=(foreign,)), settings, selection, None)
+    assert [finding.code for finding in found] == ["network-driver", "wifi-in-use-unknown"]
 
 
 def test_what_is_not_carried_is_told() -> None:

@@ -63,6 +63,36 @@ def test_default_routes() -> None:
     assert parse_default_routes(data, NAMES) == expected
 
 
+def test_a_default_route_with_two_next_hops_and_one_that_only_a_rule_leads_to() -> None:
+    hops = b"".join(
+        struct.pack("=HBBi", 16, 0, 0, index) + attribute(5, socket.inet_aton(gateway))
+        for index, gateway in ((2, "192.0.2.1"), (3, "198.51.100.1"), (9, "203.0.113.1"))
+    )
+    several = message(24, struct.pack("=8BI", socket.AF_INET, 0, 0, 0, 254, 3, 0, 1, 0) + attribute(9, hops))
+    by_rule = route("192.0.2.7", table=100, metric=5)
+    both = (
+        DefaultRoute(interface="eth0", gateway="192.0.2.1"),
+        DefaultRoute(interface="wwan0", gateway="198.51.100.1"),
+    )
+    assert parse_default_routes(by_rule + several, {**NAMES, 3: "wwan0"}) == both
+    assert parse_default_routes(by_rule, NAMES) == (DefaultRoute(interface="eth0", gateway="192.0.2.7", metric=5),)
+    for end in range(17, len(several)):
+        parse_default_routes(several[:end], NAMES)
+
+
+def test_without_a_default_route_the_only_interface_with_an_address_leads_out() -> None:
+    names = ("eth0", "eth1", "docker0")
+    kinds = (InterfaceKind.ETHERNET, InterfaceKind.ETHERNET, InterfaceKind.BRIDGE)
+    interfaces = tuple(Interface(name=name, kind=kind) for name, kind in zip(names, kinds, strict=True))
+
+    def online(*users: str) -> Interface | None:
+        addresses = tuple(InterfaceAddress(interface=name, address="192.0.2.5/24") for name in users)
+        return NetworkFacts(interfaces=interfaces, addresses=addresses).online()
+
+    assert online("eth1", "docker0") == interfaces[1]
+    assert online("eth0", "eth1") is None is online("docker0")
+
+
 @pytest.mark.parametrize("cut", range(1, 60, 7))
 def test_a_torn_answer_ends_the_list(cut: int) -> None:
     assert parse_addresses((address("192.0.2.5", 24, 0x80) * 2)[:-cut], NAMES) in (

@@ -61,7 +61,13 @@ CODES = (
         "The driver of the interface in use does not come with the old kernel; the new system may not have it.",
         "Use another interface, or set ALLOW_OFFLINE if the image's kernel has the driver.",
     ),
-    Code("network-offline", WARNS, "There is no default route, so the connection in use is unknown."),
+    Code(
+        "network-offline",
+        BLOCKS + WARNS,
+        "There is no default route, and not one interface alone with an address: the connection in use is unknown. A"
+        " blocker where there are several to choose from.",
+        "Set the default route of the connection by which the new system will be online, or set ALLOW_OFFLINE.",
+    ),
     Code("network-not-carried", WARNS, "A network of the old system cannot be carried over."),
     Code("network-detail-not-carried", WARNS, "One setting of a network that is carried over gets lost."),
     Code(
@@ -126,9 +132,9 @@ def _check_online(
 ) -> Iterator[Finding]:
     interface = network.online()
     if interface is None:
-        cause = "there is no default route, so it is unknown which connection brings the device online"
-        yield warning("network-offline", cause)
+        yield _offline(config, network)
         return
+    yield from _check_driver(config, interface)
     if interface.kind is InterfaceKind.WIFI and not interface.ssid and any(p.wifi for p in selection.profiles):
         cause = (
             f"it is unknown which Wi-Fi network {interface.name} uses; make sure that it is among those carried over"
@@ -139,7 +145,6 @@ def _check_online(
     if not comparison.obstacle:
         yield from _found_counterpart(config, network, interface, comparison)
         yield from _check_mac(interface, selection)
-        yield from _check_driver(config, interface)
         return
     cause, remedy = (
         f"the connection in use ({_describe(interface)}) would be lost: {comparison.obstacle}",
@@ -150,6 +155,17 @@ def _check_online(
         yield warning("network-lost", cause, remedy)
     else:
         yield blocker("network-lost", cause, remedy)
+
+
+def _offline(config: Config, network: NetworkFacts) -> Finding:
+    names = ", ".join(interface.name for interface in network.may_lead_out())
+    if not names or config.allow_offline:
+        return warning("network-offline", "no connection is in use, so none can be looked for in the new system")
+    cause = (
+        f"there is no default route, and several interfaces have addresses ({names}): which one is needed is unknown"
+    )
+    remedy = 'set the default route of the one by which the new system will be online, or set ALLOW_OFFLINE="TRUE"'
+    return blocker("network-offline", cause, remedy)
 
 
 def _found_counterpart(

@@ -14,6 +14,7 @@ import os
 import re
 import socket
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -90,11 +91,21 @@ class NetworkFacts:
     def online(self) -> Interface | None:
         """The interface that leads to the outside: that of the default route with the lowest metric.
 
-        A tunnel comes last, since something else has to carry it.
+        A tunnel comes last, since something else has to carry it. Without a default route, as behind a proxy, it is the
+        only one that may_lead_out.
         """
         pairs = [(self.find_interface(route.interface), route.metric) for route in self.default_routes]
         known = [(found.kind is InterfaceKind.VIRTUAL, metric, found) for found, metric in pairs if found]
-        return min(known, key=lambda item: item[:2])[2] if known else None
+        if known:
+            return min(known, key=lambda item: item[:2])[2]
+        found = self.may_lead_out()
+        return found[0] if len(found) == 1 else None
+
+    def may_lead_out(self) -> tuple[Interface, ...]:
+        """The interfaces with an address; not bridges, which mostly are those of containers."""
+        names = {address.interface for address in self.addresses}
+        inner = (InterfaceKind.BRIDGE, InterfaceKind.VIRTUAL)
+        return tuple(i for i in self.interfaces if i.name in names and i.kind not in inner)
 
 
 Dump = Callable[[int, int], bytes]
@@ -105,8 +116,8 @@ RTM_NEWROUTE, RTM_GETROUTE = 24, 26
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLM_F_DUMP_REQUEST = 0x301
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_F_PERMANENT = 1, 2, 8, 0x80
-_RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 4, 5, 6
-_RT_TABLE_MAIN, _RTN_UNICAST = 254, 1
+_RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH = 4, 5, 6, 9
+_RT_TABLE_MAIN, _RT_TABLE_LOCAL, _RTN_UNICAST = 254, 255, 1
 _SIOCGIWESSID = 0x8B1B
 _SHORT = 4
 """Characters of a module's name that may end a driver's by chance."""
@@ -323,17 +334,44 @@ def parse_addresses(data: bytes, names: dict[int, str]) -> tuple[InterfaceAddres
 
 
 def parse_default_routes(data: bytes, names: dict[int, str]) -> tuple[DefaultRoute, ...]:
-    """The default routes of the main table, from an RTM_GETROUTE dump."""
-    found = []
+    """The default routes of an RTM_GETROUTE dump: those of the main table, else of those that rules lead to.
+
+    A route with several next hops is one for each of them.
+    """
+    main: list[DefaultRoute] = []
+    others: list[DefaultRoute] = []
     for kind, body in _messages(data):
         if kind != RTM_NEWROUTE or len(body) < 12:
             continue
         _, length, _, _, table, _, _, route_type = struct.unpack_from("=8B", body)
-        values = _attributes(body[12:])
-        index = struct.unpack("=I", values[_RTA_OIF])[0] if _RTA_OIF in values else 0
-        if length or table != _RT_TABLE_MAIN or route_type != _RTN_UNICAST or index not in names:
+        if length or table == _RT_TABLE_LOCAL or route_type != _RTN_UNICAST:
             continue
-        gateway = str(ipaddress.ip_address(values[_RTA_GATEWAY])) if _RTA_GATEWAY in values else ""
-        metric = struct.unpack("=I", values[_RTA_PRIORITY])[0] if _RTA_PRIORITY in values else 0
-        found.append(DefaultRoute(interface=names[index], gateway=gateway, metric=metric))
-    return tuple(found)
+        values = _attributes(body[12:])
+        metric = _number(values.get(_RTA_PRIORITY, b""))
+        hops = [(_number(values.get(_RTA_OIF, b"")), values), *_next_hops(values.get(_RTA_MULTIPATH, b""))]
+        (main if table == _RT_TABLE_MAIN else others).extend(
+            DefaultRoute(interface=names[index], gateway=_gateway(hop), metric=metric)
+            for index, hop in hops
+            if index in names
+        )
+    return tuple(main or others)
+
+
+def _number(data: bytes) -> int:
+    return int.from_bytes(data[:4], sys.byteorder)
+
+
+def _next_hops(data: bytes) -> Iterator[tuple[int, dict[int, bytes]]]:
+    """The interface's index and the attributes of each (rtnetlink(7), struct rtnexthop)."""
+    while len(data) >= 8:
+        length, _, _, index = struct.unpack_from("=HBBi", data)
+        if not 8 <= length <= len(data):
+            return
+        yield index, _attributes(data[8:length])
+        data = data[(length + 3) & ~3 :]
+
+
+def _gateway(values: dict[int, bytes]) -> str:
+    """In text; "" for a route without."""
+    data = values.get(_RTA_GATEWAY, b"")
+    return str(ipaddress.ip_address(data)) if len(data) in (4, 16) else ""
