@@ -99,7 +99,7 @@ def test_of_two_programs_the_one_whose_address_is_in_use_counts() -> None:
         )
         for n in (5, 6)
     ]
-    merged, problems = merge(both, facts)
+    merged, problems = merge(both, facts, lambda profile: True)
     assert [p.source for p in merged] == ["/6"] and [p.source for p in problems] == ["/5"]
 
 
@@ -108,7 +108,7 @@ def test_patterns_become_the_interfaces_that_there_are() -> None:
     facts = NetworkFacts(interfaces=tuple(Interface(name=name, kind=kind) for name, kind in devices))
     ip = Ip(method=Method.MANUAL, addresses=("192.0.2.5/24",))
     profiles = [Profile(kind=Kind.LINK, source="/s", interface=pattern, ipv4=ip) for pattern in ("eth*", "wl*", "x*")]
-    merged, problems = merge(profiles, facts)
+    merged, problems = merge(profiles, facts, lambda profile: True)
     assert [profile.interface for profile in merged] == ["eth0", "eth1"]
     assert [problem.subject for problem in problems] == ["x*", "wlan0"]  # no such interface; no Wi-Fi network
 
@@ -202,7 +202,7 @@ def test_one_interface_by_name_and_by_hardware_address_is_one(device: Device) ->
 def test_a_hardware_address_that_a_bond_gives_to_its_ports_names_none_of_them() -> None:
     ports = tuple(replace(WIRED, name=name, mac_permanent=False) for name in ("eth1", "eth0"))
     profile = Profile(kind=Kind.ETHERNET, source="/s", mac=WIRED.mac, ipv4=Ip(method=Method.LINK_LOCAL))
-    assert merge([profile], NetworkFacts(interfaces=ports)) == ((profile,), ())
+    assert merge([profile], NetworkFacts(interfaces=ports), lambda profile: True) == ((profile,), ())
 
 
 BRIDGE = "[connection]\nid=lan\nuuid=7d4ae3ec-7a9b-4bd0-b4d0-2d4b7b3d0a11\ntype=bridge\ninterface-name={}\n"

@@ -101,7 +101,7 @@ def check_network(
     """
     in_image = {path.lower() for path in image_files or ()}
     has_wifi = config.has_wifi_cfg and (image_files is None or not in_image.isdisjoint(IMAGE_WIFIS))
-    yield from _check_online(config, network, selection, settings.profiles, has_wifi=has_wifi)
+    yield from _check_online(config, network, selection, settings, has_wifi=has_wifi)
     if image_files is not None:
         yield from _check_image(config, selection, in_image)
     for problem in settings.problems:
@@ -128,7 +128,7 @@ def _check_image(config: Config, selection: Selection, in_image: set[str]) -> It
 
 
 def _check_online(
-    config: Config, network: NetworkFacts, selection: Selection, known: Sequence[Profile], *, has_wifi: bool
+    config: Config, network: NetworkFacts, selection: Selection, settings: NetworkSettings, *, has_wifi: bool
 ) -> Iterator[Finding]:
     interface = network.online()
     if interface is None:
@@ -141,7 +141,7 @@ def _check_online(
         )
         yield warning("wifi-in-use-unknown", cause)
         return
-    comparison = _compare(interface, network, selection, known)
+    comparison = _compare(interface, network, selection, settings)
     if not comparison.obstacle:
         yield from _found_counterpart(config, network, interface, comparison)
         yield from _check_mac(interface, selection)
@@ -214,8 +214,11 @@ def _remedy(interface: Interface, selection: Selection) -> str:
     return 'configure this connection where the tool finds it, or set ALLOW_OFFLINE="TRUE" to continue'
 
 
-def _compare(interface: Interface, network: NetworkFacts, selection: Selection, known: Sequence[Profile]) -> Comparison:
+def _compare(
+    interface: Interface, network: NetworkFacts, selection: Selection, settings: NetworkSettings
+) -> Comparison:
     """The connection of the interface, against its counterpart in what is carried."""
+    known = settings.fixed_addresses()
     if interface.kind is InterfaceKind.WIFI:
         same = [p for p in selection.profiles if p.wifi and p.wifi.ssid == interface.ssid and _fits(p, interface)]
         if not same:
@@ -230,7 +233,7 @@ def _compare(interface: Interface, network: NetworkFacts, selection: Selection, 
         and network.of_kind(InterfaceKind.ETHERNET)
         and _has_lease(interface, network)
     ):
-        return compare(interface, network, (), ())  # without the bridge its wired port gets the lease
+        return compare(interface, network, (), known)  # without the bridge its wired port gets the lease
     kinds = {InterfaceKind.MODEM: (Kind.GSM, Kind.CDMA), InterfaceKind.VLAN: (Kind.VLAN,)}
     wanted = kinds.get(interface.kind, (Kind.OTHER,))
     fitting = [p for p in selection.profiles if p.kind in wanted and _fits(p, interface)]

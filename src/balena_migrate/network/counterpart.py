@@ -6,7 +6,7 @@ Source: nm-settings(5): `manual` takes no router advertisements, `auto` adds the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -45,21 +45,20 @@ class _Now:
 
 
 def compare(
-    interface: Interface, network: NetworkFacts, fitting: Sequence[Profile], known: Iterable[Profile]
+    interface: Interface, network: NetworkFacts, fitting: Sequence[Profile], known: Mapping[str, str]
 ) -> Comparison:
     """How the profiles that fit the interface lead out, against how it does now; without any, it gets a lease.
 
-    `known` are all profiles of the old system. Several DHCP clients, and a lease without end, give an address no
-    lifetime, so one that looks fixed is taken for a lease where the settings of the interface say DHCP, unless it is a
-    fixed address of other settings: then those are in force.
+    `known` are all fixed addresses of the old system's settings, each with its file. Several DHCP clients, and a lease
+    without end, give an address no lifetime, so one that looks fixed is taken for a lease where the settings of the
+    interface say DHCP, unless it is a fixed address of other settings: then those are in force.
     """
     usable = [profile for profile in fitting if profile.autoconnect]
     if fitting and not usable:
         return Comparison(obstacle=NOT_BY_ITSELF)
     families = _families(interface, network)
     in_force = _in_force(usable, families)
-    elsewhere = {a: p for p in known if p not in in_force for ip in (p.ipv4, p.ipv6) if ip for a in ip.addresses}
-    obstacles = {now.version: _family_obstacle(now, _of_family(in_force, now.version), elsewhere) for now in families}
+    obstacles = {now.version: _family_obstacle(now, _of_family(in_force, now.version), known) for now in families}
     first, *others = (now.version for now in families)
     return Comparison(
         obstacle=obstacles[first],
@@ -99,13 +98,13 @@ def _in_force(usable: list[Profile], families: list[_Now]) -> list[Profile]:
     return fixed or usable
 
 
-def _family_obstacle(now: _Now, settings: list[Ip], elsewhere: dict[str, Profile]) -> str:
+def _family_obstacle(now: _Now, settings: list[Ip], known: Mapping[str, str]) -> str:
     """Why the settings do not lead out as the interface does now."""
     carried = {address for ip in settings for address in ip.addresses}
     missing = [a.address for a in now.addresses if not a.dynamic and a.address not in carried]
-    other = next((address for address in missing if address in elsewhere), "")
+    other = next((address for address in missing if address in known), "")
     if other:
-        return f"its fixed address {other} is in {elsewhere[other].source}, but not in the settings that would be used"
+        return f"its fixed address {other} is in {known[other]}, but not in the settings that would be used"
     if missing and not any(ip.method in _LEASE for ip in settings):
         return f"its fixed address {missing[0]} is in no settings that are carried over"
     automatic = not settings or any(ip.method in _AUTOMATIC[now.version] for ip in settings)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
@@ -22,24 +22,29 @@ _BUILT = (InterfaceKind.BRIDGE, InterfaceKind.BOND, InterfaceKind.VIRTUAL)
 """Interfaces that exist only because a profile creates them."""
 
 
-def merge(profiles: list[Profile], network: NetworkFacts) -> tuple[tuple[Profile, ...], tuple[Problem, ...]]:
-    """The profiles with their addresses and without duplicates, and those displaced by another one."""
+def merge(
+    profiles: list[Profile], network: NetworkFacts, works: Callable[[Profile], bool]
+) -> tuple[tuple[Profile, ...], tuple[Problem, ...]]:
+    """The profiles with their addresses and without duplicates, and those displaced by another one.
+
+    One that does not work on the new system displaces none that does, and is kept for its own reason to be told.
+    """
     profiles, unmatched = _expanded([_named(profile, network) for profile in profiles], network)
     in_use = frozenset((address.interface, address.address) for address in network.addresses)
     by_ssid = {p.wifi.ssid: p for p in reversed(profiles) if p.kind is Kind.LINK and p.wifi}
     links = [p for p in profiles if p.kind is Kind.LINK and not p.wifi]
     wired = [replace(link, kind=Kind.ETHERNET) for link in links if not _is_wireless(link, network)]
-    over_air, doubles = _without_duplicates([link for link in links if _is_wireless(link, network)], in_use)
+    over_air, doubles = _without_duplicates([link for link in links if _is_wireless(link, network)], in_use, works)
     wireless = {link.interface: link for link in reversed(over_air)}
     by_interface = {link.interface: link for link in reversed(wired)}
     others = [p for p in profiles if p.kind is not Kind.LINK]
     chosen = [_link_of(p, by_ssid, wireless, by_interface) for p in others]
     over_air = (*by_ssid.values(), *wireless.values())
     unused = [_unused(link) for link in over_air if link not in chosen and _says_much(link, others)]
-    placed, twins = _unique_wifis([_with_addresses(p, q) for p, q in zip(others, chosen, strict=True)], network)
-    secured = {p.interface for p in placed if p.kind is Kind.ETHERNET and p.eap and p.interface}
+    placed, twins = _unique_wifis([_with_addresses(p, q) for p, q in zip(others, chosen, strict=True)], network, works)
+    secured = {p.interface for p in placed if p.kind is Kind.ETHERNET and p.eap and p.interface and works(p)}
     plain = [link for link in wired if link.interface not in secured]
-    kept, conflicts = _without_duplicates([*placed, *plain], in_use)
+    kept, conflicts = _without_duplicates([*placed, *plain], in_use, works)
     return kept, (*unmatched, *doubles, *twins, *conflicts, *unused)
 
 
@@ -73,7 +78,10 @@ def _expanded(profiles: list[Profile], network: NetworkFacts) -> tuple[list[Prof
         found += [*made, *kept]
         if not made:
             reason = f"no interface fits {match}"
-            problems.append(Problem(source=profile.source, subject=profile.name, reason=reason, lost=not kept))
+            lost = None if kept else profile
+            problems.append(
+                Problem(source=profile.source, subject=profile.name, reason=reason, lost=not kept, profile=lost)
+            )
     return found, problems
 
 
@@ -171,13 +179,15 @@ def _says_much(link: Profile, others: list[Profile]) -> bool:
 
 def _unused(link: Profile) -> Problem:
     reason = "has addresses, but no Wi-Fi network that takes them"
-    return Problem(source=link.source, subject=link.name, reason=reason)
+    return Problem(source=link.source, subject=link.name, reason=reason, profile=link)
 
 
 # Duplicates ---------------------------------------------------------------------------------------------------------
 
 
-def _unique_wifis(profiles: list[Profile], network: NetworkFacts) -> tuple[list[Profile], list[Problem]]:
+def _unique_wifis(
+    profiles: list[Profile], network: NetworkFacts, works: Callable[[Profile], bool]
+) -> tuple[list[Profile], list[Problem]]:
     """One of each set of equal Wi-Fi networks, and those with different addresses that it displaces.
 
     Networks with the same SSID but different secrets are all kept: NetworkManager tries them one after the other.
@@ -188,8 +198,8 @@ def _unique_wifis(profiles: list[Profile], network: NetworkFacts) -> tuple[list[
     problems: list[Problem] = []
     places: dict[Hashable, list[int]] = {}
     for profile in profiles:
-        twins = places.setdefault(_wifi_key(profile), [])
-        place = next((i for i in twins if _fit_together(profile, kept[i])), None) if profile.wifi else None
+        twins = places.setdefault(_wifi_key(profile), []) if profile.wifi and works(profile) else []
+        place = next((i for i in twins if _fit_together(profile, kept[i])), None)
         if place is None:
             twins.append(len(kept))
             kept.append(profile)
@@ -235,10 +245,10 @@ def _joined(best: Profile, other: Profile) -> Profile:
 
 
 def _without_duplicates(
-    profiles: list[Profile], in_use: frozenset[tuple[str, str]]
+    profiles: list[Profile], in_use: frozenset[tuple[str, str]], works: Callable[[Profile], bool]
 ) -> tuple[tuple[Profile, ...], tuple[Problem, ...]]:
-    """One wired profile for each interface, since only one can be active: the one with the interface's current
-    address, else the first. `in_use` are pairs of interface and address.
+    """One wired profile for each interface, since only one can be active: of those that work the one with the
+    interface's current address, else the first. `in_use` are pairs of interface and address.
     """
     groups: dict[Hashable, list[Profile]] = {}
     for number, profile in enumerate(profiles):
@@ -247,9 +257,10 @@ def _without_duplicates(
     kept: list[Profile] = []
     problems: list[Problem] = []
     for group in groups.values():
-        best = next((p for p in group if any((p.interface, a) in in_use for a in _addresses(p))), group[0])
+        working = group if len(group) == 1 else [p for p in group if works(p)] or group
+        best = next((p for p in working if any((p.interface, a) in in_use for a in _addresses(p))), working[0])
         for profile in group:
-            if profile.source == best.source:  # those of one file coexist on purpose
+            if profile.source == best.source or profile not in working:  # those of one file coexist on purpose
                 kept.append(profile)
             elif not _is_same_link(profile, best):
                 problems.append(_displaced(profile, best))
@@ -258,7 +269,7 @@ def _without_duplicates(
 
 def _displaced(profile: Profile, best: Profile) -> Problem:
     reason = f"{best.source} has other settings for it, which count"
-    return Problem(source=profile.source, subject=profile.name, reason=reason)
+    return Problem(source=profile.source, subject=profile.name, reason=reason, profile=profile)
 
 
 def _addresses(profile: Profile) -> Iterator[str]:
@@ -292,7 +303,7 @@ def without_orphans(
         below = _stands_on(profile, network)
         if below and below not in made:
             reason = f"it belongs to {below}, which is not carried over"
-            problems.append(Problem(source=profile.source, subject=profile.name, reason=reason))
+            problems.append(Problem(source=profile.source, subject=profile.name, reason=reason, profile=profile))
         else:
             kept.append(profile)
     return tuple(kept), tuple(problems)

@@ -71,13 +71,15 @@ class Problem:
     """A setting that is not carried over to the new system.
 
     `source` is the file; `subject` the network or interface ("" for the whole file); `lost` is true if the whole
-    profile is left out, and not only what `reason` names.
+    profile is left out, and not only what `reason` names. `profile` is what is left out, as far as it could be read:
+    the connection in use may be by it.
     """
 
     source: str
     reason: str
     subject: str = ""
     lost: bool = True
+    profile: Profile | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         return f"{self.source}: {self.subject}: {self.reason}" if self.subject else f"{self.source}: {self.reason}"
@@ -300,3 +302,14 @@ class NetworkSettings:
     problems: tuple[Problem, ...] = ()
     country: str = ""
     proxy: Proxy | None = None
+
+    def fixed_addresses(self) -> dict[str, str]:
+        """Each fixed address of the old system, in CIDR form -> its file; also those of what is not carried over."""
+        lost = (problem.profile for problem in self.problems if problem.profile)
+        return {
+            address: profile.source
+            for profile in (*lost, *self.profiles)
+            for ip in (profile.ipv4, profile.ipv6)
+            if ip
+            for address in ip.addresses
+        }

@@ -37,7 +37,7 @@ def read_network(system: System, facts: NetworkFacts, os_version: str | None = N
     profiles = [profile for reading in readings for profile in reading.profiles]
     problems = [problem for reading in readings for problem in reading.problems]
     countries = [country for country in (*(r.country for r in readings), _system_country(system)) if country]
-    merged, conflicts = merge(profiles, facts)
+    merged, conflicts = merge(profiles, facts, lambda profile: not _refusal(profile, os_version))
     servers = read_name_servers(system)
     merged = tuple(with_name_servers(profile, servers) for profile in merged)
     merged = with_assigned_macs(merged, facts, system)
@@ -68,18 +68,20 @@ def _checked(profiles: tuple[Profile, ...], os_version: str | None) -> tuple[tup
     """The profiles that can work; the others become problems."""
     usable, problems = [], []
     for profile in profiles:
-        fault = find_fault(profile)
-        if fault:
-            problems.append(Problem(source=profile.source, subject=profile.name, reason=fault))
+        refusal = _refusal(profile, os_version)
+        if refusal:
+            problems.append(Problem(source=profile.source, subject=profile.name, reason=refusal, profile=profile))
             continue
         complete, changes = completed(profile)
         if os_version is not None:
-            refusal = find_refusal(complete, os_version)
-            if refusal:
-                problems.append(Problem(source=profile.source, subject=profile.name, reason=refusal))
-                continue
             complete, lost = fitted(complete, os_version)
             changes = (*changes, *lost)
         problems += [Problem(source=profile.source, subject=profile.name, reason=c, lost=False) for c in changes]
         usable.append(complete)
     return tuple(usable), tuple(problems)
+
+
+def _refusal(profile: Profile, os_version: str | None) -> str:
+    """Why the new system would not take the profile; "" if it does."""
+    fault = find_fault(profile)
+    return fault or ("" if os_version is None else find_refusal(completed(profile)[0], os_version))

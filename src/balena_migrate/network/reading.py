@@ -33,17 +33,22 @@ class Collector:
     country: str = ""
 
     @contextlib.contextmanager
-    def guard(self, source: PurePath | str, subject: str = "") -> Iterator[None]:
-        """Turn an error in the block into a Problem of this file; the rest of the source is still read."""
+    def guard(self, source: PurePath | str, subject: str = "", profile: Profile | None = None) -> Iterator[None]:
+        """Turn an error in the block into a Problem of this file; the rest of the source is still read.
+
+        `profile` is what is lost then, as far as it is known.
+        """
         try:
             yield
         except FileError as error:
-            self.problems.append(Problem(source=str(source), subject=subject, reason=error.reason))
+            reason = error.reason
         except NetworkConfigError as error:
-            self.problems.append(Problem(source=str(source), subject=subject, reason=error.message))
+            reason = error.message
         except OSError as error:
             reason = os.strerror(error.errno or 0)
-            self.problems.append(Problem(source=str(source), subject=subject, reason=reason))
+        else:
+            return
+        self.problems.append(Problem(source=str(source), subject=subject, reason=reason, profile=profile))
 
     def add(self, profile: Profile, lost: Iterable[str] = ()) -> None:
         """Add a profile, and what is not carried over."""
