@@ -96,10 +96,14 @@ def test_a_fixed_address_whose_name_servers_are_in_a_resolv_conf_written_by_hand
     assert "name servers" in found["network-online"].cause and "network-no-dns" not in found
 
 
-def test_a_roaming_stanza_with_a_fixed_address_does_not_pass_as_a_lease(tmp_path: Path) -> None:
-    found = field_network("wpa-roam-id-str-static", tmp_path).check(ALL_WIFIS)
-    assert found["network-lost"].severity is Severity.BLOCKER
-    assert "192.0.2.40/24" in found["network-lost"].cause
+def test_a_roaming_network_has_the_addresses_of_the_stanza_that_its_id_str_names(tmp_path: Path) -> None:
+    network = field_network("wpa-roam-id-str-static", tmp_path)
+    depot, office = network.keyfiles(ALL_WIFIS).values()
+    assert depot.text("wifi", "ssid") == "Depot Hall 3" and depot.text("ipv4", "method") == "manual"
+    assert (depot.text("ipv4", "address1"), depot.text("ipv4", "gateway")) == ("192.0.2.40/24", "192.0.2.1")
+    assert depot.items("ipv4", "dns") == ("192.0.2.53",)
+    assert office.text("wifi", "ssid") == "Office" and office.text("ipv4", "method") == "auto"
+    assert set(network.check(ALL_WIFIS)) == {"network-online"}
 
 
 def test_a_fixed_ipv6_address_whose_gateway_is_advertised(tmp_path: Path) -> None:

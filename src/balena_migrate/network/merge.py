@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
@@ -58,6 +58,33 @@ def _named(profile: Profile, network: NetworkFacts) -> Profile:
     own = (i for i in network.interfaces if i.kind in _DEVICES and i.mac_permanent)
     device = next((i for i in own if i.mac.lower() == profile.mac.lower()), None)
     return replace(profile, interface=device.name) if device else profile
+
+
+def each_once(profiles: list[Profile], problems: Sequence[Problem]) -> list[Profile]:
+    """Without those that another source has read in the same file, too, and knows more of.
+
+    wpa_supplicant's own file may be for any interface; ifupdown says for which one, and with which addresses, or that
+    these cannot be carried over.
+    """
+    profiles = list(dict.fromkeys(profiles))
+    networks = [p for p in profiles if p.interface and (p.wifi or p.eap)]
+    bound = {_place(p) for p in (*networks, *(p.profile for p in problems if p.profile and p.profile.interface))}
+    addressed = {(_place(p), p.interface) for p in networks if _is_addressed(p)}
+
+    def is_known_better(profile: Profile) -> bool:
+        if profile.kind is Kind.LINK or _is_addressed(profile):
+            return False
+        return (_place(profile), profile.interface) in addressed if profile.interface else _place(profile) in bound
+
+    return [profile for profile in profiles if not is_known_better(profile)]
+
+
+def _place(profile: Profile) -> Hashable:
+    return profile.source, profile.kind, profile.autoconnect, _wifi_key(profile), _identity(profile)
+
+
+def _is_addressed(profile: Profile) -> bool:
+    return profile.ipv4 is not None or profile.ipv6 is not None
 
 
 def _expanded(profiles: list[Profile], network: NetworkFacts) -> tuple[list[Profile], list[Problem]]:
@@ -156,7 +183,7 @@ def _link_of(
     `by_ssid` are links for one Wi-Fi network, `wireless` and `wired` those for an interface. A Wi-Fi network for any
     interface gets those of the first one.
     """
-    if profile.ipv4 is not None or profile.ipv6 is not None:
+    if _is_addressed(profile):
         return None
     if profile.wifi is None:
         return wired.get(profile.interface) if profile.kind is Kind.ETHERNET else None
@@ -236,7 +263,7 @@ def _better(first: Profile, second: Profile, in_use: set[str]) -> tuple[Profile,
 
 def _joined(best: Profile, other: Profile) -> Profile:
     """The twin to keep, with the other's addresses if it has none; hidden if either of them is."""
-    if best.ipv4 is None and best.ipv6 is None:
+    if not _is_addressed(best):
         best = replace(best, ipv4=other.ipv4, ipv6=other.ipv6)
     if best.wifi and other.wifi and other.wifi.hidden and not best.wifi.hidden:
         file = best.keyfile.with_raw("wifi", "hidden", "true") if best.keyfile else None

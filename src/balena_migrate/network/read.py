@@ -10,7 +10,7 @@ from balena_migrate.core.errors import FileError
 from balena_migrate.core.system import System
 from balena_migrate.facts.network import NetworkFacts
 from balena_migrate.network.assigned_mac import with_assigned_macs
-from balena_migrate.network.merge import merge, without_orphans
+from balena_migrate.network.merge import each_once, merge, without_orphans
 from balena_migrate.network.model import NetworkSettings, Problem, Profile
 from balena_migrate.network.name_servers import read_name_servers, with_name_servers
 from balena_migrate.network.proxy import read_proxy
@@ -34,8 +34,8 @@ def read_network(system: System, facts: NetworkFacts, os_version: str | None = N
     carried over; None if no image was looked at.
     """
     readings = [source.read(system) for source in all_sources()]
-    profiles = [profile for reading in readings for profile in reading.profiles]
     problems = [problem for reading in readings for problem in reading.problems]
+    profiles = each_once([profile for reading in readings for profile in reading.profiles], problems)
     countries = [country for country in (*(r.country for r in readings), _system_country(system)) if country]
     merged, conflicts = merge(profiles, facts, lambda profile: not _refusal(profile, os_version))
     servers = read_name_servers(system)
@@ -46,7 +46,7 @@ def read_network(system: System, facts: NetworkFacts, os_version: str | None = N
     proxy, lost = read_proxy(system)
     return NetworkSettings(
         profiles=usable,
-        problems=(*problems, *conflicts, *faults, *orphans, *lost),
+        problems=tuple({str(p): p for p in (*problems, *conflicts, *faults, *orphans, *lost)}.values()),
         country=next((country for country in countries if re.fullmatch("[A-Z]{2}", country)), ""),
         proxy=proxy,
     )

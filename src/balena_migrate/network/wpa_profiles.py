@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -57,8 +57,13 @@ _CARRIED = """
 """
 _KNOWN = frozenset(f"{_NOT_NEEDED} {_CARRIED}".split())
 
+Addressing = Callable[[Profile, str], tuple[Profile, list[str]]]
+"""Gives a network its addresses by the raw value of its id_str ("" for none), and says what is not carried over."""
 
-def read_file(system: System, path: PurePosixPath, interface: str = "") -> Reading:
+
+def read_file(
+    system: System, path: PurePosixPath, interface: str = "", addressing: Addressing = lambda profile, _: (profile, [])
+) -> Reading:
     """The networks of one file. `interface` is the one that uses the file; by default, the file's name tells."""
     found = Collector()
     with found.guard(path):
@@ -70,7 +75,10 @@ def read_file(system: System, path: PurePosixPath, interface: str = "") -> Readi
         for block in parsed.networks:
             with found.guard(path, block.subject):
                 profile, lost = make_profile(system, block.values, parsed.blobs)
-                found.add(replace(profile, source=str(path), interface=device), lost)
+                profile = replace(profile, source=str(path), interface=device)
+                with found.guard(path, block.subject, profile):
+                    addressed, more = addressing(profile, block.values.get("id_str", ""))
+                    found.add(addressed, [*lost, *more])
     return found.reading()
 
 

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """ifupdown: /etc/network/interfaces and the files that it sources.
 
-Source: interfaces(5), and the options of Debian's packages wpasupplicant, wireless-tools, vlan and resolvconf.
+Source: interfaces(5), and the options of Debian's packages wpasupplicant, wireless-tools, vlan and resolvconf. Roaming
+(wpa-roam) is that of wpasupplicant's README.Debian, wpa_action(8) and functions.sh.
 """
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import PurePosixPath
 
@@ -30,11 +32,12 @@ from balena_migrate.network.files.interfaces import (
     parse_interfaces,
 )
 from balena_migrate.network.files.number import find_number
+from balena_migrate.network.files.wpa import parse_text
 from balena_migrate.network.model import Ip, Kind, Method, Profile, Reading, Route, Security, Vlan, Wep, Wifi
 from balena_migrate.network.reading import Collector, not_carried, read_config
 from balena_migrate.network.route_commands import parse_route_command
 from balena_migrate.network.sources import Source
-from balena_migrate.network.wpa_profiles import make_profile, read_file
+from balena_migrate.network.wpa_profiles import Addressing, make_profile, read_file
 
 FILE = "/etc/network/interfaces"
 FILES_LIMIT = 200
@@ -42,6 +45,10 @@ FILES_LIMIT = 200
 
 _DROP_IN = re.compile(r"[a-zA-Z0-9_-]+")
 """The file names that source-directory accepts (interfaces(5))."""
+_OF_A_DEVICE = re.compile(
+    r"((en|wl|ww|ib|sl)[a-z0-9]*[0-9][a-z0-9]*|(eth|wlan|usb|wwan|ra|ath|mlan|bond|br|ppp|tun|tap|can)[0-9]+)(\.[0-9]+)?"
+)
+"""Names that udev and kernels give to interfaces (systemd.net-naming-scheme(7)), unlike those of logical stanzas."""
 _VLAN_NAME = re.compile(r"(?P<parent>[a-z0-9]+)\.(?P<id>[0-9]+)|vlan(?P<number>[0-9]+)")
 _BARE_WORDS = """
     key_mgmt proto pairwise group eap auth_alg priority bssid scan_ssid mode frequency scan_freq freq_list ieee80211w
@@ -50,7 +57,9 @@ _BARE_WORDS = """
 _BARE = frozenset(_BARE_WORDS.split())
 """Values of wpa_supplicant that are written without quotes."""
 _PASSPHRASE_FILES = ("psk_file", "passphrase_file")
-_OF_THE_SCRIPT = frozenset(("driver", "iface", "ap_scan", "bridge", "debug_level", "logfile", "verbosity"))
+_OF_THE_SCRIPT = frozenset(
+    ("driver", "iface", "ap_scan", "bridge", "debug_level", "logfile", "verbosity", "conf", "roam", "id_str")
+)
 """Options for Debian's script, which are not values of a network."""
 _DROPPED = "broadcast network client hostname leasehours leasetime vendor scope pre-up post-down down pre-down inherits"
 _CARRIED = """
@@ -58,6 +67,17 @@ _CARRIED = """
     vlan-raw-device vlan_raw_device vlan-id vlan_id wireless-essid wireless-key wireless-mode accept_ra autoconf
 """
 _KNOWN = frozenset(f"{_DROPPED} {_CARRIED}".split())
+
+_MAPPING = "a script decides whether it is used (mapping), which cannot be carried over"
+_UNUSED = "no interface has this name, and nothing refers to it: no auto or allow- line, no id_str with wpa-roam"
+
+
+@dataclass(kw_only=True)
+class Logical:
+    """All stanzas by name; `referred` are the names that something refers to, so that they are no loss."""
+
+    stanzas: dict[str, list[Stanza]] = field(default_factory=dict)
+    referred: set[str] = field(default_factory=set)
 
 
 def read(system: System) -> Reading:
@@ -69,15 +89,18 @@ def read(system: System) -> Reading:
         all_files.stanzas += file.stanzas
         all_files.automatic |= file.automatic
         all_files.mappings += file.mappings
-    interfaces = _by_interface(all_files)
+    logical = _with_inherited(all_files)
+    interfaces = _by_interface(system, all_files, logical)
     for name, mine in interfaces.items():
-        with found.guard(mine[0].source, name):
+        with found.guard(mine[0].source, name, _outline(name, mine)):
             if all_files.mappings and not _is_automatic(name, all_files):
-                raise NetworkConfigError("a script decides whether it is used (mapping), which cannot be carried over")
-            _read_interface(system, name, mine, found, interfaces.get("default", []))
+                raise NetworkConfigError(_MAPPING)
+            _read_interface(system, name, mine, found, logical)
     found.profiles = [
         replace(p, autoconnect=p.autoconnect and _is_automatic(p.interface, all_files)) for p in found.profiles
     ]
+    for name in [name for name in logical.stanzas if name not in interfaces and name not in logical.referred]:
+        _tell_unused(name, logical.stanzas[name], found, _MAPPING if all_files.mappings else _UNUSED)
     return found.reading()
 
 
@@ -85,20 +108,51 @@ def _is_automatic(interface: str, file: InterfacesFile) -> bool:
     return any(fnmatch(interface, pattern) for pattern in file.automatic)
 
 
-def _by_interface(file: InterfacesFile) -> dict[str, list[Stanza]]:
-    """The stanzas of each interface, with what they inherit; without stanzas that only serve as a base."""
-    interfaces: dict[str, list[Stanza]] = {}
-    bases: set[str] = set()
+def _with_inherited(file: InterfacesFile) -> Logical:
+    """All stanzas, each with what it inherits. Those that others inherit, or that an `auto` line names, are referred
+    to."""
+    logical = Logical(referred={"lo", *filter(None, file.automatic.values())})
     for stanza in file.stanzas:
         for base in stanza.values("inherits"):
-            bases.add(base)
+            logical.referred.add(base)
             own = {key for key, _ in stanza.options}
-            inherited = next((s for s in interfaces.get(base, []) if s.family == stanza.family), None)
+            inherited = next((s for s in logical.stanzas.get(base, []) if s.family == stanza.family), None)
             stanza.options += [(k, v) for k, v in (inherited.options if inherited else ()) if k not in own]
-        interfaces.setdefault(stanza.interface, []).append(stanza)
-    used = {name: interfaces[logical] for name, logical in file.automatic.items() if logical in interfaces}
-    hidden = {*bases, *file.automatic.values()} - {name for name, logical in file.automatic.items() if not logical}
-    return {name: mine for name, mine in interfaces.items() if name not in hidden} | used
+        logical.stanzas.setdefault(stanza.interface, []).append(stanza)
+    return logical
+
+
+def _by_interface(system: System, file: InterfacesFile, logical: Logical) -> dict[str, list[Stanza]]:
+    """The stanzas of each interface; without those that only others refer to, or that are for no interface."""
+    itself = [name for name, other in file.automatic.items() if not other]
+    own = {
+        name: mine
+        for name, mine in logical.stanzas.items()
+        if any(fnmatch(name, pattern) for pattern in itself)
+        or (name not in logical.referred and _is_device(system, name, mine))
+    }
+    return own | {name: logical.stanzas[other] for name, other in file.automatic.items() if other in logical.stanzas}
+
+
+def _is_device(system: System, name: str, stanzas: list[Stanza]) -> bool:
+    """Whether there is an interface of this name, or the stanzas make one, or it could be the name of one."""
+    made = _vlan(name, stanzas[0]) or system.exists(f"/sys/class/net/{name}")
+    return bool(made or _OF_A_DEVICE.fullmatch(name))
+
+
+def _outline(name: str, stanzas: list[Stanza]) -> Profile | None:
+    """What is lost where the stanzas cannot be carried over, as far as they can be read."""
+    with contextlib.suppress(NetworkConfigError):
+        return _link(name, stanzas, [])
+    return None
+
+
+def _tell_unused(name: str, stanzas: list[Stanza], found: Collector, reason: str) -> None:
+    """Name a stanza that no interface uses, but not the plain lease that old images have as `default`."""
+    if name == "default" and {stanza.method for stanza in stanzas} == {"dhcp"}:
+        return
+    with found.guard(stanzas[0].source, name, _outline(name, stanzas)):
+        raise NetworkConfigError(reason)
 
 
 def _texts(system: System, found: Collector) -> Iterator[tuple[str, str]]:
@@ -131,29 +185,70 @@ def _matching(system: System, folder: PurePosixPath, word: str, pattern: str) ->
     return [path for path in system.glob(f"{target}/*") if _DROP_IN.fullmatch(path.name) and system.is_file(path)]
 
 
-def _read_interface(system: System, name: str, stanzas: list[Stanza], found: Collector, default: list[Stanza]) -> None:
+def _read_interface(system: System, name: str, stanzas: list[Stanza], found: Collector, logical: Logical) -> None:
     """All stanzas of one interface and its aliases, as one profile or several Wi-Fi networks.
 
-    A Wi-Fi interface with the method manual gets its addresses from the stanzas `default` (wpa-roam), if any, else
-    from another program. Raises NetworkConfigError.
+    A Wi-Fi interface with the method manual gets its addresses from the stanzas that its networks name (wpa-roam), or
+    else from another program. Raises NetworkConfigError.
     """
     methods = {stanza.method for stanza in stanzas}
-    if name in ("lo", "default") or methods == {"loopback"}:
+    if name == "lo" or methods == {"loopback"}:
         return
-    source = stanzas[0].source
-    options = {key for stanza in stanzas for key, _ in stanza.options}
-    _refuse(methods, options)
-    unknown = sorted(key for key in options if key not in _KNOWN and not key.startswith(("wpa-", "wpa_")))
-    lost = not_carried(unknown)
-    link = _link(name, stanzas, lost)
-    found.lose(source, name, lost)
-    networks = _networks(system, name, stanzas)
-    if networks is not None and methods == {"manual"}:
-        link = _link(name, default, []) if default else replace(link, ipv4=None, ipv6=None)
+    link, lost = _checked_link(name, stanzas)
+    found.lose(stanzas[0].source, name, lost)
+    wpa = _wpa_options(stanzas)
+    if "roam" in wpa and "manual" in methods:
+        found.include(read_file(system, PurePosixPath(wpa["roam"]), name, _roaming(link, wpa, logical)))
+        return
+    networks = _networks(system, name, stanzas, wpa)
     if networks is not None:
         found.include(replace(networks, profiles=tuple(_addressed(p, link) for p in networks.profiles)))
     elif methods != {"manual"} or link.kind is Kind.VLAN:  # an interface set to manual is left to other programs
         found.add(link)
+
+
+def _checked_link(name: str, stanzas: list[Stanza]) -> tuple[Profile, list[str]]:
+    """The addresses that stanzas give the interface, None where they leave them to another program, and what is not
+    carried over. Raises NetworkConfigError if they cannot be.
+    """
+    methods = {stanza.method for stanza in stanzas}
+    options = {key for stanza in stanzas for key, _ in stanza.options}
+    _refuse(methods, options)
+    lost = not_carried(sorted(k for k in options if k not in _KNOWN and not k.startswith(("wpa-", "wpa_"))))
+    link = _link(name, stanzas, lost)
+    if methods == {"manual"} and link.kind is not Kind.VLAN:
+        link = replace(link, ipv4=None, ipv6=None)
+    return link, lost
+
+
+def _wpa_options(stanzas: list[Stanza]) -> dict[str, str]:
+    """The options for wpa_supplicant, without their prefix and in its own spelling."""
+    options = [option for stanza in stanzas for option in stanza.options if option[0].startswith(("wpa-", "wpa_"))]
+    return {key[4:].replace("-", "_"): value for key, value in options}
+
+
+def _roaming(link: Profile, wpa: dict[str, str], logical: Logical) -> Addressing:
+    """Gives each network the addresses of the stanza that its id_str names, or of that for all others.
+
+    As wpa_action does, which takes the stanza `default` where there is none of that name (functions.sh of 2.10).
+    """
+    others, script = wpa.get("roam_default_iface", "default"), wpa.get("mapping_script", "")
+
+    def addressed(profile: Profile, raw: str) -> tuple[Profile, list[str]]:
+        id_str = parse_text(raw) if raw else ""
+        if script and ("mapping_script_priority" in wpa or not id_str):
+            raise NetworkConfigError(f"{script} (wpa-mapping-script) decides which addresses it gets: not carried over")
+        wanted = id_str or others
+        name = wanted if wanted in logical.stanzas else "default"
+        logical.referred.add(name)
+        told = [] if name == wanted else [f"there is no stanza {wanted} with its addresses; those of `default` count"]
+        if name not in logical.stanzas:
+            return profile, told
+        mine, lost = _checked_link(link.interface, logical.stanzas[name])
+        mac = mine.cloned_mac or link.cloned_mac
+        return _addressed(profile, replace(mine, mtu=mine.mtu or link.mtu, cloned_mac=mac)), [*told, *lost]
+
+    return addressed
 
 
 def _addressed(profile: Profile, link: Profile) -> Profile:
@@ -180,8 +275,8 @@ def _link(name: str, stanzas: list[Stanza], lost: list[str]) -> Profile:
         cloned_mac=first.value("hwaddress").removeprefix("ether").strip(),
         mtu=find_number(mtu),
         vlan=vlan,
-        ipv4=_ip(4, [s for s in stanzas if s.family == "inet"], lost),
-        ipv6=_ip(6, [s for s in stanzas if s.family == "inet6"], lost),
+        ipv4=_ip(name, 4, [s for s in stanzas if s.family == "inet"], lost),
+        ipv6=_ip(name, 6, [s for s in stanzas if s.family == "inet6"], lost),
     )
 
 
@@ -200,7 +295,7 @@ def _command(text: str) -> str:
     return f"the command {text.split()[0].partition('=')[0]}"
 
 
-def _ip(version: int, stanzas: list[Stanza], lost: list[str]) -> Ip:
+def _ip(name: str, version: int, stanzas: list[Stanza], lost: list[str]) -> Ip:
     """The settings of one family. Unless IPv6 names a gateway or accept_ra 0, router advertisements bring one.
 
     That is the kernel's default (Linux, ip-sysctl), which ifupdown leaves as it is for a fixed address.
@@ -215,7 +310,7 @@ def _ip(version: int, stanzas: list[Stanza], lost: list[str]) -> Ip:
         dns += [parse_address(text) for text in stanza.words("dns-nameservers", "dns-nameserver")]
         search += stanza.words("dns-domain", "dns-search")
         for command in stanza.values("up", "post-up"):
-            route = parse_route_command(command, stanza.interface)
+            route = parse_route_command(command, name)
             if route:
                 routes.append(route)
             else:
@@ -239,18 +334,15 @@ def _length(address: str) -> str:
     return "64" if ":" in address else mask_of_class(address)
 
 
-def _networks(system: System, name: str, stanzas: list[Stanza]) -> Reading | None:
+def _networks(system: System, name: str, stanzas: list[Stanza], wpa: dict[str, str]) -> Reading | None:
     """The Wi-Fi networks in the stanzas, or None."""
-    options = [option for stanza in stanzas for option in stanza.options]
     source = stanzas[0].source
     found = Collector()
-    files = dict.fromkeys(value for key, value in options if key in ("wpa-conf", "wpa-roam"))
-    wpa = {key[4:].replace("-", "_"): value for key, value in options if key.startswith(("wpa-", "wpa_"))}
-    wireless = dict(options)
-    if files:
-        for path in files:
-            found.include(read_file(system, PurePosixPath(path), name))
-    elif "ssid" in wpa or "IEEE8021X" in wpa.get("key_mgmt", ""):
+    wireless = dict(option for stanza in stanzas for option in stanza.options)
+    files = {wpa[key] for key in ("conf", "roam") if key in wpa} - {"managed"}
+    for path in sorted(files):
+        found.include(read_file(system, PurePosixPath(path), name))
+    if "ssid" in wpa or "IEEE8021X" in wpa.get("key_mgmt", ""):
         wpa = _with_passphrase(system, wpa)
         values = {key: _quoted(key, value) for key, value in wpa.items() if key not in _OF_THE_SCRIPT}
         profile, lost = make_profile(system, values, {})
@@ -258,7 +350,7 @@ def _networks(system: System, name: str, stanzas: list[Stanza]) -> Reading | Non
     elif "wireless-essid" in wireless:
         wifi = _wireless(wireless["wireless-essid"], wireless.get("wireless-key", ""))
         found.add(Profile(kind=Kind.WIFI, source=source, interface=name, wifi=wifi))
-    else:
+    elif not files:
         return None
     return found.reading()
 
