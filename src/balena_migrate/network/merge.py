@@ -10,14 +10,13 @@ from fnmatch import fnmatchcase
 
 from balena_migrate.facts.network import Interface, InterfaceKind, NetworkFacts
 from balena_migrate.network.model import Ip, Kind, Match, Method, Problem, Profile
+from balena_migrate.network.names import is_wireless_name
 from balena_migrate.network.validate import is_unmanaged
 
 _PATTERN = re.compile(r"[*?\[!]")
 _DEVICES = (InterfaceKind.ETHERNET, InterfaceKind.WIFI)
 _KINDS = {Kind.LINK: _DEVICES, Kind.ETHERNET: (InterfaceKind.ETHERNET,), Kind.WIFI: (InterfaceKind.WIFI,)}
 """The interfaces that a profile of this kind may be for."""
-_WIRELESS = re.compile(r"(wl|ra|ath|mlan)[a-z0-9]+")
-"""Names of Wi-Fi interfaces, used if the interface does not exist now."""
 _BUILT = (InterfaceKind.BRIDGE, InterfaceKind.BOND, InterfaceKind.VIRTUAL)
 """Interfaces that exist only because a profile creates them."""
 
@@ -31,7 +30,10 @@ def merge(
     """
     profiles, unmatched = _expanded([_named(profile, network) for profile in profiles], network)
     in_use = frozenset((address.interface, address.address) for address in network.addresses)
-    by_ssid = {p.wifi.ssid: p for p in reversed(profiles) if p.kind is Kind.LINK and p.wifi}
+    by_ssid: dict[bytes, list[Profile]] = {}
+    for profile in profiles:
+        if profile.kind is Kind.LINK and profile.wifi:
+            by_ssid.setdefault(profile.wifi.ssid, []).append(profile)
     links = [p for p in profiles if p.kind is Kind.LINK and not p.wifi]
     wired = [replace(link, kind=Kind.ETHERNET) for link in links if not _is_wireless(link, network)]
     over_air, doubles = _without_duplicates([link for link in links if _is_wireless(link, network)], in_use, works)
@@ -39,8 +41,9 @@ def merge(
     by_interface = {link.interface: link for link in reversed(wired)}
     others = [p for p in profiles if p.kind is not Kind.LINK]
     chosen = [_link_of(p, by_ssid, wireless, by_interface) for p in others]
-    over_air = (*by_ssid.values(), *wireless.values())
-    unused = [_unused(link) for link in over_air if link not in chosen and _says_much(link, others)]
+    over_air = (*(links[-1] for links in by_ssid.values()), *wireless.values())
+    taken = {place for link in chosen if link for place in _places(link)}
+    unused = [_unused(link) for link in over_air if taken.isdisjoint(_places(link)) and _says_much(link, others)]
     placed, twins = _unique_wifis([_with_addresses(p, q) for p, q in zip(others, chosen, strict=True)], network, works)
     secured = {p.interface for p in placed if p.kind is Kind.ETHERNET and p.eap and p.interface and works(p)}
     plain = [link for link in wired if link.interface not in secured]
@@ -169,14 +172,14 @@ def _fits_patterns(patterns: tuple[str, ...], value: str) -> bool:
 
 def _is_wireless(link: Profile, network: NetworkFacts) -> bool:
     interface = network.find_interface(link.interface)
-    return interface.kind is InterfaceKind.WIFI if interface else bool(_WIRELESS.fullmatch(link.interface))
+    return interface.kind is InterfaceKind.WIFI if interface else is_wireless_name(link.interface)
 
 
 # Addresses stored separately from their network ----------------------------------------------------------------------
 
 
 def _link_of(
-    profile: Profile, by_ssid: dict[bytes, Profile], wireless: dict[str, Profile], wired: dict[str, Profile]
+    profile: Profile, by_ssid: dict[bytes, list[Profile]], wireless: dict[str, Profile], wired: dict[str, Profile]
 ) -> Profile | None:
     """The link with the addresses of a wpa_supplicant network, which itself has none.
 
@@ -188,7 +191,18 @@ def _link_of(
     if profile.wifi is None:
         return wired.get(profile.interface) if profile.kind is Kind.ETHERNET else None
     anyone = None if profile.interface else next(iter(wireless.values()), None)
-    return by_ssid.get(profile.wifi.ssid) or wireless.get(profile.interface) or anyone
+    own = (
+        p for p in by_ssid.get(profile.wifi.ssid, []) if not profile.interface or p.interface in ("", profile.interface)
+    )
+    return next(own, None) or wireless.get(profile.interface) or anyone
+
+
+def _places(link: Profile) -> Iterator[Hashable]:
+    """The network and the interface for which a file has these addresses: the one that is left may be part of both."""
+    if link.wifi:
+        yield link.source, link.wifi.ssid
+    if link.interface:
+        yield link.source, link.interface
 
 
 def _with_addresses(profile: Profile, link: Profile | None) -> Profile:

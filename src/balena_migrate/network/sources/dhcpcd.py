@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """dhcpcd: the static addresses in /etc/dhcpcd.conf (Raspberry Pi OS up to 11).
 
-Source: dhcpcd.conf(5). What precedes the first `interface` applies to all interfaces; it contains no addresses.
+Source: dhcpcd.conf(5) and dhcpcd's src/if-options.c. What precedes the first `interface` applies to all interfaces; it
+contains no addresses. All blocks that fit an interface and its Wi-Fi network apply to it, and the later line counts.
 """
 
 from __future__ import annotations
@@ -20,11 +21,15 @@ from balena_migrate.network.addresses import (
     parse_destination,
 )
 from balena_migrate.network.files.number import find_number
-from balena_migrate.network.model import Ip, Kind, Method, Profile, Reading, Route, Wifi
+from balena_migrate.network.model import Ip, Kind, Method, Problem, Profile, Reading, Route, Wifi
+from balena_migrate.network.names import is_wireless_name
 from balena_migrate.network.reading import Collector, read_config
 from balena_migrate.network.sources import Source
 
 FILE = "/etc/dhcpcd.conf"
+
+INTERFACES_LIMIT = 16
+"""More Wi-Fi interfaces than this no device has."""
 
 _CARRIED = frozenset(
     {
@@ -41,15 +46,21 @@ _CARRIED = frozenset(
         "classless_static_routes",
     }
 )
-_OPTIONS = ("noipv6", "noipv6rs", "ipv4only", "nogateway", "metric", "inform")
+_OPTIONS = ("noipv6", "noipv6rs", "ipv4only", "nogateway", "metric", "inform", "fallback", "arping")
+"""Carried; the last two are told with the profile that they use."""
 
 
 @dataclass(kw_only=True)
 class Block:
-    """The lines below an `interface`, `ssid` or `profile` line; `common` are the options for all interfaces."""
+    """The lines below `interface`, `ssid` or `profile` lines of one name; `common` are the options for all interfaces.
+
+    `interface` is the one for which a block of a Wi-Fi network is, "" for any; `line` is where the block starts.
+    """
 
     kind: str = ""
     name: str = ""
+    interface: str = ""
+    line: int = 0
     static: dict[str, str] = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
     common: dict[str, str] = field(default_factory=dict)
@@ -66,29 +77,34 @@ def read(system: System) -> Reading:
     if system.exists(FILE):
         with found.guard(FILE):
             blocks = parse_dhcpcd(read_config(system, FILE))
+    over_air = [block for block in blocks if block.kind == "interface" and is_wireless_name(block.name)]
     for block in blocks:
         with found.guard(FILE, block.name):
-            for profile in _profiles(block):
+            _refuse(block)
+            for profile in _profiles(block, over_air):
                 found.add(profile, _lost(block))
+    for block in (block for block in blocks if block.kind == "profile" and block.static):
+        _tell_profile(block, found)
     return found.reading()
 
 
 def parse_dhcpcd(text: str) -> tuple[Block, ...]:
-    """The blocks of the file; the first, without a name, applies to all interfaces."""
-    blocks = [Block()]
-    for line in text.split("\n"):
+    """The blocks of the file, one for each name; the first, without a name, applies to all interfaces."""
+    block = Block()
+    blocks, common = {("", ""): block}, block.options
+    for number, line in enumerate(text.split("\n")):
         words = line.partition("#")[0].split(None, 1) if not line.lstrip().startswith("#") else []
         if not words:
             continue
         key, value = words[0], words[1].strip() if len(words) > 1 else ""
         if key in ("interface", "ssid", "profile"):
-            blocks.append(Block(kind=key, name=value, common=blocks[0].options))
+            block = blocks.setdefault((key, value), Block(kind=key, name=value, line=number, common=common))
         elif key == "static":
             name, _, setting = value.partition("=")
-            blocks[-1].static[name.strip()] = setting.strip().strip('"')
+            block.static[name.strip()] = setting.strip().strip('"')
         else:
-            blocks[-1].options[key] = value
-    return tuple(blocks)
+            block.options[key] = value
+    return tuple(blocks.values())
 
 
 def _lost(block: Block) -> list[str]:
@@ -96,24 +112,48 @@ def _lost(block: Block) -> list[str]:
     return lost + [f"{key} is not carried over" for key in block.options if key not in _OPTIONS]
 
 
-def _profiles(block: Block) -> list[Profile]:
-    """The link of a block; none if the block changes nothing. Raises NetworkConfigError."""
-    if block.kind == "profile" or not (block.static or (block.kind and block.options)):
-        return []  # a profile is for `fallback` only; options for all interfaces steer dhcpcd
-    if not block.kind:
+def _refuse(block: Block) -> None:
+    if not block.kind and block.static:
         raise NetworkConfigError("static settings that are not for one interface cannot be carried over")
+
+
+def _profiles(block: Block, over_air: list[Block]) -> list[Profile]:
+    """The links of a block; none if it changes nothing. Raises NetworkConfigError.
+
+    A block of a Wi-Fi network has one more for each Wi-Fi interface that has a block, too, since both apply there.
+    """
+    if block.kind not in ("interface", "ssid") or not (block.static or block.options):
+        return []
+    others = over_air[:INTERFACES_LIMIT] if block.kind == "ssid" else []
+    return [_link(each) for each in (*(_joined(block, other) for other in others), block)]
+
+
+def _tell_profile(block: Block, found: Collector) -> None:
+    """Name the addresses for where there is no lease: NetworkManager has no such thing, and goes on waiting for one."""
+    with found.guard(FILE, block.name):
+        link = _link(block)
+        reason = "is for where there is no lease (fallback) or a host answers (arping), and is not carried over"
+        found.problems.append(Problem(source=FILE, subject=block.name, reason=reason, profile=link))
+
+
+def _joined(block: Block, other: Block) -> Block:
+    """The block of a Wi-Fi network together with that of an interface; the later one counts."""
+    first, second = sorted((block, other), key=lambda each: each.line)
+    static, options = {**first.static, **second.static}, {**first.options, **second.options}
+    return replace(block, interface=other.name, static=static, options=options)
+
+
+def _link(block: Block) -> Profile:
     mtu = block.static.get("interface_mtu", "")
-    return [
-        Profile(
-            kind=Kind.LINK,
-            source=FILE,
-            interface=block.name if block.kind == "interface" else "",
-            wifi=Wifi(ssid=block.name.encode("utf-8", "surrogateescape")) if block.kind == "ssid" else None,
-            mtu=find_number(mtu),
-            ipv4=_ip(block, 4),
-            ipv6=_ip(block, 6),
-        )
-    ]
+    return Profile(
+        kind=Kind.LINK,
+        source=FILE,
+        interface=block.name if block.kind == "interface" else block.interface,
+        wifi=Wifi(ssid=block.name.encode("utf-8", "surrogateescape")) if block.kind == "ssid" else None,
+        mtu=find_number(mtu),
+        ipv4=_ip(block, 4),
+        ipv6=_ip(block, 6),
+    )
 
 
 def _ip(block: Block, version: int) -> Ip:

@@ -34,6 +34,7 @@ from balena_migrate.network.files.interfaces import (
 from balena_migrate.network.files.number import find_number
 from balena_migrate.network.files.wpa import parse_text
 from balena_migrate.network.model import Ip, Kind, Method, Profile, Reading, Route, Security, Vlan, Wep, Wifi
+from balena_migrate.network.names import is_device_name
 from balena_migrate.network.reading import Collector, not_carried, read_config
 from balena_migrate.network.route_commands import parse_route_command
 from balena_migrate.network.sources import Source
@@ -45,10 +46,6 @@ FILES_LIMIT = 200
 
 _DROP_IN = re.compile(r"[a-zA-Z0-9_-]+")
 """The file names that source-directory accepts (interfaces(5))."""
-_OF_A_DEVICE = re.compile(
-    r"((en|wl|ww|ib|sl)[a-z0-9]*[0-9][a-z0-9]*|(eth|wlan|usb|wwan|ra|ath|mlan|bond|br|ppp|tun|tap|can)[0-9]+)(\.[0-9]+)?"
-)
-"""Names that udev and kernels give to interfaces (systemd.net-naming-scheme(7)), unlike those of logical stanzas."""
 _VLAN_NAME = re.compile(r"(?P<parent>[a-z0-9]+)\.(?P<id>[0-9]+)|vlan(?P<number>[0-9]+)")
 _BARE_WORDS = """
     key_mgmt proto pairwise group eap auth_alg priority bssid scan_ssid mode frequency scan_freq freq_list ieee80211w
@@ -136,8 +133,8 @@ def _by_interface(system: System, file: InterfacesFile, logical: Logical) -> dic
 
 def _is_device(system: System, name: str, stanzas: list[Stanza]) -> bool:
     """Whether there is an interface of this name, or the stanzas make one, or it could be the name of one."""
-    made = _vlan(name, stanzas[0]) or system.exists(f"/sys/class/net/{name}")
-    return bool(made or _OF_A_DEVICE.fullmatch(name))
+    made = _vlan(name, stanzas[0]) is not None
+    return made or system.exists(f"/sys/class/net/{name}") or is_device_name(name)
 
 
 def _outline(name: str, stanzas: list[Stanza]) -> Profile | None:
