@@ -34,7 +34,8 @@ def read_networks(system: System) -> NetworkSettings:
 def carried_keyfiles(system: System, settings: NetworkSettings, network: NetworkFacts) -> list[Keyfile]:
     """The keyfiles that are put into resin-boot where all Wi-Fi networks go along."""
     selection = select_profiles(ALL_WIFIS, settings, system)
-    return [parse_keyfile(file.content.decode()) for file in boot_files(ALL_WIFIS, selection, network)]
+    files = boot_files(ALL_WIFIS, selection, network)
+    return [parse_keyfile(file.content.decode()) for file in files if not file.path.endswith(".pem")]
 
 
 class Device:

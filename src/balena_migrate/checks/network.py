@@ -10,7 +10,8 @@ from balena_migrate.facts.network import Interface, InterfaceKind, NetworkFacts
 from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed, warning
 from balena_migrate.network.assigned_mac import cloned_mac
 from balena_migrate.network.counterpart import NOT_BY_ITSELF, Comparison, compare
-from balena_migrate.network.model import Kind, NetworkSettings, Profile, Wifi
+from balena_migrate.network.merge import concerns
+from balena_migrate.network.model import Kind, NetworkSettings, Problem, Profile, Wifi
 from balena_migrate.network.select import IMAGE_WIFIS, Selection, named_profiles
 from balena_migrate.settings import Config, Keep
 from balena_migrate.survey import Survey
@@ -23,6 +24,11 @@ _MAC_REMEDY = (
 )
 _DRIVER_REMEDY = (
     'bring the device online by another interface, or set ALLOW_OFFLINE="TRUE" if the image\'s kernel has this driver'
+)
+_LOGIN_LOST = "its port may let nobody in without a login (802.1X), and that is not carried over"
+_LOGIN_REMEDY = (
+    "mend what is named, or remove these settings if the port asks for no login; "
+    'ALLOW_OFFLINE="TRUE" goes on nevertheless'
 )
 _NO_DNS_REMEDY = (
     'add dns-servers to KEEP (KEEP="dns-servers"), which takes those in use now along, '
@@ -148,7 +154,7 @@ def _check_online(
         return
     cause, remedy = (
         f"the connection in use ({_describe(interface)}) would be lost: {comparison.obstacle}",
-        _remedy(interface, selection),
+        comparison.remedy or _remedy(interface, selection),
     )
     trusted = interface.kind is InterfaceKind.WIFI and has_wifi
     if config.allow_offline or trusted:
@@ -219,6 +225,9 @@ def _compare(
 ) -> Comparison:
     """The connection of the interface, against its counterpart in what is carried."""
     known = settings.fixed_addresses()
+    login = _lost_login(interface, network, selection, settings)
+    if login:
+        return Comparison(obstacle=f"{_LOGIN_LOST}: {login}", remedy=_LOGIN_REMEDY)
     if interface.kind is InterfaceKind.WIFI:
         same = [p for p in selection.profiles if p.wifi and p.wifi.ssid == interface.ssid and _fits(p, interface)]
         if not same:
@@ -243,6 +252,20 @@ def _compare(
         by_itself = any(profile.autoconnect for profile in fitting)
         return Comparison(obstacle="" if by_itself else NOT_BY_ITSELF)
     return compare(interface, network, fitting, known)
+
+
+def _lost_login(
+    interface: Interface, network: NetworkFacts, selection: Selection, settings: NetworkSettings
+) -> Problem | None:
+    """Why the new system would not log in (802.1X) at a wired port in use; None if it would, or need not."""
+    ports = [i for i in network.below(interface) if i.kind is InterfaceKind.ETHERNET]
+    logins = [profile for profile in selection.profiles if profile.logs_in]
+    open_ports = [port for port in ports if not any(_fits(login, port) for login in logins)]
+    for problem in settings.problems:
+        lost = problem.profile
+        if lost and lost.logs_in and lost.autoconnect and any(concerns(lost, port) for port in open_ports):
+            return problem
+    return None
 
 
 def _fits(profile: Profile, interface: Interface) -> bool:

@@ -52,6 +52,8 @@ class Interface:
     """Why the driver is not one of the old system's own kernel, "" if it is."""
     path: str = ""
     """Where the device is attached, in udev's words (ID_PATH)."""
+    ports: tuple[str, ...] = ()
+    """The interfaces on which a VLAN, bridge or bond stands."""
     up: bool = False
     ssid: bytes = b""
     """The Wi-Fi network that it is connected to now."""
@@ -87,6 +89,14 @@ class NetworkFacts:
 
     def of_kind(self, kind: InterfaceKind) -> tuple[Interface, ...]:
         return tuple(interface for interface in self.interfaces if interface.kind is kind)
+
+    def below(self, interface: Interface) -> tuple[Interface, ...]:
+        """The interfaces on which this one stands, directly or not, and itself."""
+        found = [interface]
+        for each in found:
+            names = [name for name in each.ports if name not in [known.name for known in found]]
+            found += [below for name in names if (below := self.find_interface(name))]
+        return tuple(found)
 
     def online(self) -> Interface | None:
         """The interface that leads to the outside: that of the default route with the lowest metric.
@@ -165,6 +175,7 @@ def _interface(system: System, name: str, ask_ssid: Callable[[str], bytes]) -> I
         driver=driver.name if driver else "",
         foreign_driver=find_foreign(system, name, driver.name) if driver else "",
         path=_udev_path(system, value("ifindex")),
+        ports=tuple(path.name.removeprefix("lower_") for path in system.glob(f"{folder}/lower_*")),
         up=value("operstate") in ("up", "unknown"),
         ssid=ask_ssid(name) if kind is InterfaceKind.WIFI else b"",
     )

@@ -25,12 +25,14 @@ NOT_BY_ITSELF = "its settings say not to connect automatically"
 class Comparison:
     """`obstacle` is why the device would not come back, "" if it would; `losses` is what changes though it does.
 
-    `no_dns` is why the name servers in use do not go along, "" if they do; `versions` are the families compared.
+    `no_dns` is why the name servers in use do not go along, "" if they do; `remedy` is that of the obstacle if it has
+    one of its own; `versions` are the families compared.
     """
 
     obstacle: str = ""
     losses: tuple[str, ...] = ()
     no_dns: str = ""
+    remedy: str = ""
     versions: tuple[int, ...] = ()
     by_lease: bool = False
 

@@ -7,6 +7,7 @@ Source: nm-settings-keyfile(5) and NetworkManager's src/libnm-core-impl/nm-keyfi
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -69,6 +70,28 @@ _SECRETS = {
     "wireguard": ("private-key",),
 }
 _AGENT_OWNED, _NOT_SAVED = 1, 2
+
+
+def outline(keyfile: Keyfile, source: str) -> Profile | None:
+    """What is lost with a keyfile that cannot be carried over: its binding, its addresses, and whether it logs in.
+
+    None if it is so wrong that NetworkManager does not read it on the old system either.
+    """
+    file = _with_plain_names(keyfile)
+    with contextlib.suppress(NetworkConfigError):
+        kind = _type(file)
+        return Profile(
+            kind=_KINDS.get(kind, Kind.OTHER),
+            source=source,
+            interface=file.text("connection", "interface-name"),
+            mac=_mac(file, kind),
+            match=_patterns(file),
+            autoconnect=file.flag("connection", "autoconnect", default=True),
+            eap=Eap() if file.keys("802-1x") else None,
+            ipv4=_ip(file, "ipv4"),
+            ipv6=_ip(file, "ipv6"),
+        )
+    return None
 
 
 def make_profile(system: System, keyfile: Keyfile, source: str) -> tuple[Profile, list[str]]:
@@ -143,6 +166,10 @@ def _match(file: Keyfile) -> Match | None:
     """The patterns of [match]. Raises NetworkConfigError if they ask for the old system's kernel command line."""
     if file.items("match", "kernel-command-line"):
         raise NetworkConfigError("match.kernel-command-line asks for the command line of the old system's kernel")
+    return _patterns(file)
+
+
+def _patterns(file: Keyfile) -> Match | None:
     found = Match(
         names=file.items("match", "interface-name"),
         drivers=file.items("match", "driver"),

@@ -29,6 +29,7 @@ def merge(
     One that does not work on the new system displaces none that does, and is kept for its own reason to be told.
     """
     profiles, unmatched = _expanded([_named(profile, network) for profile in profiles], network)
+    profiles, unbound = _with_bound_logins(profiles, network)
     in_use = frozenset((address.interface, address.address) for address in network.addresses)
     by_ssid: dict[bytes, list[Profile]] = {}
     for profile in profiles:
@@ -38,17 +39,20 @@ def merge(
     wired = [replace(link, kind=Kind.ETHERNET) for link in links if not _is_wireless(link, network)]
     over_air, doubles = _without_duplicates([link for link in links if _is_wireless(link, network)], in_use, works)
     wireless = {link.interface: link for link in reversed(over_air)}
-    by_interface = {link.interface: link for link in reversed(wired)}
+    of_programs = [p for p in profiles if p.kind is Kind.ETHERNET and not (p.eap or p.keyfile) and _is_addressed(p)]
+    plain, outdone = _without_duplicates([*of_programs, *wired], in_use, works)
+    by_interface = {link.interface: link for link in reversed(plain) if link.interface}
     others = [p for p in profiles if p.kind is not Kind.LINK]
     chosen = [_link_of(p, by_ssid, wireless, by_interface) for p in others]
     over_air = (*(links[-1] for links in by_ssid.values()), *wireless.values())
     taken = {place for link in chosen if link for place in _places(link)}
     unused = [_unused(link) for link in over_air if taken.isdisjoint(_places(link)) and _says_much(link, others)]
     placed, twins = _unique_wifis([_with_addresses(p, q) for p, q in zip(others, chosen, strict=True)], network, works)
-    secured = {p.interface for p in placed if p.kind is Kind.ETHERNET and p.eap and p.interface and works(p)}
-    plain = [link for link in wired if link.interface not in secured]
-    kept, conflicts = _without_duplicates([*placed, *plain], in_use, works)
-    return kept, (*unmatched, *doubles, *twins, *conflicts, *unused)
+    secured = {p.interface for p in placed if p.logs_in and p.keyfile is None and p.interface and works(p)}
+    doubles += tuple(problem for problem in outdone if problem.subject in secured)
+    single = [p for p in (*placed, *wired) if p.interface not in secured or p.logs_in or p.keyfile or p.wifi]
+    kept, conflicts = _without_duplicates(single, in_use, works)
+    return kept, (*unmatched, *unbound, *doubles, *twins, *conflicts, *unused)
 
 
 def _named(profile: Profile, network: NetworkFacts) -> Profile:
@@ -143,6 +147,32 @@ def _without_interface(profile: Profile) -> list[Profile]:
     if profile.keyfile is not None:
         return [profile]
     return [replace(profile, interface="", match=None)] if profile.wifi else []
+
+
+def _with_bound_logins(profiles: list[Profile], network: NetworkFacts) -> tuple[list[Profile], list[Problem]]:
+    """The profiles with each login for a wired port (802.1X) bound to it; those for no known port are problems.
+
+    wpa_supplicant's file need not say for which one it is. For any port, NetworkManager would have the first one log
+    in, and leave the others without a profile.
+    """
+    names = [interface.name for interface in network.of_kind(InterfaceKind.ETHERNET)]
+    found: list[Profile] = []
+    problems: list[Problem] = []
+    for profile in profiles:
+        if not profile.logs_in or profile.keyfile or profile.interface or profile.mac or not names:
+            found.append(profile)
+        elif len(names) == 1:
+            found.append(replace(profile, interface=names[0]))
+        else:
+            reason = f"it is not known which of {', '.join(names)} logs in with it (802.1X)"
+            problems.append(Problem(source=profile.source, subject=profile.name, reason=reason, profile=profile))
+    return found, problems
+
+
+def concerns(profile: Profile, interface: Interface) -> bool:
+    """Whether a profile that is not carried over was for this interface, or for any; by its patterns, too."""
+    match = profile.match or Match(names=(profile.interface,) if profile.interface else ())
+    return fits(match, interface) and profile.mac.lower() in ("", interface.mac.lower())
 
 
 def fits(match: Match, interface: Interface) -> bool:

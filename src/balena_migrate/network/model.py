@@ -129,7 +129,9 @@ class Wifi:
 class Eap:
     """802.1X, for Wi-Fi and wired networks. The names are those of nm-settings(5)."""
 
-    methods: tuple[str, ...]
+    methods: tuple[str, ...] = ()
+    optional: bool = False
+    """The connection comes up on a wired port that does not ask for a login, too."""
     identity: str = ""
     anonymous_identity: str = ""
     password: str = field(default="", repr=False)
@@ -261,6 +263,11 @@ class Profile:
         """The name or UUID of the bridge or bond of which it is a port; only keyfiles have this, under two keys."""
         file = self.keyfile
         return (file.text("connection", "controller") or file.text("connection", "master")) if file else ""
+
+    @property
+    def logs_in(self) -> bool:
+        """Whether it is for a wired port that lets nobody in without 802.1X."""
+        return self.kind is Kind.ETHERNET and self.eap is not None
 
     @property
     def name(self) -> str:

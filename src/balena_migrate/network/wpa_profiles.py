@@ -32,7 +32,8 @@ from balena_migrate.network.model import (
 from balena_migrate.network.reading import Collector, not_carried, read_config
 from balena_migrate.network.write.certificates import read_certificate
 
-_INTERFACE = re.compile(r"wpa_supplicant-(?:(?:wired|nl80211|wext)-)?([^/]+)\.conf")
+_FILE = re.compile(r"wpa_supplicant-(?:(?P<driver>wired|nl80211|wext)-)?(?P<interface>[^/]+)\.conf")
+"""The files of wpa_supplicant's units for one interface."""
 _PMF = {"0": Pmf.DISABLE, "1": Pmf.OPTIONAL, "2": Pmf.REQUIRED}
 _PSK = {"WPA-PSK", "WPA-PSK-SHA256", "FT-PSK"}
 _SAE = {"SAE", "FT-SAE", "SAE-EXT-KEY", "FT-SAE-EXT-KEY"}
@@ -62,19 +63,30 @@ Addressing = Callable[[Profile, str], tuple[Profile, list[str]]]
 
 
 def read_file(
-    system: System, path: PurePosixPath, interface: str = "", addressing: Addressing = lambda profile, _: (profile, [])
+    system: System,
+    path: PurePosixPath,
+    interface: str = "",
+    addressing: Addressing = lambda profile, _: (profile, []),
+    *,
+    wired: bool = False,
 ) -> Reading:
-    """The networks of one file. `interface` is the one that uses the file; by default, the file's name tells."""
+    """The networks of one file.
+
+    `interface` is the one that uses the file, and `wired` whether by the driver for wired ports; by default, the file's
+    name tells both.
+    """
     found = Collector()
-    with found.guard(path):
+    match = _FILE.fullmatch(path.name)
+    device = interface or (match["interface"] if match else "")
+    wired = wired or (match is not None and match["driver"] == "wired")
+    with found.guard(path, profile=_login(path, device) if wired else None):
         parsed = parse_wpa_supplicant(read_config(system, path))
         found.country = parsed.globals.get("country", "").strip('"').upper()
         found.lose(path, "", [f"line {line}: {reason}" for line, reason in parsed.faults])
-        match = _INTERFACE.fullmatch(path.name)
-        device = interface or (match[1] if match else "")
         for block in parsed.networks:
-            with found.guard(path, block.subject):
-                profile, lost = make_profile(system, block.values, parsed.blobs)
+            login = _login(path, device) if is_login(block.values, wired=wired) else None
+            with found.guard(path, block.subject, login):
+                profile, lost = make_profile(system, block.values, parsed.blobs, wired=wired)
                 profile = replace(profile, source=str(path), interface=device)
                 with found.guard(path, block.subject, profile):
                     addressed, more = addressing(profile, block.values.get("id_str", ""))
@@ -82,19 +94,36 @@ def read_file(
     return found.reading()
 
 
-def make_profile(system: System, values: dict[str, str], blobs: dict[str, bytes]) -> tuple[Profile, list[str]]:
-    """The profile of a network block, and what is not carried over. Raises NetworkConfigError."""
+def is_login(values: dict[str, str], *, wired: bool = False) -> bool:
+    """Whether a network block is for a wired port with 802.1X; `wired` says that the driver is that for such ports."""
+    named = wired and not {"eap", "identity"}.isdisjoint(values)
+    return named or ("ssid" not in values and "IEEE8021X" in _management(values))
+
+
+def _login(path: PurePosixPath, interface: str) -> Profile:
+    """What is lost with a login for a wired port that cannot be carried over."""
+    return Profile(kind=Kind.ETHERNET, source=str(path), interface=interface, eap=Eap())
+
+
+def make_profile(
+    system: System, values: dict[str, str], blobs: dict[str, bytes], *, wired: bool = False
+) -> tuple[Profile, list[str]]:
+    """The profile of a network block, and what is not carried over. Raises NetworkConfigError.
+
+    wpa_supplicant logs a wired port in while another program gets the address, be it let in or not. So the login is
+    optional for NetworkManager, too.
+    """
     lost = not_carried(key for key in values if key not in _KNOWN)
     _refuse(values)
-    wired = "ssid" not in values
-    if wired and "IEEE8021X" not in values.get("key_mgmt", ""):
+    login = is_login(values, wired=wired)
+    if not login and "ssid" not in values:
         raise NetworkConfigError("names no SSID: NetworkManager cannot join just any network")
-    security = _security(values)
+    security = Security.DYNAMIC_WEP if login else _security(values)
     if security is Security.PSK:
         lost += [f"{what} is an alternative way to join it that is not carried over" for what in _second_ways(values)]
     eap = None
     if security in (Security.EAP, Security.EAP_192, Security.DYNAMIC_WEP):
-        eap = _eap(system, values, blobs, lost)
+        eap = replace(_eap(system, values, blobs, lost), optional=login)
     priority = values.get("priority", "0")
     profile = Profile(
         kind=Kind.WIFI,
@@ -103,7 +132,7 @@ def make_profile(system: System, values: dict[str, str], blobs: dict[str, bytes]
         priority=int(priority) if re.fullmatch(r"-?[0-9]{1,9}", priority) else 0,
         eap=eap,
     )
-    if wired:
+    if login:
         return replace(profile, kind=Kind.ETHERNET), lost
     return replace(profile, wifi=_wifi(values, security)), lost
 

@@ -54,11 +54,19 @@ def read(system: System) -> Reading:
         with found.guard(path):
             sections = parse_ini(read_config(system, path))
         for section in sections:
-            with found.guard(path, section.value("Name")):
+            with found.guard(path, section.value("Name"), _login(path, section)):
                 profile = _stored(path, section) if path.name == "settings" else _provisioned(system, section)
                 if profile is not None:
                     found.add(replace(profile, source=str(path)), _lost(section))
     return found.reading()
+
+
+def _login(path: PurePosixPath, section: Section) -> Profile | None:
+    """What is lost with a provisioned login for a wired port that cannot be carried over."""
+    if section.value("Type") != "ethernet" or not section.value("EAP"):
+        return None
+    interface, mac = section.value("DeviceName"), section.value("MAC").lower()
+    return Profile(kind=Kind.ETHERNET, source=str(path), interface=interface, mac=mac, eap=Eap())
 
 
 def _lost(section: Section) -> list[str]:

@@ -33,12 +33,12 @@ from balena_migrate.network.files.interfaces import (
 )
 from balena_migrate.network.files.number import find_number
 from balena_migrate.network.files.wpa import parse_text
-from balena_migrate.network.model import Ip, Kind, Method, Profile, Reading, Route, Security, Vlan, Wep, Wifi
+from balena_migrate.network.model import Eap, Ip, Kind, Method, Profile, Reading, Route, Security, Vlan, Wep, Wifi
 from balena_migrate.network.names import is_device_name
 from balena_migrate.network.reading import Collector, not_carried, read_config
 from balena_migrate.network.route_commands import parse_route_command
 from balena_migrate.network.sources import Source
-from balena_migrate.network.wpa_profiles import Addressing, make_profile, read_file
+from balena_migrate.network.wpa_profiles import Addressing, is_login, make_profile, read_file
 
 FILE = "/etc/network/interfaces"
 FILES_LIMIT = 200
@@ -139,9 +139,12 @@ def _is_device(system: System, name: str, stanzas: list[Stanza]) -> bool:
 
 def _outline(name: str, stanzas: list[Stanza]) -> Profile | None:
     """What is lost where the stanzas cannot be carried over, as far as they can be read."""
+    wpa = _wpa_options(stanzas)
+    login = is_login(_network_values(wpa), wired=_is_wired(wpa)) or (_is_wired(wpa) and "conf" in wpa)
     with contextlib.suppress(NetworkConfigError):
-        return _link(name, stanzas, [])
-    return None
+        link = _link(name, stanzas, [])
+        return replace(link, kind=Kind.ETHERNET, eap=Eap()) if login else link
+    return Profile(kind=Kind.ETHERNET, source=stanzas[0].source, interface=name, eap=Eap()) if login else None
 
 
 def _tell_unused(name: str, stanzas: list[Stanza], found: Collector, reason: str) -> None:
@@ -222,6 +225,16 @@ def _wpa_options(stanzas: list[Stanza]) -> dict[str, str]:
     """The options for wpa_supplicant, without their prefix and in its own spelling."""
     options = [option for stanza in stanzas for option in stanza.options if option[0].startswith(("wpa-", "wpa_"))]
     return {key[4:].replace("-", "_"): value for key, value in options}
+
+
+def _is_wired(wpa: dict[str, str]) -> bool:
+    return wpa.get("driver") == "wired"
+
+
+def _network_values(wpa: dict[str, str]) -> dict[str, str]:
+    """The options that are values of a network; `essid` is another word for `ssid`."""
+    values = {key: value for key, value in wpa.items() if key not in _OF_THE_SCRIPT and key != "essid"}
+    return {"ssid": wpa["essid"], **values} if "essid" in wpa else values
 
 
 def _roaming(link: Profile, wpa: dict[str, str], logical: Logical) -> Addressing:
@@ -338,11 +351,11 @@ def _networks(system: System, name: str, stanzas: list[Stanza], wpa: dict[str, s
     wireless = dict(option for stanza in stanzas for option in stanza.options)
     files = {wpa[key] for key in ("conf", "roam") if key in wpa} - {"managed"}
     for path in sorted(files):
-        found.include(read_file(system, PurePosixPath(path), name))
-    if "ssid" in wpa or "IEEE8021X" in wpa.get("key_mgmt", ""):
-        wpa = _with_passphrase(system, wpa)
-        values = {key: _quoted(key, value) for key, value in wpa.items() if key not in _OF_THE_SCRIPT}
-        profile, lost = make_profile(system, values, {})
+        found.include(read_file(system, PurePosixPath(path), name, wired=_is_wired(wpa)))
+    values = _network_values(wpa)
+    if "ssid" in values or is_login(values, wired=_is_wired(wpa)):
+        values = {key: _quoted(key, value) for key, value in _with_passphrase(system, values).items()}
+        profile, lost = make_profile(system, values, {}, wired=_is_wired(wpa))
         found.add(replace(profile, source=source, interface=name), lost)
     elif "wireless-essid" in wireless:
         wifi = _wireless(wireless["wireless-essid"], wireless.get("wireless-key", ""))

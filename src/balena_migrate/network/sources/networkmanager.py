@@ -13,12 +13,9 @@ from pathlib import PurePosixPath
 
 from balena_migrate.core.errors import NetworkConfigError
 from balena_migrate.core.system import System
-from balena_migrate.network.files.keyfile import parse_keyfile
-from balena_migrate.network.keyfile_profile import make_profile
-from balena_migrate.network.model import (
-    Profile,
-    Reading,
-)
+from balena_migrate.network.files.keyfile import Keyfile, parse_keyfile
+from balena_migrate.network.keyfile_profile import make_profile, outline
+from balena_migrate.network.model import Reading
 from balena_migrate.network.reading import Collector, is_masked, read_config
 from balena_migrate.network.sources import Source
 
@@ -43,14 +40,16 @@ def read(system: System) -> Reading:
             continue
         names.add(path.name)
         with found.guard(path):
-            profile, lost = read_profile(system, path)
-            owner = owners.setdefault(profile.uuid, path) if profile.uuid else path
-            if owner is path:
-                found.add(profile, lost)
-            elif owner.parent == path.parent:
-                raise NetworkConfigError(
-                    f"has the UUID {profile.uuid} of {owner}, and NetworkManager reads one of them"
-                )
+            file = read_keyfile(system, path)
+            with found.guard(path, profile=outline(file, str(path))):
+                profile, lost = make_profile(system, file, str(path))
+                owner = owners.setdefault(profile.uuid, path) if profile.uuid else path
+                if owner is path:
+                    found.add(profile, lost)
+                elif owner.parent == path.parent:
+                    raise NetworkConfigError(
+                        f"has the UUID {profile.uuid} of {owner}, and NetworkManager reads one of them"
+                    )
     return found.reading()
 
 
@@ -62,15 +61,12 @@ def _deleted(system: System) -> Iterator[str]:
                 yield path.name.removesuffix(".nmmeta")
 
 
-def read_profile(system: System, path: PurePosixPath) -> tuple[Profile, list[str]]:
-    """The profile of one keyfile, and what is not carried over.
-
-    Raises FileError if it cannot be read, NetworkConfigError if it cannot be carried over.
-    """
+def read_keyfile(system: System, path: PurePosixPath) -> Keyfile:
+    """One keyfile. Raises FileError if it cannot be read, NetworkConfigError if NetworkManager would not load it."""
     text = read_config(system, path)
     if re.search("[\ud800-\udfff]", text):
         raise NetworkConfigError("is not UTF-8, so NetworkManager does not read it either")
-    return make_profile(system, parse_keyfile(text), str(path))
+    return parse_keyfile(text)
 
 
 SOURCE = Source(name="NetworkManager", precedence=10, read=read)

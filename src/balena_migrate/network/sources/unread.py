@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from balena_migrate.core.system import System
-from balena_migrate.network.model import Problem, Reading
+from balena_migrate.network.model import Eap, Kind, Problem, Profile, Reading
 from balena_migrate.network.reading import Collector
 from balena_migrate.network.sources import Source
 
@@ -16,7 +16,9 @@ PLACES = (
     ("/etc/openvpn/client/*.conf", "a VPN of OpenVPN"),
     ("/etc/ppp/peers/*", "a connection of pppd (modem, PPPoE)"),
     ("/etc/wvdial.conf", "a modem connection of wvdial"),
+    ("/var/lib/ead/*.8021x", "a login for wired ports (802.1X) of iwd's ead"),
 )
+LOGINS = "/var/lib/ead"
 EXAMPLE = "/etc/ppp/peers/provider"
 """Shipped by Debian's package ppp, and rarely used."""
 
@@ -27,7 +29,8 @@ def read(system: System) -> Reading:
     for pattern, what in PLACES:
         for path in system.glob(pattern):
             if system.is_file(path) and str(path) != EXAMPLE:
-                found.problems.append(Problem(source=str(path), reason=f"{what} is not carried over"))
+                login = Profile(kind=Kind.ETHERNET, source=str(path), eap=Eap()) if str(path.parent) == LOGINS else None
+                found.problems.append(Problem(source=str(path), reason=f"{what} is not carried over", profile=login))
     return found.reading()
 
 

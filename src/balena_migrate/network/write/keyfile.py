@@ -191,6 +191,8 @@ def _eap(eap: Eap) -> Iterator[Value]:
     for key, text in texts.items():
         if text:
             yield group, key, escape(text)
+    if eap.optional:
+        yield group, "optional", "true"
     if eap.password_raw:
         yield group, "password-raw", "".join(f"{byte};" for byte in eap.password_raw)
     if eap.altsubject_matches:

@@ -27,6 +27,7 @@ from balena_migrate.network.files.number import find_number
 from balena_migrate.network.files.yaml import Node, as_node, flag_of, items_of, parse_yaml, text_of, texts_of
 from balena_migrate.network.keyfile_profile import make_profile
 from balena_migrate.network.model import (
+    Eap,
     Ip,
     Kind,
     Match,
@@ -39,7 +40,14 @@ from balena_migrate.network.model import (
 )
 from balena_migrate.network.reading import Collector, not_carried, read_config, read_layered
 from balena_migrate.network.sources import Source
-from balena_migrate.network.sources.netplan.parts import POINT_KEYS, access_point, is_cdma, read_modem, wired_eap
+from balena_migrate.network.sources.netplan.parts import (
+    POINT_KEYS,
+    access_point,
+    is_cdma,
+    is_login,
+    read_modem,
+    wired_eap,
+)
 from balena_migrate.network.write.keyfile import named_certificates, write_keyfile
 
 FOLDERS = ("/run/netplan", "/etc/netplan", "/lib/netplan")
@@ -93,7 +101,7 @@ def read(system: System) -> Reading:
             source = origin.get((section, name), FOLDERS[0])
             if _is_generated(system, name):
                 continue
-            with found.guard(source, name):
+            with found.guard(source, name, _outline(section, name, as_node(device), source)):
                 _refuse(section, name, members)
                 _read_device(system, merged, _KINDS[section], name, as_node(device), source, found)
     domains = (text_of(as_node(d), "regulatory-domain") for d in as_node(merged.get("wifis")).values())
@@ -141,6 +149,21 @@ def _refuse(section: str, name: str, members: dict[str, str]) -> None:
         raise NetworkConfigError("addresses of the loopback interface cannot be carried over")
 
 
+def _outline(section: str, name: str, device: Node, source: str) -> Profile:
+    """What is lost with a device that cannot be carried over."""
+    interface, mac, match = _match(name, device)
+    login = section == "ethernets" and is_login(as_node(device.get("auth")))
+    return Profile(
+        kind=_KINDS.get(section, Kind.OTHER),
+        source=source,
+        interface=interface,
+        mac=mac.lower(),
+        match=match,
+        eap=Eap() if login else None,
+        ipv4=Ip(method=Method.MANUAL, addresses=tuple(_addresses(device))),
+    )
+
+
 def _read_device(
     system: System, network: Node, kind: Kind, name: str, device: Node, source: str, found: Collector
 ) -> None:
@@ -186,7 +209,7 @@ def _profile(
         cloned_mac=text_of(device, "macaddress"),
         autoconnect=text_of(device, "activation-mode") not in ("manual", "off"),
         mtu=find_number(mtu),
-        eap=wired_eap(system, auth) if auth else None,
+        eap=wired_eap(system, auth, by_networkd=by_networkd) if is_login(auth) else None,
         modem=modem,
         ipv4=_ip(device, 4, lost),
         ipv6=_ip(device, 6, lost, by_networkd=by_networkd),

@@ -56,14 +56,19 @@ def access_point(system: System, ssid: str, point: Node, device: Profile) -> Pro
 POINT_KEYS = frozenset({"auth", "password", "mode", "channel", "band", "hidden", "bssid", "networkmanager"})
 
 
-def wired_eap(system: System, auth: Node) -> Eap | None:
-    """802.1X of a wired device, None if it is disabled. Raises NetworkConfigError."""
-    management = text_of(auth, "key-management") or "802.1x"
-    if management == "none":
-        return None
-    if management not in ("802.1x", "eap"):
+def is_login(auth: Node) -> bool:
+    """Whether a wired device logs in by 802.1X."""
+    return bool(auth) and text_of(auth, "key-management") != "none"
+
+
+def wired_eap(system: System, auth: Node, *, by_networkd: bool) -> Eap:
+    """802.1X of a wired device. Raises NetworkConfigError.
+
+    With systemd-networkd, netplan starts a wpa_supplicant for it, and nothing waits for that.
+    """
+    if text_of(auth, "key-management") not in ("", "802.1x", "eap"):
         raise NetworkConfigError("its key-management is not for wired devices")
-    return _eap(system, auth)
+    return replace(_eap(system, auth), optional=by_networkd)
 
 
 def _eap(system: System, auth: Node) -> Eap:
