@@ -51,7 +51,7 @@ Metric=7
     route = Route(destination="10.0.0.0/8", gateway="192.0.2.2", metric=7)
     assert profile.ipv4 and profile.ipv4.routes == (route,)
     assert (profile.interface, profile.mtu, profile.ipv4.gateway) == ("eth0", 1400, "192.0.2.1")
-    assert profile.ipv6 == Ip(method=Method.IGNORE)
+    assert profile.ipv6 == Ip(method=Method.LINK_LOCAL)
 
 
 def test_networkd_drop_ins_vlans_and_masks(device: Device) -> None:
@@ -110,10 +110,10 @@ def test_networkd_drop_ins_count_by_name_and_those_of_netplan_are_told(device: D
 def test_networkd_a_route_by_a_lease_does_not_cost_the_rest(device: Device) -> None:
     route = "[Route]\nDestination=10.0.0.0/8\nGateway=_dhcp4\n"
     text = f"[Match]\nName=eth0\n[Network]\nDHCP=ipv4\n{route}[Address]\nAddress=192.0.2.5/32\nPeer=192.0.2.1/32\n"
-    device.put(f"{NETWORKD}/a.network", text + "[DHCPv4]\nUseDNS=no\nVendorClassIdentifier=x\n")
+    device.put(f"{NETWORKD}/a.network", text + "[DHCPv4]\nUseDNS=no\nUserClass=x\n")
     found = networkd.read(device.system)
     assert found.profiles[0].ipv4 == Ip(addresses=("192.0.2.5/32",), ignore_auto_dns=True)
-    assert all(word in reasons(found) for word in ("_dhcp4", "Address.Peer", "DHCPv4.VendorClassIdentifier"))
+    assert all(word in reasons(found) for word in ("_dhcp4", "Address.Peer", "DHCPv4.UserClass"))
 
 
 @pytest.mark.parametrize("key", ["MACAddress", "PermanentMACAddress"])

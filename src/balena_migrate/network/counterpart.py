@@ -16,8 +16,10 @@ from balena_migrate.network.model import Ip, Method, Profile
 from balena_migrate.network.name_servers import is_local
 
 _LEASE = (Method.AUTO, Method.DHCP)
+_ADVERTISED = (Method.AUTO, Method.IGNORE)
+"""How IPv6 takes router advertisements. Where NetworkManager ignores it, the kernel follows them."""
 _AUTOMATIC = {4: _LEASE, 6: (*_LEASE, Method.IGNORE)}
-"""How an interface gets a lease. Where NetworkManager ignores IPv6, the kernel follows router advertisements."""
+"""How an interface gets its addresses by itself."""
 NOT_BY_ITSELF = "its settings say not to connect automatically"
 
 
@@ -114,7 +116,8 @@ def _family_obstacle(now: _Now, settings: list[Ip], known: Mapping[str, str]) ->
         return "its settings do not assign the address that it has now"
     if not now.addresses and not automatic and not carried:
         return "its settings assign no address"
-    return _gateway_obstacle(now, settings, automatic=automatic)
+    ways = _LEASE if now.version == 4 else _ADVERTISED  # DHCPv6 brings no gateway
+    return _gateway_obstacle(now, settings, automatic=not settings or any(ip.method in ways for ip in settings))
 
 
 def _gateway_obstacle(now: _Now, settings: list[Ip], *, automatic: bool) -> str:

@@ -294,6 +294,8 @@ def _ip(file: Keyfile, group: str) -> Ip:
         addresses=tuple(address for address, _ in pairs if address),
         gateway=next(filter(None, gateways), ""),
         dns=file.items(group, "dns"),
+        ignore_auto_dns=file.flag(group, "ignore-auto-dns", default=False),
+        ignore_auto_routes=file.flag(group, "ignore-auto-routes", default=False),
         never_default=file.flag(group, "never-default", default=False),
     )
 

@@ -23,6 +23,7 @@ from balena_migrate.network.addresses import (
     server_host,
 )
 from balena_migrate.network.files.ini import Section, find_section, parse_ini
+from balena_migrate.network.lease import Options, Way, told_to_server, with_ways
 from balena_migrate.network.model import Ip, Kind, Match, Method, Problem, Profile, Reading, Route, Vlan, Wifi
 from balena_migrate.network.reading import Collector, is_masked, read_config, read_layered
 from balena_migrate.network.sources import Source
@@ -39,18 +40,32 @@ _DHCP = {
     "ipv6": (False, True),
     "v6": (False, True),
 }
+_LEASE_KEYS = "UseDNS UseDomains UseNTP UseSIP UseHostname UseCaptivePortal SendHostname Hostname"
+_DHCP4_KEYS = f"""
+    {_LEASE_KEYS} UseMTU UseTimezone UseRoutes UseGateway RouteMetric RouteTable VendorClassIdentifier ClientIdentifier
+"""
+_RA_KEYS = """
+    UseDNS UseDomains UseGateway UseRoutePrefix RouteMetric RouteTable UseMTU UseNTP UseCaptivePortal UsePREF64
+    UseHopLimit UseReachableTime UseRetransmissionTime UseICMP6RateLimit UseRedirect
+"""
+_PRIVACY = {"yes": "2", "true": "2", "prefer-public": "1", "no": "0", "false": "0"}
+"""IPv6PrivacyExtensions= -> ip6-privacy."""
 _KEYS = {
     "Match": "Name MACAddress PermanentMACAddress Driver Path Type SSID",
     "Link": "MTUBytes MACAddress Unmanaged RequiredForOnline RequiredFamilyForOnline ActivationPolicy",
     "Network": """
         Description DHCP Address Gateway DNS Domains VLAN IPv6AcceptRA LinkLocalAddressing LLMNR MulticastDNS LLDP
         EmitLLDP DNSSEC DNSOverTLS DNSDefaultRoute ConfigureWithoutCarrier IgnoreCarrierLoss KeepConfiguration NTP
+        IPv6PrivacyExtensions
     """,
     "Address": """
         Address Label Broadcast Scope PreferredLifetime DuplicateAddressDetection AddPrefixRoute AutoJoin RouteMetric
     """,
-    "DHCPv4": "UseDNS UseNTP UseSIP UseMTU UseHostname UseDomains UseRoutes UseTimezone SendHostname RouteMetric",
-    "DHCP": "UseDNS UseNTP UseSIP UseMTU UseHostname UseDomains UseRoutes UseTimezone SendHostname RouteMetric",
+    "DHCPv4": _DHCP4_KEYS,
+    "DHCP": _DHCP4_KEYS,
+    "DHCPv6": f"{_LEASE_KEYS} UseDelegatedPrefix RapidCommit",
+    "IPv6AcceptRA": _RA_KEYS,
+    "IPv6AcceptRouterAdvertisements": _RA_KEYS,
 }
 """Keys that are carried over, or that are irrelevant on the new system."""
 _SECTIONS = frozenset(
@@ -231,8 +246,8 @@ def _ip(sections: Sections, version: int, lost: list[str]) -> Ip:
             lost.append(f"a route by the gateway {section.value('Gateway')} is not carried over")
         else:
             routes.append(_route(section, lost))
-    dhcp = _DHCP.get(network.value("DHCP").lower(), (False, False))[0 if version == 4 else 1]
     quiet = network.value("LinkLocalAddressing").lower() in ("no", "false", "ipv4")
+    dhcp = _DHCP.get(network.value("DHCP").lower(), (False, False))[0 if version == 4 else 1]
     ra = version == 6 and not quiet and network.flag("IPv6AcceptRA", default=True)
     ip = make_ip(
         version,
@@ -241,16 +256,83 @@ def _ip(sections: Sections, version: int, lost: list[str]) -> Ip:
         routes=routes,
         dns=[parse_address(server_host(text)) for value in network.values("DNS") for text in value.split()],
         search=[domain for value in network.values("Domains") for domain in value.split() if domain[0] != "~"],
-        otherwise=Method.DISABLED if version == 4 else Method.IGNORE,
+        otherwise=Method.DISABLED if version == 4 or quiet else Method.LINK_LOCAL,
     )
-    options = find_section(sections, *(("DHCPv4", "DHCP") if version == 4 else ("IPv6AcceptRA", "DHCPv6")))
-    metric = options.number("RouteMetric")
-    return replace(
-        ip,
-        metric=ip.metric if metric is None else metric,
-        ignore_auto_dns=not options.flag("UseDNS", default=True),
-        never_default=not options.flag("UseRoutes", default=True) and not ip.gateway,
+    if version == 4:
+        return _with_lease(ip, sections, lost) if dhcp else ip
+    ip = replace(ip, method=Method.DHCP) if dhcp and not ra else ip
+    return _with_advertised(ip, sections, lost, dhcp=dhcp, ra=ra) if dhcp or ra else ip
+
+
+def _with_lease(ip: Ip, sections: Sections, lost: list[str]) -> Ip:
+    """The settings of IPv4 with what [DHCPv4], or [DHCP] as it was called before, says of the lease."""
+    lease = _joined("[DHCPv4]", find_section(sections, "DHCP"), find_section(sections, "DHCPv4"))
+    routes = lease.flag("UseRoutes", default=True)
+    gateway = lease.flag("UseGateway", default=routes)
+    ip = with_ways(ip, [_way(lease)], lost, routes=routes, gateway=gateway)
+    return replace(ip, metric=_metric(ip, lease, lost), options=(*_told(lease, 4, lost), *_table(lease, lost)))
+
+
+def _with_advertised(ip: Ip, sections: Sections, lost: list[str], *, dhcp: bool, ra: bool) -> Ip:
+    """The settings of IPv6 with what is used of router advertisements and DHCPv6.
+
+    What [DHCP] says of name servers, domains and the metric counts here as well, unless the newer sections say
+    otherwise (systemd, networkd-network-gperf.gperf).
+    """
+    old = find_section(sections, "DHCP")
+    advertised = _joined(
+        "router advertisements",
+        _part(old, "RouteMetric"),
+        find_section(sections, "IPv6AcceptRouterAdvertisements"),
+        find_section(sections, "IPv6AcceptRA"),
     )
+    lease = _joined("DHCPv6", _part(old, "UseDNS", "UseDomains"), find_section(sections, "DHCPv6"))
+    ways = [_way(section) for section, used in ((advertised, ra), (lease, dhcp)) if used]
+    routes = advertised.flag("UseRoutePrefix", default=True)
+    ip = with_ways(ip, ways, lost, routes=routes, gateway=advertised.flag("UseGateway", default=True))
+    privacy = _PRIVACY.get(find_section(sections, "Network").value("IPv6PrivacyExtensions").lower())
+    options = (*_told(lease, 6, lost), *_table(advertised, lost))
+    options = (*options, ("ip6-privacy", privacy)) if privacy else options
+    return replace(ip, metric=_metric(ip, advertised, lost), options=options)
+
+
+def _part(section: Section, *keys: str) -> Section:
+    return replace(section, pairs=tuple(pair for pair in section.pairs if pair[0] in keys))
+
+
+def _joined(name: str, *sections: Section) -> Section:
+    """The sections as one; what a later one says counts."""
+    return Section(name=name, pairs=tuple(pair for section in sections for pair in section.pairs))
+
+
+def _way(section: Section) -> Way:
+    domains = section.value("UseDomains").lower()
+    told = "route" if domains == "route" else "yes" if section.flag("UseDomains") else "no"
+    return Way(name=section.name, dns=section.flag("UseDNS", default=True), domains=told if domains else "")
+
+
+def _told(section: Section, version: int, lost: list[str]) -> Options:
+    return told_to_server(
+        version,
+        lost,
+        sends_name=section.flag("SendHostname", default=True),
+        name=section.value("Hostname"),
+        vendor_class=section.value("VendorClassIdentifier"),
+    )
+
+
+def _metric(ip: Ip, section: Section, lost: list[str]) -> int | None:
+    metric = section.number("RouteMetric")
+    if metric is None and section.value("RouteMetric"):
+        lost.append(f"the metric {section.value('RouteMetric')} of {section.name} is not carried over")
+    return ip.metric if metric is None else metric
+
+
+def _table(section: Section, lost: list[str]) -> Options:
+    table = section.number("RouteTable")
+    if table is None and section.value("RouteTable"):
+        lost.append(f"the routing table {section.value('RouteTable')} of {section.name} is not carried over")
+    return () if table is None else (("route-table", str(table)),)
 
 
 def _route(section: Section, lost: list[str]) -> Route:

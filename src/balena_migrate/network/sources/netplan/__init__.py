@@ -26,6 +26,7 @@ from balena_migrate.network.files.keyfile import Keyfile, escape
 from balena_migrate.network.files.number import find_number
 from balena_migrate.network.files.yaml import Node, as_node, flag_of, items_of, parse_yaml, text_of, texts_of
 from balena_migrate.network.keyfile_profile import make_profile
+from balena_migrate.network.lease import Way, told_to_server, with_ways
 from balena_migrate.network.model import (
     Eap,
     Ip,
@@ -76,10 +77,16 @@ _HARMLESS = """
 """Keys of a device that are irrelevant on the new system."""
 _CARRIED = """
     match dhcp4 dhcp6 accept-ra addresses gateway4 gateway6 nameservers routes mtu macaddress auth access-points
-    regulatory-domain networkmanager dhcp4-overrides dhcp6-overrides ipv6-privacy link-local activation-mode id link
-    apn auto-config device-id network-id number password pin sim-id sim-operator-id username wakeonlan wakeonwlan
+    regulatory-domain networkmanager dhcp4-overrides dhcp6-overrides ra-overrides ipv6-privacy link-local
+    activation-mode id link apn auto-config device-id network-id number password pin sim-id sim-operator-id username
+    wakeonlan wakeonwlan
 """
 _KNOWN = frozenset(f"{_HARMLESS} {_CARRIED}".split())
+_OF_OVERRIDES = """
+    use-dns use-domains use-routes route-metric hostname send-hostname use-ntp use-mtu use-hostname table
+"""
+_KNOWN_OVERRIDES = frozenset(_OF_OVERRIDES.split())
+"""Keys of the overrides that are carried over, or that are irrelevant on the new system."""
 
 
 def read(system: System) -> Reading:
@@ -169,6 +176,9 @@ def _read_device(
 ) -> None:
     """The profile of a device, or those of its access points. Raises NetworkConfigError."""
     lost = not_carried(key for key in device if key not in _KNOWN)
+    for overrides in ("dhcp4-overrides", "dhcp6-overrides", "ra-overrides"):
+        unknown = (key for key in as_node(device.get(overrides)) if key not in _KNOWN_OVERRIDES)
+        lost += [f"{overrides}: {reason}" for reason in not_carried(unknown)]
     if flag_of(device, "wakeonlan") or texts_of(device, "wakeonwlan") not in ([], ["default"]):
         lost.append("Wake-on-LAN is not carried over")
     by_networkd = _is_by_networkd(network, kind, device)
@@ -230,23 +240,29 @@ def _match(name: str, device: Node) -> tuple[str, str, Match | None]:
 
 
 def _ip(device: Node, version: int, lost: list[str], *, by_networkd: bool = False) -> Ip:
-    overrides = as_node(device.get(f"dhcp{version}-overrides"))
     servers = as_node(device.get("nameservers"))
     routes = [_route(as_node(route), lost) for route in items_of(device, "routes")]
     gateway = text_of(device, f"gateway{version}")
     if gateway:
         routes.insert(0, gateway_route(gateway))
+    dhcp = flag_of(device, f"dhcp{version}")
+    ra = version == 6 and _takes_advertisements(device, routes, by_networkd=by_networkd)
     ip = make_ip(
         version,
-        automatic=flag_of(device, f"dhcp{version}")
-        or (version == 6 and _takes_advertisements(device, routes, by_networkd=by_networkd)),
+        automatic=dhcp or ra,
         addresses=[parse_cidr(address) for address in _addresses(device)],
         routes=routes,
         dns=[parse_address(text) for text in texts_of(servers, "addresses")],
         search=texts_of(servers, "search"),
-        otherwise=Method.LINK_LOCAL if version == 4 else Method.IGNORE,
+        otherwise=Method.LINK_LOCAL if version == 4 else _without_ipv6(device, by_networkd=by_networkd),
     )
-    return _with_overrides(ip, device, overrides, version)
+    if by_networkd and dhcp and _refuses(device, "accept-ra"):
+        ip = replace(ip, method=Method.DHCP)
+    return _with_overrides(ip, device, version, lost, ra=ra) if dhcp or ra else _with_metric(ip, device, version)
+
+
+def _has_no_link_local(device: Node) -> bool:
+    return "link-local" in device and "ipv6" not in texts_of(device, "link-local")
 
 
 def _takes_advertisements(device: Node, routes: list[Route], *, by_networkd: bool) -> bool:
@@ -257,22 +273,56 @@ def _takes_advertisements(device: Node, routes: list[Route], *, by_networkd: boo
     """
     if "accept-ra" in device:
         return flag_of(device, "accept-ra")
-    quiet = "link-local" in device and "ipv6" not in texts_of(device, "link-local")
     has_address = any(":" in address for address in _addresses(device))
     has_gateway = any(route.destination == DEFAULT_DESTINATIONS[6] for route in routes)
-    return by_networkd and has_address and not has_gateway and not quiet
+    wanted = (has_address and not has_gateway) or flag_of(device, "ipv6-privacy")
+    return by_networkd and wanted and not _has_no_link_local(device)
 
 
-def _with_overrides(ip: Ip, device: Node, overrides: Node, version: int) -> Ip:
-    metric = find_number(text_of(overrides, "route-metric"))
-    if version == 6 and flag_of(device, "ipv6-privacy") and ip.method is not Method.IGNORE:
-        ip = replace(ip, options=(("ip6-privacy", "2"),))
-    return replace(
-        ip,
-        metric=ip.metric if metric is None else metric,
-        ignore_auto_dns=text_of(overrides, "use-dns") in ("false", "no", "off", "n"),
-        never_default=text_of(overrides, "use-routes") in ("false", "no", "off", "n") and not ip.gateway,
+def _without_ipv6(device: Node, *, by_networkd: bool) -> Method:
+    """What IPv6 without addresses is: left to the kernel, which takes router advertisements as systemd-networkd does,
+    unless the device keeps that from doing so."""
+    if by_networkd and _has_no_link_local(device):
+        return Method.DISABLED
+    return Method.LINK_LOCAL if by_networkd and _refuses(device, "accept-ra") else Method.IGNORE
+
+
+def _with_overrides(ip: Ip, device: Node, version: int, lost: list[str], *, ra: bool) -> Ip:
+    """The settings with what is used of the lease and of router advertisements, and what the DHCP server is told."""
+    overrides, advertised = as_node(device.get(f"dhcp{version}-overrides")), as_node(device.get("ra-overrides"))
+    ways = [_way(f"dhcp{version}-overrides", overrides)] if flag_of(device, f"dhcp{version}") else []
+    if ra or (version == 6 and advertised):
+        ways.append(_way("ra-overrides", advertised))
+    used = not _refuses(overrides, "use-routes")
+    ip = with_ways(ip, ways, lost, routes=used, gateway=used)
+    options = told_to_server(
+        version,
+        lost,
+        sends_name=not _refuses(overrides, "send-hostname"),
+        name=text_of(overrides, "hostname"),
     )
+    table = find_number(text_of(advertised, "table")) if version == 6 else None
+    if table is not None:
+        options = (*options, ("route-table", str(table)))
+    if version == 6 and flag_of(device, "ipv6-privacy"):
+        options = (*options, ("ip6-privacy", "2"))
+    return _with_metric(replace(ip, options=options), device, version)
+
+
+def _with_metric(ip: Ip, device: Node, version: int) -> Ip:
+    metric = find_number(text_of(as_node(device.get(f"dhcp{version}-overrides")), "route-metric"))
+    return ip if metric is None else replace(ip, metric=metric)
+
+
+def _way(name: str, overrides: Node) -> Way:
+    told = text_of(overrides, "use-domains")
+    domains = "route" if told == "route" else "yes" if flag_of(overrides, "use-domains") else "no"
+    return Way(name=name, dns=not _refuses(overrides, "use-dns"), domains=domains if told else "")
+
+
+def _refuses(node: Node, key: str) -> bool:
+    """Whether a flag is set to false, and not only missing."""
+    return bool(text_of(node, key)) and not flag_of(node, key)
 
 
 def _addresses(device: Node) -> Iterator[str]:
