@@ -88,8 +88,72 @@ def test_a_profile_with_an_address_of_its_own_keeps_it(device: Device) -> None:
 
 
 def test_one_that_nothing_sets_is_told(device: Device) -> None:
-    device.put(LINK_FILE, "[Match]\nOriginalName=end4\n[Link]\nMACAddressPolicy=persistent\n")
+    device.put(LINK_FILE, "[Match]\nOriginalName=end4\n[Link]\nMACAddressPolicy=none\n")
     assert carried(device, now()) == ([], ["network-online", "network-mac-changes"])
+
+
+@pytest.mark.parametrize(
+    ("path", "match"),
+    [
+        (LINK_FILE, "OriginalName=end4"),
+        (LINK_FILE, "OriginalName=*"),
+        (LINK_FILE, "Driver=crane*"),
+        ("/usr/lib/systemd/network/99-default.link", "OriginalName=*"),
+    ],
+)
+def test_one_that_systemd_makes_of_the_machines_id_goes_along(device: Device, path: str, match: str) -> None:
+    """The new system has another id; a device with an address of its own is left alone by that policy."""
+    device.put(path, f"[Match]\n{match}\n[Link]\nMACAddressPolicy=persistent\n")
+    network = now()
+    network = replace(network, interfaces=(replace(network.interfaces[0], driver="crane_net"),))
+    (file,), codes = carried(device, network)
+    assert file.raw("ethernet", "cloned-mac-address") == MAC and codes == ["network-online"]
+
+
+@pytest.mark.parametrize("match", ["OriginalName=end5", "Host=elsewhere\nOriginalName=*", "Driver=oven"])
+def test_a_policy_for_other_devices_is_not_the_reason(device: Device, match: str) -> None:
+    device.put(LINK_FILE, f"[Match]\n{match}\n[Link]\nMACAddressPolicy=persistent\n")
+    assert carried(device, now()) == ([], ["network-online", "network-mac-changes"])
+
+
+def test_the_first_link_file_that_fits_decides(device: Device) -> None:
+    device.put(LINK_FILE, "[Match]\nOriginalName=end4\n[Link]\nMACAddressPolicy=none\n")
+    device.put(
+        "/usr/lib/systemd/network/99-default.link", "[Match]\nOriginalName=*\n[Link]\nMACAddressPolicy=persistent\n"
+    )
+    assert carried(device, now())[1] == ["network-online", "network-mac-changes"]
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        (LINK_FILE, "[Match]\nOriginalName=end4\n[Link]\nMACAddressPolicy=random\n"),
+        ("/etc/NetworkManager/conf.d/a.conf", "[connection]\nethernet.cloned-mac-address=random\n"),
+    ],
+)
+def test_another_one_each_time_stays_so(device: Device, path: str, text: str) -> None:
+    device.put(path, text)
+    (file,), codes = carried(device, now())
+    assert file.raw("ethernet", "cloned-mac-address") == "random" and codes == ["network-online"]
+
+
+def test_a_stable_one_goes_along_for_the_network_in_use(device: Device) -> None:
+    for name in ("Crane", "Hoist"):
+        text = f"[connection]\ntype=wifi\n[wifi]\nssid={name}\n"
+        device.put(f"/etc/NetworkManager/system-connections/{name}", text)
+    device.put("/etc/NetworkManager/conf.d/a.conf", "[connection]\nwifi.cloned-mac-address=stable\n")
+    files, codes = carried(device, now(InterfaceKind.WIFI))
+    macs = {file.text("wifi", "ssid"): file.raw("wifi", "cloned-mac-address") for file in files}
+    assert macs == {"Crane": MAC, "Hoist": "stable"} and codes == ["network-online"]
+
+
+def test_a_bridge_that_stays_behind_takes_its_address_with_it(device: Device) -> None:
+    network = now()
+    bridge = replace(network.interfaces[0], kind=InterfaceKind.BRIDGE, mac_permanent=False)
+    port = Interface(name="end5", kind=InterfaceKind.ETHERNET, mac="02:00:5e:70:00:0b", mac_permanent=True)
+    assert carried(device, replace(network, interfaces=(bridge, port)))[1] == ["network-online", "network-mac-changes"]
+    port = replace(port, mac=MAC)
+    assert carried(device, replace(network, interfaces=(bridge, port)))[1] == ["network-online"]
 
 
 def test_the_devices_own_address_needs_nothing(device: Device) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from balena_migrate.core.balena import CONNECTIONS_FOLDER
 from balena_migrate.facts.network import Interface, InterfaceKind, NetworkFacts
 from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed, warning
-from balena_migrate.network.assigned_mac import cloned_mac
+from balena_migrate.network.assigned_mac import RANDOM
 from balena_migrate.network.counterpart import NOT_BY_ITSELF, Comparison, compare
 from balena_migrate.network.merge import concerns
 from balena_migrate.network.model import Kind, NetworkSettings, Problem, Profile, Wifi
@@ -150,7 +150,7 @@ def _check_online(
     comparison = _compare(interface, network, selection, settings)
     if not comparison.obstacle:
         yield from _found_counterpart(config, network, interface, comparison)
-        yield from _check_mac(interface, selection)
+        yield from _check_mac(interface, network, selection)
         return
     cause, remedy = (
         f"the connection in use ({_describe(interface)}) would be lost: {comparison.obstacle}",
@@ -195,15 +195,32 @@ def _check_driver(config: Config, interface: Interface) -> Iterator[Finding]:
         yield make("network-driver", cause, _DRIVER_REMEDY)
 
 
-def _check_mac(interface: Interface, selection: Selection) -> Iterator[Finding]:
-    """Whether the new system asks with the hardware address that is in force, if that is not the device's own."""
+def _check_mac(interface: Interface, network: NetworkFacts, selection: Selection) -> Iterator[Finding]:
+    """Whether the new system asks with the hardware address in force, if that is not the device's own.
+
+    One that is another each time is no loss where it goes on to be that.
+    """
+    if interface.kind is InterfaceKind.BRIDGE:
+        yield from _check_bridge(interface, network, selection)
     if interface.mac_permanent or not interface.mac or interface.kind not in _WITH_MAC:
         return
     fitting = [p for p in selection.profiles if _fits(p, interface)]
-    if not any(cloned_mac(profile).lower() == interface.mac.lower() for profile in fitting):
+    if not any(profile.cloned_mac.lower() in (interface.mac.lower(), RANDOM) for profile in fitting):
         cause = (
             f"{interface.name} has the hardware address {interface.mac}, which is not its own and is in no settings "
             "that are carried over: the new system asks with another one, and may get another lease or none"
+        )
+        yield warning("network-mac-changes", cause, _MAC_REMEDY)
+
+
+def _check_bridge(interface: Interface, network: NetworkFacts, selection: Selection) -> Iterator[Finding]:
+    """Whether a bridge that stays behind leaves its port to ask with another hardware address."""
+    ports = {port.mac.lower() for port in network.of_kind(InterfaceKind.ETHERNET)}
+    carried = any(p.kind is Kind.OTHER and p.interface == interface.name for p in selection.profiles)
+    if interface.mac and interface.mac.lower() not in ports and not carried:
+        cause = (
+            f"{interface.name} has the hardware address {interface.mac}, which no wired device has: without it the "
+            "new system asks with that of the port, and may get another lease or none"
         )
         yield warning("network-mac-changes", cause, _MAC_REMEDY)
 
@@ -276,7 +293,7 @@ def _fits(profile: Profile, interface: Interface) -> bool:
         return False  # no interface that is there fits it
     by_name = profile.interface in ("", interface.name)
     # A profile that is bound to the device's own address may give it another one, which it has then.
-    by_mac = interface.mac.lower() in (profile.mac.lower(), cloned_mac(profile).lower())
+    by_mac = interface.mac.lower() in (profile.mac.lower(), profile.cloned_mac.lower())
     return by_name and (by_mac or not profile.mac)
 
 
@@ -295,6 +312,8 @@ def _compared(interface: Interface, comparison: Comparison) -> str:
     rest = ["whether the image has its driver", "whether the port or access point lets the new system in"]
     if comparison.by_lease or not families:
         rest.append("what a lease brings")
+    if comparison.new_duid:
+        rest.append("whether DHCPv6 gives the same address to a new DUID")
     if interface.kind is InterfaceKind.WIFI:
         rest.append("the Wi-Fi country")
     return f"compared: {compared}; not compared: {', '.join(rest)}"

@@ -28,7 +28,8 @@ class Comparison:
     """`obstacle` is why the device would not come back, "" if it would; `losses` is what changes though it does.
 
     `no_dns` is why the name servers in use do not go along, "" if they do; `remedy` is that of the obstacle if it has
-    one of its own; `versions` are the families compared.
+    one of its own; `versions` are the families compared; `new_duid` says whether a DHCPv6 server will be asked by
+    another identifier than now.
     """
 
     obstacle: str = ""
@@ -37,6 +38,7 @@ class Comparison:
     remedy: str = ""
     versions: tuple[int, ...] = ()
     by_lease: bool = False
+    new_duid: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +72,19 @@ def compare(
         no_dns=_no_dns(network, in_force, [now for now in families if not obstacles[now.version]]),
         versions=tuple(obstacles),
         by_lease=not in_force or any(ip.method in _LEASE for v in obstacles for ip in _of_family(in_force, v)),
+        new_duid=_is_by_dhcpv6(families) and not any(map(_has_duid, in_force)),
     )
+
+
+def _is_by_dhcpv6(families: Iterable[_Now]) -> bool:
+    """Whether an address is a single one with a lifetime, as DHCPv6 gives them."""
+    return any(a.dynamic and a.address.endswith("/128") for now in families for a in now.addresses)
+
+
+def _has_duid(profile: Profile) -> bool:
+    if profile.keyfile is not None:
+        return profile.keyfile.raw("ipv6", "dhcp-duid") is not None
+    return profile.ipv6 is not None and "dhcp-duid" in dict(profile.ipv6.options)
 
 
 def _families(interface: Interface, network: NetworkFacts) -> list[_Now]:

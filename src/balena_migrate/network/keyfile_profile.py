@@ -112,6 +112,7 @@ def make_profile(system: System, keyfile: Keyfile, source: str) -> tuple[Profile
         interface=file.text("connection", "interface-name") or file.text(kind, "interface-name"),
         mac=_mac(file, kind),
         match=_match(file),
+        cloned_mac=_mac(file, "wifi" if kind == "wifi" else "ethernet", "cloned-mac-address"),
         autoconnect=file.flag("connection", "autoconnect", default=True),
         priority=file.number("connection", "autoconnect-priority") or 0,
         wifi=_wifi(file) if kind == "wifi" else None,
@@ -178,8 +179,8 @@ def _patterns(file: Keyfile) -> Match | None:
     return found if found != Match() else None
 
 
-def _mac(file: Keyfile, kind: str) -> str:
-    raw = file.text(kind, "mac-address")
+def _mac(file: Keyfile, group: str, key: str = "mac-address") -> str:
+    raw = file.text(group, key)
     if ";" in raw or raw.isdigit():
         return ":".join(f"{byte:02x}" for byte in parse_bytes(raw))
     return raw.lower()

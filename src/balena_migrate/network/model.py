@@ -242,6 +242,7 @@ class Profile:
     mac: str = ""
     match: Match | None = None
     cloned_mac: str = ""
+    """The hardware address that the device is given, or a word for it such as "stable"; "" for its own."""
     autoconnect: bool = True
     priority: int = 0
     mtu: int | None = None

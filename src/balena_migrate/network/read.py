@@ -10,9 +10,11 @@ from balena_migrate.core.errors import FileError
 from balena_migrate.core.system import System
 from balena_migrate.facts.network import NetworkFacts
 from balena_migrate.network.assigned_mac import with_assigned_macs
+from balena_migrate.network.dhcp_identity import with_dhcp_identities
 from balena_migrate.network.merge import each_once, merge, without_orphans
 from balena_migrate.network.model import NetworkSettings, Problem, Profile
 from balena_migrate.network.name_servers import read_name_servers, with_name_servers
+from balena_migrate.network.networkmanager_defaults import with_defaults
 from balena_migrate.network.proxy import read_proxy
 from balena_migrate.network.sources import all_sources
 from balena_migrate.network.validate import completed, find_fault
@@ -41,12 +43,16 @@ def read_network(system: System, facts: NetworkFacts, os_version: str | None = N
     servers = read_name_servers(system)
     merged = tuple(with_name_servers(profile, servers) for profile in merged)
     merged = with_assigned_macs(merged, facts, system)
+    merged, unlike = with_defaults(merged, facts, system)
+    merged, unknown = with_dhcp_identities(merged, facts, system)
     usable, faults = _checked(merged, os_version)
     usable, orphans = without_orphans(usable, facts)
     proxy, lost = read_proxy(system)
     return NetworkSettings(
         profiles=usable,
-        problems=tuple({str(p): p for p in (*problems, *conflicts, *faults, *orphans, *lost)}.values()),
+        problems=tuple(
+            {str(p): p for p in (*problems, *conflicts, *unlike, *unknown, *faults, *orphans, *lost)}.values()
+        ),
         country=next((country for country in countries if re.fullmatch("[A-Z]{2}", country)), ""),
         proxy=proxy,
     )

@@ -30,6 +30,8 @@ FILE = "/etc/dhcpcd.conf"
 
 INTERFACES_LIMIT = 16
 """More Wi-Fi interfaces than this no device has."""
+IDENTITY = ("clientid", "duid", "hostname", "vendorclassid")
+"""What the DHCP server knows the device by; see `dhcp_identity`, which goes by the lease in use."""
 
 _CARRIED = frozenset(
     {
@@ -46,7 +48,7 @@ _CARRIED = frozenset(
         "classless_static_routes",
     }
 )
-_OPTIONS = ("noipv6", "noipv6rs", "ipv4only", "nogateway", "metric", "inform", "fallback", "arping")
+_OPTIONS = ("noipv6", "noipv6rs", "ipv4only", "nogateway", "metric", "inform", *IDENTITY, "fallback", "arping")
 """Carried; the last two are told with the profile that they use."""
 
 

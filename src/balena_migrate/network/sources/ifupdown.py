@@ -33,6 +33,7 @@ from balena_migrate.network.files.interfaces import (
 )
 from balena_migrate.network.files.number import find_number
 from balena_migrate.network.files.wpa import parse_text
+from balena_migrate.network.lease import Options, told_to_server
 from balena_migrate.network.model import Eap, Ip, Kind, Method, Profile, Reading, Route, Security, Vlan, Wep, Wifi
 from balena_migrate.network.names import is_device_name
 from balena_migrate.network.reading import Collector, not_carried, read_config
@@ -58,10 +59,11 @@ _OF_THE_SCRIPT = frozenset(
     ("driver", "iface", "ap_scan", "bridge", "debug_level", "logfile", "verbosity", "conf", "roam", "id_str")
 )
 """Options for Debian's script, which are not values of a network."""
-_DROPPED = "broadcast network client hostname leasehours leasetime vendor scope pre-up post-down down pre-down inherits"
+_DROPPED = "broadcast network leasehours leasetime scope pre-up post-down down pre-down inherits"
 _CARRIED = """
     address netmask gateway metric mtu hwaddress dns-nameservers dns-nameserver dns-search dns-domain up post-up
     vlan-raw-device vlan_raw_device vlan-id vlan_id wireless-essid wireless-key wireless-mode accept_ra autoconf
+    hostname vendor privext
 """
 _KNOWN = frozenset(f"{_DROPPED} {_CARRIED}".split())
 
@@ -325,18 +327,36 @@ def _ip(name: str, version: int, stanzas: list[Stanza], lost: list[str]) -> Ip:
                 routes.append(route)
             else:
                 lost.append(f"{_command(command)} that runs when it comes up is not carried over")
-    automatic = any(stanza.method in ("dhcp", "auto") for stanza in stanzas)
-    if version == 6 and addresses and all(stanza.value("accept_ra") != "0" for stanza in stanzas):
+    methods = {stanza.method for stanza in stanzas}
+    ra = version == 6 and all(stanza.value("accept_ra") != "0" for stanza in stanzas)
+    automatic = "dhcp" in methods or ("auto" in methods and ra)
+    if ra and addresses:
         automatic |= not any(route.destination == DEFAULT_DESTINATIONS[6] for route in routes)
-    return make_ip(
+    ip = make_ip(
         version,
         automatic=automatic,
         addresses=addresses,
         routes=routes,
         dns=dns,
         search=search,
-        otherwise=Method.DISABLED if version == 4 else Method.IGNORE,
+        otherwise=Method.DISABLED if version == 4 else Method.IGNORE if ra else Method.LINK_LOCAL,
     )
+    if not automatic:
+        return ip
+    if "auto" in methods and any(stanza.value("autoconf") == "0" for stanza in stanzas):
+        lost.append("autoconf 0 is not carried over")
+    ip = ip if version == 4 or ra else replace(ip, method=Method.DHCP)
+    return replace(ip, options=_options(stanzas, version, lost))
+
+
+def _options(stanzas: list[Stanza], version: int, lost: list[str]) -> Options:
+    """What the DHCP server is told, and the privacy of IPv6 addresses (interfaces(5))."""
+    hostname, vendor, privacy = (
+        next((text for stanza in stanzas if (text := stanza.value(key))), "")
+        for key in ("hostname", "vendor", "privext")
+    )
+    options = told_to_server(version, lost, name=hostname, vendor_class=vendor)
+    return (*options, ("ip6-privacy", privacy)) if version == 6 and privacy in ("0", "1", "2") else options
 
 
 def _length(address: str) -> str:

@@ -212,7 +212,7 @@ def _profiles(source: str, sections: Sections) -> Iterator[tuple[Profile, list[s
         kind=Kind.LINK,
         source=source,
         mtu=link.number("MTUBytes"),
-        cloned_mac=link.value("MACAddress"),
+        cloned_mac=link.value("MACAddress").lower().replace("-", ":"),
         ipv4=_ip(sections, 4, lost),
         ipv6=_ip(sections, 6, lost),
     )
