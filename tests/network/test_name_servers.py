@@ -72,7 +72,8 @@ def test_where_a_system_names_them(
 ) -> None:
     for path, text in files.items():
         device.put(path, text)
-    assert read_name_servers(device.system) == NameServers(servers=servers, search=search)
+    found = read_name_servers(device.system)
+    assert (found.servers, found.search) == (servers, search)
 
 
 def test_a_link_to_what_resolved_makes_is_not_written_by_hand(device: Device) -> None:

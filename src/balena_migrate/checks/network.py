@@ -12,6 +12,7 @@ from balena_migrate.network.assigned_mac import RANDOM
 from balena_migrate.network.counterpart import NOT_BY_ITSELF, Comparison, compare
 from balena_migrate.network.merge import concerns
 from balena_migrate.network.model import Kind, NetworkSettings, Problem, Profile, Wifi
+from balena_migrate.network.name_servers import is_local
 from balena_migrate.network.select import IMAGE_WIFIS, Selection, named_profiles
 from balena_migrate.settings import Config, Keep
 from balena_migrate.survey import Survey
@@ -34,6 +35,7 @@ _NO_DNS_REMEDY = (
     'add dns-servers to KEEP (KEEP="dns-servers"), which takes those in use now along, '
     "or name its name servers where this connection is configured"
 )
+_LOCAL_DNS_REMEDY = "name the servers that the forwarder asks where this connection is configured"
 
 CODES = (
     Code("network-online", PASSES, "The connection in use has a counterpart in the new system."),
@@ -181,8 +183,10 @@ def _found_counterpart(
     yield passed("network-online", f"{about} has a counterpart in the new system ({_compared(interface, comparison)})")
     for loss in comparison.losses:
         yield warning("network-family-lost", f"{about} comes back, but changes in one family: {loss}")
-    if comparison.no_dns and not (Keep.DNS_SERVERS in config.keep and network.name_servers):
-        yield warning("network-no-dns", f"{about}: {comparison.no_dns}", _NO_DNS_REMEDY)
+    keepable = any(not is_local(server) for server in network.name_servers)
+    if comparison.no_dns and not (Keep.DNS_SERVERS in config.keep and keepable):
+        remedy = _NO_DNS_REMEDY if keepable else _LOCAL_DNS_REMEDY
+        yield warning("network-no-dns", f"{about}: {comparison.no_dns}", remedy)
 
 
 def _check_driver(config: Config, interface: Interface) -> Iterator[Finding]:

@@ -162,6 +162,11 @@ def _no_dns(network: NetworkFacts, in_force: list[Profile], families: list[_Now]
     ):
         return ""
     carried = [server for _, ip in settings for server in ip.dns]
+    if not carried and network.name_servers and not used:
+        return (
+            f"it asks a forwarder on the device itself ({network.name_servers[0]}), whose servers are in no settings "
+            "that are read, so the new system would ask 8.8.8.8"
+        )
     if not carried:
         return "its settings are fixed and name no name server, so the new system would ask 8.8.8.8"
     if used and set(used).isdisjoint(carried):

@@ -19,6 +19,7 @@ from balena_migrate.core.errors import FileError
 from balena_migrate.core.system import System
 from balena_migrate.facts.network import Interface, NetworkFacts
 from balena_migrate.network.by_interface import KINDS, change_those_of, is_by_lease, with_options
+from balena_migrate.network.dhclient import read_conf, read_leases
 from balena_migrate.network.files.dhclient import find_value, last_lease, parse_bytes, parse_statements
 from balena_migrate.network.files.keyfile import escape
 from balena_migrate.network.lease import told_to_server
@@ -37,14 +38,8 @@ _DHCPCD_LEASES_6 = ("/var/lib/dhcpcd*/{name}.lease6", "/var/lib/dhcpcd*/dhcpcd-{
 _DHCPCD_DUIDS = ("/var/lib/dhcpcd*/duid", "/etc/dhcpcd.duid")
 _YIADDR = slice(16, 20)
 """Where a DHCP message has the address that it gives (RFC 2131); dhcpcd stores the message."""
-DHCLIENT_CONFS = ("/etc/dhcp/dhclient.conf", "/etc/dhcp3/dhclient.conf", "/etc/dhclient.conf")
 _HOST_NAME = b"<hostname>"
 """Debian's dhclient sends the name of the host for it."""
-_DHCLIENT_LEASES = (
-    "/var/lib/dhcp*/dhclient*.lease*",
-    "/var/lib/dhclient/*.lease*",
-    "/var/lib/NetworkManager/dhclient-*.lease",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,15 +205,15 @@ def _by_dhclient(system: System, interface: Interface, addresses: Sequence[str])
     duid_6 = next((duid for duid in _duids_6(system, interface, addresses) if duid), b"")
     if not lease and not duid_6:
         return None
-    confs = dict(_texts(system, DHCLIENT_CONFS))
-    said = next((parse_statements(conf, interface.name) for conf in confs.values()), {})
+    path, conf = read_conf(system)
+    said = parse_statements(conf, interface.name)
     lost: list[str] = []
     ipv4 = _sent_by_dhclient(said, interface, lost) if lease else {}
     duid = find_value(text, "default-duid") if lease else None
     if ("send", "dhcp-client-identifier") not in said and duid:
         ipv4 |= _client_id(_of_duid(duid, interface), interface)
     return Identity(
-        source=str(next(iter(confs), source)),
+        source=path or source,
         ipv4=ipv4,
         ipv6=_of_duid_6(duid_6, interface) if duid_6 else {},
         lost=tuple(lost),
@@ -227,17 +222,17 @@ def _by_dhclient(system: System, interface: Interface, addresses: Sequence[str])
 
 def _dhclient_lease(system: System, interface: Interface, addresses: Sequence[str]) -> tuple[str, str, str]:
     """The lease in use, the text of the file that has it, and its path."""
-    for path, text in _texts(system, _DHCLIENT_LEASES):
+    for path, text in read_leases(system):
         for address in addresses:
             lease = last_lease(text, interface.name, address)
             if lease:
-                return lease, text, str(path)
+                return lease, text, path
     return "", "", ""
 
 
 def _duids_6(system: System, interface: Interface, addresses: Sequence[str]) -> Iterator[bytes]:
     """The DUIDs of the files with a lease of DHCPv6 that gave the interface one of its addresses."""
-    for _, text in _texts(system, _DHCLIENT_LEASES):
+    for _, text in read_leases(system):
         named = f'interface "{interface.name}";' in text
         if named and any(f"iaaddr {address} " in text for address in addresses if ":" in address):
             yield find_value(text, "default-duid") or b""

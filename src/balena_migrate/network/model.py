@@ -271,6 +271,11 @@ class Profile:
         return self.kind is Kind.ETHERNET and self.eap is not None
 
     @property
+    def is_port(self) -> bool:
+        """Whether it is a port of a bridge or bond, which has no addresses of its own."""
+        return bool(self.master)
+
+    @property
     def name(self) -> str:
         """A name for messages: the Wi-Fi network, the interface, or the kind."""
         return self.wifi.name if self.wifi else self.interface or self.mac or str(self.kind)

@@ -1,26 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """Name servers that are set for the whole system, and not for one connection.
 
-Source: resolv.conf(5), resolved.conf(5), NetworkManager.conf(5) (global-dns), resolvconf(8), resolvconf.conf(5) and
-dhcpcd's hook 20-resolv.conf. A resolv.conf that a program has made holds what it knows of all connections, so that
-program's own file is read instead.
+Source: resolv.conf(5), resolved.conf(5), NetworkManager.conf(5) (global-dns, dns=none), resolvconf(8),
+resolvconf.conf(5), dhcpcd.conf(5) and its hook 20-resolv.conf, dhclient.conf(5). A resolv.conf that a program has made
+holds what it knows of all connections, so that program's own file is read instead. dhclient, udhcpc and pump leave no
+mark in what they make: its servers then look as if they were written by hand. They never go to a connection with a
+lease of its own, which brings them again, and where dhclient's leases show them, to none but the fixed one in use.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from ipaddress import ip_address
 from pathlib import PurePath
 
 from balena_migrate.core.errors import FileError, NetworkConfigError
 from balena_migrate.core.system import System
+from balena_migrate.facts.network import NetworkFacts
 from balena_migrate.network.addresses import DEFAULT_DESTINATIONS, of_family, server_host
+from balena_migrate.network.by_interface import change_those_of, is_by_lease, those_of, with_method
+from balena_migrate.network.dhclient import read_conf, read_leases
+from balena_migrate.network.files.dhclient import parse_statements
 from balena_migrate.network.files.ini import find_section
 from balena_migrate.network.files.keyfile import Keyfile, join_list
+from balena_migrate.network.forwarders import read_upstreams
 from balena_migrate.network.model import Ip, Method, Profile
 from balena_migrate.network.reading import networkmanager_settings, read_config, read_layered, read_sections
+from balena_migrate.network.sources.dhcpcd import FILE as DHCPCD_FILE
 
 RESOLV_CONF = "/etc/resolv.conf"
 _BESIDE_RESOLV_CONF = (
@@ -34,7 +43,18 @@ _BESIDE_RESOLV_CONF = (
 _OPENRESOLV = "/etc/resolvconf.conf"
 _MADE = re.compile(r"^[#;].*(?:generated|managed) by", re.IGNORECASE | re.MULTILINE)
 """In the first lines of what NetworkManager, resolvconf, systemd-resolved, dhcpcd and ConnMan write."""
+_OF_LEASE = re.compile(r"option domain-name-servers ([^;]*);")
+_RESOLVED = {"127.0.0.53", "127.0.0.54"}
+"""Where systemd-resolved is asked."""
 _SYSTEMD_FOLDERS = ("/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd")
+
+
+class BesideLease(Enum):
+    """What the name servers of the whole system are to a connection that gets some with its lease."""
+
+    UNUSED = auto()
+    BEFORE = auto()
+    INSTEAD = auto()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +63,9 @@ class NameServers:
 
     servers: tuple[str, ...] = ()
     search: tuple[str, ...] = ()
+    beside_lease: BesideLease = BesideLease.UNUSED
+    from_lease: bool = False
+    """Whether a lease has brought all of them."""
 
 
 def is_local(text: str) -> bool:
@@ -54,10 +77,18 @@ def is_local(text: str) -> bool:
     return address.is_loopback or address.is_link_local or address.is_unspecified
 
 
-def read_name_servers(system: System) -> NameServers:
-    """The name servers of the whole system. Those on the device itself are left out. Raises nothing."""
-    ways = (_by_hand, _global_dns, _resolved, _beside_resolv_conf)
-    return next((found for found in (way(system) for way in ways) if found.servers), NameServers())
+def read_name_servers(system: System, used: Sequence[str] = ()) -> NameServers:
+    """The name servers of the whole system. Those on the device itself are left out. Raises nothing.
+
+    What would count beside a lease, but is not among those in use, are settings of a program that is not in use.
+    """
+    ways = (_of_dhclient, _by_hand, _global_dns, _forwarded, _resolved, _beside_resolv_conf)
+    asked = {server for server in used if not is_local(server)}
+    for found in (way(system) for way in ways):
+        stale = found.beside_lease is not BesideLease.UNUSED and asked and asked.isdisjoint(found.servers)
+        if found.servers and not stale:
+            return found
+    return NameServers()
 
 
 def _text(system: System, path: PurePath | str) -> str:
@@ -74,11 +105,44 @@ def _name_servers(servers: Iterable[str], search: Iterable[str]) -> NameServers:
     )
 
 
+def _of_dhclient(system: System) -> NameServers:
+    """Those that dhclient uses in place of what a lease brings, or before it."""
+    said = parse_statements(read_conf(system)[1], "")
+    for word, beside in (("supersede", BesideLease.INSTEAD), ("prepend", BesideLease.BEFORE)):
+        found = _name_servers(_words(said.get((word, "domain-name-servers"), "")), ())
+        if found.servers:
+            return replace(found, beside_lease=beside)
+    return NameServers()
+
+
 def _by_hand(system: System) -> NameServers:
-    """Those of a resolv.conf that no program has made; the client of a lease leaves no sign that it has."""
+    """Those of a resolv.conf that no program has made, unless the client of a lease has without a mark."""
     text = _text(system, RESOLV_CONF)
-    made = _MADE.search(text) or _is_linked_to_run(system)
-    return NameServers() if made else _parse_resolv_conf(text)
+    if _MADE.search(text) or _is_linked_to_run(system):
+        return NameServers()
+    found = _parse_resolv_conf(text)
+    if _is_left_alone(system):
+        return replace(found, beside_lease=BesideLease.INSTEAD)
+    leased = {word for _, lease in read_leases(system) for line in _OF_LEASE.findall(lease) for word in _words(line)}
+    return replace(found, from_lease=leased.issuperset(found.servers))
+
+
+def _is_left_alone(system: System) -> bool:
+    """Whether NetworkManager or dhcpcd has been told not to write resolv.conf."""
+    sections = tuple(section for found in networkmanager_settings(system).values() for section in found)
+    main = find_section(sections, "main")
+    if main.value("dns") == "none" or main.value("rc-manager") == "unmanaged":
+        return True
+    return bool(re.search(r"(?m)^\s*nohook\s[^#\n]*\bresolv\.conf\b", _text(system, DHCPCD_FILE)))
+
+
+def _forwarded(system: System) -> NameServers:
+    """Those behind a forwarder that resolv.conf names alone; systemd-resolved has settings of its own."""
+    text = _text(system, RESOLV_CONF)
+    asked = set(re.findall(r"(?m)^\s*nameserver\s+(\S+)", text))
+    if not asked or not all(map(is_local, asked)) or asked & _RESOLVED:
+        return NameServers()
+    return _name_servers(read_upstreams(system), _parse_resolv_conf(text).search)
 
 
 def _is_linked_to_run(system: System) -> bool:
@@ -101,10 +165,11 @@ def _parse_resolv_conf(text: str) -> NameServers:
 
 
 def _global_dns(system: System) -> NameServers:
-    """Those in NetworkManager's configuration, which count for all connections."""
+    """Those in NetworkManager's configuration, which count for all connections, in place of all others."""
     sections = tuple(section for found in networkmanager_settings(system).values() for section in found)
     servers = find_section(sections, "global-dns-domain-*").value("servers")
-    return _name_servers(re.split("[,; ]+", servers), _words(find_section(sections, "global-dns").value("searches")))
+    found = _name_servers(_words(servers), _words(find_section(sections, "global-dns").value("searches")))
+    return replace(found, beside_lease=BesideLease.INSTEAD)
 
 
 def _resolved(system: System) -> NameServers:
@@ -131,30 +196,61 @@ def _beside_resolv_conf(system: System) -> NameServers:
     return _name_servers((*found.servers, *servers), (*found.search, *search))
 
 
-def with_name_servers(profile: Profile, found: NameServers) -> Profile:
-    """The profile with the system's name servers where it leads out by fixed addresses and names none of its own.
+def with_name_servers(profiles: tuple[Profile, ...], found: NameServers, network: NetworkFacts) -> tuple[Profile, ...]:
+    """The profiles with the system's name servers: those that lead out by fixed addresses and name none of their own,
+    and those with a lease where the system uses its own servers beside that. What a lease brings goes to that in use.
 
-    A fixed IPv6 address may have its way out by router advertisement.
+    The wired interface in use gets a profile for the latter if it has none.
     """
-    ip4, ip6 = profile.ipv4 or Ip(), profile.ipv6 or Ip()
-    if ip4.dns or ip6.dns or not found.servers or ip4.method in (Method.AUTO, Method.DHCP, Method.SHARED):
+    online = network.online()
+    if not found.servers:
+        return profiles
+    if online and found.beside_lease is not BesideLease.UNUSED:
+        profiles = change_those_of(profiles, online, network, RESOLV_CONF, lambda profile: profile)
+    takers: Sequence[Profile] = profiles
+    if online and found.from_lease:
+        takers = [*those_of(profiles, online, network), *(p for p in profiles if p.interface == online.name)]
+    return tuple(_with_servers(profile, found) if profile in takers else profile for profile in profiles)
+
+
+def _with_servers(profile: Profile, found: NameServers) -> Profile:
+    """One that NetworkManager has is overruled by what counts in place of all others."""
+    ips = {4: profile.ipv4 or Ip(), 6: profile.ipv6 or Ip()}
+    overruled = profile.keyfile is not None and found.beside_lease is BesideLease.INSTEAD
+    if profile.is_port or (any(ip.dns for ip in ips.values()) and not overruled):
         return profile
-    leads_out = ip4.gateway or any(route.destination == DEFAULT_DESTINATIONS[4] for route in ip4.routes)
-    groups = [("ipv4", 4, ip4)] if ip4.method is Method.MANUAL and leads_out else []
-    if ip6.addresses:
-        groups.append(("ipv6", 6, ip6))
-    for group, version, ip in groups:
-        servers = of_family(version, found.servers)
-        if servers:
-            filled = replace(ip, dns=servers, search=ip.search or found.search)
-            file = _in_keyfile(profile.keyfile, group, filled) if profile.keyfile else None
-            profile = replace(profile, keyfile=file)
-            profile = replace(profile, ipv4=filled) if version == 4 else replace(profile, ipv6=filled)
+    leased = [v for v, ip in ips.items() if is_by_lease(ip) and found.beside_lease is not BesideLease.UNUSED]
+    versions = [v for v in (leased or _fixed(ips)) if of_family(v, found.servers)]
+    instead = leased if versions and found.beside_lease is BesideLease.INSTEAD else []
+    for version in dict.fromkeys((*versions, *instead)):
+        ip = ips[version]
+        filled = replace(
+            ip,
+            dns=of_family(version, found.servers),
+            search=ip.search or found.search,
+            ignore_auto_dns=ip.ignore_auto_dns or version in instead,
+        )
+        file = _in_keyfile(profile.keyfile, f"ipv{version}", filled) if profile.keyfile else None
+        profile = replace(profile, keyfile=file)
+        profile = replace(profile, ipv4=filled) if version == 4 else replace(profile, ipv6=filled)
     return profile
 
 
+def _fixed(ips: dict[int, Ip]) -> list[int]:
+    """The families that lead out by fixed addresses; that of IPv6 may have its way out by router advertisement."""
+    ip4, ip6 = ips[4], ips[6]
+    if ip4.method in (Method.AUTO, Method.DHCP, Method.SHARED):
+        return []
+    leads_out = ip4.gateway or any(route.destination == DEFAULT_DESTINATIONS[4] for route in ip4.routes)
+    return [*([4] if ip4.method is Method.MANUAL and leads_out else []), *([6] if ip6.addresses else [])]
+
+
 def _in_keyfile(file: Keyfile, group: str, ip: Ip) -> Keyfile:
-    file = file.with_raw(group, "dns", join_list(ip.dns))
+    file = with_method(file, group, ip.method)
+    if ip.dns:
+        file = file.with_raw(group, "dns", join_list(ip.dns))
+    if ip.ignore_auto_dns:
+        file = file.with_raw(group, "ignore-auto-dns", "true")
     if not ip.search or file.raw(group, "dns-search"):
         return file
     return file.with_raw(group, "dns-search", join_list(ip.search))

@@ -98,7 +98,8 @@ def _with_defaults(profile: Profile, network: NetworkFacts, system: System) -> P
     file = profile.keyfile
     interface = network.find_interface(profile.interface)
     for group, keys in _CARRIED.items():
-        if file is None or (group in ("ethernet", "wifi") and group != str(profile.kind)):
+        is_other = group in ("ethernet", "wifi") and group != str(profile.kind)
+        if file is None or is_other or (profile.is_port and group in ("ipv4", "ipv6")):
             continue
         for key in keys.split():
             value, _ = default_of(system, f"{group}.{key}", interface)

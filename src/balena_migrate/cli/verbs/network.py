@@ -105,7 +105,7 @@ def _row(profile: Profile, becomes: str) -> Row:
         name=profile.name,
         kind=str(profile.kind),
         security=" ".join(filter(None, words)),
-        addresses="none: a port" if profile.master else ", ".join(filter(None, addresses)),
+        addresses="none: a port" if profile.is_port else ", ".join(filter(None, addresses)),
         source=profile.source,
         becomes=becomes,
     )

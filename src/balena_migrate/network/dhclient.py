@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where ISC's DHCP client has its settings and its leases, on Debian, older Debian and others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from balena_migrate.core.errors import FileError
+from balena_migrate.core.system import System
+
+_CONFS = ("/etc/dhcp/dhclient.conf", "/etc/dhcp3/dhclient.conf", "/etc/dhclient.conf")
+_LEASES = (
+    "/var/lib/dhcp*/dhclient*.lease*",
+    "/var/lib/dhclient/*.lease*",
+    "/var/lib/NetworkManager/dhclient-*.lease",
+)
+
+
+def read_conf(system: System) -> tuple[str, str]:
+    """The path and text of dhclient.conf; "" if there is none."""
+    return next(_texts(system, _CONFS), ("", ""))
+
+
+def read_leases(system: System) -> Iterator[tuple[str, str]]:
+    """The path and text of each file of leases."""
+    return _texts(system, _LEASES)
+
+
+def _texts(system: System, patterns: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Each file that can be read."""
+    for path in (path for pattern in patterns for path in system.glob(pattern)):
+        try:
+            yield str(path), system.read_text(path)
+        except FileError:
+            continue
