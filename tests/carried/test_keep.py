@@ -176,6 +176,11 @@ def test_a_time_server_that_config_json_cannot_describe_is_told(tmp_path: Path, 
         ("etc/openntpd/ntpd.conf", "servers ntp.depot.example\nsensor *\n"),
         ("etc/systemd/timesyncd.conf", "[Time]\nNTP=ntp.depot.example\n"),
         ("etc/systemd/timesyncd.conf", "[Time]\nFallbackNTP=0.debian.pool.ntp.org ntp.depot.example\n"),
+        ("etc/systemd/network/depot.network", "[Match]\nName=d*\n[Network]\nNTP=ntp.depot.example\n"),
+        ("run/systemd/network/10-netplan-d.network", "[Network]\nNTP=ntp.depot.example\n"),
+        ("var/lib/connman/depot.config", "[service_depot]\nType=wifi\nTimeservers=ntp.depot.example\n"),
+        ("var/lib/connman/wifi_d_managed_psk/settings", "[wifi_d_managed_psk]\nTimeservers=ntp.depot.example;\n"),
+        ("etc/connman/main.conf", "[General]\nFallbackTimeservers=ntp.depot.example\n"),
     ],
 )
 def test_the_files_of_every_time_service(tmp_path: Path, path: str, text: str) -> None:
@@ -187,6 +192,16 @@ def test_a_drop_in_discards_what_timesyncd_conf_says(tmp_path: Path) -> None:
     files = {
         "etc/systemd/timesyncd.conf": "[Time]\nNTP=old.depot.example",
         "etc/systemd/timesyncd.conf.d/10-depot.conf": "[Time]\nNTP=\nNTP=new.depot.example\n",
+    }
+    kept = read_preserved(device(tmp_path, files), Config(keep=(Keep.TIME_SERVERS,)))
+    assert kept.time_servers == ("new.depot.example",)
+
+
+def test_the_time_servers_of_a_link_count_before_the_fallback(tmp_path: Path) -> None:
+    files = {
+        "etc/systemd/timesyncd.conf": "[Time]\nFallbackNTP=fallback.depot.example",
+        "etc/systemd/network/d.network": "[Network]\nNTP=old.depot.example\n",
+        "etc/systemd/network/d.network.d/10.conf": "[Network]\nNTP=\nNTP=new.depot.example\n",
     }
     kept = read_preserved(device(tmp_path, files), Config(keep=(Keep.TIME_SERVERS,)))
     assert kept.time_servers == ("new.depot.example",)

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import hypothesis.strategies as st
 from hypothesis import given
 
 from balena_migrate.cli.sections import Section, draw_layout, facts_sections, format_sections
+from balena_migrate.facts import ClockFacts
 from balena_migrate.images.partitions import Partition
 from tests.support.facts import pc_facts
 
@@ -47,3 +49,11 @@ def test_facts_of_a_device() -> None:
     assert re.search(r"  sda +disk  8 GiB +dos table", text)
     assert re.search(r"  /boot +/dev/sda2  ext4", text)
     assert "Facts(" not in text and "model" not in text
+
+
+def test_the_clock_of_a_device() -> None:
+    facts = replace(pc_facts(), clock=ClockFacts(now_s=1764000000, written_s=1763000000, written="/etc/machine-id"))
+    assert "  clock         2025-11-24 16:00 UTC\n" in format_sections(facts_sections(facts))
+    unset = replace(facts, clock=replace(facts.clock, now_s=60))
+    said = "1970-01-01 00:01 UTC, but /etc/machine-id was written on 2025-11-13 02:13 UTC\n"
+    assert said in format_sections(facts_sections(unset))

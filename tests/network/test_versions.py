@@ -114,3 +114,37 @@ def test_ipv6_that_is_switched_off_does_not_cost_the_profile_on_an_old_image(
     (file,) = boot_files(Config(), Selection(profiles=found.profiles), NetworkFacts())
     assert f"[ipv6]\nmethod={method}\n" in file.content.decode()
     assert [p.lost for p in found.problems] == ([False] if method == "ignore" else [])
+
+
+ETHERNET = "[connection]\nid=a\ntype=ethernet\n"
+
+
+@pytest.mark.parametrize(
+    ("word", "os_version", "carried"),
+    [
+        ("default", "2.107.9", "stable-privacy"),
+        ("default-or-eui64", "2.107.9", "eui64"),
+        ("default", "2.108.0", "default"),
+        ("eui64", "2.107.9", "eui64"),
+    ],
+)
+def test_a_newer_word_for_the_form_of_addresses(device: Device, word: str, os_version: str, carried: str) -> None:
+    """An older one warns of it and takes stable-privacy, whatever the word meant."""
+    settings = judged(device, f"{ETHERNET}[ipv6]\nmethod=auto\naddr-gen-mode={word}\n", os_version)
+    (profile,) = settings.profiles
+    assert profile.keyfile and profile.keyfile.text("ipv6", "addr-gen-mode") == carried
+    assert settings.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("word", "os_version", "known"),
+    [("mac", "2.12.0", False), ("mac", "2.13.3", True), ("none", "2.108.0", False), ("none", "5.2.0", True)],
+)
+def test_a_newer_word_for_a_client_id_would_be_sent_as_it_is(
+    device: Device, word: str, os_version: str, *, known: bool
+) -> None:
+    settings = judged(device, f"{ETHERNET}[ipv4]\nmethod=auto\ndhcp-client-id={word}\n", os_version)
+    (profile,) = settings.profiles
+    assert profile.keyfile and profile.keyfile.text("ipv4", "dhcp-client-id") == (word if known else "")
+    told = [problem.reason for problem in settings.problems]
+    assert bool(told) is not known and all(f"dhcp-client-id={word} needs NetworkManager" in reason for reason in told)

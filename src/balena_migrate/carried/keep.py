@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
+from pathlib import PurePath
 from typing import Any, TypeVar
 
 from balena_migrate.carried.config_json import HOST_NAME, ConfigJson
@@ -34,6 +35,9 @@ NTP_FILES = (
     "/etc/openntpd/ntpd.conf",
 )
 TIMESYNCD_FILES = ("/etc/systemd/timesyncd.conf", "/etc/systemd/timesyncd.conf.d/*.conf")
+NETWORKD_FILES = tuple(f"{top}/systemd/network/*.network" for top in ("/etc", "/run"))
+"""systemd-timesyncd asks the servers of each link as well (systemd.network(5), NTP=)."""
+CONNMAN_FILES = ("/var/lib/connman/*/settings", "/var/lib/connman/*.config", "/etc/connman/main.conf")
 
 VENDOR_POOLS = re.compile(
     r"(.*\.)?(debian|ubuntu|raspbian|centos|rhel|fedora)\.pool\.ntp\.org|(.*\.)?ntp(-bootstrap)?\.ubuntu\.com"
@@ -198,7 +202,10 @@ def parse_authorized_keys(text: str) -> tuple[tuple[str, ...], int]:
 
 def _time_servers(system: System, problems: list[str]) -> tuple[str, ...]:
     found, refused = parse_ntp_conf(_joined(system, (*CHRONY_FILES, *NTP_FILES)))
-    found += parse_timesyncd_conf(_joined(system, TIMESYNCD_FILES))
+    links = [parse_timesyncd_conf(_joined(system, (str(path), f"{path}.d/*.conf"))) for path in _paths(system)]
+    of_links = "\n".join(f"NTP={host}" for hosts in links for host in hosts)
+    found += parse_timesyncd_conf(f"{_joined(system, TIMESYNCD_FILES)}\n{of_links}")
+    found += parse_connman(_joined(system, CONNMAN_FILES))
     problems += (
         f"the time server {host} has a port or a key of its own, for which config.json has no place" for host in refused
     )
@@ -208,6 +215,10 @@ def _time_servers(system: System, problems: list[str]) -> tuple[str, ...]:
             "only the distribution's default time servers are configured; they are reserved for its users"
         )
     return own
+
+
+def _paths(system: System) -> Iterator[PurePath]:
+    return (path for pattern in NETWORKD_FILES for path in system.glob(pattern))
 
 
 def _joined(system: System, patterns: Sequence[str]) -> str:
@@ -239,6 +250,12 @@ def parse_timesyncd_conf(text: str) -> tuple[str, ...]:
         if mark and key.strip() in hosts:
             hosts[key.strip()] = [*hosts[key.strip()], *value.split()] if value.strip() else []
     return tuple(host for host in hosts["NTP"] or hosts["FallbackNTP"] if _is_server(host))
+
+
+def parse_connman(text: str) -> tuple[str, ...]:
+    """The hosts of Timeservers= of ConnMan's services, and of FallbackTimeservers= in connman.conf(5)."""
+    values = re.findall(r"(?m)^\s*(?:Fallback)?Time[sS]ervers\s*=(.*)$", text)
+    return tuple(host for value in values for host in re.split(r"[;,\s]+", value) if _is_server(host))
 
 
 def _dns_servers(name_servers: Sequence[str]) -> tuple[str, ...]:

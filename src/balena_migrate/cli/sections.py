@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from balena_migrate.core.balena import DATA_LABEL
 from balena_migrate.core.units import format_size
 
 if TYPE_CHECKING:
-    from balena_migrate.facts import BlockDevice, Facts, Mount
+    from balena_migrate.facts import BlockDevice, ClockFacts, Facts, Mount
     from balena_migrate.facts.network import NetworkFacts
     from balena_migrate.images import Image
     from balena_migrate.images.partitions import Partition
@@ -115,6 +116,7 @@ def facts_sections(facts: Facts) -> Iterator[Section]:
         ("boot files", " ".join(boot.files)),
         ("unreadable", " ".join(boot.unreadable)),
         ("programs", " ".join(sorted(facts.programs))),
+        ("clock", _clock(facts.clock)),
     )
     yield Section(title="Device", rows=tuple(row for row in system if row[1]))
     yield Section(title="Block devices", rows=_with_heads(_DEVICE_HEADS, map(_device_row, facts.disks.devices)))
@@ -126,6 +128,18 @@ def facts_sections(facts: Facts) -> Iterator[Section]:
         ("name servers", " ".join(facts.network.name_servers)),
     )
     yield Section(title="Routing", rows=tuple(row for row in network if row[1]))
+
+
+def _clock(clock: ClockFacts) -> str:
+    """What it says, and what shows that it was not set; "" where it was not looked at."""
+    if not clock.now_s:
+        return ""
+    unset = "" if clock.is_set else f", but {clock.written} was written on {_time(clock.written_s)}"
+    return f"{_time(clock.now_s)}{unset}"
+
+
+def _time(time_s: int) -> str:
+    return datetime.datetime.fromtimestamp(time_s, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 _DEVICE_HEADS = ("name", "type", "size", "content", "label", "UUID", "below")

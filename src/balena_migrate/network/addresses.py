@@ -102,6 +102,16 @@ def make_ip(
     return replace(ip, gateway=first.gateway, metric=first.metric, routes=rest)
 
 
+def servers_left_out(servers: Iterable[str], ipv4: Ip, ipv6: Ip) -> list[str]:
+    """A reason for each family whose servers have no place, since NetworkManager takes none with its method."""
+    given = [server_host(text) for text in servers]
+    return [
+        f"its name servers with IPv{version} addresses are not carried over, as IPv{version} is {ip.method}"
+        for version, ip in ((4, ipv4), (6, ipv6))
+        if ip.method not in _WITH_ADDRESSES and of_family(version, given)
+    ]
+
+
 def _is_gateway(route: Route) -> bool:
     return route.destination in DEFAULT_DESTINATIONS.values() and bool(route.gateway) and route.table is None
 

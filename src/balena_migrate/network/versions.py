@@ -44,6 +44,17 @@ _VALUES = {
     ("wifi-security", "key-mgmt"): {"sae": 16, "owe": 24, "wpa-eap-suite-b-192": 30},
     ("wifi", "cloned-mac-address"): {"stable-ssid": 46},
 }
+_WORDS = {
+    ("ipv6", "addr-gen-mode"): {"default": (40, "stable-privacy"), "default-or-eui64": (40, "eui64")},
+    ("ipv4", "dhcp-client-id"): {
+        **dict.fromkeys(("mac", "perm-mac", "stable"), (12, "")),
+        "duid": (16, ""),
+        "ipv6-duid": (30, ""),
+        "none": (46, ""),
+    },
+}
+"""Words that an older NetworkManager takes for something else, with the first 1.x that knows them and what it did until
+then; "" where there is no word for that (nm-keyfile.c, nm-device.c: _prop_get_ipv4_dhcp_client_id)."""
 _IP_KEYS = """
     route-table 10, dhcp-iaid 22, dhcp-hostname-flags 22, dhcp-reject-servers 28, required-timeout 34,
     auto-route-ext-gw 42, replace-local-rule 44, dhcp-dscp 46, dhcp-send-release 48, routed-dns 52,
@@ -132,6 +143,13 @@ def fitted(profile: Profile, os_version: str) -> tuple[Profile, list[str]]:
         file = profile.keyfile and profile.keyfile.with_raw("ipv6", "method", str(Method.IGNORE))
         profile = replace(profile, ipv6=ip, keyfile=file)
         lost.append(f"IPv6 is left to the kernel, as ipv6.method=disabled {_too_new(_IPV6_DISABLED_SINCE, os_version)}")
+    for (group, key), words in _WORDS.items():
+        text = profile.keyfile.text(group, key) if profile.keyfile else ""
+        since, older = words.get(text, (0, ""))
+        if profile.keyfile and since > manager:
+            plain = profile.keyfile.with_raw(group, key, older) if older else profile.keyfile.without(group, key)
+            profile = replace(profile, keyfile=plain)
+            lost += [] if older else [f"{group}.{key}={text} {_too_new(since, os_version)}"]
     for entry in write_keyfile(profile, profile.name).entries:
         since = _SINCE.get(entry.group, {}).get(entry.key, 0)
         if since > manager:

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 from balena_migrate.core.errors import NetworkConfigError
 from balena_migrate.core.system import System
-from balena_migrate.network.addresses import gateway_route, make_ip, parse_address, parse_cidr
+from balena_migrate.network.addresses import gateway_route, make_ip, parse_address, parse_cidr, servers_left_out
 from balena_migrate.network.files.ini import Section, parse_ini
 from balena_migrate.network.files.keyfile import unescape
 from balena_migrate.network.model import (
@@ -57,7 +57,10 @@ def read(system: System) -> Reading:
             with found.guard(path, section.value("Name"), _login(path, section)):
                 profile = _stored(path, section) if path.name == "settings" else _provisioned(system, section)
                 if profile is not None:
-                    found.add(replace(profile, source=str(path)), _lost(section))
+                    left_out = servers_left_out(
+                        _items(section.value("Nameservers")), profile.ipv4 or Ip(), profile.ipv6 or Ip()
+                    )
+                    found.add(replace(profile, source=str(path)), [*_lost(section), *left_out])
     return found.reading()
 
 

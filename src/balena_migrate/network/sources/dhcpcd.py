@@ -19,6 +19,7 @@ from balena_migrate.network.addresses import (
     parse_address,
     parse_cidr,
     parse_destination,
+    servers_left_out,
 )
 from balena_migrate.network.files.number import find_number
 from balena_migrate.network.model import Ip, Kind, Method, Problem, Profile, Reading, Route, Wifi
@@ -84,7 +85,9 @@ def read(system: System) -> Reading:
         with found.guard(FILE, block.name):
             _refuse(block)
             for profile in _profiles(block, over_air):
-                found.add(profile, _lost(block))
+                servers = block.static.get("domain_name_servers", "").split()
+                left_out = servers_left_out(servers, profile.ipv4 or Ip(), profile.ipv6 or Ip())
+                found.add(profile, [*_lost(block), *left_out])
     for block in (block for block in blocks if block.kind == "profile" and block.static):
         _tell_profile(block, found)
     return found.reading()

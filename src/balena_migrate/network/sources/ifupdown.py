@@ -22,8 +22,10 @@ from balena_migrate.network.addresses import (
     gateway_route,
     make_ip,
     mask_of_class,
+    of_family,
     parse_address,
     parse_cidr,
+    servers_left_out,
 )
 from balena_migrate.network.files.interfaces import (
     InterfacesFile,
@@ -279,6 +281,10 @@ def _link(name: str, stanzas: list[Stanza], lost: list[str]) -> Profile:
     first = Stanza(source="", name=name, family="", method="", options=[o for s in stanzas for o in s.options])
     mtu = first.value("mtu")
     vlan = _vlan(name, first)
+    servers = [parse_address(text) for text in first.words("dns-nameservers", "dns-nameserver")]
+    ipv4 = _ip(name, 4, [s for s in stanzas if s.family == "inet"], servers, lost)
+    ipv6 = _ip(name, 6, [s for s in stanzas if s.family == "inet6"], servers, lost)
+    lost += servers_left_out(servers, ipv4, ipv6)
     lost += [f"{_command(text)} that runs before it comes up is not carried over" for text in first.values("pre-up")]
     return Profile(
         kind=Kind.VLAN if vlan else Kind.LINK,
@@ -287,8 +293,8 @@ def _link(name: str, stanzas: list[Stanza], lost: list[str]) -> Profile:
         cloned_mac=first.value("hwaddress").removeprefix("ether").strip(),
         mtu=find_number(mtu),
         vlan=vlan,
-        ipv4=_ip(name, 4, [s for s in stanzas if s.family == "inet"], lost),
-        ipv6=_ip(name, 6, [s for s in stanzas if s.family == "inet6"], lost),
+        ipv4=ipv4,
+        ipv6=ipv6,
     )
 
 
@@ -307,19 +313,19 @@ def _command(text: str) -> str:
     return f"the command {text.split()[0].partition('=')[0]}"
 
 
-def _ip(name: str, version: int, stanzas: list[Stanza], lost: list[str]) -> Ip:
+def _ip(name: str, version: int, stanzas: list[Stanza], servers: list[str], lost: list[str]) -> Ip:
     """The settings of one family. Unless IPv6 names a gateway or accept_ra 0, router advertisements bring one.
 
-    That is the kernel's default (Linux, ip-sysctl), which ifupdown leaves as it is for a fixed address.
+    That is the kernel's default (Linux, ip-sysctl), which ifupdown leaves as it is for a fixed address. The name
+    servers of both families may be in either's stanza.
     """
     if not stanzas:
-        return Ip(method=Method.AUTO) if version == 6 else Ip(method=Method.DISABLED)
-    addresses, routes, dns, search = [], list[Route](), [], []
+        return Ip(dns=of_family(6, servers)) if version == 6 else Ip(method=Method.DISABLED)
+    addresses, routes, search = [], list[Route](), []
     for stanza in stanzas:
         addresses += [parse_cidr(text, stanza.value("netmask") or _length(text)) for text in stanza.values("address")]
         metric = stanza.value("metric")
         routes += [gateway_route(g, find_number(metric)) for g in stanza.words("gateway")]
-        dns += [parse_address(text) for text in stanza.words("dns-nameservers", "dns-nameserver")]
         search += stanza.words("dns-domain", "dns-search")
         for command in stanza.values("up", "post-up"):
             route = parse_route_command(command, name)
@@ -337,7 +343,7 @@ def _ip(name: str, version: int, stanzas: list[Stanza], lost: list[str]) -> Ip:
         automatic=automatic,
         addresses=addresses,
         routes=routes,
-        dns=dns,
+        dns=servers,
         search=search,
         otherwise=Method.DISABLED if version == 4 else Method.IGNORE if ra else Method.LINK_LOCAL,
     )

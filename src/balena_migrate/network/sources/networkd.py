@@ -21,6 +21,7 @@ from balena_migrate.network.addresses import (
     parse_cidr,
     parse_destination,
     server_host,
+    servers_left_out,
 )
 from balena_migrate.network.files.ini import Section, find_section, parse_ini
 from balena_migrate.network.lease import Options, Way, told_to_server, with_ways
@@ -208,13 +209,15 @@ def _profiles(source: str, sections: Sections) -> Iterator[tuple[Profile, list[s
     patterns = _patterns(match, names)
     if not names and not macs and not patterns:
         raise NetworkConfigError("matches by none of name, hardware address, driver and path")
+    ipv4, ipv6 = _ip(sections, 4, lost), _ip(sections, 6, lost)
+    lost += servers_left_out((text for value in network.values("DNS") for text in value.split()), ipv4, ipv6)
     profile = Profile(
         kind=Kind.LINK,
         source=source,
         mtu=link.number("MTUBytes"),
         cloned_mac=link.value("MACAddress").lower().replace("-", ":"),
-        ipv4=_ip(sections, 4, lost),
-        ipv6=_ip(sections, 6, lost),
+        ipv4=ipv4,
+        ipv6=ipv6,
     )
     for wifi in _wifis(match):
         for mac in macs:
@@ -249,6 +252,7 @@ def _ip(sections: Sections, version: int, lost: list[str]) -> Ip:
     quiet = network.value("LinkLocalAddressing").lower() in ("no", "false", "ipv4")
     dhcp = _DHCP.get(network.value("DHCP").lower(), (False, False))[0 if version == 4 else 1]
     ra = version == 6 and not quiet and network.flag("IPv6AcceptRA", default=True)
+    dhcp &= version == 4 or not quiet  # DHCPv6 needs a link-local address (systemd, networkd-dhcp-common.c)
     ip = make_ip(
         version,
         automatic=dhcp or ra,

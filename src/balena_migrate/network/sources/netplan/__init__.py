@@ -21,6 +21,7 @@ from balena_migrate.network.addresses import (
     parse_address,
     parse_cidr,
     parse_destination,
+    servers_left_out,
 )
 from balena_migrate.network.files.keyfile import Keyfile, escape
 from balena_migrate.network.files.number import find_number
@@ -106,7 +107,9 @@ def read(system: System) -> Reading:
             continue
         for name, device in as_node(devices).items():
             source = origin.get((section, name), FOLDERS[0])
-            if _is_generated(system, name):
+            if name == "renderer" or _is_generated(
+                system, name
+            ):  # the word stands beside the devices (netplan, parse.c)
                 continue
             with found.guard(source, name, _outline(section, name, as_node(device), source)):
                 _refuse(section, name, members)
@@ -210,6 +213,8 @@ def _profile(
     auth = as_node(device.get("auth"))
     mtu = text_of(device, "mtu")
     modem = read_modem(device) if kind is Kind.GSM else None
+    ipv4, ipv6 = _ip(device, 4, lost), _ip(device, 6, lost, by_networkd=by_networkd)
+    lost += servers_left_out(texts_of(as_node(device.get("nameservers")), "addresses"), ipv4, ipv6)
     return Profile(
         kind=Kind.CDMA if modem and is_cdma(device) else kind,
         source=source,
@@ -221,8 +226,8 @@ def _profile(
         mtu=find_number(mtu),
         eap=wired_eap(system, auth, by_networkd=by_networkd) if is_login(auth) else None,
         modem=modem,
-        ipv4=_ip(device, 4, lost),
-        ipv6=_ip(device, 6, lost, by_networkd=by_networkd),
+        ipv4=ipv4,
+        ipv6=ipv6,
     )
 
 
