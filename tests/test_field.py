@@ -11,12 +11,10 @@ import pytest
 from balena_migrate import checks
 from balena_migrate.bootloaders import boot_loaders
 from balena_migrate.bootloaders.grub.entry import entry_text
-from balena_migrate.core.blockdev import read_serial
-from balena_migrate.core.handover import DiskIdentity
 from balena_migrate.facts.gather import read_facts
 from balena_migrate.findings import Finding, Severity
+from balena_migrate.images.partitions.known_disk import find_target, read_identity
 from balena_migrate.settings import Config
-from balena_migrate.stage2.disks import find_target
 from tests.support.field import field_device, field_facts, field_network
 from tests.support.images import table_sector
 from tests.support.surveys import some_survey
@@ -59,10 +57,7 @@ def test_both_stages_know_a_disk_whose_mbr_has_the_id_0(tmp_path: Path, monkeypa
     facts = read_facts(device, boot_loaders())
     (disk,) = facts.disks.disks_below("/")
     assert disk.table_id == "00000000"
-    identity = DiskIdentity(
-        name=disk.name, size_bytes=disk.size_bytes, table_id=disk.table_id, serial=read_serial(device, disk.name)
-    )
-    assert find_target(device, identity) == "/dev/sda"
+    assert find_target(device, read_identity(device, disk.name)) == "/dev/sda"
 
 
 def test_grub_with_a_password_for_editing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

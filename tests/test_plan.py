@@ -15,7 +15,7 @@ from balena_migrate.carried.backup import BackupResult
 from balena_migrate.cli.verbs.plan import planned
 from balena_migrate.core.changes import Produce
 from balena_migrate.core.errors import DiskError
-from balena_migrate.core.handover import FileSystem, describe_content, parse_handover
+from balena_migrate.core.handover import DiskIdentity, FileSystem, Place, describe_content, parse_handover
 from balena_migrate.core.paths import PATCHES, STAGE2_CONFIG, WORK_DIR
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
@@ -27,6 +27,7 @@ from balena_migrate.stage1 import file_systems
 from balena_migrate.survey import Accepted, accept
 from tests.support.facts import pc_facts, pi_facts
 from tests.support.surveys import carrying, some_backup, some_image, stage1_of
+from tests.support.system import device_with
 from tests.support.tables import DATA_FILE_SYSTEM
 
 PLANS = Path(__file__).parent / "plans"
@@ -94,8 +95,8 @@ def test_the_table_is_made_for_the_backups_as_they_became(
     monkeypatch.setattr(stage1_module, "grown_table", lambda image, size, disk: (f"a table for {size // MIB} MiB",))
     monkeypatch.setattr(stage1_module, "compose", lambda *arguments, table: composed.append(table))
     monkeypatch.setattr(stage1_module, "dump_patches", lambda patches: b"patches")
-    stage1 = stage1_of(accepted_for(CONFIGS["pc-flash"], backup_bytes=900 * MIB, backups=len(made)))
-    system = System(tmp_path)
+    accepted = accepted_for(CONFIGS["pc-flash"], backup_bytes=900 * MIB, backups=len(made))
+    stage1, system = stage1_of(accepted), device_with(tmp_path, accepted.facts.disks)
     (tmp_path / "etc").mkdir()
     (tmp_path / WORK_DIR.lstrip("/")).mkdir(parents=True)
     (tmp_path / PATCHES.lstrip("/")).write_text("old")
@@ -127,13 +128,34 @@ def test_the_window_is_longer_on_a_card_than_on_an_ssd() -> None:
     assert ssd < card / 10
 
 
-def test_the_file_systems_come_parents_first() -> None:
+def test_the_file_systems_come_parents_first_and_each_with_its_place(tmp_path: Path) -> None:
     facts = pc_facts(separate_boot=True)
-    found = file_systems(facts.disks, ["/boot/grub/grubenv", "/root/image"])
+    disk, root, boot = facts.disks.devices
+    disks = replace(facts.disks, devices=(disk, replace(root, start_bytes=MIB), replace(boot, start_bytes=5 * MIB)))
+    found = file_systems(device_with(tmp_path, disks), disks, ["/boot/grub/grubenv", "/root/image"])
+    identity = DiskIdentity(name="sda", size_bytes=8192 * MIB, table_id="", serial="")
+    first, second = (Place(disk=identity, start_bytes=start) for start in (MIB, 5 * MIB))
     assert found == (
-        FileSystem(uuid="1111-root", fstype="ext4", mount_point="/"),
-        FileSystem(uuid="2222-boot", fstype="ext4", mount_point="/boot"),
+        FileSystem(uuid="1111-root", fstype="ext4", mount_point="/", place=first),
+        FileSystem(uuid="2222-boot", fstype="ext4", mount_point="/boot", place=second),
     )
+
+
+def test_stage_1_refuses_where_stage_2_would_not_find_what_it_found(tmp_path: Path) -> None:
+    """Whatever the reason: here a copy was plugged in while the backup was made."""
+    facts = pc_facts()
+    disk, root = facts.disks.devices
+    copies = (
+        replace(disk, name="sdb", path="/dev/sdb"),
+        replace(root, name="sdb1", path="/dev/sdb1", parents=("sdb",)),
+    )
+    (tmp_path / PATCHES.lstrip("/")).parent.mkdir(parents=True)
+    (tmp_path / PATCHES.lstrip("/")).write_text("x")
+    system = device_with(tmp_path, replace(facts.disks, devices=(disk, root, *copies)))
+    action = next(action for action in plan_for(CONFIGS["pc-flash"]).actions if action.path == STAGE2_CONFIG)
+    with pytest.raises(DiskError, match="2 disks match"):
+        action.apply(system)
+    assert not system.exists(STAGE2_CONFIG)
 
 
 @pytest.mark.parametrize("no_setup", [False, True])
@@ -143,7 +165,7 @@ def test_stage_2_is_told_what_was_there_and_what_stage_1_writes(tmp_path: Path, 
     for name, text in {**facts.boot.files, PATCHES: "x", STAGE2_CONFIG: ""}.items():
         (tmp_path / name.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name.lstrip("/")).write_text(text)
-    system, config = System(tmp_path), Config(home_dir="/root/migration", no_setup=no_setup)
+    system, config = device_with(tmp_path, facts.disks), Config(home_dir="/root/migration", no_setup=no_setup)
     plan = plan_for(config, facts)
     next(action for action in plan.actions if action.path == STAGE2_CONFIG).apply(system)
     handover = parse_handover(system.read_text(STAGE2_CONFIG))
@@ -160,8 +182,8 @@ def test_stage_2_is_told_what_was_there_and_what_stage_1_writes(tmp_path: Path, 
     assert all(describe_content(path, system.read_bytes(path)) == file for path, file in written.items())
 
 
-def test_a_file_system_without_a_uuid_is_refused() -> None:
+def test_a_file_system_without_a_uuid_is_refused(tmp_path: Path) -> None:
     facts = pc_facts()
     devices = tuple(replace(device, uuid="") for device in facts.disks.devices)
     with pytest.raises(DiskError, match="no UUID"):
-        file_systems(replace(facts.disks, devices=devices), ["/x"])
+        file_systems(System(tmp_path), replace(facts.disks, devices=devices), ["/x"])

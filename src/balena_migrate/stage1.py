@@ -11,13 +11,11 @@ from balena_migrate.bootloaders import boot_of
 from balena_migrate.carried.backup import BackupPlan, BackupResult, make_backup
 from balena_migrate.checks.backup import check_result, find_room
 from balena_migrate.checks.strategy import check_strategy
-from balena_migrate.core.blockdev import read_serial
 from balena_migrate.core.changes import Action, ActionName, CapturedOnce, MakeDir, Produce, WriteFile
 from balena_migrate.core.errors import BackupError, DiskError
 from balena_migrate.core.handover import (
     DataFile,
     DataPartition,
-    DiskIdentity,
     FileSystem,
     Handover,
     StoredFile,
@@ -35,9 +33,10 @@ from balena_migrate.core.paths import (
 from balena_migrate.core.progress import Progress, Say
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
-from balena_migrate.facts import DiskFacts, Mount
+from balena_migrate.facts import BlockDevice, DiskFacts, Mount
 from balena_migrate.findings import Severity
 from balena_migrate.images.compose import compose
+from balena_migrate.images.partitions.known_disk import find_file_system, find_place, find_target, read_identity
 from balena_migrate.images.patches import Block, dump_patches
 from balena_migrate.images.room import grown_size_bytes, grown_table
 from balena_migrate.initramfs import builder_named
@@ -135,7 +134,9 @@ class Stage1:
         return grown_table(self._image, size_bytes, self._target.size_bytes)
 
     def _make_handover(self, system: System, path: str) -> None:
-        system.write_file(path, dump_handover(self._handover(system)), mode=0o600)
+        handover = self._handover(system)
+        prove_found(system, self._facts.disks, self._target, handover)
+        system.write_file(path, dump_handover(handover), mode=0o600)
 
     def _handover(self, system: System) -> Handover:
         facts, config, image, target = self._facts, self._config, self._image, self._target
@@ -146,26 +147,21 @@ class Stage1:
         paths = [STATE_DIR, stored.path, *(d.file.path for d in data_files), *(record.path for record in boot_undo)]
         return Handover(
             strategy=config.strategy,
-            target=DiskIdentity(
-                name=target.name,
-                size_bytes=target.size_bytes,
-                table_id=target.table_id,
-                serial=read_serial(system, target.name),
-            ),
+            target=read_identity(system, target.name),
             image=stored,
             image_format=image.format,
             image_size_bytes=image.size_bytes,
             patches=patches,
             data_partition=self._data_partition(),
             data_files=data_files,
-            file_systems=file_systems(facts.disks, paths),
+            file_systems=file_systems(system, facts.disks, paths),
             boot_undo=() if config.no_setup else boot_undo,
             boot_written=self._boot_written(),
             memory_reserve_bytes=strategy_named(config.strategy).memory_reserve_bytes,
             no_flash=config.no_flash,
             term_exit=self._term_exit(),
-            log_file_system=self._log_file_system(),
-            usr=find_usr(facts.disks),
+            log_file_system=self._log_file_system(system),
+            usr=find_usr(system, facts.disks),
             version=VERSION,
             machine_id=self._accepted.payload.preserved.machine_id,
         )
@@ -190,11 +186,12 @@ class Stage1:
             start_bytes=data.start_bytes, size_bytes=grow_bytes or data.size_bytes, grow_bytes=grow_bytes
         )
 
-    def _log_file_system(self) -> FileSystem | None:
+    def _log_file_system(self, system: System) -> FileSystem | None:
         device = self._accepted.survey.log_device
         if device is None:
             return None
-        return FileSystem(uuid=device.uuid, fstype=self._config.log_fs_type, mount_point="")
+        place = find_place(system, device.path)
+        return FileSystem(uuid=device.uuid, fstype=self._config.log_fs_type, mount_point="", place=place)
 
     def _data_files(self) -> tuple[DataFile, ...]:
         return tuple(
@@ -216,24 +213,37 @@ def stored_file(system: System, path: str) -> StoredFile:
     return StoredFile(path=path, size_bytes=digest.size_bytes, sha256=digest.sha256)
 
 
-def file_systems(disks: DiskFacts, paths: list[str]) -> tuple[FileSystem, ...]:
+def file_systems(system: System, disks: DiskFacts, paths: list[str]) -> tuple[FileSystem, ...]:
     """The file systems that contain these paths, the root file system first, and parents before their mount points.
 
     Raises DiskError if one has no UUID, by which stage 2 would find it.
     """
     mounts = {mount.mount_point: mount for path in ("/", *paths) for mount in disks.mounts_above(path)}
-    return tuple(_file_system(disks, mounts[point]) for point in sorted(mounts, key=len))
+    return tuple(_file_system(system, disks, mounts[point]) for point in sorted(mounts, key=len))
 
 
-def find_usr(disks: DiskFacts) -> FileSystem | None:
+def find_usr(system: System, disks: DiskFacts) -> FileSystem | None:
     """The file system of /usr, if that is one of its own. Raises DiskError as file_systems does."""
     mount = disks.find_mount("/usr")
-    return _file_system(disks, mount) if mount and mount.mount_point == "/usr" else None
+    return _file_system(system, disks, mount) if mount and mount.mount_point == "/usr" else None
 
 
-def _file_system(disks: DiskFacts, mount: Mount) -> FileSystem:
+def _file_system(system: System, disks: DiskFacts, mount: Mount) -> FileSystem:
     device = disks.find_device(mount.source)
     if device is None or not device.uuid:
         reason = f"{mount.source} on {mount.mount_point} has no UUID by which stage 2 could find it"
         raise DiskError(reason, hint="keep the image and the backup on the root file system")
-    return FileSystem(uuid=device.uuid, fstype=mount.fstype, mount_point=mount.mount_point)
+    place = find_place(system, device.path)
+    return FileSystem(uuid=device.uuid, fstype=mount.fstype, mount_point=mount.mount_point, place=place)
+
+
+def prove_found(system: System, disks: DiskFacts, target: BlockDevice, handover: Handover) -> None:
+    """Stage 2 would find the disk and the file systems, if it ran now. Raises DiskError where it would not."""
+    found = find_target(system, handover.target)
+    if found != target.path:
+        raise DiskError(f"stage 2 would take {found} for {target.path}")
+    for file_system in (*handover.file_systems, *filter(None, (handover.usr,))):
+        mount = disks.find_mount(file_system.mount_point)
+        found = find_file_system(system, file_system, limit_s=0)
+        if mount and found != mount.source:
+            raise DiskError(f"stage 2 would take {found} for {mount.source}, which is on {mount.mount_point}")

@@ -160,7 +160,7 @@ def test_a_boot_partition_on_another_disk_than_the_root_is_refused() -> None:
     """As with the firmware's files on a card and the system on a USB disk: only one of the two gets written."""
     card, usb = pi_facts(), pi_facts(disk="sda")
     mounts = (usb.disks.mounts[0], card.disks.mounts[1])
-    others = tuple(replace(device, uuid=f"usb-{device.uuid}") for device in usb.disks.devices)
+    others = tuple(replace(device, uuid=f"usb-{device.uuid}", serial="U1") for device in usb.disks.devices)
     facts = replace(card, disks=DiskFacts(devices=card.disks.devices + others, mounts=mounts))
     survey = some_survey(facts, image=some_image(**PI_IMAGE))
     assert blockers(survey) == ["boot-on-other-disk"]
@@ -186,6 +186,44 @@ def test_a_copy_of_a_file_system_that_stage_2_looks_for_is_refused_with_both_nam
         "unplug the copy, or give it another UUID (mlabel -n -i /dev/sda1 ::)",
         "unplug the copy, or give it another UUID (tune2fs -U random /dev/sda2)",
     ]
+
+
+def test_a_copy_of_the_disk_in_a_file_that_is_attached_is_gone_at_the_next_start() -> None:
+    """As while somebody looks into the backup that he has just made."""
+    facts = pc_facts()
+    loop = replace(facts.disks.devices[0], name="loop0", path="/dev/loop0", kind="loop")
+    copy = replace(facts.disks.devices[1], name="loop0p1", path="/dev/loop0p1", parents=("loop0",))
+    assert blockers(some_survey(with_disks(facts, loop, copy))) == []
+
+
+def alike(facts: Facts, **other: Any) -> Facts:
+    """With a second disk as its copy has it, once the UUIDs of the file systems there are others."""
+    disk, *_ = facts.disks.devices
+    return with_disks(facts, replace(disk, **{"name": "sdb", "path": "/dev/sdb", **other}))
+
+
+@pytest.mark.parametrize("serials", [("", ""), ("S1", "S1")])
+@pytest.mark.parametrize(
+    ("kind", "command"),
+    [
+        ("dos", "sfdisk --disk-id /dev/sdb 0x$(od -An -N4 -tx4 /dev/urandom | tr -d ' ')"),
+        ("gpt", "sfdisk --disk-id /dev/sdb $(cat /proc/sys/kernel/random/uuid)"),
+    ],
+)
+def test_a_copy_whose_file_systems_have_got_new_uuids(serials: tuple[str, str], kind: str, command: str) -> None:
+    facts = pc_facts()
+    disk, *rest = facts.disks.devices
+    devices = (replace(disk, serial=serials[0], table_type=kind), *rest)
+    facts = replace(facts, disks=replace(facts.disks, devices=devices))
+    (found,) = (f for f in findings(some_survey(alike(facts, serial=serials[1]))) if f.code == "disk-twice")
+    assert found.severity is Severity.BLOCKER
+    assert found.cause.startswith("/dev/sdb has the size of /dev/sda, the same id of its partition table (12345678)")
+    assert found.remedy == f"unplug /dev/sdb, or give it another id ({command})"
+
+
+@pytest.mark.parametrize("other", [{"serial": "S2"}, {"serial": ""}, {"table_id": "87654321"}, {"size_bytes": 5}])
+def test_a_copy_that_stage_2_can_tell_from_the_disk(other: dict[str, Any]) -> None:
+    assert blockers(some_survey(alike(pc_facts(), **other))) == []
 
 
 @pytest.mark.parametrize(("fstype", "mounted"), [("ext4", True), ("f2fs", False)])

@@ -13,12 +13,12 @@ import pytest
 
 from balena_migrate.core.blockdev import find_kernel_name, read_serial, whole_disks
 from balena_migrate.core.errors import CommandError
-from balena_migrate.core.handover import DiskIdentity
 from balena_migrate.core.memory import parse_meminfo
 from balena_migrate.core.system import Result, System
 from balena_migrate.core.units import MIB, SECTOR_BYTES
 from balena_migrate.facts.disks import read_disks
-from balena_migrate.stage2.disks import find_target, partitions
+from balena_migrate.images.partitions.known_disk import find_target, read_identity
+from balena_migrate.stage2.disks import partitions
 from balena_migrate.stage2.watchdog import usable_watchdogs
 
 SECTORS = 16_777_216
@@ -65,13 +65,7 @@ def test_the_kits_lsblk_is_asked_and_stage_2_finds_the_disk_by_what_stage_1_note
     system = old_device(tmp_path, kit_or_old_lsblk, {"lsblk": KIT_LSBLK})
     disk = read_disks(system).devices[0]
     assert disk.table_id == "5a3c91e7"
-    identity = DiskIdentity(
-        name=disk.name,
-        size_bytes=disk.size_bytes,
-        table_id=disk.table_id,
-        serial=read_serial(system, disk.name),
-    )
-    assert find_target(system, identity) == "/dev/sda"
+    assert find_target(system, read_identity(system, disk.name)) == "/dev/sda"
 
 
 def test_without_a_kit_an_old_lsblk_is_an_error_that_says_why(tmp_path: Path) -> None:
@@ -82,7 +76,7 @@ def test_without_a_kit_an_old_lsblk_is_an_error_that_says_why(tmp_path: Path) ->
 def test_where_the_disk_may_not_be_read_and_of_other_disks_the_table_id_is_lsblks(tmp_path: Path) -> None:
     def runner(argv: Sequence[str], data: bytes | None, timeout_s: float | None) -> Result:
         disks: list[dict[str, Any]] = [
-            {"name": n, "type": "disk", "size": 1, "ptuuid": f"id-{n}"} for n in ("sda", "sdb")
+            {"name": n, "type": "disk", "size": size, "ptuuid": f"id-{n}"} for n, size in (("sda", 1), ("sdb", 2))
         ]
         disks[0]["children"] = [{"name": "sda1", "type": "part", "size": 1}]
         return Result(stdout=json.dumps({"blockdevices": disks}).encode(), stderr=b"", returncode=0)
@@ -94,6 +88,24 @@ def test_where_the_disk_may_not_be_read_and_of_other_disks_the_table_id_is_lsblk
     (tmp_path / "dev/sda").unlink()
     ids = {device.name: device.table_id for device in read_disks(system).devices}
     assert ids["sda"] == "id-sda"
+
+
+def test_of_a_second_disk_of_the_same_size_is_read_what_stage_2_will_compare(tmp_path: Path) -> None:
+    """lsblk knows a serial number from udev, and no id of a table that udev did not note."""
+
+    def runner(argv: Sequence[str], data: bytes | None, timeout_s: float | None) -> Result:
+        disks: list[dict[str, Any]] = [
+            {"name": n, "type": "disk", "size": 1, "serial": "udev's"} for n in ("sda", "sdb")
+        ]
+        disks[0]["children"] = [{"name": "sda1", "type": "part", "size": 1}]
+        return Result(stdout=json.dumps({"blockdevices": disks}).encode(), stderr=b"", returncode=0)
+
+    system = old_device(tmp_path, runner)
+    (tmp_path / "dev/sdb").write_bytes((tmp_path / "dev/sda").read_bytes())
+    (tmp_path / "sys/class/block/sdb/device").mkdir(parents=True)
+    (tmp_path / "sys/class/block/sdb/device/wwid").write_text("naa.5000c500a1b2c3d4\n")
+    found = {device.name: (device.table_id, device.serial) for device in read_disks(system).devices}
+    assert (found["sda"], found["sdb"]) == (("5a3c91e7", ""), ("5a3c91e7", "naa.5000c500a1b2c3d4"))
 
 
 def test_its_sysfs_tells_disks_and_partitions_and_neither_serials_nor_watchdogs(tmp_path: Path) -> None:

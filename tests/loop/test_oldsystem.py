@@ -151,7 +151,7 @@ def _with_undo(handover: Handover, *records: object) -> Handover:
 def test_a_boot_partition_that_is_gone_is_said_and_the_reason_is_kept_all_the_same(
     old: System, handover: Handover, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("balena_migrate.stage2.disks.WAIT_S", 0)
+    monkeypatch.setattr("balena_migrate.images.partitions.known_disk.WAIT_S", 0)
     missing = FileSystem(uuid="no-such-uuid", fstype="ext4", mount_point="/boot")
     handover = Handover(**{**vars(handover), "file_systems": (handover.file_systems[0], missing)})
     voice = console()
@@ -193,7 +193,7 @@ def test_a_boot_partition_that_is_not_mounted_is_not_mistaken_for_its_mount_poin
     """Nothing is written into the root's empty folder, it is said, and the migration goes on."""
     voice = console()
     handover = changed_boot(old, voice, handover)
-    monkeypatch.setattr("balena_migrate.stage2.disks.WAIT_S", 0)
+    monkeypatch.setattr("balena_migrate.images.partitions.known_disk.WAIT_S", 0)
     gone = FileSystem(uuid="no-such-uuid", fstype="vfat", mount_point="/boot")
     handover = Handover(**{**vars(handover), "file_systems": (handover.file_systems[0], gone)})
     if writable_root:
@@ -308,7 +308,7 @@ def test_a_log_drive_gets_every_line_and_one_that_is_missing_is_said(
         text = (point / "migrate.log").read_text()
     assert "before" in text
     assert "after" in text
-    monkeypatch.setattr("balena_migrate.stage2.disks.WAIT_S", 0)
+    monkeypatch.setattr("balena_migrate.images.partitions.known_disk.WAIT_S", 0)
     gone = FileSystem(uuid="no-such-uuid", fstype="ext4", mount_point="")
     without = Handover(**{**vars(handover), "log_file_system": gone})
     with oldsystem.logging_to_drive(System("/"), without, voice):

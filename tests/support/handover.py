@@ -10,6 +10,7 @@ from balena_migrate.core.handover import (
     DiskIdentity,
     FileSystem,
     Handover,
+    Place,
     StoredFile,
     TermExit,
 )
@@ -23,7 +24,14 @@ HANDOVER = Handover(
     patches=StoredFile(path="/var/lib/balena-migrate/run/p", size_bytes=3, sha256="01"),
     data_partition=DataPartition(start_bytes=4, size_bytes=5),
     data_files=(DataFile(file=StoredFile(path="/b", size_bytes=6, sha256="02"), name="backup.tgz"),),
-    file_systems=(FileSystem(uuid="u", fstype="ext4", mount_point="/"),),
+    file_systems=(
+        FileSystem(
+            uuid="u",
+            fstype="ext4",
+            mount_point="/",
+            place=Place(disk=DiskIdentity(name="sdb", size_bytes=9, table_id="de", serial="S"), start_bytes=512),
+        ),
+    ),
     boot_undo=(UndoRecord(undo=Undo.REWRITE, path="/boot/grub/grubenv", content=b"\xff", mode=0o644, mtime_ns=7),),
     memory_reserve_bytes=8,
     no_flash=True,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from balena_migrate.core.units import GIB, KIB, MIB, SECTOR_BYTES, in_mib
 from balena_migrate.facts import FAT, BlockDevice
-from balena_migrate.facts.twins import twin_remedy
+from balena_migrate.facts.twins import find_alike, find_twins, twin_remedy
 from balena_migrate.findings import BLOCKS, PASSES, Code, Finding, blocker, passed
 from balena_migrate.images import Image
 from balena_migrate.images.partitions import TableKind
@@ -86,6 +86,13 @@ CODES = (
         "Another device has the UUID by which stage 2 looks for a file system, as a copy of the disk has.",
         "Unplug the copy, or give it another UUID, by the command that `check` names.",
     ),
+    Code(
+        "disk-twice",
+        BLOCKS,
+        "Another disk has the same size, the same id of its partition table and no other serial number, as a copy may"
+        " have: stage 2 could not tell which of them to overwrite.",
+        "Unplug the other one, or give its partition table another id (sfdisk --disk-id).",
+    ),
     Code("log-drive-missing", BLOCKS, "LOG_DRIVE does not exist.", "Plug it in, or leave LOG_DRIVE empty."),
     Code(
         "log-drive-on-target",
@@ -108,6 +115,7 @@ def check(survey: Survey) -> Iterator[Finding]:
     yield from _check_size(survey)
     yield from _check_boot_room(survey)
     yield from _check_uuids(survey)
+    yield from _check_alike(survey)
     yield from _check_log_drive(survey)
 
 
@@ -225,11 +233,34 @@ def _check_uuids(survey: Survey) -> Iterator[Finding]:
     """Whether each file system that stage 2 looks for is the only one with its UUID."""
     devices, needed = survey.facts.disks.devices, survey.initramfs.needs.devices
     for uuid in dict.fromkeys(device.uuid for device in devices if device.name in needed and device.uuid):
-        found = [device for device in devices if device.uuid == uuid]
+        found = find_twins(survey.facts.disks, uuid)
         if len(found) > 1:
             names = " and ".join(device.path for device in found)
             cause = f"{names} have the same UUID {uuid}, by which stage 2 looks for one of them"
             yield blocker("uuid-twice", cause, twin_remedy(survey.facts.disks, found))
+
+
+def _check_alike(survey: Survey) -> Iterator[Finding]:
+    """Whether stage 2 can tell the disk from all others: what it cannot, it leaves alone."""
+    if survey.target is None:
+        return
+    others = [disk for disk in find_alike(survey.facts.disks, survey.target) if disk != survey.target]
+    for disk in others:
+        cause = (
+            f"{disk.path} has the size of {survey.target.path}, the same id of its partition table"
+            f" ({disk.table_id or 'none'}) and no other serial number: stage 2 could not tell which one to overwrite"
+        )
+        yield blocker("disk-twice", cause, f"unplug {disk.path}, or give it another id ({_new_id(disk)})")
+
+
+def _new_id(disk: BlockDevice) -> str:
+    """The command that gives a partition table another id (sfdisk(8))."""
+    fresh = (
+        "0x$(od -An -N4 -tx4 /dev/urandom | tr -d ' ')"
+        if disk.table_type == "dos"
+        else "$(cat /proc/sys/kernel/random/uuid)"
+    )
+    return f"sfdisk --disk-id {disk.path} {fresh}"
 
 
 def _check_log_drive(survey: Survey) -> Iterator[Finding]:

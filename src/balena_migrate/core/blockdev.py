@@ -33,9 +33,22 @@ def read_probes(system: System) -> tuple[Probe, ...]:
     return parse_blkid(system.run(["blkid", "-c", "/dev/null", "-o", "export"], ok=(0, 2)).text)
 
 
+def read_number(system: System, path: str) -> int:
+    """The number in the file; 0 where there is none."""
+    try:
+        return int(system.read_text(path))
+    except (FileError, ValueError):
+        return 0
+
+
 def read_serial(system: System, name: str) -> str:
-    """The disk's serial number as reported by the kernel, which needs no udev; "" if there is none."""
-    for path in (f"/sys/class/block/{name}/device/serial", f"/sys/class/block/{name}/serial"):
+    """The disk's serial number as reported by the kernel, which needs no udev; "" if there is none.
+
+    Of an SD card, an NVMe or a virtual disk that is a number; SATA, SAS and most USB disks have a world-wide id
+    (Linux, drivers/scsi/scsi_sysfs.c: wwid).
+    """
+    folder = f"/sys/class/block/{name}"
+    for path in (f"{folder}/device/serial", f"{folder}/serial", f"{folder}/device/wwid"):
         try:
             text = system.find_text(path)
         except FileError:

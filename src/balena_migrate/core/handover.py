@@ -28,12 +28,32 @@ class TermExit(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DiskIdentity:
+    """What identifies a disk. Its name may have changed since stage 1."""
+
+    name: str
+    size_bytes: int
+    table_id: str
+    serial: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a file system is: its disk, and the first byte there."""
+
+    disk: DiskIdentity
+    start_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class FileSystem:
-    """A file system that stage 2 needs: its UUID, and its mount point on the old system."""
+    """A file system that stage 2 needs: its UUID, its mount point on the old system, and where it was in stage 1."""
 
     uuid: str
     fstype: str
     mount_point: str
+    place: Place | None = None
+    """None where it is not simply on a disk or on a partition."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,16 +68,6 @@ class StoredFile:
 def describe_content(path: str, content: bytes) -> StoredFile:
     """The StoredFile for a path with this content."""
     return StoredFile(path=path, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
-
-
-@dataclass(frozen=True, kw_only=True)
-class DiskIdentity:
-    """What identifies the disk to be overwritten. Its name may have changed since stage 1."""
-
-    name: str
-    size_bytes: int
-    table_id: str
-    serial: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +93,7 @@ class Handover:
     """All input of stage 2."""
 
     target: DiskIdentity
+    """The disk to be overwritten."""
     strategy: str
     """The strategy's name, as in the setting STRATEGY."""
     image: StoredFile
@@ -102,7 +113,7 @@ class Handover:
     no_flash: bool
     term_exit: TermExit
     log_file_system: FileSystem | None
-    """The log drive's, found by its UUID, since disk names may change between boots."""
+    """The log drive's."""
     version: str
     boot_written: tuple[StoredFile, ...] = ()
     """The files of the boot change as written by stage 1, so that stage 2 detects later modifications."""

@@ -8,7 +8,7 @@ import os
 from dataclasses import replace
 from typing import Any
 
-from balena_migrate.core.blockdev import find_kernel_name
+from balena_migrate.core.blockdev import find_kernel_name, read_serial
 from balena_migrate.core.errors import FileError
 from balena_migrate.core.mountinfo import MountInfo, read_mountinfo
 from balena_migrate.core.system import System
@@ -112,8 +112,9 @@ def read_disks(system: System) -> DiskFacts:
         ),
     )
     # Not of others: a drive without a medium, or the eMMC's part for secrets, takes its time to refuse.
-    root = facts.disks_below("/")
-    return replace(facts, devices=tuple(_with_table_id(system, d) if d in root else d for d in facts.devices))
+    sizes = {disk.size_bytes for disk in facts.disks_below("/")}
+    alike = {device.name for device in facts.devices if device.kind == "disk" and device.size_bytes in sizes}
+    return replace(facts, devices=tuple(_identified(system, d) if d.name in alike else d for d in facts.devices))
 
 
 def _with_start(system: System, device: BlockDevice) -> BlockDevice:
@@ -122,12 +123,13 @@ def _with_start(system: System, device: BlockDevice) -> BlockDevice:
     return replace(device, start_bytes=int(text) * SECTOR_BYTES) if text else device
 
 
-def _with_table_id(system: System, device: BlockDevice) -> BlockDevice:
-    """What stage 2 will read as well, to find the disk by it; what lsblk knows where we may not read the disk."""
+def _identified(system: System, device: BlockDevice) -> BlockDevice:
+    """With what stage 2 will read as well, to find the disk by it; what lsblk knows where we may not read the disk."""
     try:
-        return replace(device, table_id=read_table_id(system, device.path))
+        table_id = read_table_id(system, device.path)
     except FileError:
         return device
+    return replace(device, table_id=table_id, serial=read_serial(system, device.name))
 
 
 def _with_device(system: System, mount: Mount, devices: tuple[BlockDevice, ...]) -> Mount:

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Devices with the same UUID: a copy of the disk has it as well."""
+"""Devices with the same UUID, and disks that are alike: a copy of the disk has all of it as well."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from balena_migrate.core.handover import DiskIdentity
 from balena_migrate.facts import FAT, BlockDevice, DiskFacts
+from balena_migrate.images.partitions.known_disk import choose_disks
 
 _NEW_UUID = {
     **dict.fromkeys(("ext2", "ext3", "ext4"), "tune2fs -U random {path}"),
@@ -13,6 +15,25 @@ _NEW_UUID = {
     "xfs": "xfs_admin -U generate {path}",
 }
 """tune2fs(8), mlabel(1), xfs_admin(8); each is for a file system that is not mounted."""
+
+
+def find_twins(disks: DiskFacts, uuid: str) -> tuple[BlockDevice, ...]:
+    """The devices with this UUID that are there at the next start as well: no loop devices; none that another lies on,
+    as a RAID of one disk shows the same file system on both."""
+    found = [d for d in disks.devices if d.uuid == uuid and not d.fstype.endswith("_member")]
+    real = [device for device in found if all(below.kind != "loop" for below in disks.chain(device))]
+    return tuple(d for d in real if not any(d in disks.chain(other) for other in real if other is not d))
+
+
+def find_alike(disks: DiskFacts, disk: BlockDevice) -> tuple[BlockDevice, ...]:
+    """The disks that stage 2 could take for this one, itself among them."""
+    found = {device.name: device for device in disks.devices if device.kind == "disk"}
+    names = choose_disks(_identity(disk), {name: _identity(device) for name, device in found.items()})
+    return tuple(found[name] for name in names)
+
+
+def _identity(disk: BlockDevice) -> DiskIdentity:
+    return DiskIdentity(name=disk.name, size_bytes=disk.size_bytes, table_id=disk.table_id, serial=disk.serial)
 
 
 def twin_remedy(disks: DiskFacts, twins: Sequence[BlockDevice]) -> str:

@@ -12,7 +12,8 @@ from balena_migrate.core.paths import STAGE2_MODULES
 from balena_migrate.core.steps import Step
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
-from balena_migrate.stage2 import disks, kernel, oldsystem
+from balena_migrate.images.partitions.known_disk import find_file_system
+from balena_migrate.stage2 import kernel, oldsystem
 from balena_migrate.stage2.console import Console
 
 GO_ON, FAILED = 10, 1
@@ -37,7 +38,7 @@ def mount_root(machine: System, handover: Handover, console: Console, point: Pat
         load_modules(machine, console)
     with console.step(Step.ROOT):
         root = handover.file_systems[0]
-        device = disks.find_file_system(machine, root.uuid, limit_s=ROOT_LIMIT_S)
+        device = find_file_system(machine, root, limit_s=ROOT_LIMIT_S)
         options = root_options(machine.read_text("/proc/cmdline"))
         kernel.mount(device, point, root.fstype, flags=kernel.MS_RDONLY, options=options)
 
@@ -79,7 +80,7 @@ def mount_for_init(machine: System, handover: Handover, root: Path) -> None:
     if is_writable(machine.read_text("/proc/cmdline")):
         kernel.remount(root, read_only=False)
     if handover.usr and not (root / "usr").is_mount():
-        device = disks.find_file_system(machine, handover.usr.uuid)
+        device = find_file_system(machine, handover.usr)
         kernel.mount(device, root / "usr", handover.usr.fstype, flags=kernel.MS_RDONLY)
 
 

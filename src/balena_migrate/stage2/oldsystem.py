@@ -15,7 +15,8 @@ from balena_migrate.core.mountinfo import MountInfo, mounts_below, read_mountinf
 from balena_migrate.core.paths import MIGRATE_LOG, STAGE2_LOG_DRIVE, STATE_DIR
 from balena_migrate.core.stage2_result import Stage2Result, write_stage2_result
 from balena_migrate.core.system import System
-from balena_migrate.stage2 import disks, kernel, mounts
+from balena_migrate.images.partitions.known_disk import find_file_system
+from balena_migrate.stage2 import kernel, mounts
 from balena_migrate.stage2.console import Console
 from balena_migrate.stage2.mounts import Taken
 
@@ -50,7 +51,7 @@ def mount_missing(machine: System, old: System, handover: Handover, console: Con
         if os.path.ismount(point):
             continue
         try:
-            device = disks.find_file_system(machine, file_system.uuid)
+            device = find_file_system(machine, file_system)
             kernel.mount(device, point, file_system.fstype, flags=kernel.MS_RDONLY)
         except (CommandError, DiskError) as error:
             console.say(f"{file_system.mount_point} of the old system: {error}")
@@ -106,7 +107,7 @@ def logging_to_drive(machine: System, handover: Handover, console: Console) -> I
     with contextlib.ExitStack() as held:
         if handover.log_file_system:
             try:
-                device = disks.find_file_system(machine, handover.log_file_system.uuid)
+                device = find_file_system(machine, handover.log_file_system)
                 held.enter_context(kernel.mounted(device, LOG_DRIVE, handover.log_file_system.fstype))
                 file = held.enter_context((LOG_DRIVE / MIGRATE_LOG).open("w", encoding="utf-8"))
                 console.also(file)

@@ -21,8 +21,8 @@ from balena_migrate.bootloaders.grub.script import Statement, statements, values
 from balena_migrate.bootloaders.grub.words import quote
 from balena_migrate.core.errors import ImageError
 from balena_migrate.core.paths import BOOT_ENTRY
-from balena_migrate.facts import BlockDevice, DiskFacts, Facts
-from balena_migrate.facts.twins import twin_remedy
+from balena_migrate.facts import Facts
+from balena_migrate.facts.twins import find_twins, twin_remedy
 from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed, warning
 from balena_migrate.settings import Config
 
@@ -223,8 +223,7 @@ def _check_arguments(config: Config, facts: Facts) -> Iterator[Finding]:
 
 def _check_uuids(facts: Facts) -> Iterator[Finding]:
     for uuid in _searched(facts):
-        found = [d for d in facts.disks.devices if d.uuid == uuid and not d.fstype.endswith("_member")]
-        twins = [d for d in found if not _is_below_another(facts.disks, d, found)]
+        twins = find_twins(facts.disks, uuid)
         if len(twins) > 1:
             names = " and ".join(device.path for device in twins)
             cause = f"{names} have the same UUID {uuid}, by which GRUB searches: it may take the wrong one"
@@ -238,11 +237,6 @@ def _searched(facts: Facts) -> tuple[str, ...]:
         ours.append(boot_file_system(facts)[1].uuid)
     theirs = re.findall(r"^\s*search\s.*--fs-uuid.*\s([0-9A-Fa-f-]+)\s*$", facts.boot.files[GRUB_CFG], re.MULTILINE)
     return tuple(dict.fromkeys(uuid for uuid in (*ours, *theirs) if uuid))
-
-
-def _is_below_another(disks: DiskFacts, device: BlockDevice, found: list[BlockDevice]) -> bool:
-    """Whether one of the others lies on it: a RAID of one disk shows the same file system on both."""
-    return any(device in disks.chain(other) for other in found if other is not device)
 
 
 def _check_environment(facts: Facts) -> Iterator[Finding]:

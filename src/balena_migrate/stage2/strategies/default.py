@@ -15,9 +15,10 @@ from pathlib import Path
 from balena_migrate.core.handover import Handover
 from balena_migrate.core.steps import Step
 from balena_migrate.images.formats import format_named
+from balena_migrate.images.partitions.known_disk import find_target
 from balena_migrate.images.patched_image import PatchedImage
 from balena_migrate.images.patches import parse_patches
-from balena_migrate.stage2 import disks, oldsystem
+from balena_migrate.stage2 import oldsystem
 from balena_migrate.stage2.commit import FirstMibLast
 from balena_migrate.stage2.console import Console
 from balena_migrate.stage2.finish import finish
@@ -45,7 +46,7 @@ def migrate(stage2: Stage2) -> None:
                 stash = held.enter_context(in_memory(machine, old, files, handover.memory_reserve_bytes, console))
                 goal = open_goal(stash, handover, held)
             with step(Step.FIND_TARGET):
-                target = disks.find_target(machine, handover.target)
+                target = find_target(machine, handover.target)
             if handover.no_flash:
                 raise NoFlashError("NO_FLASH is set")
             with step(Step.UNMOUNT):
