@@ -33,6 +33,7 @@ def found(situation: str, root: Path, monkeypatch: pytest.MonkeyPatch, home_dir:
         ("pi-cmdline-root-changed", "pi-root-changed", "root=PARTUUID=9c4f01d2-02"),
         ("mbr-image-on-disk-over-2tib", "disk-too-large", "/dev/sda has 4194304 MiB, and the image has an MBR"),
         ("cloned-disk-same-uuid", "uuid-twice", "/dev/sda1 and /dev/mmcblk0p1"),
+        ("cloned-disk-same-uuid", "root-twice", "/dev/mmcblk0p2 and /dev/sda2"),
     ],
 )
 def test_refused(situation: str, code: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

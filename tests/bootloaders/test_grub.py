@@ -204,6 +204,32 @@ def test_a_kernel_that_is_gone_is_a_blocker_and_both_are_named() -> None:
     assert "/boot/vmlinuz-6.1.0-newer" in cause
 
 
+ENTRY = "menuentry 'Debian' {{\n\tlinux\t/boot/vmlinuz-6.1.0-test {} ro quiet\n\tinitrd /boot/initrd.img\n}}\n"
+
+
+@pytest.mark.parametrize(
+    ("roots", "changed"),
+    [
+        (["root=UUID=1111-root"], False),
+        (["root=UUID=9999-gone"], True),
+        (["root=UUID=9999-gone", "root=/dev/sda1"], False),
+        (["root=UUID=9999-gone", "root=UUID=8888-other"], True),
+        (["root=UUID=9999-gone", "root=/dev/mapper/vg-root"], False),
+        (["root=UUID=9999-gone root=UUID=1111-root"], False),
+        (["root=UUID=${uuid}"], False),
+        (["root=/dev/disk/by-uuid/9999-gone"], True),
+        ([""], False),
+        ([], False),
+    ],
+)
+def test_no_entry_starts_the_root_that_is_mounted(roots: list[str], changed: bool) -> None:
+    """As where `tune2fs -U random` was meant for a copy, and hit the root itself."""
+    facts = with_grub_cfg("set root='hd0,msdos1'\n" + "".join(ENTRY.format(root) for root in roots))
+    assert blockers(facts) == (["grub-root-changed"] if changed else [])
+    if changed:
+        assert roots[0] in finding(facts, "grub-root-changed").cause
+
+
 def test_a_kernel_file_counts_if_it_is_not_empty(tmp_path: Path) -> None:
     (tmp_path / "boot").mkdir()
     for name, content in {"vmlinuz-1": "x", "vmlinuz-2": "", "initrd.img-1": "x"}.items():

@@ -17,7 +17,6 @@ import pytest
 from balena_migrate.bootloaders import BootAssets, ImageBoot, find_boot_loader
 from balena_migrate.bootloaders.raspberrypi.boot_partition import FILTER_KNOWN_S, boot_mount
 from balena_migrate.bootloaders.raspberrypi.change import OUR_CMDLINE, RESTART_S
-from balena_migrate.bootloaders.raspberrypi.command_line import names_root
 from balena_migrate.bootloaders.raspberrypi.config_txt import INCLUDED, UnclearError
 from balena_migrate.bootloaders.raspberrypi.firmware import BOOT_LOADER, FILES
 from balena_migrate.core.changes import take_back
@@ -26,6 +25,7 @@ from balena_migrate.core.system import System
 from balena_migrate.devices import device_types, device_types_for
 from balena_migrate.facts import Facts
 from balena_migrate.facts.boot import read_boot_files
+from balena_migrate.facts.root_argument import names_root
 from balena_migrate.findings import Severity
 from balena_migrate.settings import Config
 from tests.support.corpus import corpus

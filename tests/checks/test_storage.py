@@ -160,8 +160,9 @@ def test_a_boot_partition_on_another_disk_than_the_root_is_refused() -> None:
     """As with the firmware's files on a card and the system on a USB disk: only one of the two gets written."""
     card, usb = pi_facts(), pi_facts(disk="sda")
     mounts = (usb.disks.mounts[0], card.disks.mounts[1])
-    others = tuple(replace(device, uuid=f"usb-{device.uuid}", serial="U1") for device in usb.disks.devices)
-    facts = replace(card, disks=DiskFacts(devices=card.disks.devices + others, mounts=mounts))
+    others = tuple(replace(device, uuid=f"usb-{device.uuid}") for device in usb.disks.devices)
+    cards = tuple(replace(device, table_id="87654321") for device in card.disks.devices)
+    facts = replace(card, disks=DiskFacts(devices=cards + others, mounts=mounts))
     survey = some_survey(facts, image=some_image(**PI_IMAGE))
     assert blockers(survey) == ["boot-on-other-disk"]
     cause = next(f.cause for f in findings(survey) if f.code == "boot-on-other-disk")
@@ -224,6 +225,66 @@ def test_a_copy_whose_file_systems_have_got_new_uuids(serials: tuple[str, str], 
 @pytest.mark.parametrize("other", [{"serial": "S2"}, {"serial": ""}, {"table_id": "87654321"}, {"size_bytes": 5}])
 def test_a_copy_that_stage_2_can_tell_from_the_disk(other: dict[str, Any]) -> None:
     assert blockers(some_survey(alike(pc_facts(), **other))) == []
+
+
+def started_with(root: str, *, table_id: str = "12345678", table_type: str = "dos", **both: Any) -> Facts:
+    """A Raspberry Pi that was started with this root=, and a larger disk with a copy whose UUIDs are others already.
+
+    `both` are fields of the root's partition and of its copy.
+    """
+    facts = pi_facts()
+    disk, boot, own = facts.disks.devices
+    disk, own = replace(disk, table_id=table_id, table_type=table_type), replace(own, **both)
+    other = replace(disk, name="sda", path="/dev/sda", size_bytes=2 * disk.size_bytes)
+    copy = replace(own, name="sda2", path="/dev/sda2", parents=("sda",), uuid="2222-root")
+    facts = replace(facts, disks=replace(facts.disks, devices=(disk, boot, own, other, copy)))
+    return replace(facts, boot=replace(facts.boot, kernel_command_line=f"quiet root={root} rootwait"))
+
+
+NEW_DISK_ID = "give it another id (sfdisk --disk-id /dev/sda 0x$(od -An -N4 -tx4 /dev/urandom | tr -d ' '))"
+
+
+@pytest.mark.parametrize(
+    ("facts", "remedy"),
+    [
+        (started_with("PARTUUID=12345678-02"), NEW_DISK_ID),
+        (started_with("PARTUUID=1234ABCD-02", partuuid="1234abcd-02"), NEW_DISK_ID),
+        (started_with("PARTUUID=00000000-02", table_id="00000000"), NEW_DISK_ID),
+        (
+            started_with("PARTUUID=6a0c6a5e-41", partuuid="6a0c6a5e-41", table_type="gpt"),
+            "give it another id (sfdisk --part-uuid /dev/sda 2 $(cat /proc/sys/kernel/random/uuid))",
+        ),
+        (started_with("/dev/disk/by-partuuid/6a0c-02", partuuid="6a0c-02"), NEW_DISK_ID),
+        (started_with("LABEL=writable", label="writable"), "give it another label (e2label /dev/sda2 copy)"),
+    ],
+)
+def test_the_old_systems_root_argument_names_the_copy_too(facts: Facts, remedy: str) -> None:
+    (found,) = (finding for finding in storage.check(some_survey(facts)) if finding.code == "root-twice")
+    assert found.severity is Severity.BLOCKER
+    assert "names /dev/mmcblk0p2 and /dev/sda2" in found.cause
+    assert found.remedy == f"unplug /dev/sda2, or {remedy}"
+
+
+def test_the_other_disk_has_no_id_that_blkid_would_name_either() -> None:
+    """Both have an MBR with the id 0, of which Linux makes the same PARTUUID."""
+    facts = started_with("PARTUUID=00000000-02", table_id="00000000")
+    devices = tuple(replace(d, table_id="") if d.name == "sda" else d for d in facts.disks.devices)
+    facts = replace(facts, disks=replace(facts.disks, devices=devices))
+    assert "root-twice" in {finding.code for finding in storage.check(some_survey(facts))}
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        started_with("UUID=1111-root"),
+        started_with("/dev/mmcblk0p2"),
+        started_with("LABEL=", label=""),
+        started_with("PARTUUID=12345678-01"),
+        pi_facts(),
+    ],
+)
+def test_a_root_argument_that_names_no_copy(facts: Facts) -> None:
+    assert "root-twice" not in {finding.code for finding in storage.check(some_survey(facts))}
 
 
 @pytest.mark.parametrize(("fstype", "mounted"), [("ext4", True), ("f2fs", False)])

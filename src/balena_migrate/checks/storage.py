@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from balena_migrate.core.units import GIB, KIB, MIB, SECTOR_BYTES, in_mib
-from balena_migrate.facts import FAT, BlockDevice
-from balena_migrate.facts.twins import find_alike, find_twins, twin_remedy
+from balena_migrate.facts import FAT, BlockDevice, DiskFacts
+from balena_migrate.facts.root_argument import find_named, find_root_argument
+from balena_migrate.facts.twins import find_alike, find_twins, new_partuuid, new_table_id, twin_remedy
 from balena_migrate.findings import BLOCKS, PASSES, Code, Finding, blocker, passed
 from balena_migrate.images import Image
 from balena_migrate.images.partitions import TableKind
@@ -93,6 +94,13 @@ CODES = (
         " have: stage 2 could not tell which of them to overwrite.",
         "Unplug the other one, or give its partition table another id (sfdisk --disk-id).",
     ),
+    Code(
+        "root-twice",
+        BLOCKS,
+        "The kernel's argument root= names another partition as well, as a copy of the disk has it: the way back to the"
+        " old system may lead into the copy.",
+        "Unplug the copy, or give it another id, by the command that `check` names.",
+    ),
     Code("log-drive-missing", BLOCKS, "LOG_DRIVE does not exist.", "Plug it in, or leave LOG_DRIVE empty."),
     Code(
         "log-drive-on-target",
@@ -116,6 +124,7 @@ def check(survey: Survey) -> Iterator[Finding]:
     yield from _check_boot_room(survey)
     yield from _check_uuids(survey)
     yield from _check_alike(survey)
+    yield from _check_root_argument(survey)
     yield from _check_log_drive(survey)
 
 
@@ -250,17 +259,27 @@ def _check_alike(survey: Survey) -> Iterator[Finding]:
             f"{disk.path} has the size of {survey.target.path}, the same id of its partition table"
             f" ({disk.table_id or 'none'}) and no other serial number: stage 2 could not tell which one to overwrite"
         )
-        yield blocker("disk-twice", cause, f"unplug {disk.path}, or give it another id ({_new_id(disk)})")
+        yield blocker("disk-twice", cause, f"unplug {disk.path}, or give it another id ({new_table_id(disk)})")
 
 
-def _new_id(disk: BlockDevice) -> str:
-    """The command that gives a partition table another id (sfdisk(8))."""
-    fresh = (
-        "0x$(od -An -N4 -tx4 /dev/urandom | tr -d ' ')"
-        if disk.table_type == "dos"
-        else "$(cat /proc/sys/kernel/random/uuid)"
-    )
-    return f"sfdisk --disk-id {disk.path} {fresh}"
+def _check_root_argument(survey: Survey) -> Iterator[Finding]:
+    """Whether the old system starts from this root and no other: that is where each way back leads."""
+    disks, root = survey.facts.disks, survey.root_device
+    name = find_root_argument(survey.facts.boot.kernel_command_line)
+    found = find_named(disks, name)
+    if root is None or root not in found:
+        return
+    for device in found:
+        if device != root:
+            cause = f"root={name} names {root.path} and {device.path}: the old system may start from the other one"
+            yield blocker("root-twice", cause, f"unplug {device.path}{_or_rename(disks, device, name)}")
+
+
+def _or_rename(disks: DiskFacts, device: BlockDevice, name: str) -> str:
+    """The command by which root= does not name this device any more."""
+    if not name.startswith("LABEL="):
+        return f", or give it another id ({new_partuuid(disks, device)})"
+    return f", or give it another label (e2label {device.path} copy)" if device.fstype.startswith("ext") else ""
 
 
 def _check_log_drive(survey: Survey) -> Iterator[Finding]:

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from balena_migrate.core.handover import DiskIdentity
 from balena_migrate.facts import FAT, BlockDevice, DiskFacts
 from balena_migrate.images.partitions.known_disk import choose_disks
 
+_RANDOM_UUID = "cat /proc/sys/kernel/random/uuid"
 _NEW_UUID = {
     **dict.fromkeys(("ext2", "ext3", "ext4"), "tune2fs -U random {path}"),
     **dict.fromkeys(FAT, "mlabel -n -i {path} ::"),
@@ -18,9 +20,13 @@ _NEW_UUID = {
 
 
 def find_twins(disks: DiskFacts, uuid: str) -> tuple[BlockDevice, ...]:
-    """The devices with this UUID that are there at the next start as well: no loop devices; none that another lies on,
-    as a RAID of one disk shows the same file system on both."""
-    found = [d for d in disks.devices if d.uuid == uuid and not d.fstype.endswith("_member")]
+    """The devices with this UUID that the next start will find as well."""
+    return still_there(disks, [d for d in disks.devices if d.uuid == uuid and not d.fstype.endswith("_member")])
+
+
+def still_there(disks: DiskFacts, found: Sequence[BlockDevice]) -> tuple[BlockDevice, ...]:
+    """Those of the devices that are there at the next start as well: no loop devices; none that another lies on, as a
+    RAID of one disk shows the same file system on both."""
     real = [device for device in found if all(below.kind != "loop" for below in disks.chain(device))]
     return tuple(d for d in real if not any(d in disks.chain(other) for other in real if other is not d))
 
@@ -47,3 +53,18 @@ def twin_remedy(disks: DiskFacts, twins: Sequence[BlockDevice]) -> str:
     if len(copies) != len(twins) - 1 or len(commands) != len(copies):
         return "unplug the copy"
     return f"unplug the copy, or give it another UUID ({'; '.join(commands)})"
+
+
+def new_table_id(disk: BlockDevice) -> str:
+    """The command that gives the disk's partition table another id (sfdisk(8)), and on an MBR its partitions theirs."""
+    fresh = f"$({_RANDOM_UUID})" if disk.table_type == "gpt" else "0x$(od -An -N4 -tx4 /dev/urandom | tr -d ' ')"
+    return f"sfdisk --disk-id {disk.path} {fresh}"
+
+
+def new_partuuid(disks: DiskFacts, device: BlockDevice) -> str:
+    """The command that gives the partition another id."""
+    disk = next(disk for disk in disks.chain(device) if disk.kind == "disk")
+    number = re.search(r"[0-9]+$", device.name)
+    if disk.table_type != "gpt" or number is None:
+        return new_table_id(disk)
+    return f"sfdisk --part-uuid {disk.path} {number[0]} $({_RANDOM_UUID})"

@@ -17,11 +17,12 @@ from balena_migrate.bootloaders.grub.files import (
     boot_file_system,
     kernel_path,
 )
-from balena_migrate.bootloaders.grub.script import Statement, statements, values_of
+from balena_migrate.bootloaders.grub.script import Statement, kernel_lines, statements, values_of
 from balena_migrate.bootloaders.grub.words import quote
 from balena_migrate.core.errors import ImageError
 from balena_migrate.core.paths import BOOT_ENTRY
 from balena_migrate.facts import Facts
+from balena_migrate.facts.root_argument import find_root_argument, names_root
 from balena_migrate.facts.twins import find_twins, twin_remedy
 from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed, warning
 from balena_migrate.settings import Config
@@ -60,6 +61,13 @@ CODES = (
         BLOCKS,
         "The running kernel's file is no longer where GRUB would load it.",
         "Reboot, so that a kernel runs that is still installed, and try again; where there is none, install one first.",
+    ),
+    Code(
+        "grub-root-changed",
+        BLOCKS,
+        "No entry of grub.cfg starts the root file system that is mounted, as where its UUID was changed since: stage 2"
+        " could not lead back to this system.",
+        "Run update-grub, or reboot, and try again.",
     ),
     Code(
         "grub-argument",
@@ -107,6 +115,7 @@ def check_boot(config: Config, facts: Facts) -> Iterator[Finding]:
     yield from _check_waiting(texts)
     yield from _check_signatures(facts)
     yield from _check_kernel(facts)
+    yield from _check_roots(facts)
     yield from _check_arguments(config, facts)
     yield from _check_uuids(facts)
     yield from _check_environment(facts)
@@ -210,6 +219,18 @@ def _check_kernel(facts: Facts) -> Iterator[Finding]:
     cause = f"the kernel {facts.boot.kernel_release} is running, but {path}, which GRUB would load, is gone or empty"
     remedy = "reboot, so that an installed kernel runs" if others else "install a kernel before anything restarts this"
     yield blocker("grub-kernel-missing", f"{cause}; /boot has {others or 'no kernel'}", f"{remedy}, and try again")
+
+
+def _check_roots(facts: Facts) -> Iterator[Finding]:
+    """Whether GRUB starts this system again. Entries of others are no matter, and what cannot be looked up is right."""
+    names = tuple(dict.fromkeys(filter(None, map(find_root_argument, kernel_lines(facts.boot.files[GRUB_CFG])))))
+    if names and all(names_root(facts.disks, name) is False for name in names):
+        said = ", ".join(f"root={name}" for name in names)
+        cause = (
+            f"each entry of {GRUB_CFG} starts another root file system ({said}) than the one that is mounted: the next"
+            " start takes another, and nothing leads back to this system"
+        )
+        yield blocker("grub-root-changed", cause, "run update-grub, or reboot, and try again")
 
 
 def _check_arguments(config: Config, facts: Facts) -> Iterator[Finding]:

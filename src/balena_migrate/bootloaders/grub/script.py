@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What grub.cfg does before it shows its menu: its statements outside of entries and functions.
+"""What grub.cfg does before it shows its menu: its statements outside of entries and functions; and the kernel's
+arguments in its entries.
 
 Only as much of GRUB's language as the checks need (GRUB's manual, "Shell-like scripting"); nothing is executed.
 """
@@ -53,6 +54,14 @@ def statements(text: str) -> Iterator[Statement]:
             case _:
                 chains, conditions = (tuple(part) for part in zip(*branches, strict=True)) if branches else ((), ())
                 yield Statement(words=words, conditions=conditions, chains=chains)
+
+
+def kernel_lines(text: str) -> tuple[str, ...]:
+    """The arguments with which entries start Linux: of linux, and of linux16 and linuxefi of some distributions.
+
+    Update-grub writes each of these commands into a line of its own.
+    """
+    return tuple(re.findall(r"^[ \t]*linux(?:16|efi)?[ \t]+(.+)$", text, re.MULTILINE))
 
 
 def values_of(text: str, name: str) -> tuple[str, ...]:

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 
 from balena_migrate.bootloaders.raspberrypi.boot_partition import path_on
 from balena_migrate.bootloaders.raspberrypi.config_txt import (
@@ -14,9 +12,8 @@ from balena_migrate.bootloaders.raspberrypi.config_txt import (
     command_line_file,
     command_line_names,
 )
-from balena_migrate.facts import BlockDevice, DiskFacts, Facts, Mount
-
-ROOT = "root="
+from balena_migrate.facts import Facts, Mount
+from balena_migrate.facts.root_argument import find_root_argument, names_root
 
 
 def first_line(text: str) -> str:
@@ -58,39 +55,10 @@ def other_root(facts: Facts, text: str) -> str:
 
     An argument that cannot be looked up here is taken for right where the running kernel was started with it.
     """
-    arguments = [word for word in first_line(text).split() if word.startswith(ROOT)]
-    if not arguments:
+    name = find_root_argument(first_line(text))
+    if not name:
         return ""
-    argument = arguments[-1]
-    found = names_root(facts.disks, argument.removeprefix(ROOT))
+    found = names_root(facts.disks, name)
     if found is None:
-        found = argument in facts.boot.kernel_command_line.split()
-    return "" if found else argument
-
-
-def names_root(disks: DiskFacts, name: str) -> bool | None:
-    """Whether what `root=` names is the device of the mounted root; None where the facts do not tell.
-
-    The forms are those of Linux (admin-guide/kernel-parameters: root=) and of initramfs-tools(7).
-    """
-    mount = disks.find_mount("/")
-    root = disks.find_device(mount.source) if mount else None
-    kind, equals, value = name.partition("=")
-    if root is None:
-        return None
-    if equals and kind in ("PARTUUID", "UUID", "LABEL"):
-        known = {"PARTUUID": _partuuid(disks, root), "UUID": root.uuid, "LABEL": root.label}[kind]
-        same = known.lower() == value.lower() if kind != "LABEL" else known == value
-        return same if known else None
-    if not equals and PurePosixPath(name).parent == PurePosixPath("/dev") and disks.find_device(name):
-        return root.path == name
-    return None
-
-
-def _partuuid(disks: DiskFacts, root: BlockDevice) -> str:
-    """The partition's id, on an MBR the disk's with the partition's number (Linux, block/partitions/msdos.c)."""
-    table = next((disk for disk in disks.chain(root) if disk.kind == "disk"), None)
-    number = re.search(r"[0-9]+$", root.name)
-    if root.partuuid or table is None or table.table_type != "dos" or not table.table_id or number is None:
-        return root.partuuid
-    return f"{table.table_id}-{int(number[0]):02x}"
+        found = f"root={name}" in facts.boot.kernel_command_line.split()
+    return "" if found else f"root={name}"
