@@ -82,14 +82,14 @@ OPTIONAL = {"netplan with networkd", "wpa_supplicant", "ifupdown", "ifupdown wit
 
 
 def now(
-    use: str = "lan0", kind: InterfaceKind = InterfaceKind.ETHERNET, *, ports: tuple[str, ...] = (), lease: bool = True
+    use: str = "lan0", kind: InterfaceKind = InterfaceKind.ETHERNET, *, lower: tuple[str, ...] = (), lease: bool = True
 ) -> NetworkFacts:
     """Two wired interfaces, and one more that is in use if it is none of these."""
     lans = [
         Interface(name=name, kind=InterfaceKind.ETHERNET, mac=f"02:00:5e:74:00:0{i}", mac_permanent=True)
         for i, name in enumerate(LANS)
     ]
-    more = [] if use in LANS else [Interface(name=use, kind=kind, ports=ports)]
+    more = [] if use in LANS else [Interface(name=use, kind=kind, lower=lower)]
     return NetworkFacts(
         interfaces=(*lans, *more),
         addresses=(InterfaceAddress(interface=use, address=ADDRESS, dynamic=lease),),
@@ -203,9 +203,9 @@ def test_what_logs_nobody_in_is_no_loss(device: Device, path: str, text: str) ->
 @pytest.mark.parametrize("kind", [InterfaceKind.VLAN, InterfaceKind.BRIDGE, InterfaceKind.BOND])
 def test_what_stands_on_the_port_is_lost_with_its_login(device: Device, kind: InterfaceKind) -> None:
     place(device, "wpa_supplicant", certificate=False)
-    assert "802.1X" in check(device, now("top0", kind, ports=("lan0",)))["network-lost"].cause
+    assert "802.1X" in check(device, now("top0", kind, lower=("lan0",)))["network-lost"].cause
     assert all(
-        "802.1X" not in f.cause for f in check(device, now("top0", kind, ports=("lan1",))).values() if "lost" in f.code
+        "802.1X" not in f.cause for f in check(device, now("top0", kind, lower=("lan1",))).values() if "lost" in f.code
     )
 
 

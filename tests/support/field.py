@@ -23,9 +23,9 @@ from balena_migrate.facts.network import (
     InterfaceAddress,
     InterfaceKind,
     NetworkFacts,
-    find_foreign,
     read_network_facts,
 )
+from balena_migrate.facts.network_driver import find_foreign
 from balena_migrate.findings import Finding
 from balena_migrate.network.files.keyfile import Keyfile, parse_keyfile
 from balena_migrate.network.model import NetworkSettings

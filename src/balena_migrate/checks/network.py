@@ -66,7 +66,8 @@ CODES = (
     Code(
         "network-driver",
         BLOCKS + WARNS,
-        "The driver of the interface in use does not come with the old kernel; the new system may not have it.",
+        "The driver of the interface in use, or of one below it, is not of the kernel's own tree, or is in it on trial"
+        " (staging): the new system may not have it.",
         "Use another interface, or set ALLOW_OFFLINE if the image's kernel has the driver.",
     ),
     Code(
@@ -142,7 +143,7 @@ def _check_online(
     if interface is None:
         yield _offline(config, network)
         return
-    yield from _check_driver(config, interface)
+    yield from _check_driver(config, network, interface)
     if interface.kind is InterfaceKind.WIFI and not interface.ssid and any(p.wifi for p in selection.profiles):
         cause = (
             f"it is unknown which Wi-Fi network {interface.name} uses; make sure that it is among those carried over"
@@ -189,14 +190,19 @@ def _found_counterpart(
         yield warning("network-no-dns", f"{about}: {comparison.no_dns}", remedy)
 
 
-def _check_driver(config: Config, interface: Interface) -> Iterator[Finding]:
-    if interface.foreign_driver:
-        make = warning if config.allow_offline else blocker
-        cause = (
-            f"{interface.name}, by which the device is online, runs with the driver {interface.driver}, and "
-            f"{interface.foreign_driver}: the new system may not have it"
-        )
-        yield make("network-driver", cause, _DRIVER_REMEDY)
+def _check_driver(config: Config, network: NetworkFacts, interface: Interface) -> Iterator[Finding]:
+    """Of a bridge, a bond or a VLAN the drivers below it count. One good port keeps a bond online."""
+    carriers = network.below(interface)
+    good_port = interface.kind is InterfaceKind.BOND and any(i.driver and not i.foreign_driver for i in carriers)
+    make = warning if config.allow_offline or good_port else blocker
+    for carrier in carriers:
+        if carrier.foreign_driver:
+            below = "" if carrier == interface else f" by way of {interface.name}"
+            cause = (
+                f"{carrier.name}, by which the device is online{below}, runs with the driver {carrier.driver}, and "
+                f"{carrier.foreign_driver}: the new system may not have it"
+            )
+            yield make("network-driver", cause, _DRIVER_REMEDY)
 
 
 def _check_mac(interface: Interface, network: NetworkFacts, selection: Selection) -> Iterator[Finding]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import ipaddress
-import os
 import re
 import socket
 import struct
@@ -22,6 +21,7 @@ from enum import StrEnum
 from balena_migrate.core.errors import CommandError, FileError
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
+from balena_migrate.facts.network_driver import find_foreign
 
 
 class InterfaceKind(StrEnum):
@@ -49,11 +49,11 @@ class Interface:
     mac_permanent: bool = False
     driver: str = ""
     foreign_driver: str = ""
-    """Why the driver is not one of the old system's own kernel, "" if it is."""
+    """Why another kernel may lack the driver, "" if nothing says so."""
+    lower: tuple[str, ...] = ()
+    """The interfaces that this one is made of: a bridge's and a bond's ports, a VLAN's carrier."""
     path: str = ""
     """Where the device is attached, in udev's words (ID_PATH)."""
-    ports: tuple[str, ...] = ()
-    """The interfaces on which a VLAN, bridge or bond stands."""
     up: bool = False
     ssid: bytes = b""
     """The Wi-Fi network that it is connected to now."""
@@ -91,10 +91,10 @@ class NetworkFacts:
         return tuple(interface for interface in self.interfaces if interface.kind is kind)
 
     def below(self, interface: Interface) -> tuple[Interface, ...]:
-        """The interfaces on which this one stands, directly or not, and itself."""
+        """The interface and those that it is made of, down to the devices' own; each once."""
         found = [interface]
         for each in found:
-            names = [name for name in each.ports if name not in [known.name for known in found]]
+            names = [name for name in each.lower if name not in [known.name for known in found]]
             found += [below for name in names if (below := self.find_interface(name))]
         return tuple(found)
 
@@ -129,8 +129,6 @@ _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_F_PERMANENT = 1, 2, 8, 0x80
 _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH = 4, 5, 6, 9
 _RT_TABLE_MAIN, _RT_TABLE_LOCAL, _RTN_UNICAST = 254, 255, 1
 _SIOCGIWESSID = 0x8B1B
-_SHORT = 4
-"""Characters of a module's name that may end a driver's by chance."""
 _SSID_BUFFER_BYTES = 33
 _ANSWER_LIMIT_BYTES = 4 * MIB
 
@@ -174,46 +172,10 @@ def _interface(system: System, name: str, ask_ssid: Callable[[str], bytes]) -> I
         mac_permanent=value("addr_assign_type") == "0" or value("address") == value("phy80211/macaddress") != "",
         driver=driver.name if driver else "",
         foreign_driver=find_foreign(system, name, driver.name) if driver else "",
+        lower=tuple(link.name.removeprefix("lower_") for link in system.glob(f"{folder}/lower_*")),
         path=_udev_path(system, value("ifindex")),
-        ports=tuple(path.name.removeprefix("lower_") for path in system.glob(f"{folder}/lower_*")),
         up=value("operstate") in ("up", "unknown"),
         ssid=ask_ssid(name) if kind is InterfaceKind.WIFI else b"",
-    )
-
-
-def find_foreign(system: System, interface: str, driver: str) -> str:
-    """Why the module of an interface's driver does not come with the kernel; "" if it does, or is not known.
-
-    Source: Linux, admin-guide/tainted-kernels (O: out of tree) and ABI/testing/sysfs-module; DKMS and vendors install
-    below updates or extra, which depmod.d(5) prefers.
-    """
-    module = _module(system, interface, driver)
-    if not module:
-        return ""
-    try:
-        taint = system.read_text(f"/sys/module/{module}/taint").strip()
-    except FileError:
-        taint = ""
-    if "O" in taint:
-        return f"its module {module} was built out of the kernel's tree (taint {taint})"
-    file = re.compile(rf"{re.escape(module).replace('_', '[-_]')}\.ko(\.(gz|xz|zst))?")
-    for top in ("updates", "extra", "dkms"):
-        folder = f"/lib/modules/{os.uname().release}/{top}"
-        found = next((path for path in system.files_below(folder) if file.fullmatch(path.name)), None)
-        if found:
-            return f"its module is {found}, which does not come with the kernel"
-    return ""
-
-
-def _module(system: System, interface: str, driver: str) -> str:
-    """The module's name; drivers are often called after it, with another case or a prefix (rtl88XXau of 88XXau)."""
-    link = system.find_link(f"/sys/class/net/{interface}/device/driver/module")
-    if link:
-        return link.name
-    names = [path.name for path in system.glob("/sys/module/*")]
-    wanted = driver.lower().replace("-", "_")
-    return next((name for name in names if name.lower() == wanted), "") or next(
-        (name for name in names if len(name) > _SHORT and wanted.endswith(name.lower())), ""
     )
 
 
