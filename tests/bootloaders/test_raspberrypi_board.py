@@ -79,7 +79,8 @@ def test_every_revision_code_names_the_board_whatever_its_past(bits: int) -> Non
             assert (board.model, board.chip) == (model, Chip.BCM2835), code
     for (model, chip), new in NEW_CODES.items():
         for code in new.split():
-            expected = Board(model=model, chip=chip, memory_bytes=MEMORY_MIB[code[0]] * MIB)
+            memory_bytes = MEMORY_MIB[code[0]] * MIB
+            expected = Board(model=model, chip=chip, memory_bytes=memory_bytes, revision=int(code[-1]))
             assert decode_revision(f"{int(code, 16) | bits:x}") == expected, code
 
 
@@ -90,6 +91,20 @@ def test_an_old_code_names_its_memory(code: str, memory_mib: int) -> None:
     board = decode_revision(code)
     assert board is not None
     assert board.memory_bytes == memory_mib * MIB
+
+
+@pytest.mark.parametrize(
+    ("text", "chip", "revision"),
+    [
+        ("Raspberry Pi 4 Model B Rev 1.5", "brcm,bcm2711", 5),
+        ("Raspberry Pi 5 Model B Rev 1.0", "brcm,bcm2712", 0),
+        ("Raspberry Pi Model B rev2", "brcm,bcm2835", 0),
+        ("Raspberry Pi 4 Model B", "brcm,bcm2711", 0),
+    ],
+)
+def test_the_device_tree_names_the_revision(text: str, chip: str, revision: int) -> None:
+    board = parse_model(text, (chip,))
+    assert board is not None and board.revision == revision
 
 
 @pytest.mark.parametrize("text", ["0xd04190", "D04190", "00d04190"])

@@ -176,5 +176,58 @@ def test_a_board_that_every_image_of_its_type_knows(revision: str, slug: str) ->
     assert codes_on_board(revision, OF_2024, slug) == []
 
 
+D0_FIVE, D0_FIVE_16_GIB = "b04171", "e04171"
+WITHOUT_D0 = ("bcm2712-rpi-5-b.dtb", "kernel8.img", "overlays/disable-wifi.dtbo")
+
+
+@pytest.mark.parametrize(
+    ("revision", "more", "refused"),
+    [
+        (D0_FIVE, (), True),
+        (D0_FIVE_16_GIB, (), True),
+        (D0_FIVE, ("overlays/bcm2712d0.dtbo",), False),
+        (D0_FIVE, ("bcm2712d0-rpi-5-b.dtb",), False),
+        (FIVE, (), False),
+        (CM5, ("bcm2712-rpi-cm5-cm5io.dtb",), True),
+    ],
+)
+def test_a_stepping_of_the_chip_that_the_image_has_no_device_tree_for(
+    revision: str, more: tuple[str, ...], refused: bool
+) -> None:
+    """The kernel stops at once on a BCM2712 D0 that is described as a C1."""
+    assert codes_on_board(revision, (*WITHOUT_D0, *more)) == (["image-older-than-board"] if refused else [])
+
+
+@pytest.mark.parametrize(
+    ("revision", "slug", "version", "refused"),
+    [
+        ("c03115", "raspberrypi4-64", "2.85.2+rev3", True),
+        ("c03115", "raspberrypi4-64", "2.88.5+rev1", False),
+        ("d03114", "raspberrypi4-64", "2.85.2+rev3", False),
+        ("c03141", "raspberrypicm4-ioboard", "2.90.0", True),
+        ("c03141", "raspberrypi4-64", "2.91.1", False),
+        ("c03140", "raspberrypicm4-ioboard", "2.90.0", False),
+        ("a020d4", "raspberrypi3", "2.94.4", True),
+        ("a020d4", "raspberrypi3", "2.95.3+rev1", False),
+        ("a020d4", "raspberrypi3-64", "2.95.3+rev1", True),
+        ("a020d4", "raspberrypi3-64", "2.101.7", False),
+        ("a020d3", "raspberrypi3", "2.15.1+rev2", False),
+        ("9020e1", "raspberrypi3", "2.113.18", True),
+        ("9020e1", "raspberrypi3", "4.1.3+rev2", False),
+        ("c03115", "raspberrypi4-64", "2022.1.1", False),
+        ("c03115", "raspberrypi4-64", "", False),
+    ],
+)
+def test_a_revision_of_the_board_that_the_images_firmware_does_not_know(
+    revision: str, slug: str, version: str, refused: bool
+) -> None:
+    """An ESR release's version is a date, which says nothing of its firmware."""
+    survey = some_survey(pi_facts(revision=revision), image=some_image(slug=slug, os_version=version))
+    found = [finding for finding in findings(survey) if finding.code == "image-older-than-board"]
+    assert [finding.severity for finding in found] == [Severity.BLOCKER] * refused
+    if refused:
+        assert version in found[0].cause and "or newer" in found[0].remedy
+
+
 def test_an_image_without_device_trees_in_sight_says_nothing() -> None:
     assert codes_on_board(CM5, ("kernel8.img", "config.txt")) == []

@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from balena_migrate.bootloaders.raspberrypi.board import LATER_DEVICE_TREES, find_board
+from balena_migrate.bootloaders.raspberrypi.board import D0_TREES, LATER_DEVICE_TREES, Board, find_board
 from balena_migrate.checks._untested import untested
+from balena_migrate.core.os_version import parse_version
 from balena_migrate.core.units import SECTOR_BYTES
 from balena_migrate.devices import DeviceType, device_types, device_types_for
 from balena_migrate.facts import Firmware
@@ -27,7 +28,8 @@ CODES = (
     Code(
         "image-older-than-board",
         BLOCKS,
-        "The image has no device tree for this board, which came later than the image: it would not start.",
+        "The board, or this revision of it, came later than the image, which has no device tree or no firmware for it:"
+        " it would not start.",
         "Use a newer image of this device type.",
     ),
     Code(
@@ -120,17 +122,39 @@ def _has_tag(name: str, tag: str) -> bool:
 
 
 def _check_board(survey: Survey, image: Image) -> Iterator[Finding]:
-    """An image that keeps its device trees elsewhere says nothing."""
     board = find_board(survey.facts.hardware)
-    wanted = LATER_DEVICE_TREES.get(board.model) if board else None
-    trees = [name for name in image.identity.files if name.startswith("bcm2712") and name.endswith(".dtb")]
-    if board and wanted and trees and not any(name.startswith(wanted) for name in trees):
+    if board is None:
+        return
+    if missing := _missing_tree(board, image.identity.files):
         cause = (
-            f"this is a {board.name}, and the image has device trees for other boards only ({', '.join(trees)}): it is"
-            " older than this board, which would not start"
+            f"this is a {board.full_name}, and the image has device trees for other boards only: it is older than this"
+            " board, which would not start"
         )
-        remedy = f"use a newer image of {image.identity.slug}; those since March 2025 have a {wanted}*.dtb"
+        remedy = f"use a newer image of {image.identity.slug}; those since March 2025 (6.4.3) have a {missing}"
         yield blocker("image-older-than-board", cause, remedy)
+    version, first = parse_version(image.identity.os_version), board.first_version(image.identity.slug)
+    if version and first and version < first:  # an ESR release is named after a year, and newer than all of these
+        text = ".".join(map(str, first))
+        cause = (
+            f"this is a {board.full_name}, and the firmware of balenaOS {image.identity.os_version} is older than this"
+            " revision of the board, which would not start"
+        )
+        yield blocker("image-older-than-board", cause, f"use an image of {image.identity.slug} {text} or newer")
+
+
+def _missing_tree(board: Board, files: tuple[str, ...]) -> str:
+    """The device tree that a board needs which came later than its device type, if the image lacks it.
+
+    An image that keeps its device trees elsewhere says nothing.
+    """
+    if not any(name.startswith("bcm2712") and name.endswith(".dtb") for name in files):
+        return ""
+    wanted = LATER_DEVICE_TREES.get(board.model)
+    if wanted and not any(name.startswith(wanted) for name in files):
+        return f"{wanted}*.dtb"
+    if board.is_d0 and not any(name.startswith(D0_TREES) for name in files):
+        return "bcm2712d0*.dtb"
+    return ""
 
 
 def _check_boot_sectors(image: Image) -> Iterator[Finding]:

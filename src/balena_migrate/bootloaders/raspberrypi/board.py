@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from balena_migrate.core.os_version import Version
 from balena_migrate.core.units import MIB
 from balena_migrate.facts import HardwareFacts
 
@@ -94,6 +95,34 @@ LATER_DEVICE_TREES = {
 """How the names of the device trees begin, for boards that came later than the images of their device type: those for
 the Raspberry Pi 5 have them since March 2025 (balena-raspberrypi abc93f8f)."""
 
+D0_TREES = ("bcm2712d0", "overlays/bcm2712d0")
+"""How the device trees or overlays for the stepping D0 of the BCM2712 begin. Without them the kernel does not start on
+it (meta-raspberrypi 810f1a23, meta-mender-community pull request 413); balenaOS has them since balena-raspberrypi
+abc93f8f."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Floor:
+    """The first balenaOS whose boot files start a board of this revision, or a later one."""
+
+    model: Model
+    revision: int
+    version: Version
+    slug: str = ""
+    """Of this device type alone."""
+
+
+FLOORS = (
+    Floor(model=Model.THREE_B_PLUS, revision=4, version=(2, 95, 3)),
+    Floor(model=Model.THREE_B_PLUS, revision=4, version=(2, 101, 7), slug="raspberrypi3-64"),
+    Floor(model=Model.THREE_A_PLUS, revision=1, version=(4, 1, 3)),
+    Floor(model=Model.FOUR_B, revision=5, version=(2, 88, 5)),
+    Floor(model=Model.CM4, revision=1, version=(2, 91, 1)),
+)
+"""Boards with another power controller, which older firmware does not know (balenaOS documentation, troubleshooting
+pages of these device types; for the 3A+ balena-raspberrypi pull request 1075 and its changelog). That the 3B+ "Rev9" is
+1.4 is in OP-TEE/optee_os issue 6284."""
+
 TYPE_BY_MODEL = {model: number for number, model in MODEL_BY_TYPE.items()}
 
 _OLD_CODES = {
@@ -113,10 +142,26 @@ class Board:
     model: Model
     chip: Chip
     memory_bytes: int
+    revision: int = 0
+    """The last number of the board's revision: 5 of 1.5."""
 
     @property
     def name(self) -> str:
         return f"Raspberry Pi {self.model}"
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.name} Rev 1.{self.revision}"
+
+    @property
+    def is_d0(self) -> bool:
+        """Whether its chip is a BCM2712 D0: that of all boards with it but the first Raspberry Pi 5."""
+        return self.chip is Chip.BCM2712 and (self.model is not Model.FIVE or self.revision > 0)
+
+    def first_version(self, slug: str) -> Version | None:
+        """The first balenaOS of this device type that starts the board; None where no other is known of."""
+        fitting = [f for f in FLOORS if f.model is self.model and f.revision <= self.revision and f.slug in ("", slug)]
+        return max((floor.version for floor in fitting), default=None)
 
     @property
     def type_number(self) -> int:
@@ -140,7 +185,8 @@ def _decode_new(code: int) -> Board | None:
     chip = code >> 12 & 0xF
     if model is None or chip >= len(CHIPS):
         return None
-    return Board(model=model, chip=CHIPS[chip], memory_bytes=256 * MIB << (code >> 20 & 0x7))
+    memory_bytes = 256 * MIB << (code >> 20 & 0x7)
+    return Board(model=model, chip=CHIPS[chip], memory_bytes=memory_bytes, revision=code & 0xF)
 
 
 def _decode_old(code: int) -> Board | None:
@@ -150,7 +196,9 @@ def _decode_old(code: int) -> Board | None:
     return Board(model=model, chip=Chip.BCM2835, memory_bytes=memory_mib * MIB)
 
 
-_MODEL_TEXT = re.compile(r"Raspberry Pi (?P<name>.+?)(?: IO board.*)?(?: Rev ?[0-9.]+)?", re.IGNORECASE)
+_MODEL_TEXT = re.compile(
+    r"Raspberry Pi (?P<name>.+?)(?: IO board.*)?(?: Rev ?[0-9]*\.?(?P<revision>[0-9]*)[0-9.]*)?", re.IGNORECASE
+)
 _DEVICE_TREE_NAMES = {"5 Model B": Model.FIVE, "500+": Model.FIVE_HUNDRED}
 _CHIP_BY_COMPATIBLE = {f"brcm,{chip.lower()}": chip for chip in Chip}
 
@@ -167,7 +215,7 @@ def parse_model(text: str, compatible: tuple[str, ...]) -> Board | None:
         return None
     name = match["name"].replace(" Plus", "+")
     model = _DEVICE_TREE_NAMES.get(name) or next((item for item in Model if item == name), None)
-    return Board(model=model, chip=chip, memory_bytes=0) if model else None
+    return Board(model=model, chip=chip, memory_bytes=0, revision=int(match["revision"] or 0)) if model else None
 
 
 def find_board(hardware: HardwareFacts) -> Board | None:
