@@ -244,7 +244,8 @@ def test_the_section_of_a_partition_counts_where_the_firmware_knows_it(
     """Else the running kernel's own cmdline.txt does. On a GPT, perhaps a hybrid one, the number is not known."""
     text = "[boot_partition=1]\ncmdline=a.txt\n[boot_partition=6]\ncmdline=b.txt\n"
     files = {"config.txt": text, "a.txt": "root=/dev/a", "b.txt": "root=/dev/b"}
-    found = pi(files, {"/": "mmcblk0p2", "/boot": f"mmcblk0p{partition}"}, revision="d04170")
+    mounts = {"/": "mmcblk0p2", "/mnt": "mmcblk0p1", "/boot": f"mmcblk0p{partition}"}
+    found = pi(files, mounts, revision="d04170")
     devices = tuple(replace(device, table_type=table) for device in found.disks.devices)
     found = replace(with_boot(found, bootloader_built_s=built_s), disks=replace(found.disks, devices=devices))
     causes = [finding.cause for finding in BOOT_LOADER.check(CONFIG, found) if finding.severity is BLOCKER]
@@ -291,6 +292,31 @@ def test_a_number_in_autoboot_txt_says_nothing_certain_on_a_gpt(number: str, ref
     findings = [finding for finding in BOOT_LOADER.check(CONFIG, found) if finding.severity is BLOCKER]
     assert [finding.code for finding in findings] == ["pi-autoboot"] * refused
     assert all("may not be /dev/mmcblk0p1" in finding.cause for finding in findings)
+
+
+@pytest.mark.parametrize(
+    ("table", "chosen", "code"), [("gpt", 6, "pi-two-systems"), ("dos", 5, "pi-two-systems"), ("dos", 6, "")]
+)
+def test_a_disk_with_two_systems(table: str, chosen: int, code: str) -> None:
+    """As images of rpi-image-gen have them, on a GPT (image-rota): the next start may be the other one's."""
+    found = pi({}, {"/": "mmcblk0p7", "/boot": "mmcblk0p6", "/bootfs": "mmcblk0p1"})
+    autoboot = f"[all]\ntryboot_a_b=1\nboot_partition={chosen}\n[tryboot]\nboot_partition=8\n"
+    found.boot.files["/bootfs/autoboot.txt"] = autoboot
+    devices = tuple(replace(device, table_type=table) for device in found.disks.devices)
+    found = replace(found, disks=replace(found.disks, devices=devices))
+    assert codes(found, BLOCKER) == ({code} if code else set())
+
+
+@pytest.mark.parametrize(("label", "refused"), [("BOOTCONFIG", True), ("", True), ("RECOVERY", False)])
+def test_an_autoboot_txt_where_nobody_looked(label: str, refused: bool) -> None:
+    """That of NOOBS is on a partition that no system mounts, and what it starts is what runs."""
+    found = pi({}, {"/": "mmcblk0p7", "/boot": "mmcblk0p6"})
+    devices = tuple(replace(d, label=label) if d.name == "mmcblk0p1" else d for d in found.disks.devices)
+    found = replace(found, disks=replace(found.disks, devices=devices))
+    findings = [finding for finding in BOOT_LOADER.check(CONFIG, found) if finding.severity is BLOCKER]
+    assert [finding.code for finding in findings] == ["pi-autoboot"] * refused
+    if refused:
+        assert "mount -o ro /dev/mmcblk0p1 /mnt" in findings[0].remedy
 
 
 def test_autoboot_txt_of_another_disk_says_nothing() -> None:

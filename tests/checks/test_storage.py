@@ -173,7 +173,12 @@ def test_a_copy_of_a_file_system_that_stage_2_looks_for_is_refused_with_both_nam
     """As with a card's copy on a USB stick that stays plugged in."""
     facts = pi_facts()
     copies = tuple(
-        replace(device, name=device.name.replace("mmcblk0p", "sda"), path=device.path.replace("mmcblk0p", "sda"))
+        replace(
+            device,
+            name=device.name.replace("mmcblk0p", "sda"),
+            path=device.path.replace("mmcblk0p", "sda"),
+            parents=("sda",),
+        )
         for device in facts.disks.devices
         if device.kind == "part"
     )
@@ -187,6 +192,15 @@ def test_a_copy_of_a_file_system_that_stage_2_looks_for_is_refused_with_both_nam
         "unplug the copy, or give it another UUID (mlabel -n -i /dev/sda1 ::)",
         "unplug the copy, or give it another UUID (tune2fs -U random /dev/sda2)",
     ]
+
+
+def test_a_copy_on_the_same_disk_cannot_be_unplugged() -> None:
+    """As the systems A and B of an image of rpi-image-gen, whose file systems have the same UUIDs."""
+    facts = pi_facts()
+    other = replace(facts.disks.devices[2], name="mmcblk0p3", path="/dev/mmcblk0p3", start_bytes=GIB)
+    survey = some_survey(with_disks(facts, other))
+    (found,) = (finding for finding in storage.check(survey) if finding.code == "uuid-twice")
+    assert found.remedy == "give it another UUID (tune2fs -U random /dev/mmcblk0p3)"
 
 
 def test_a_copy_of_the_disk_in_a_file_that_is_attached_is_gone_at_the_next_start() -> None:
@@ -290,7 +304,7 @@ def test_a_root_argument_that_names_no_copy(facts: Facts) -> None:
 @pytest.mark.parametrize(("fstype", "mounted"), [("ext4", True), ("f2fs", False)])
 def test_no_command_is_named_where_the_copy_is_not_certain(fstype: str, mounted: bool) -> None:
     facts = pc_facts()
-    copy = replace(facts.disks.devices[1], name="sdb1", path="/dev/sdb1", fstype=fstype)
+    copy = replace(facts.disks.devices[1], name="sdb1", path="/dev/sdb1", fstype=fstype, parents=("sdb",))
     mount = Mount(source="/dev/sdb1", mount_point="/mnt", fstype=fstype)
     facts = with_disks(facts, copy, mounts=[mount] if mounted else ())
     (found,) = (finding for finding in storage.check(some_survey(facts)) if finding.code == "uuid-twice")

@@ -45,14 +45,17 @@ def _identity(disk: BlockDevice) -> DiskIdentity:
 def twin_remedy(disks: DiskFacts, twins: Sequence[BlockDevice]) -> str:
     """How the copy among devices with the same UUID gets another: it is the one that is not mounted.
 
-    A command for the wrong one would keep the device from starting, so there is none where that is not certain.
+    A command for the wrong one would keep the device from starting, so there is none where that is not certain. A copy
+    on the same disk, as the systems A and B of some images are, cannot be unplugged.
     """
     mounted = {mount.source for mount in disks.mounts}
     copies = [device for device in twins if device.path not in mounted]
     commands = [_NEW_UUID[device.fstype].format(path=device.path) for device in copies if device.fstype in _NEW_UUID]
-    if len(copies) != len(twins) - 1 or len(commands) != len(copies):
-        return "unplug the copy"
-    return f"unplug the copy, or give it another UUID ({'; '.join(commands)})"
+    certain = len(copies) == len(twins) - 1 and len(commands) == len(copies)
+    rename = f"give it another UUID ({'; '.join(commands)})" if certain else ""
+    if all(twin.kind == "part" and twin.parents == twins[0].parents for twin in twins):
+        return rename
+    return f"unplug the copy, or {rename}" if rename else "unplug the copy"
 
 
 def new_table_id(disk: BlockDevice) -> str:

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from balena_migrate.bootloaders.raspberrypi.board import Board, Chip, find_board
 from balena_migrate.bootloaders.raspberrypi.config_txt import CONFIG
-from balena_migrate.facts import FAT, DiskFacts, Facts, Mount
+from balena_migrate.facts import FAT, BlockDevice, DiskFacts, Facts, Mount
 from balena_migrate.findings import Finding, blocker
 
 FILTER_KNOWN_S = 1741564800
@@ -58,13 +58,19 @@ def fat_mounts(disks: DiskFacts) -> list[Mount]:
     return [mount for mount in disks.mounts if mount.fstype in FAT and mount.root == "/"]
 
 
-def is_first_fat(disks: DiskFacts, mount: Mount) -> bool:
-    """Whether this is the disk's first FAT partition, which the firmware takes for partition 0 (autoboot)."""
+def first_fat(disks: DiskFacts, mount: Mount) -> BlockDevice | None:
+    """The first FAT partition of the mount's disk, which the firmware takes for partition 0 (autoboot); None where that
+    is not certain."""
     device = disks.find_device(mount.source)
-    if device is None:
-        return False
-    fats = [other for other in disks.devices if other.parents == device.parents and other.fstype in FAT]
-    return device in fats and all(device.start_bytes < other.start_bytes for other in fats if other != device)
+    fats = [d for d in disks.devices if device and d.parents == device.parents and d.fstype in FAT]
+    firsts = [d for d in fats if all(d.start_bytes < other.start_bytes for other in fats if other != d)]
+    return firsts[0] if firsts else None
+
+
+def is_first_fat(disks: DiskFacts, mount: Mount) -> bool:
+    """Whether this is that partition."""
+    first = first_fat(disks, mount)
+    return first is not None and first.path == mount.source
 
 
 def partition_number(facts: Facts, mount: Mount) -> int | None:

@@ -15,6 +15,7 @@ from balena_migrate.bootloaders.raspberrypi.boot_partition import (
     fat_mounts,
     filtered_number,
     find_place,
+    first_fat,
     is_first_fat,
     partition_number,
     path_on,
@@ -43,6 +44,9 @@ recovery.000 is what an update leaves that is done."""
 GOOD, BAD = "good", "bad"
 """States of a kernel that was tried; any other one is tried at the next start (see config_txt.STATE)."""
 
+NOOBS = "RECOVERY"
+"""The label of the first partition of NOOBS and PINN, which starts the system that was chosen last; not mounted."""
+
 _MOUNT = "Mount the boot partition (mount -a, or see /etc/fstab)."
 CODES = (
     Code("pi-unknown", BLOCKS, "The revision code of this Raspberry Pi is unknown."),
@@ -67,7 +71,19 @@ CODES = (
         "A file of the boot partition cannot be read.",
         "Unmount it and repair it (fsck -a), and mount it again.",
     ),
-    Code("pi-autoboot", BLOCKS, "autoboot.txt sends the firmware to another partition, or may do so.", _MOUNT),
+    Code(
+        "pi-autoboot",
+        BLOCKS,
+        "autoboot.txt sends the firmware to another partition, or may do so: it is looked for on the disk's first FAT"
+        " partition.",
+        "Mount the boot partition, and the disk's first FAT partition as well (mount -a, or see /etc/fstab).",
+    ),
+    Code(
+        "pi-two-systems",
+        BLOCKS,
+        "autoboot.txt has the firmware choose between two systems on the disk (A and B), and it is not certain which of"
+        " them the next start is of.",
+    ),
     Code(
         "pi-eeprom-update",
         BLOCKS,
@@ -164,22 +180,35 @@ def _check_boot_partition(facts: Facts, mount: Mount) -> Iterator[Finding]:
 def _check_autoboot(facts: Facts, mount: Mount) -> Iterator[Finding]:
     """autoboot.txt, on the disk's first FAT partition, may send the firmware to another one (autoboot)."""
     disks = facts.disks
+    first = first_fat(disks, mount)
+    if first and first.label != NOOBS and all(other.source != first.path for other in fat_mounts(disks)):
+        cause = f"the firmware looks for {AUTOBOOT} on {first.path}, which is not mounted: it may start another system"
+        yield blocker("pi-autoboot", cause, f"mount it, to have it read as well (mount -o ro {first.path} /mnt)")
     for other in fat_mounts(disks):
         text = config_files(facts.boot.files, other).get(AUTOBOOT)
         here = disks.disks_below(other.mount_point) == disks.disks_below(mount.mount_point)
         if text is None or not here or not is_first_fat(disks, other):
             continue
-        path = path_on(other, AUTOBOOT)
-        ours = {str(partition_number(facts, mount)), *(["0"] if is_first_fat(disks, mount) else [])}
-        try:
-            chosen = boot_partition(text)
-        except UnclearError as error:
-            yield blocker("pi-autoboot", f"which partition {path} chooses is not certain: {error}")
-            continue
-        if chosen and chosen not in ours:
-            maybe = "may not be" if partition_number(facts, mount) is None else "is not"
-            cause = f"{path} makes the firmware start from partition {chosen}, which {maybe} {mount.source}"
-            yield blocker("pi-autoboot", cause, "mount the boot partition that is in use")
+        yield from _check_choice(facts, mount, path_on(other, AUTOBOOT), text)
+
+
+def _check_choice(facts: Facts, mount: Mount, path: str, text: str) -> Iterator[Finding]:
+    """Whether an autoboot.txt chooses the boot partition that is mounted."""
+    ours = {str(partition_number(facts, mount)), *(["0"] if is_first_fat(facts.disks, mount) else [])}
+    try:
+        chosen, tried = boot_partition(text), boot_partition(text, tryboot=True)
+    except UnclearError as error:
+        yield blocker("pi-autoboot", f"which partition {path} chooses is not certain: {error}")
+        return
+    if not chosen or chosen in ours:
+        return
+    maybe = "may not be" if partition_number(facts, mount) is None else "is not"
+    cause = f"{path} makes the firmware start from partition {chosen}, which {maybe} {mount.source}"
+    if tried == chosen:
+        yield blocker("pi-autoboot", cause, "mount the boot partition that is in use")
+    else:
+        cause += f", and for tryboot from {tried}: there are two systems on this disk, as images of rpi-image-gen have"
+        yield blocker("pi-two-systems", cause)
 
 
 def _check_next_start(facts: Facts, place: Place) -> Iterator[Finding]:
