@@ -71,6 +71,26 @@ def test_a_root_on_a_disk_of_the_device_is_not_refused(transport: str) -> None:
     assert blockers(some_survey(replace(facts, disks=replace(facts.disks, devices=devices)))) == []
 
 
+@pytest.mark.parametrize(
+    ("tokens", "said"),
+    [
+        ((), "(/dev/mapper/root)"),
+        (("clevis",), "(/dev/mapper/root, tokens: clevis)"),
+        (("systemd-recovery", "systemd-tpm2"), "the TPM holds a key of it, tokens: systemd-recovery, systemd-tpm2)"),
+        (("ubuntu-fde",), "the TPM holds a key of it, tokens: ubuntu-fde)"),
+    ],
+)
+def test_a_root_that_the_tpm_unlocks_is_named_as_such(tokens: tuple[str, ...], said: str) -> None:
+    facts = pc_facts()
+    disk, part = facts.disks.devices
+    locked = replace(part, fstype="crypto_LUKS", uuid="luks", luks_tokens=tokens)
+    root = replace(part, name="dm-0", path="/dev/mapper/root", kind="crypt", parents=("sda1",))
+    (mount,) = facts.disks.mounts
+    disks = DiskFacts(devices=(disk, locked, root), mounts=(replace(mount, source=root.path),))
+    (found,) = (f for f in findings(some_survey(replace(facts, disks=disks))) if f.code == "root-on-crypt")
+    assert found.severity is Severity.BLOCKER and said in found.cause
+
+
 def test_a_boot_folder_on_another_disk_is_refused() -> None:
     facts = pc_facts(separate_boot=True)
     other = replace(facts.disks.devices[0], name="sdb", path="/dev/sdb")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from balena_migrate.core.units import GIB, KIB, MIB, SECTOR_BYTES, in_mib
 from balena_migrate.facts import FAT, BlockDevice, DiskFacts
+from balena_migrate.facts.luks import TPM_TOKENS
 from balena_migrate.facts.root_argument import find_named, find_root_argument
 from balena_migrate.facts.twins import find_alike, find_twins, new_partuuid, new_table_id, twin_remedy
 from balena_migrate.findings import BLOCKS, PASSES, Code, Finding, blocker, passed
@@ -16,7 +17,7 @@ from balena_migrate.survey import Survey
 
 BELOW_ROOT = {
     "lvm": "LVM",
-    "crypt": "LUKS or another encryption",
+    "crypt": "LUKS, another encryption, or dm-verity",
     "mpath": "multipath",
 }
 """lsblk's TYPE -> what that is; a RAID's is raid0, raid1 and so on."""
@@ -53,8 +54,8 @@ CODES = (
         "root-on-TYPE",
         BLOCKS,
         "The root file system is on LVM, RAID, encryption, a disk on the network or the like, which stage 2 would not"
-        " find, or which would hold it while it is overwritten. TYPE is lsblk's (lvm, crypt, mpath, raid1, ...) or"
-        " the driver's or transport's name (bcache, nbd, iscsi, ...).",
+        " find, or which would hold it while it is overwritten. TYPE is lsblk's (lvm, crypt, mpath, raid1, ...) or the"
+        " driver's or transport's name (bcache, nbd, iscsi, ...). Of LUKS it is said whether a TPM unlocks it.",
     ),
     Code("several-disks", BLOCKS, "The root file system is on several disks."),
     Code("boot-on-other-disk", BLOCKS, "/boot and the root file system are on different disks."),
@@ -143,11 +144,24 @@ def _check_root(survey: Survey) -> Iterator[Finding]:
     for part in survey.facts.disks.chain(device):
         if layer := part.layer:
             what = BELOW_ROOT.get(layer, f"{layer} (RAID)" if layer.startswith("raid") else layer)
-            cause = f"the root file system is on {what} ({part.path}): stage 2 would not find or not free its disk"
+            cause = (
+                f"the root file system is on {what} ({part.path}{_unlocked_by(survey, part)}): stage 2 would not find"
+                " or not free its disk"
+            )
             yield blocker(f"root-on-{layer}", cause)
     if survey.target is None:
         names = ", ".join(disk.path for disk in survey.facts.disks.disks_below("/"))
         yield blocker("several-disks", f"the root file system is on several disks: {names}")
+
+
+def _unlocked_by(survey: Survey, part: BlockDevice) -> str:
+    """What unlocks the device, as an addition to its name."""
+    below = survey.facts.disks.chain(part)
+    tokens = [token for device in below for token in device.luks_tokens]
+    if not tokens:
+        return ""
+    tpm = "the TPM holds a key of it, " if set(tokens) & set(TPM_TOKENS) else ""
+    return f", {tpm}tokens: {', '.join(tokens)}"
 
 
 def _check_boot_disk(survey: Survey) -> Iterator[Finding]:

@@ -92,6 +92,8 @@ class BlockDevice:
     transport: str = ""
     """lsblk's TRAN: sata, nvme, usb, mmc, iscsi, ...; "" where it knows none."""
     read_only: bool = False
+    luks_tokens: tuple[str, ...] = ()
+    """What unlocks it, where the root is on it: the types of the tokens in its LUKS2 header."""
 
     @property
     def layer(self) -> str:

@@ -14,6 +14,7 @@ from balena_migrate.core.mountinfo import MountInfo, read_mountinfo
 from balena_migrate.core.system import System
 from balena_migrate.core.units import SECTOR_BYTES
 from balena_migrate.facts import BlockDevice, DiskFacts, Mount
+from balena_migrate.facts.luks import read_luks_tokens
 from balena_migrate.images.partitions.device import read_table_id
 
 PSEUDO_FILE_SYSTEMS = frozenset(
@@ -40,6 +41,8 @@ PSEUDO_FILE_SYSTEMS = frozenset(
     }
 )
 """They show something of the kernel's; nobody keeps files there."""
+
+LUKS = "crypto_LUKS"
 
 COLUMNS = "NAME,PATH,TYPE,SIZE,FSTYPE,LABEL,UUID,PARTUUID,PTUUID,PTTYPE,SERIAL,MODEL,TRAN,RO,LOG-SEC,START"
 
@@ -114,7 +117,8 @@ def read_disks(system: System) -> DiskFacts:
     # Not of others: a drive without a medium, or the eMMC's part for secrets, takes its time to refuse.
     sizes = {disk.size_bytes for disk in facts.disks_below("/")}
     alike = {device.name for device in facts.devices if device.kind == "disk" and device.size_bytes in sizes}
-    return replace(facts, devices=tuple(_identified(system, d) if d.name in alike else d for d in facts.devices))
+    devices = tuple(_identified(system, d) if d.name in alike else d for d in facts.devices)
+    return replace(facts, devices=tuple(_with_tokens(system, d, facts) for d in devices))
 
 
 def _with_start(system: System, device: BlockDevice) -> BlockDevice:
@@ -130,6 +134,14 @@ def _identified(system: System, device: BlockDevice) -> BlockDevice:
     except FileError:
         return device
     return replace(device, table_id=table_id, serial=read_serial(system, device.name))
+
+
+def _with_tokens(system: System, device: BlockDevice, facts: DiskFacts) -> BlockDevice:
+    root = facts.find_mount("/")
+    top = facts.find_device(root.source) if root else None
+    if device.fstype != LUKS or top is None or device.name not in {below.name for below in facts.chain(top)}:
+        return device
+    return replace(device, luks_tokens=read_luks_tokens(system, device.path))
 
 
 def _with_device(system: System, mount: Mount, devices: tuple[BlockDevice, ...]) -> Mount:
