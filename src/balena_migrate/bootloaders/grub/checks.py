@@ -67,7 +67,7 @@ CODES = (
         BLOCKS,
         "No entry of grub.cfg starts the root file system that is mounted, as where its UUID was changed since: stage 2"
         " could not lead back to this system.",
-        "Run update-grub, or reboot, and try again.",
+        "Run update-grub before anything restarts the device, and try again.",
     ),
     Code(
         "grub-argument",
@@ -230,7 +230,7 @@ def _check_roots(facts: Facts) -> Iterator[Finding]:
             f"each entry of {GRUB_CFG} starts another root file system ({said}) than the one that is mounted: the next"
             " start takes another, and nothing leads back to this system"
         )
-        yield blocker("grub-root-changed", cause, "run update-grub, or reboot, and try again")
+        yield blocker("grub-root-changed", cause, "run update-grub before anything restarts the device, and try again")
 
 
 def _check_arguments(config: Config, facts: Facts) -> Iterator[Finding]:
