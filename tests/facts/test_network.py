@@ -57,6 +57,12 @@ def test_addresses() -> None:
     )
 
 
+def test_a_private_ipv6_address_is_none_that_somebody_has_fixed() -> None:
+    """Whatever lifetime it has; the same bit says of an IPv4 address that it is not the interface's first."""
+    six = address("2001:db8::7", 64, 0x81, socket.AF_INET6)
+    assert [a.dynamic for a in parse_addresses(six + address("192.0.2.5", 24, 0x81), NAMES)] == [True, False]
+
+
 def test_default_routes() -> None:
     data = route("192.0.2.1", metric=100) + route("192.0.2.2", length=24) + route("192.0.2.3", table=255)
     expected = (DefaultRoute(interface="eth0", gateway="192.0.2.1", metric=100),)

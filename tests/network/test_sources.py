@@ -24,7 +24,7 @@ def test_every_source_keeps_the_contract(device: Device) -> None:
     """An empty system holds nothing, and the sources are told apart by name and precedence."""
     sources = all_sources()
     assert {source.read(device.system) for source in sources} == {Reading()}
-    assert len({source.name for source in sources}) == len({s.precedence for s in sources}) == len(sources) == 9
+    assert len({source.name for source in sources}) == len({s.precedence for s in sources}) == len(sources) == 10
 
 
 # systemd-networkd

@@ -125,7 +125,8 @@ RTM_NEWADDR, RTM_GETADDR = 20, 22
 RTM_NEWROUTE, RTM_GETROUTE = 24, 26
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLM_F_DUMP_REQUEST = 0x301
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_F_PERMANENT = 1, 2, 8, 0x80
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
+_IFA_F_PERMANENT, _IFA_F_TEMPORARY = 0x80, 0x01
 _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH = 4, 5, 6, 9
 _RT_TABLE_MAIN, _RT_TABLE_LOCAL, _RTN_UNICAST = 254, 255, 1
 _SIOCGIWESSID = 0x8B1B
@@ -301,7 +302,8 @@ def parse_addresses(data: bytes, names: dict[int, str]) -> tuple[InterfaceAddres
             flags = struct.unpack("=I", values[_IFA_FLAGS])[0]
         if not (address.is_loopback or address.is_link_local):
             text = f"{address}/{length}"
-            dynamic = not flags & _IFA_F_PERMANENT
+            is_private = address.version == 6 and bool(flags & _IFA_F_TEMPORARY)  # the bit has another meaning for IPv4
+            dynamic = is_private or not flags & _IFA_F_PERMANENT
             found.append(InterfaceAddress(interface=names[index], address=text, dynamic=dynamic))
     return tuple(found)
 

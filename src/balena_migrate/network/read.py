@@ -11,6 +11,7 @@ from balena_migrate.core.system import System
 from balena_migrate.facts.network import NetworkFacts
 from balena_migrate.network.assigned_mac import with_assigned_macs
 from balena_migrate.network.dhcp_identity import with_dhcp_identities
+from balena_migrate.network.ipv6_off import with_ipv6_off
 from balena_migrate.network.merge import each_once, merge, without_orphans
 from balena_migrate.network.model import NetworkSettings, Problem, Profile
 from balena_migrate.network.name_servers import read_name_servers, with_name_servers
@@ -41,7 +42,7 @@ def read_network(system: System, facts: NetworkFacts, os_version: str | None = N
     countries = [country for country in (*(r.country for r in readings), _system_country(system)) if country]
     merged, conflicts = merge(profiles, facts, lambda profile: not _refusal(profile, os_version))
     merged = with_name_servers(merged, read_name_servers(system, facts.name_servers), facts)
-    merged = with_assigned_macs(merged, facts, system)
+    merged = with_ipv6_off(with_assigned_macs(merged, facts, system), facts, system)
     merged, unlike = with_defaults(merged, facts, system)
     merged, unknown = with_dhcp_identities(merged, facts, system)
     usable, faults = _checked(merged, os_version)

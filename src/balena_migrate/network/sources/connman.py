@@ -114,15 +114,22 @@ def _stored_ip(section: Section, version: int) -> Ip:
     address = section.value(f"{name}.local_address")
     gateway = section.value(f"{name}.gateway")
     manual = method == "manual"
-    return make_ip(
+    ip = make_ip(
         version,
         automatic=method in ("dhcp", "auto", "fixed"),
         addresses=[parse_cidr(address, section.value(f"{name}.netmask_prefixlen"))] if manual and address else [],
         routes=[gateway_route(gateway)] if manual and gateway else [],
         dns=[parse_address(text) for text in _items(section.value("Nameservers"))],
         search=_items(section.value("Domains")),
-        otherwise=Method.DISABLED if version == 4 else Method.IGNORE,
+        otherwise=Method.DISABLED if version == 4 or method == "off" else Method.IGNORE,
     )
+    return _with_privacy(ip, section.value("IPv6.privacy")) if version == 6 else ip
+
+
+def _with_privacy(ip: Ip, word: str) -> Ip:
+    """The last of the words disabled, enabled and preferred is spelled otherwise in older versions (ipconfig.c)."""
+    value = "2" if word.startswith("prefer") else "1" if word == "enabled" else ""
+    return replace(ip, options=(("ip6-privacy", value),)) if value and ip.method is Method.AUTO else ip
 
 
 def _items(text: str) -> list[str]:
@@ -177,15 +184,16 @@ def _provisioned_ip(section: Section, version: int) -> Ip:
     text = section.value(f"IPv{version}") or ("dhcp" if version == 4 else "auto")
     automatic = text in ("dhcp", "auto")
     parts = [] if automatic or text == "off" else text.split("/")
-    return make_ip(
+    ip = make_ip(
         version,
         automatic=automatic,
         addresses=[parse_cidr(parts[0], parts[1] if len(parts) > 1 else "")] if parts else [],
         routes=[gateway_route(parts[2])] if len(parts) > 2 else [],
         dns=[parse_address(text) for text in _items(section.value("Nameservers"))],
         search=_items(section.value("SearchDomains")),
-        otherwise=Method.DISABLED if version == 4 else Method.IGNORE,
+        otherwise=Method.DISABLED if version == 4 or text == "off" else Method.IGNORE,
     )
+    return _with_privacy(ip, section.value("IPv6.Privacy")) if version == 6 else ip
 
 
 def _eap(system: System, section: Section) -> Eap:

@@ -26,7 +26,7 @@ from balena_migrate.network.addresses import (
 from balena_migrate.network.files.ini import Section, find_section, parse_ini
 from balena_migrate.network.lease import Options, Way, told_to_server, with_ways
 from balena_migrate.network.model import Ip, Kind, Match, Method, Problem, Profile, Reading, Route, Vlan, Wifi
-from balena_migrate.network.reading import Collector, is_masked, read_config, read_layered
+from balena_migrate.network.reading import Collector, is_masked, read_config, read_layered, read_sections
 from balena_migrate.network.sources import Source
 
 FOLDERS = ("/etc/systemd/network", "/run/systemd/network", "/usr/local/lib/systemd/network")
@@ -83,6 +83,13 @@ _SECTIONS = frozenset(
         "IPv6AcceptRouterAdvertisements",
     }
 )
+_CONF_FOLDERS = ("/etc/systemd", "/run/systemd", "/usr/local/lib/systemd")
+_DEFAULTS = {
+    "Network": "IPv6PrivacyExtensions UseDomains",
+    "DHCPv4": "UseDomains",
+    "DHCPv6": "DUIDType DUIDRawData UseDomains",
+    "IPv6AcceptRA": "UseDomains",
+}
 _OWNERS = ("Bridge", "Bond", "VRF", "BatmanAdvanced")
 
 Sections = tuple[Section, ...]
@@ -102,6 +109,8 @@ def read(system: System) -> Reading:
                     raise NetworkConfigError(f"is for the device {profile.interface}, which cannot be carried over")
                 found.add(_as_vlan(profile, vlans), lost)
     _tell_drop_ins_of_netplan(system, found)
+    if found.profiles:
+        _tell_defaults(system, found)
     return found.reading()
 
 
@@ -109,6 +118,15 @@ def _tell_drop_ins_of_netplan(system: System, found: Collector) -> None:
     for path in [path for folder in FOLDERS for path in system.glob(f"{folder}/10-netplan-*.network.d/*.conf")]:
         reason = "changes what netplan has written, and is not carried over"
         found.problems.append(Problem(source=str(path), reason=reason))
+
+
+def _tell_defaults(system: System, found: Collector) -> None:
+    """What networkd.conf(5) says for all links, and a profile could have."""
+    drop_ins = read_layered(system, [f"{folder}/networkd.conf.d" for folder in _CONF_FOLDERS], "*.conf").values()
+    for path in (PurePath(_CONF_FOLDERS[0], "networkd.conf"), *drop_ins):
+        for section in read_sections(system, path):
+            keys = [key for key in section.names() if key in _DEFAULTS.get(section.name, "").split()]
+            found.lose(path, "", (f"{section.name}.{key} for all interfaces is not carried over" for key in keys))
 
 
 def _parsed(system: System, pattern: str, found: Collector) -> Iterator[tuple[str, Sections]]:
