@@ -18,11 +18,15 @@ from balena_migrate.facts.network import (
     InterfaceAddress,
     InterfaceKind,
     NetworkFacts,
+    Station,
     dump_netlink,
     parse_addresses,
     parse_default_routes,
+    parse_iw_country,
     parse_iw_link,
+    read_frequency,
     read_network_facts,
+    read_ssid,
 )
 
 NAMES = {2: "eth0"}
@@ -132,7 +136,9 @@ def test_interfaces_are_told_apart(tmp_path: Path) -> None:
             file.write_text(content)
     (tmp_path / "sys/class/net/eth0/device").mkdir(exist_ok=True)
     (tmp_path / "sys/class/net/eth0/device/driver").symlink_to("../../../../bus/pci/drivers/e1000e")
-    facts = read_network_facts(System(tmp_path), ask_ssid=lambda name: b"home" if name == "wlan0" else b"")
+    facts = read_network_facts(
+        System(tmp_path), ask_station=lambda name: Station(ssid=name.encode(), frequency_mhz=2412)
+    )
     assert {interface.name: interface.kind for interface in facts.interfaces} == {
         "eth0": InterfaceKind.ETHERNET,
         "wlan0": InterfaceKind.WIFI,
@@ -145,16 +151,33 @@ def test_interfaces_are_told_apart(tmp_path: Path) -> None:
         "lo": InterfaceKind.LOOPBACK,
     }
     wlan0, eth0 = facts.find_interface("wlan0"), facts.find_interface("eth0")
-    assert wlan0 and wlan0.ssid == b"home" and wlan0.up and wlan0.driver == ""
+    assert wlan0 and (wlan0.ssid, wlan0.frequency_mhz) == (b"wlan0", 2412) and wlan0.up and wlan0.driver == ""
     assert eth0 and eth0.mac_permanent and eth0.driver == "e1000e"
 
 
 def test_the_network_that_iw_tells() -> None:
-    assert (
-        parse_iw_link("Connected to 00:11:22:33:44:55 (on wlan0)\n\tSSID: caf\\xc3\\xa9 1\n\tfreq: 2412\n")
-        == b"caf\xc3\xa9 1"
-    )
-    assert parse_iw_link("Not connected.\n") == b""
+    for frequency in ("2412", "2412.0"):
+        text = f"Connected to 00:11:22:33:44:55 (on wlan0)\n\tSSID: caf\\xc3\\xa9 1\n\tfreq: {frequency}\n"
+        assert parse_iw_link(text) == Station(ssid=b"caf\xc3\xa9 1", frequency_mhz=2412)
+    assert parse_iw_link("Not connected.\n") == Station()
+
+
+@pytest.mark.parametrize(
+    ("text", "country"),
+    [
+        ("global\ncountry FI: DFS-ETSI\n\t(2400 - 2483 @ 40), (N/A, 20), (N/A)\n\nphy#0\ncountry US: DFS-FCC\n", "FI"),
+        ("country FI: DFS-ETSI\n", "FI"),
+        ("global\ncountry 00: DFS-UNSET\n\nphy#0 (self-managed)\ncountry US: DFS-UNSET\n", ""),
+        ("global\ncountry 98: DFS-UNSET\n", ""),
+        ("", ""),
+    ],
+)
+def test_the_country_that_iw_tells(text: str, country: str) -> None:
+    assert parse_iw_country(text) == country
+
+
+def test_an_interface_that_is_not_there_has_no_wifi_network() -> None:
+    assert (read_ssid("none0"), read_frequency("none0")) == (b"", 0)
 
 
 def test_a_tunnel_leads_out_last() -> None:

@@ -18,6 +18,13 @@ from balena_migrate.settings import Config, Keep
 from balena_migrate.survey import Survey
 
 _OF_OTHER_DEVICES = (Kind.WIFI, Kind.GSM, Kind.CDMA)
+_NOT_EVERYWHERE = (range(2467, 2485), range(5250, 5731), range(5836, 7126))
+"""MHz of channels 12 to 14, of those on which radar comes first (DFS), and of what only some countries have.
+
+Without a country the kernel's rules for the world count (Linux, net/wireless/reg.c), and drivers may be stricter: a
+Raspberry Pi sees no network on 12 and 13 (balena-os/balena-os issue 309). balenaOS sets the country of config.json
+(meta-balena, balena-net-config).
+"""
 _WITH_MAC = (InterfaceKind.ETHERNET, InterfaceKind.WIFI)
 _MAC_REMEDY = (
     "have the DHCP server and the switch accept the device's own address, "
@@ -85,6 +92,12 @@ CODES = (
         "The image has a network file of the same name, which is replaced.",
         "Set HAS_WIFI_CFG to keep the image's own resin-wifi-01.",
     ),
+    Code(
+        "wifi-country",
+        WARNS,
+        "The Wi-Fi network in use is on a channel that is not allowed everywhere; the new system knows no country.",
+        'Set KEEP="country", or name the country in config.json.',
+    ),
     Code("wifi-in-use-unknown", WARNS, "The Wi-Fi network in use cannot be determined."),
     Code("wifi-not-in-image", WARNS, "HAS_WIFI_CFG is set, but the image has no Wi-Fi configuration."),
     Code("wifi-unknown", WARNS, "MIGRATE_WIFI_CFG names a Wi-Fi network that the old system does not know."),
@@ -94,7 +107,8 @@ CODES = (
 def check(survey: Survey) -> Iterator[Finding]:
     payload, network = survey.payload, survey.facts.network
     image_files = survey.image.identity.files if survey.image else None
-    yield from check_network(survey.config, network, payload.network, payload.selection, image_files)
+    country = payload.config_json.text("country") if payload.config_json else ""
+    yield from check_network(survey.config, network, payload.network, payload.selection, image_files, country)
 
 
 def check_network(
@@ -103,14 +117,18 @@ def check_network(
     settings: NetworkSettings,
     selection: Selection,
     image_files: Sequence[str] | None = None,
+    country: str = "",
 ) -> Iterator[Finding]:
     """Findings on the network settings; a blocker where the device would not come back.
 
-    `image_files` are the paths of all files in the image's boot partition, None if no image was looked at.
+    `image_files` are the paths of all files in the image's boot partition, None if no image was looked at. `country` is
+    that for Wi-Fi in config.json.
     """
     in_image = {path.lower() for path in image_files or ()}
     has_wifi = config.has_wifi_cfg and (image_files is None or not in_image.isdisjoint(IMAGE_WIFIS))
     yield from _check_online(config, network, selection, settings, has_wifi=has_wifi)
+    if not country and not (Keep.COUNTRY in config.keep and settings.country):
+        yield from _check_country(network, settings)
     if image_files is not None:
         yield from _check_image(config, selection, in_image)
     for problem in settings.problems:
@@ -203,6 +221,20 @@ def _check_driver(config: Config, network: NetworkFacts, interface: Interface) -
                 f"{carrier.foreign_driver}: the new system may not have it"
             )
             yield make("network-driver", cause, _DRIVER_REMEDY)
+
+
+def _check_country(network: NetworkFacts, settings: NetworkSettings) -> Iterator[Finding]:
+    """Whether the Wi-Fi network in use is on a channel that the new system may not use, as it knows no country."""
+    interface = network.online()
+    if interface and any(interface.frequency_mhz in band for band in _NOT_EVERYWHERE):
+        cause = (
+            f"{interface.name} uses a Wi-Fi channel at {interface.frequency_mhz} MHz, which is not allowed in every "
+            "country, and the new system knows none: it may not find this network"
+        )
+        remedy = 'name the country in config.json, as in "country": "GB"'
+        if settings.country:
+            remedy = f'add country to KEEP (KEEP="country"), which takes {settings.country} along'
+        yield warning("wifi-country", cause, remedy)
 
 
 def _check_mac(interface: Interface, network: NetworkFacts, selection: Selection) -> Iterator[Finding]:
@@ -324,6 +356,6 @@ def _compared(interface: Interface, comparison: Comparison) -> str:
         rest.append("what a lease brings")
     if comparison.new_duid:
         rest.append("whether DHCPv6 gives the same address to a new DUID")
-    if interface.kind is InterfaceKind.WIFI:
-        rest.append("the Wi-Fi country")
+    if interface.kind is InterfaceKind.WIFI and not interface.frequency_mhz:
+        rest.append("the Wi-Fi channel")
     return f"compared: {compared}; not compared: {', '.join(rest)}"

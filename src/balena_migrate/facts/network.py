@@ -57,6 +57,8 @@ class Interface:
     up: bool = False
     ssid: bytes = b""
     """The Wi-Fi network that it is connected to now."""
+    frequency_mhz: int = 0
+    """That of this network's channel; 0 if it is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +85,8 @@ class NetworkFacts:
     addresses: tuple[InterfaceAddress, ...] = ()
     default_routes: tuple[DefaultRoute, ...] = ()
     name_servers: tuple[str, ...] = ()
+    country: str = ""
+    """The country for Wi-Fi that is in force now, in two letters; "" if it is not known, or none is."""
 
     def find_interface(self, name: str) -> Interface | None:
         return next((interface for interface in self.interfaces if interface.name == name), None)
@@ -130,20 +134,31 @@ _IFA_F_PERMANENT, _IFA_F_TEMPORARY = 0x80, 0x01
 _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH = 4, 5, 6, 9
 _RT_TABLE_MAIN, _RT_TABLE_LOCAL, _RTN_UNICAST = 254, 255, 1
 _SIOCGIWESSID = 0x8B1B
+_SIOCGIWFREQ = 0x8B05
+_FREQUENCY_EXPONENTS = range(10)
 _SSID_BUFFER_BYTES = 33
 _ANSWER_LIMIT_BYTES = 4 * MIB
 
 
+@dataclass(frozen=True, kw_only=True)
+class Station:
+    """The Wi-Fi network that an interface is connected to; empty if there is none."""
+
+    ssid: bytes = b""
+    frequency_mhz: int = 0
+
+
 def read_network_facts(
-    system: System, *, dump: Dump | None = None, ask_ssid: Callable[[str], bytes] | None = None
+    system: System, *, dump: Dump | None = None, ask_station: Callable[[str], Station] | None = None
 ) -> NetworkFacts:
     """The network as it is now. What the kernel does not report is empty. Raises nothing.
 
-    The kernel is asked only about the running system; a test gives `dump` and `ask_ssid`.
+    The kernel is asked only about the running system; a test gives `dump` and `ask_station`.
     """
     ask = dump or (dump_netlink if system.is_live else lambda kind, family: b"")
-    ssid = ask_ssid or (lambda name: (read_ssid(name) or ask_iw(system, name)) if system.is_live else b"")
-    interfaces = tuple(_interface(system, path.name, ssid) for path in system.glob("/sys/class/net/*"))
+    station = ask_station or (lambda name: read_station(system, name) if system.is_live else Station())
+    interfaces = tuple(_interface(system, path.name, station) for path in system.glob("/sys/class/net/*"))
+    over_air = system.is_live and any(interface.kind is InterfaceKind.WIFI for interface in interfaces)
     names = {interface.index: interface.name for interface in interfaces}
     families = (socket.AF_INET, socket.AF_INET6)
     return NetworkFacts(
@@ -151,10 +166,11 @@ def read_network_facts(
         addresses=tuple(a for f in families for a in parse_addresses(ask(RTM_GETADDR, f), names)),
         default_routes=tuple(r for f in families for r in parse_default_routes(ask(RTM_GETROUTE, f), names)),
         name_servers=_name_servers(system),
+        country=parse_iw_country(_ask_iw(system, "reg", "get")) if over_air else "",
     )
 
 
-def _interface(system: System, name: str, ask_ssid: Callable[[str], bytes]) -> Interface:
+def _interface(system: System, name: str, ask_station: Callable[[str], Station]) -> Interface:
     folder = f"/sys/class/net/{name}"
 
     def value(file: str) -> str:
@@ -165,6 +181,7 @@ def _interface(system: System, name: str, ask_ssid: Callable[[str], bytes]) -> I
 
     kind = _kind(system, folder, value("type"), value("uevent"))
     driver = system.find_link(f"{folder}/device/driver")
+    station = ask_station(name) if kind is InterfaceKind.WIFI else Station()
     return Interface(
         name=name,
         kind=kind,
@@ -176,7 +193,8 @@ def _interface(system: System, name: str, ask_ssid: Callable[[str], bytes]) -> I
         lower=tuple(link.name.removeprefix("lower_") for link in system.glob(f"{folder}/lower_*")),
         path=_udev_path(system, value("ifindex")),
         up=value("operstate") in ("up", "unknown"),
-        ssid=ask_ssid(name) if kind is InterfaceKind.WIFI else b"",
+        ssid=station.ssid,
+        frequency_mhz=station.frequency_mhz,
     )
 
 
@@ -220,32 +238,60 @@ def _resolv_conf(system: System, path: str) -> tuple[str, ...]:
         return ()
 
 
+def read_station(system: System, interface: str) -> Station:
+    """By wireless extensions, or from the program iw, for kernels without them; empty if that is missing."""
+    found = Station(ssid=read_ssid(interface), frequency_mhz=read_frequency(interface))
+    if found.ssid and found.frequency_mhz:
+        return found
+    told = parse_iw_link(_ask_iw(system, "dev", interface, "link"))
+    return Station(ssid=found.ssid or told.ssid, frequency_mhz=found.frequency_mhz or told.frequency_mhz)
+
+
 def read_ssid(interface: str) -> bytes:
     """The SSID that a Wi-Fi interface is connected to; empty if there is none (wireless.h, SIOCGIWESSID)."""
     buffer = ctypes.create_string_buffer(_SSID_BUFFER_BYTES)
-    name = interface.encode()[:15]
-    request = struct.pack("16sPHH", name, ctypes.addressof(buffer), len(buffer), 0).ljust(40, b"\0")
+    answer = _ask_wireless(_SIOCGIWESSID, interface, struct.pack("PHH", ctypes.addressof(buffer), len(buffer), 0))
+    return buffer.raw[: struct.unpack_from("PHH", answer)[1]] if answer else b""
+
+
+def read_frequency(interface: str) -> int:
+    """The frequency of a Wi-Fi interface's channel in MHz; 0 if it has none (wireless.h, SIOCGIWFREQ)."""
+    answer = _ask_wireless(_SIOCGIWFREQ, interface, b"")
+    mantissa, exponent = struct.unpack_from("ih", answer) if answer else (0, 0)
+    return mantissa * 10**exponent // 1_000_000 if exponent in _FREQUENCY_EXPONENTS else 0
+
+
+def _ask_wireless(request: int, interface: str, data: bytes) -> bytes:
+    """What the kernel answers to a request for an interface; empty if it refuses (wireless.h, struct iwreq)."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            answer = fcntl.ioctl(sock, _SIOCGIWESSID, request)
+            return fcntl.ioctl(sock, request, (interface.encode()[:15].ljust(16, b"\0") + data).ljust(40, b"\0"))[16:]
     except OSError:
         return b""
-    return buffer.raw[: struct.unpack_from("16sPHH", answer)[2]]
 
 
-def ask_iw(system: System, interface: str) -> bytes:
-    """As read_ssid, from the program iw, for kernels without wireless extensions; empty if it is missing."""
+def _ask_iw(system: System, *words: str) -> str:
     try:
-        return parse_iw_link(system.run(["iw", "dev", interface, "link"], timeout_s=10).text)
+        return system.run(["iw", *words], timeout_s=10).text
     except CommandError:
-        return b""
+        return ""
 
 
-def parse_iw_link(text: str) -> bytes:
-    """The SSID in the output of `iw dev ... link`, which writes other bytes than printable ASCII as \\xNN."""
-    match = re.search(r"^\s*SSID: (.*)$", text, re.MULTILINE)
-    escaped = match[1].encode("utf-8", "surrogateescape") if match else b""
-    return re.sub(rb"\\x([0-9a-f]{2})", lambda found: bytes([int(found[1], 16)]), escaped)
+def parse_iw_link(text: str) -> Station:
+    """The output of `iw dev ... link`, which writes other bytes of an SSID than printable ASCII as \\xNN."""
+    ssid = re.search(r"^\s*SSID: (.*)$", text, re.MULTILINE)
+    frequency = re.search(r"^\s*freq: ([0-9]{4})", text, re.MULTILINE)
+    escaped = ssid[1].encode("utf-8", "surrogateescape") if ssid else b""
+    return Station(
+        ssid=re.sub(rb"\\x([0-9a-f]{2})", lambda found: bytes([int(found[1], 16)]), escaped),
+        frequency_mhz=int(frequency[1]) if frequency else 0,
+    )
+
+
+def parse_iw_country(text: str) -> str:
+    """The country in the output of `iw reg get`; "" for the world (00), or where only a device has one of its own."""
+    match = re.search(r"^country ([A-Z]{2}):", text.partition("phy#")[0], re.MULTILINE)
+    return match[1] if match else ""
 
 
 def dump_netlink(kind: int, family: int) -> bytes:

@@ -39,7 +39,9 @@ def read_network(system: System, facts: NetworkFacts, os_version: str | None = N
     readings = [source.read(system) for source in all_sources()]
     problems = [problem for reading in readings for problem in reading.problems]
     profiles = each_once([profile for reading in readings for profile in reading.profiles], problems)
-    countries = [country for country in (*(r.country for r in readings), _system_country(system)) if country]
+    countries = [
+        country for country in (*(r.country for r in readings), _system_country(system), facts.country) if country
+    ]
     merged, conflicts = merge(profiles, facts, lambda profile: not _refusal(profile, os_version))
     merged = with_name_servers(merged, read_name_servers(system, facts.name_servers), facts)
     merged = with_ipv6_off(with_assigned_macs(merged, facts, system), facts, system)
