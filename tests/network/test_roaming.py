@@ -111,7 +111,7 @@ def test_an_id_str_without_a_stanza_gets_the_addresses_of_default_and_is_told(de
     default = "iface default inet static\n address 172.22.5.9/24\n"
     read = settings(device, ROAMING + default)
     assert {addresses(profile) for profile in read.profiles} == {("172.22.5.9/24",)}
-    assert [(p.lost, p.subject, "no stanza quay" in p.reason) for p in read.problems] == [(False, "Quay", True)]
+    assert [(p.lost, p.subject, "is not there" in p.reason) for p in read.problems] == [(False, "Quay", True)]
 
 
 def test_a_stanza_that_inherits_default_leaves_default_to_the_others(device: Device) -> None:
@@ -183,6 +183,11 @@ def test_a_stanza_that_nothing_refers_to_is_told_and_no_profile(device: Device, 
     assert "nothing refers to it" in reasons(read)[name]
 
 
+def test_a_stanza_whose_name_fits_a_pattern_for_interfaces_is_no_interface(device: Device) -> None:
+    read = settings(device, "auto /wlan*\n" + AT_QUAY.replace("quay", "wlan0-quay"))
+    assert "nothing refers to it" in reasons(read)["wlan0-quay"]
+
+
 @pytest.mark.parametrize("name", ["eth1", "enp3s0", "end0", "enx00e04c680001", "usb0", "eth0.7"])
 def test_the_stanza_of_an_interface_that_is_not_there_is_kept(device: Device, name: str) -> None:
     read = settings(device, AT_QUAY.replace("quay", name), networks="")
@@ -203,6 +208,7 @@ def test_what_a_mapping_may_choose_is_told_and_its_address_is_no_lease(device: D
     mapping = "auto wlan0\nmapping wlan0\n script /usr/local/sbin/where\n map quay\niface wlan0 inet dhcp\n"
     read = settings(device, f"{mapping} wpa-conf {FILE}\n{AT_QUAY}")
     assert "mapping" in reasons(read)["quay"]
+    assert any(p.subject == "wlan0" and "mapping" in p.reason and not p.lost for p in read.problems)
     assert codes(device, read, now())["network-lost"] is Severity.BLOCKER
 
 

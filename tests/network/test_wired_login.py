@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from balena_migrate.checks.network import check_network
@@ -253,6 +255,41 @@ def test_a_login_beside_a_keyfile_is_lost_and_no_plain_lease(device: Device) -> 
     """NetworkManager has the address, and a wpa_supplicant of its own logs the port in."""
     place(device, "wpa_supplicant")
     device.put(f"{KEYFILES}/turbine", "[connection]\ntype=ethernet\ninterface-name=lan0\n")
+    assert "802.1X" in check(device, now())["network-lost"].cause
+
+
+PLAIN, LOGIN = "5d9e1c1e-7a10-4f0e-8a55-0000000000a1", "5d9e1c1e-7a10-4f0e-8a55-0000000000a2"
+
+
+def active(device: Device, uuid: str) -> NetworkFacts:
+    """The connection that NetworkManager has on lan0."""
+    device.put("/sys/class/net/lan0/ifindex", "7\n")
+    device.put("/run/NetworkManager/devices/7", f"[device]\nmanaged=full\nconnection-uuid={uuid}\nroute-metric=100\n")
+    lan0 = read_network_facts(device.system).find_interface("lan0")
+    assert lan0 and lan0.connection == uuid
+    there = now()
+    return replace(there, interfaces=(replace(there.interfaces[0], connection=uuid), *there.interfaces[1:]))
+
+
+def two_keyfiles(device: Device, method: str) -> None:
+    device.put(CA, "a certificate")
+    plain = f"[connection]\ntype=ethernet\ninterface-name=lan0\nuuid={PLAIN}\n"
+    device.put(f"{KEYFILES}/a", plain)
+    device.put(f"{KEYFILES}/b", KEYFILE.replace("peap", method).replace("[802-1x]", f"uuid={LOGIN}\n[802-1x]"))
+
+
+def test_of_two_keyfiles_the_active_one_counts(device: Device) -> None:
+    two_keyfiles(device, "peap")
+    for uuid, source in ((PLAIN, "a"), (LOGIN, "b")):
+        network = active(device, uuid)
+        assert sources(read_network(device.system, network)) == [f"{KEYFILES}/{source}"]
+        assert "network-online" in check(device, network)
+
+
+def test_a_lost_login_that_is_not_the_active_connection_is_not_in_force(device: Device) -> None:
+    two_keyfiles(device, "sim")
+    assert "network-online" in check(device, active(device, PLAIN))
+    assert "802.1X" in check(device, active(device, LOGIN))["network-lost"].cause
     assert "802.1X" in check(device, now())["network-lost"].cause
 
 

@@ -322,9 +322,15 @@ def _lost_login(
     open_ports = [port for port in ports if not any(_fits(login, port) for login in logins)]
     for problem in settings.problems:
         lost = problem.profile
-        if lost and lost.logs_in and lost.autoconnect and any(concerns(lost, port) for port in open_ports):
+        if lost and lost.logs_in and lost.autoconnect and any(_may_be_in_force(lost, port) for port in open_ports):
             return problem
     return None
+
+
+def _may_be_in_force(profile: Profile, port: Interface) -> bool:
+    """Whether a profile that is not carried over may be behind the port now; of keyfiles, NetworkManager uses one."""
+    other = profile.uuid and port.connection and profile.uuid != port.connection
+    return concerns(profile, port) and not other
 
 
 def _fits(profile: Profile, interface: Interface) -> bool:

@@ -59,6 +59,8 @@ class Interface:
     """The Wi-Fi network that it is connected to now."""
     frequency_mhz: int = 0
     """That of this network's channel; 0 if it is not known."""
+    connection: str = ""
+    """The UUID of NetworkManager's connection that is active on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,13 +197,23 @@ def _interface(system: System, name: str, ask_station: Callable[[str], Station])
         up=value("operstate") in ("up", "unknown"),
         ssid=station.ssid,
         frequency_mhz=station.frequency_mhz,
+        connection=_active_connection(system, value("ifindex")),
     )
 
 
 def _udev_path(system: System, index: str) -> str:
     """ID_PATH in udev's database (systemd, src/libsystemd/sd-device: "n" and the index of a network interface)."""
+    return _find_value(system, f"/run/udev/data/n{index}", "E:ID_PATH")
+
+
+def _active_connection(system: System, index: str) -> str:
+    """What NetworkManager keeps of an interface for its next start (nm-config.c, nm_config_device_state_write)."""
+    return _find_value(system, f"/run/NetworkManager/devices/{index}", "connection-uuid")
+
+
+def _find_value(system: System, path: str, key: str) -> str:
     try:
-        match = re.search(r"^E:ID_PATH=(.*)$", system.read_text(f"/run/udev/data/n{index}"), re.MULTILINE)
+        match = re.search(rf"^{key}=(.*)$", system.read_text(path), re.MULTILINE)
     except FileError:
         return ""
     return match[1] if match else ""

@@ -90,6 +90,7 @@ def outline(keyfile: Keyfile, source: str) -> Profile | None:
             eap=Eap() if file.keys("802-1x") else None,
             ipv4=_ip(file, "ipv4"),
             ipv6=_ip(file, "ipv6"),
+            keyfile=file,
         )
     return None
 

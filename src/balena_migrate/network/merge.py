@@ -30,17 +30,16 @@ def merge(
     """
     profiles, unmatched = _expanded([_named(profile, network) for profile in profiles], network)
     profiles, unbound = _with_bound_logins(profiles, network)
-    in_use = frozenset((address.interface, address.address) for address in network.addresses)
     by_ssid: dict[bytes, list[Profile]] = {}
     for profile in profiles:
         if profile.kind is Kind.LINK and profile.wifi:
             by_ssid.setdefault(profile.wifi.ssid, []).append(profile)
     links = [p for p in profiles if p.kind is Kind.LINK and not p.wifi]
     wired = [replace(link, kind=Kind.ETHERNET) for link in links if not _is_wireless(link, network)]
-    over_air, doubles = _without_duplicates([link for link in links if _is_wireless(link, network)], in_use, works)
+    over_air, doubles = _without_duplicates([link for link in links if _is_wireless(link, network)], network, works)
     wireless = {link.interface: link for link in reversed(over_air)}
     of_programs = [p for p in profiles if p.kind is Kind.ETHERNET and not (p.eap or p.keyfile) and _is_addressed(p)]
-    plain, outdone = _without_duplicates([*of_programs, *wired], in_use, works)
+    plain, outdone = _without_duplicates([*of_programs, *wired], network, works)
     by_interface = {link.interface: link for link in reversed(plain) if link.interface}
     others = [p for p in profiles if p.kind is not Kind.LINK]
     chosen = [_link_of(p, by_ssid, wireless, by_interface) for p in others]
@@ -51,7 +50,7 @@ def merge(
     secured = {p.interface for p in placed if p.logs_in and p.keyfile is None and p.interface and works(p)}
     doubles += tuple(problem for problem in outdone if problem.subject in secured)
     single = [p for p in (*placed, *wired) if p.interface not in secured or p.logs_in or p.keyfile or p.wifi]
-    kept, conflicts = _without_duplicates(single, in_use, works)
+    kept, conflicts = _without_duplicates(single, network, works)
     return kept, (*unmatched, *unbound, *doubles, *twins, *conflicts, *unused)
 
 
@@ -316,11 +315,18 @@ def _joined(best: Profile, other: Profile) -> Profile:
 
 
 def _without_duplicates(
-    profiles: list[Profile], in_use: frozenset[tuple[str, str]], works: Callable[[Profile], bool]
+    profiles: list[Profile], network: NetworkFacts, works: Callable[[Profile], bool]
 ) -> tuple[tuple[Profile, ...], tuple[Problem, ...]]:
     """One wired profile for each interface, since only one can be active: of those that work the one with the
-    interface's current address, else the first. `in_use` are pairs of interface and address.
+    interface's current address, else NetworkManager's active one, else the first.
     """
+    active = {(interface.name, interface.connection) for interface in network.interfaces if interface.connection}
+    in_use = {(address.interface, address.address) for address in network.addresses}
+
+    def rank(profile: Profile) -> tuple[bool, bool]:
+        has_address = any((profile.interface, address) in in_use for address in _addresses(profile))
+        return has_address, (profile.interface, profile.uuid) in active
+
     groups: dict[Hashable, list[Profile]] = {}
     for number, profile in enumerate(profiles):
         device = profile.kind in (Kind.ETHERNET, Kind.VLAN, Kind.LINK) and (profile.interface or profile.mac)
@@ -329,7 +335,7 @@ def _without_duplicates(
     problems: list[Problem] = []
     for group in groups.values():
         working = group if len(group) == 1 else [p for p in group if works(p)] or group
-        best = next((p for p in working if any((p.interface, a) in in_use for a in _addresses(p))), working[0])
+        best = max(working, key=rank)
         for profile in group:
             if profile.source == best.source or profile not in working:  # those of one file coexist on purpose
                 kept.append(profile)

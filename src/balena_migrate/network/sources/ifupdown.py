@@ -70,6 +70,7 @@ _CARRIED = """
 _KNOWN = frozenset(f"{_DROPPED} {_CARRIED}".split())
 
 _MAPPING = "a script decides whether it is used (mapping), which cannot be carried over"
+_MAPPED = "a script may choose other settings for it (mapping), which are not carried over"
 _UNUSED = "no interface has this name, and nothing refers to it: no auto or allow- line, no id_str with wpa-roam"
 
 
@@ -96,6 +97,8 @@ def read(system: System) -> Reading:
         with found.guard(mine[0].source, name, _outline(name, mine)):
             if all_files.mappings and not _is_automatic(name, all_files):
                 raise NetworkConfigError(_MAPPING)
+            if any(fnmatch(name, pattern) for pattern in all_files.mappings):
+                found.lose(mine[0].source, name, [_MAPPED])
             _read_interface(system, name, mine, found, logical)
     found.profiles = [
         replace(p, autoconnect=p.autoconnect and _is_automatic(p.interface, all_files)) for p in found.profiles
@@ -129,8 +132,11 @@ def _by_interface(system: System, file: InterfacesFile, logical: Logical) -> dic
     own = {
         name: mine
         for name, mine in logical.stanzas.items()
-        if any(fnmatch(name, pattern) for pattern in itself)
-        or (name not in logical.referred and _is_device(system, name, mine))
+        if name in itself
+        or (
+            (name not in logical.referred or any(fnmatch(name, pattern) for pattern in itself))
+            and _is_device(system, name, mine)
+        )
     }
     return own | {name: logical.stanzas[other] for name, other in file.automatic.items() if other in logical.stanzas}
 
@@ -251,11 +257,11 @@ def _roaming(link: Profile, wpa: dict[str, str], logical: Logical) -> Addressing
     def addressed(profile: Profile, raw: str) -> tuple[Profile, list[str]]:
         id_str = parse_text(raw) if raw else ""
         if script and ("mapping_script_priority" in wpa or not id_str):
-            raise NetworkConfigError(f"{script} (wpa-mapping-script) decides which addresses it gets: not carried over")
+            raise NetworkConfigError(f"{_command(script)} (wpa-mapping-script) decides which addresses it gets")
         wanted = id_str or others
         name = wanted if wanted in logical.stanzas else "default"
         logical.referred.add(name)
-        told = [] if name == wanted else [f"there is no stanza {wanted} with its addresses; those of `default` count"]
+        told = [] if name == wanted else ["the stanza with its addresses is not there; those of `default` count"]
         if name not in logical.stanzas:
             return profile, told
         mine, lost = _checked_link(link.interface, logical.stanzas[name])
