@@ -254,7 +254,7 @@ def parse_timesyncd_conf(text: str) -> tuple[str, ...]:
 
 def parse_connman(text: str) -> tuple[str, ...]:
     """The hosts of Timeservers= of ConnMan's services, and of FallbackTimeservers= in connman.conf(5)."""
-    values = re.findall(r"(?m)^\s*(?:Fallback)?Time[sS]ervers\s*=(.*)$", text)
+    values = re.findall(r"(?m)^[ \t]*(?:Fallback)?Time[sS]ervers[ \t]*=(.*)$", text)
     return tuple(host for value in values for host in re.split(r"[;,\s]+", value) if _is_server(host))
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from balena_migrate.core.errors import FileError
+from balena_migrate.core.errors import FileError, NetworkConfigError
 from balena_migrate.core.system import System
+from balena_migrate.network.reading import read_config
 
 _CONFS = ("/etc/dhcp/dhclient.conf", "/etc/dhcp3/dhclient.conf", "/etc/dhclient.conf")
 _LEASES = (
@@ -30,6 +31,6 @@ def _texts(system: System, patterns: tuple[str, ...]) -> Iterator[tuple[str, str
     """Each file that can be read."""
     for path in (path for pattern in patterns for path in system.glob(pattern)):
         try:
-            yield str(path), system.read_text(path)
-        except FileError:
+            yield str(path), read_config(system, path)
+        except (FileError, NetworkConfigError):
             continue

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_interface
 from pathlib import PurePath
 
-from balena_migrate.core.errors import FileError
+from balena_migrate.core.errors import FileError, NetworkConfigError
 from balena_migrate.core.system import System
 from balena_migrate.facts.network import Interface, NetworkFacts
 from balena_migrate.network.by_interface import KINDS, change_those_of, is_by_lease, with_options
@@ -24,6 +24,7 @@ from balena_migrate.network.files.dhclient import find_value, last_lease, parse_
 from balena_migrate.network.files.keyfile import escape
 from balena_migrate.network.lease import told_to_server
 from balena_migrate.network.model import Problem, Profile
+from balena_migrate.network.reading import read_config
 from balena_migrate.network.sources.dhcpcd import FILE as DHCPCD_FILE
 from balena_migrate.network.sources.dhcpcd import parse_dhcpcd
 
@@ -108,8 +109,8 @@ def _texts(system: System, patterns: tuple[str, ...]) -> Iterator[tuple[PurePath
     """Each file that can be read, with its text."""
     for path in (path for pattern in patterns for path in system.glob(pattern)):
         try:
-            yield path, system.read_text(path)
-        except FileError:
+            yield path, read_config(system, path)
+        except (FileError, NetworkConfigError):
             continue
 
 

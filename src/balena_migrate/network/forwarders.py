@@ -21,7 +21,7 @@ _BIND = ("/etc/bind/named.conf*", "/etc/named.conf")
 _PDNSD = ("/etc/pdnsd.conf",)
 _PIHOLE = ("/etc/pihole/pihole.toml",)
 _NOT_READ = re.compile(r".*(~|\.(bak|dpkg-[a-z]+|ucf-[a-z]+))")
-_COMMENT = re.compile(r"(?:^|(?<=\s))(?:/\*.*?\*/|(?:#|//)[^\n]*)", re.DOTALL | re.MULTILINE)
+_COMMENT = re.compile(r"(?:^|(?<=\s))(?:#|//)[^\n]*", re.MULTILINE)
 _DNS_PORT = "53"
 
 
@@ -49,11 +49,17 @@ def _text(system: System, path: str) -> str:
     """The file without its comments, and that which it names with resolv-file=; nothing where it cannot be read."""
     try:
         text = read_config(system, path)
-        texts = [text, *(read_config(system, other) for other in re.findall(r"(?m)^\s*resolv-file\s*=\s*(/\S+)", text))]
+        named = re.search(r"(?m)^[ \t]*resolv-file\s*=\s*(/\S+)", text)
+        text += f"\n{read_config(system, named[1])}" if named else ""
     except (FileError, NetworkConfigError):
         return ""
-    text = "\n".join(texts)
-    return _COMMENT.sub("", text)
+    return _COMMENT.sub("", _without_blocks(text))
+
+
+def _without_blocks(text: str) -> str:
+    """The text without what stands between "/*" and "*/"; a folder with a pattern is no comment."""
+    first, *others = re.split(r"(?:^|(?<=\s))/\*", text, flags=re.MULTILINE)
+    return first + "".join(other.partition("*/")[2] for other in others)
 
 
 def _plain(text: str, separator: str) -> Iterator[str]:
@@ -69,15 +75,15 @@ def _plain(text: str, separator: str) -> Iterator[str]:
 
 def _of_dnsmasq(text: str) -> Iterator[str]:
     """Those of server= without a domain, and of the file resolv-file=."""
-    for value in re.findall(r"(?m)^\s*(?:server\s*=|nameserver\s)\s*([^/\s]+)\s*$", text):
+    for value in re.findall(r"(?m)^[ \t]*(?:server\s*=|nameserver\s)\s*([^/\s]+)\s*$", text):
         yield from _plain(value.partition("@")[0], "#")
 
 
 def _of_unbound(text: str) -> Iterator[str]:
     """Those of the forward-zone for all names."""
-    for zone in re.split(r"(?m)^\s*[a-z-]+:\s*$", text):
-        if re.search(r'(?m)^\s*name:\s*"?\."?\s*$', zone) and not re.search(r"forward-tls-upstream:\s*yes", zone):
-            for value in re.findall(r"(?m)^\s*forward-addr:\s*(\S+)", zone):
+    for zone in re.split(r"(?m)^[ \t]*[a-z-]+:\s*$", text):
+        if re.search(r'(?m)^[ \t]*name:\s*"?\."?\s*$', zone) and not re.search(r"forward-tls-upstream:\s*yes", zone):
+            for value in re.findall(r"(?m)^[ \t]*forward-addr:\s*(\S+)", zone):
                 yield from _plain(value.partition("#")[0], "@")
 
 
@@ -92,13 +98,13 @@ def _of_pdnsd(text: str) -> Iterator[str]:
     """Those of each section server."""
     for section in re.findall(r"\bserver\s*\{([^{}]*)\}", text):
         if not re.search(r"\bport\s*=", section):
-            for value in re.findall(r"\bip\s*=\s*([^;]*);", section):
+            for value in re.findall(r"\bip\s*=\s*([^;]{0,400});", section):
                 for part in value.split(","):
                     yield from _plain(part, "#")
 
 
 def _of_pihole(text: str) -> Iterator[str]:
     """Those of dns.upstreams."""
-    match = re.search(r"(?m)^\s*upstreams\s*=\s*\[([^\]]*)\]", text)
+    match = re.search(r"(?m)^[ \t]*upstreams\s*=\s*\[([^\]]{0,4000})\]", text)
     for value in re.findall(r'"([^"]*)"', match[1]) if match else ():
         yield from _plain(value, "#")

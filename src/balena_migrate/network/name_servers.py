@@ -43,7 +43,7 @@ _BESIDE_RESOLV_CONF = (
 _OPENRESOLV = "/etc/resolvconf.conf"
 _MADE = re.compile(r"^[#;].*(?:generated|managed) by", re.IGNORECASE | re.MULTILINE)
 """In the first lines of what NetworkManager, resolvconf, systemd-resolved, dhcpcd and ConnMan write."""
-_OF_LEASE = re.compile(r"option domain-name-servers ([^;]*);")
+_OF_LEASE = re.compile(r"option domain-name-servers ([^;]{0,400});")
 _RESOLVED = {"127.0.0.53", "127.0.0.54"}
 """Where systemd-resolved is asked."""
 _SYSTEMD_FOLDERS = ("/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd")
@@ -133,13 +133,13 @@ def _is_left_alone(system: System) -> bool:
     main = find_section(sections, "main")
     if main.value("dns") == "none" or main.value("rc-manager") == "unmanaged":
         return True
-    return bool(re.search(r"(?m)^\s*nohook\s[^#\n]*\bresolv\.conf\b", _text(system, DHCPCD_FILE)))
+    return bool(re.search(r"(?m)^[ \t]*nohook[ \t][^#\n]*\bresolv\.conf\b", _text(system, DHCPCD_FILE)))
 
 
 def _forwarded(system: System) -> NameServers:
     """Those behind a forwarder that resolv.conf names alone; systemd-resolved has settings of its own."""
     text = _text(system, RESOLV_CONF)
-    asked = set(re.findall(r"(?m)^\s*nameserver\s+(\S+)", text))
+    asked = set(re.findall(r"(?m)^[ \t]*nameserver[ \t]+(\S+)", text))
     if not asked or not all(map(is_local, asked)) or asked & _RESOLVED:
         return NameServers()
     return _name_servers(read_upstreams(system), _parse_resolv_conf(text).search)

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import re
 
-_COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|#[^\n]*')
+# Whatever may be long is bounded: a file without an end of what it starts is else searched from each of its places.
+
+_COMMENT = re.compile(r'("(?:\\.|[^"\\]){0,400}")|#[^\n]*')
 _INTERFACE = re.compile(r'\binterface\s+"([^"]*)"\s*\{([^{}]*)\}')
-_STATEMENT = re.compile(r'\b(send|supersede|prepend|default)\s+([a-z0-9.-]+)\s+((?:"(?:\\.|[^"\\])*"|[^";])+);')
+_STATEMENT = re.compile(
+    r'\b(send|supersede|prepend|default)\s+([a-z0-9.-]+)\s+((?:"(?:\\.|[^"\\]){0,400}"|[^";]){1,400});'
+)
 _LEASE = re.compile(r"\blease\s*\{([^{}]*)\}")
 _QUOTED = re.compile(r'"((?:\\.|[^"\\])*)"')
 _ESCAPE = re.compile(r"\\([0-7]{1,3}|.)", re.DOTALL)
@@ -44,5 +48,5 @@ def last_lease(text: str, interface: str, address: str) -> str:
 
 def find_value(text: str, words: str) -> bytes | None:
     """The value behind these words, such as default-duid, in a file of leases or in one lease."""
-    match = re.search(rf'(?m)^\s*{re.escape(words)}\s+("(?:\\.|[^"\\])*"|[0-9A-Fa-f:]+);', text)
+    match = re.search(rf'(?m)^[ \t]*{re.escape(words)}[ \t]+("(?:\\.|[^"\\]){{0,400}}"|[0-9A-Fa-f:]+);', text)
     return parse_bytes(match[1]) if match else None

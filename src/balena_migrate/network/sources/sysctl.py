@@ -19,7 +19,7 @@ SHIPPED = "/etc/sysctl.d/10-ipv6-privacy.conf"
 """Ubuntu's, from its package procps."""
 DEFAULTS = {"accept_ra": "1", "autoconf": "1", "use_tempaddr": "0", "addr_gen_mode": "0"}
 
-_SETTING = re.compile(r"^\s*-?net[./]ipv6[./]conf[./].+[./]([a-z_]+)\s*=\s*(-?[0-9]+)\s*$", re.MULTILINE)
+_SETTING = re.compile(r"^[ \t]*-?net[./]ipv6[./]conf[./].+[./]([a-z_]+)[ \t]*=[ \t]*(-?[0-9]+)[ \t]*$", re.MULTILINE)
 
 
 def read(system: System) -> Reading:
