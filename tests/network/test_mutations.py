@@ -71,7 +71,7 @@ network={
   ssid=P"Barn \\x20\\101\\q"
   psk="passphrase"
   priority=5
-  id_str="home"
+  id_str="barn"
 }
 network={
   ssid=4261726e
@@ -101,16 +101,43 @@ iface eth0 inet6 static
 iface eth0.5 inet dhcp
   vlan-raw-device eth0
   wpa-conf //etc/wpa.conf
+allow-hotplug /wlan*
+iface wlan0 inet manual
+  wpa-roam /etc/roaming
+  wpa-roam-default-iface away
+iface away inet dhcp
+iface barn inet static inherits away
+  address 192.0.2.9/24
+mapping eth1
+  script /usr/local/sbin/where
+iface eth1 inet dhcp
+  wpa-driver wired
+  wpa-eap PEAP
+  wpa-identity me
+  wpa-password p
 """,
+    "/etc/wpa_supplicant/wpa_supplicant-wired-eth0.conf": """network={
+  key_mgmt=IEEE8021X
+  eap=TTLS
+  identity="me"
+  password="secret words"
+  phase2="autheap=MSCHAPV2"
+  id_str="barn"
+}
+""",
+    "/proc/7/cmdline": "wpa_supplicant\0-B\0-Dwired\0-ieth0\0-c/etc/roaming\0-N\0-iwlan0\0-c\0/x\0",
     "/etc/dhcpcd.conf": """interface eth0
 static ip_address=192.0.2.7/24
 static ip6_address=2001:db8::7/64
 static routers=192.0.2.1
 static domain_name_servers=192.0.2.53 2001:db8::53
+fallback fixed
 ssid Barn
 static ip_address=192.0.2.8/24
+interface wlan0
+static routers=192.0.2.1
 profile fixed
-fallback fixed
+static ip_address=192.0.2.9/24
 """,
     "/etc/systemd/network/10-a.network": """[Match]
 Name=eth* !eth9
@@ -245,6 +272,7 @@ def test_no_damaged_file_ends_in_a_traceback(place: str, tmp_path: Path) -> None
     texts = originals(place)
     device = Device(tmp_path)
     device.put("/etc/ssl/farm.pem", "certificate")
+    device.put("/etc/roaming", PLACES["/etc/wpa_supplicant/wpa_supplicant.conf"])
     carried = 0
     for number in range(COUNT):
         text = mutated(texts[number % len(texts)], chance)

@@ -79,10 +79,13 @@ NETPLAN = f"""network:
         netplan: {{password: "{SECRET}"}}
         sae: {{auth: {{key-management: sae, password: "{SECRET}"}}}}
 """
+LOGIN = f'network={{{{\n key_mgmt=IEEE8021X\n eap={{}}\n identity="i"\n password="{SECRET}"\n}}}}\n'
 PLACES = {
     "/etc/wpa_supplicant/wpa_supplicant.conf": WPA,
     "/etc/NetworkManager/system-connections/a": KEYFILE,
     "/etc/netplan/a.yaml": NETPLAN,
+    "/etc/wpa_supplicant/wpa_supplicant-wired-a.conf": LOGIN.format("PEAP"),
+    "/etc/wpa_supplicant/wpa_supplicant-wired-b.conf": LOGIN.format("SIM"),
     "/etc/network/interfaces": f"auto w\niface w inet dhcp\n wpa-ssid i\n wpa-psk {SECRET}\n",
     "/var/lib/connman/a.config": f"[service_a]\nType=wifi\nName=connman\nPassphrase={SECRET}\n",
     "/var/lib/iwd/iwd.psk": f"[Security]\nPassphrase={SECRET}\nPreSharedKey={KEY}\n",
