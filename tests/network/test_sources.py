@@ -165,6 +165,14 @@ static ip_address=192.0.2.6/24
     assert "fallback" in reasons(reading)
 
 
+def test_dhcpcd_without_a_gateway_from_any_lease(device: Device) -> None:
+    device.put("/etc/dhcpcd.conf", "nogateway\nmetric 7\nhostname\ninterface eth0\ninterface eth1\nmetric 3\n")
+    reading = dhcpcd.read(device.system)
+    (profile,) = reading.profiles
+    assert profile.interface == "eth1" and profile.ipv4 == Ip(metric=3, never_default=True)
+    assert [problem.reason.split()[0] for problem in reading.problems] == ["nogateway", "metric"]
+
+
 def test_dhcpcd_the_metric_of_a_lease(device: Device) -> None:
     device.put("/etc/dhcpcd.conf", "interface eth0\nmetric 300\n")
     assert by_name(dhcpcd.read(device.system))["eth0"].ipv4 == Ip(metric=300)

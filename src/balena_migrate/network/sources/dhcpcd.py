@@ -52,6 +52,9 @@ _CARRIED = frozenset(
 _OPTIONS = ("noipv6", "noipv6rs", "ipv4only", "nogateway", "metric", "inform", *IDENTITY, "fallback", "arping")
 """Carried; the last two are told with the profile that they use."""
 
+_OF_ROUTES = ("noipv6", "noipv6rs", "ipv4only", "nogateway", "metric")
+_FOR_ALL = "counts for interfaces that the file does not name, too, and is not carried over for these"
+
 
 @dataclass(kw_only=True)
 class Block:
@@ -90,6 +93,8 @@ def read(system: System) -> Reading:
                 found.add(profile, [*_lost(block), *left_out])
     for block in (block for block in blocks if block.kind == "profile" and block.static):
         _tell_profile(block, found)
+    if blocks:
+        found.lose(FILE, "", (f"{key} {_FOR_ALL}" for key in _OF_ROUTES if key in blocks[0].options))
     return found.reading()
 
 
@@ -168,8 +173,8 @@ def _ip(block: Block, version: int) -> Ip:
     texts = [static.get("ip_address", ""), static.get("ip6_address", ""), block.options.get("inform", "")]
     addresses = [parse_cidr(text, (mask or mask_of_class(text)) if "." in text else "") for text in texts if text]
     off = version == 6 and block.has("noipv6", "ipv4only", "noipv6rs")
-    metric = block.options.get("metric", "")
-    routers = [] if "nogateway" in block.options else static.get("routers", "").split()
+    metric = block.options.get("metric", block.common.get("metric", ""))
+    routers = [] if block.has("nogateway") else static.get("routers", "").split()
     servers = [parse_address(text) for text in static.get("domain_name_servers", "").split()]
     has_address = bool(of_family(version, addresses))
     ip = make_ip(
@@ -183,7 +188,9 @@ def _ip(block: Block, version: int) -> Ip:
     )
     if ip.metric is None and ip.method is not Method.IGNORE:
         ip = replace(ip, metric=find_number(metric))
-    return replace(ip, ignore_auto_dns=ip.method is Method.AUTO and bool(ip.dns))
+    automatic = ip.method is Method.AUTO
+    no_gateway = automatic and block.has("nogateway")
+    return replace(ip, ignore_auto_dns=automatic and bool(ip.dns), never_default=no_gateway)
 
 
 def _routes(static: dict[str, str]) -> list[Route]:
