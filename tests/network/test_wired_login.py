@@ -175,7 +175,7 @@ def test_on_another_interface_its_loss_is_a_warning(device: Device, program: str
         ("/etc/netplan/t.yaml", NETWORKD + "      addresses: [nowhere]\n"),
         ("/etc/network/interfaces", INLINE.replace("PEAP", "SIM")),
         ("/etc/network/interfaces", INLINE + " address nowhere\n"),
-        ("/etc/network/interfaces", "iface lan0 inet ppp\n wpa-driver wired\n wpa-conf /etc/8021x\n"),
+        ("/etc/network/interfaces", "auto lan0\niface lan0 inet ppp\n wpa-driver wired\n wpa-conf /etc/8021x\n"),
         ("/var/lib/ead/default.8021x", "[Security]\n"),
     ],
 )  # fmt: skip
@@ -195,6 +195,8 @@ def test_whatever_the_reason_is(device: Device, path: str, text: str) -> None:
         ),
         ("/etc/netplan/t.yaml", NETWORKD.replace("802.1x", "none").replace("peap", "sim")),
         (WIRED, "network={\nkey_mgmt=NONE\n}\n"),
+        ("/etc/network/interfaces", INLINE.replace("auto lan0", "").replace("PEAP", "SIM")),
+        ("/etc/network/interfaces", INLINE.replace("auto lan0", "") + " address nowhere\n"),
     ],
 )
 def test_what_logs_nobody_in_is_no_loss(device: Device, path: str, text: str) -> None:
@@ -356,6 +358,19 @@ def test_a_login_for_an_unknown_port_is_that_of_the_only_one(device: Device) -> 
     one = NetworkFacts(interfaces=two.interfaces[:1], addresses=two.addresses, default_routes=two.default_routes)
     assert [profile.interface for profile in read_network(device.system, one).profiles] == ["lan0"]
     assert "lan0, lan1" in check(device, two)["network-lost"].cause
+
+
+@pytest.mark.parametrize("block", [BLOCK, BLOCK.replace(CA, "/etc/cert/of-the-example.pem")])
+def test_a_login_that_nothing_uses_is_no_loss_and_not_carried(device: Device, block: str) -> None:
+    """The example that comes with wpa_supplicant has one, and is for Wi-Fi where it is copied."""
+    device.put(CA, "a certificate")
+    device.put(UNBOUND, block + 'network={\nssid="Turbine"\nkey_mgmt=NONE\n}\n')
+    running(device, "-B", "-c", UNBOUND, "-i", "wlan0")
+    two = now()
+    for network in (two, replace(two, interfaces=two.interfaces[:1])):
+        assert [profile.name for profile in read_network(device.system, network).profiles] == ["Turbine"]
+        found = check(device, network)
+        assert "network-online" in found and UNBOUND in found["network-not-carried"].cause
 
 
 def test_an_image_whose_networkmanager_waits_for_the_login_is_told(device: Device) -> None:

@@ -52,7 +52,7 @@ _CARRIED = frozenset(
 _OPTIONS = ("noipv6", "noipv6rs", "ipv4only", "nogateway", "metric", "inform", *IDENTITY, "fallback", "arping")
 """Carried; the last two are told with the profile that they use."""
 
-_OF_ROUTES = ("noipv6", "noipv6rs", "ipv4only", "nogateway", "metric")
+_COMMON = ("noipv6", "noipv6rs", "ipv4only", "nogateway", "metric")
 _FOR_ALL = "counts for interfaces that the file does not name, too, and is not carried over for these"
 
 
@@ -94,7 +94,7 @@ def read(system: System) -> Reading:
     for block in (block for block in blocks if block.kind == "profile" and block.static):
         _tell_profile(block, found)
     if blocks:
-        found.lose(FILE, "", (f"{key} {_FOR_ALL}" for key in _OF_ROUTES if key in blocks[0].options))
+        found.lose(FILE, "", (f"{key} {_FOR_ALL}" for key in _COMMON if key in blocks[0].options))
     return found.reading()
 
 

@@ -36,7 +36,20 @@ from balena_migrate.network.files.interfaces import (
 from balena_migrate.network.files.number import find_number
 from balena_migrate.network.files.wpa import parse_text
 from balena_migrate.network.lease import Options, told_to_server
-from balena_migrate.network.model import Eap, Ip, Kind, Method, Profile, Reading, Route, Security, Vlan, Wep, Wifi
+from balena_migrate.network.model import (
+    Eap,
+    Ip,
+    Kind,
+    Method,
+    Problem,
+    Profile,
+    Reading,
+    Route,
+    Security,
+    Vlan,
+    Wep,
+    Wifi,
+)
 from balena_migrate.network.names import is_device_name
 from balena_migrate.network.reading import Collector, not_carried, read_config
 from balena_migrate.network.route_commands import parse_route_command
@@ -94,8 +107,9 @@ def read(system: System) -> Reading:
     logical = _with_inherited(all_files)
     interfaces = _by_interface(system, all_files, logical)
     for name, mine in interfaces.items():
-        with found.guard(mine[0].source, name, _outline(name, mine)):
-            if all_files.mappings and not _is_automatic(name, all_files):
+        automatic = _is_automatic(name, all_files)
+        with found.guard(mine[0].source, name, _outline(name, mine, automatic=automatic)):
+            if all_files.mappings and not automatic:
                 raise NetworkConfigError(_MAPPING)
             if any(fnmatch(name, pattern) for pattern in all_files.mappings):
                 found.lose(mine[0].source, name, [_MAPPED])
@@ -144,25 +158,26 @@ def _by_interface(system: System, file: InterfacesFile, logical: Logical) -> dic
 def _is_device(system: System, name: str, stanzas: list[Stanza]) -> bool:
     """Whether there is an interface of this name, or the stanzas make one, or it could be the name of one."""
     made = _vlan(name, stanzas[0]) is not None
-    return made or system.exists(f"/sys/class/net/{name}") or is_device_name(name)
+    return made or is_device_name(name) or system.exists(f"/sys/class/net/{name}")
 
 
-def _outline(name: str, stanzas: list[Stanza]) -> Profile | None:
+def _outline(name: str, stanzas: list[Stanza], *, automatic: bool) -> Profile:
     """What is lost where the stanzas cannot be carried over, as far as they can be read."""
+    bare = Profile(kind=Kind.LINK, source=stanzas[0].source, interface=name)
     wpa = _wpa_options(stanzas)
     login = is_login(_network_values(wpa), wired=_is_wired(wpa)) or (_is_wired(wpa) and "conf" in wpa)
     with contextlib.suppress(NetworkConfigError):
-        link = _link(name, stanzas, [])
-        return replace(link, kind=Kind.ETHERNET, eap=Eap()) if login else link
-    return Profile(kind=Kind.ETHERNET, source=stanzas[0].source, interface=name, eap=Eap()) if login else None
+        bare = _link(name, stanzas, [])
+    bare = replace(bare, autoconnect=automatic)
+    return replace(bare, kind=Kind.ETHERNET, eap=Eap()) if login else bare
 
 
 def _tell_unused(name: str, stanzas: list[Stanza], found: Collector, reason: str) -> None:
     """Name a stanza that no interface uses, but not the plain lease that old images have as `default`."""
     if name == "default" and {stanza.method for stanza in stanzas} == {"dhcp"}:
         return
-    with found.guard(stanzas[0].source, name, _outline(name, stanzas)):
-        raise NetworkConfigError(reason)
+    lost = _outline(name, stanzas, automatic=False)
+    found.problems.append(Problem(source=stanzas[0].source, subject=name, reason=reason, profile=lost))
 
 
 def _texts(system: System, found: Collector) -> Iterator[tuple[str, str]]:
