@@ -89,6 +89,12 @@ BROKEN: dict[str, Case] = {
 }
 
 
+VERSIONS = [
+    template if template in TEMPLATES[-3:] else pytest.param(template, marks=pytest.mark.long) for template in TEMPLATES
+]
+"""The newest ones are tried by `./test --quick`, too."""
+
+
 def armed_disk(case: Case, folder: Path) -> GrubDisk:
     """The disk after stage 1: what it writes, and what was there."""
     facts = facts_for(case)
@@ -115,14 +121,14 @@ def starts(case: Case, folder: Path) -> None:
     assert start(disk) == case.second
 
 
-@pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.name)
+@pytest.mark.parametrize("template", VERSIONS, ids=lambda template: template.name)
 @pytest.mark.parametrize("name", CASES)
 def test_stage_2_starts_once_and_then_the_old_system(name: str, template: Template, tmp_path: Path) -> None:
     case = CASES[name]
     starts(replace(case, setup=replace(case.setup, template=template)), tmp_path)
 
 
-@pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.name)
+@pytest.mark.parametrize("template", VERSIONS, ids=lambda template: template.name)
 @pytest.mark.parametrize("name", CASES)
 def test_without_our_initramfs_the_old_system_starts_as_it_would_by_itself(
     name: str, template: Template, tmp_path: Path
@@ -132,12 +138,15 @@ def test_without_our_initramfs_the_old_system_starts_as_it_would_by_itself(
     starts(replace(case, setup=setup, damage=lambda disk: disk.remove(OURS), first=case.second), tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", WAITING)
 def test_a_menu_that_waits_does_so_only_for_the_old_system(name: str, tmp_path: Path) -> None:
     starts(WAITING[name], tmp_path)
 
 
-@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long) if name in WAITING else name for name in BROKEN]
+)
 def test_whatever_cannot_be_loaded_the_old_system_starts(name: str, tmp_path: Path) -> None:
     starts(replace(BROKEN[name], first=BROKEN[name].second), tmp_path)
 
