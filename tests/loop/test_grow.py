@@ -110,6 +110,7 @@ def put(device: str, size_bytes: int, folder: Path) -> None:
         subprocess.run(["cmp", source, look / "backup.tgz"], check=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("size_mib", "options", "groups"),
     [

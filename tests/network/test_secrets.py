@@ -166,6 +166,7 @@ def test_the_files_for_the_new_system_hold_them_and_their_repr_does_not(full: De
     assert leaks("".join(file.content.decode() for file in files)) and not leaks(repr(files))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", PLACES)
 @settings(
     max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
