@@ -10,6 +10,7 @@ import pytest
 from balena_migrate.checks.network import check_network
 from balena_migrate.facts.network import DefaultRoute, Interface, InterfaceAddress, InterfaceKind, NetworkFacts
 from balena_migrate.findings import Finding, Severity
+from balena_migrate.network.files.keyfile import parse_keyfile
 from balena_migrate.network.model import Ip, Kind, Method, NetworkSettings, Problem, Profile, Vlan, Wifi
 from balena_migrate.network.select import Selection
 from balena_migrate.settings import Config
@@ -121,6 +122,17 @@ def test_the_images_own_files_are_not_replaced_in_silence() -> None:
 def test_a_wifi_network_that_cannot_be_told_is_a_warning() -> None:
     finding = first(facts(InterfaceKind.WIFI), Selection(profiles=(OTHER,)))
     assert (finding.code, finding.severity) == ("wifi-in-use-unknown", Severity.WARNING)
+
+
+def test_networkmanagers_active_connection_tells_the_wifi_network() -> None:
+    uuid = "5d0f9d5e-96a2-4d3c-b6c4-0c3fd0a1b2c3"
+    network = facts(InterfaceKind.WIFI)
+    network = replace(network, interfaces=(replace(network.interfaces[0], connection=uuid),))
+    active = replace(HOME, keyfile=parse_keyfile(f"[connection]\nuuid={uuid}\n"))
+    assert first(network, Selection(profiles=(OTHER, active))).code == "network-online"
+    lost = first(network, Selection(profiles=(OTHER,), left_out=(active,)))
+    assert lost.code == "network-lost" and "Wi-Fi network home" in lost.cause
+    assert first(network, Selection(profiles=(OTHER,))).code == "wifi-in-use-unknown"
 
 
 def test_without_a_default_route_several_interfaces_with_addresses_are_refused() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from balena_migrate.core.balena import CONNECTIONS_FOLDER
 from balena_migrate.facts.network import Interface, InterfaceKind, NetworkFacts
@@ -162,6 +163,7 @@ def _check_online(
         yield _offline(config, network)
         return
     yield from _check_driver(config, network, interface)
+    interface = _with_ssid(interface, selection)
     if interface.kind is InterfaceKind.WIFI and not interface.ssid and any(p.wifi for p in selection.profiles):
         cause = (
             f"it is unknown which Wi-Fi network {interface.name} uses; make sure that it is among those carried over"
@@ -186,13 +188,21 @@ def _check_online(
 
 def _offline(config: Config, network: NetworkFacts) -> Finding:
     names = ", ".join(interface.name for interface in network.may_lead_out())
-    if not names or config.allow_offline:
+    if not names:
         return warning("network-offline", "no connection is in use, so none can be looked for in the new system")
     cause = (
         f"there is no default route, and several interfaces have addresses ({names}): which one is needed is unknown"
     )
     remedy = 'set the default route of the one by which the new system will be online, or set ALLOW_OFFLINE="TRUE"'
-    return blocker("network-offline", cause, remedy)
+    make = warning if config.allow_offline else blocker
+    return make("network-offline", cause, remedy)
+
+
+def _with_ssid(interface: Interface, selection: Selection) -> Interface:
+    """The interface with its Wi-Fi network, where only NetworkManager's active connection tells that."""
+    known = (*selection.profiles, *selection.left_out) if interface.connection and not interface.ssid else ()
+    active = next((p.wifi for p in known if p.wifi and p.uuid == interface.connection), None)
+    return replace(interface, ssid=active.ssid) if active else interface
 
 
 def _found_counterpart(
