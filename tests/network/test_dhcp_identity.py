@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A DHCP server that knows this device by a client id of the old program still knows it, or the change is told."""
+"""A DHCP server that knows this device by a client id of the old program still knows it, or the change is named."""
 
 from __future__ import annotations
 

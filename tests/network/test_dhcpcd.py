@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""dhcpcd's blocks: each network has the addresses of all that apply to it, and what is only for a failure is told."""
+"""dhcpcd's blocks: each network has the addresses of all that apply to it, and what is only for a failure is named."""
 
 from __future__ import annotations
 

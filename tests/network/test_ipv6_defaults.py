@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How this system uses IPv6 beside its profiles: off, private, without advertisements; it goes along or is told."""
+"""How this system uses IPv6 beside its profiles: off, private, without advertisements; it goes along or is named."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is used of a lease and of router advertisements goes along for each family, or is told."""
+"""What is used of a lease and of router advertisements goes along for each family, or is named."""
 
 from __future__ import annotations
 
