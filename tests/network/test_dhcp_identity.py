@@ -79,6 +79,18 @@ def test_ifupdown_has_dhclient_ask_with_a_duid(device: Device) -> None:
     [
         ("send dhcp-client-identifier 1:2:5e:10:aa:bb:cc;", {}, []),
         ("send dhcp-client-identifier = hardware;", {}, []),
+        (
+            "append domain-name-servers 172.22.0.3;\nsend dhcp-client-identifier = hardware;",
+            {},
+            ["the name servers of append in dhclient.conf are not carried over"],
+        ),
+        (
+            "send dhcp-client-identifier = hardware;\n"
+            'interface "bay5" { supersede domain-name-servers 172.22.0.3; }\n'
+            'interface "bay6" { prepend domain-name-servers 172.22.0.4; }\n',
+            {},
+            ["the name servers of supersede in dhclient.conf are not carried over"],
+        ),
         ("send dhcp-client-identifier 00:17:ab;", {"dhcp-client-id": "00:17:ab"}, []),
         ('send dhcp-client-identifier "silo";', {"dhcp-client-id": "73:69:6c:6f"}, []),
         ('#send dhcp-client-identifier "old";\n', {"dhcp-client-id": BY_DUID}, []),
@@ -169,6 +181,17 @@ def test_a_fixed_connection_tells_no_server_anything(device: Device) -> None:
     device.put("/etc/dhcpcd.duid", DUID)
     device.put("/var/lib/dhcpcd/bay5.lease", DHCPCD_LEASE)
     assert "dhcp-client-id" not in carried(device)[0]
+
+
+def test_other_defaults_of_networkmanager_are_named(device: Device) -> None:
+    folder = "/etc/NetworkManager/conf.d"
+    device.put(f"{folder}/a.conf", "[connection-a]\nmatch-device=type:wifi\nwifi.powersave=2\nipv4.dhcp-timeout=90\n")
+    device.put(f"{folder}/default-wifi-powersave-on.conf", "[connection]\nwifi.powersave=3\n")
+    device.put("/usr/lib/NetworkManager/conf.d/b.conf", "[connection]\nwifi.powersave=3\n")
+    assert carried(device)[1] == [
+        "wifi.powersave, a default for all connections, is not carried over",
+        "ipv4.dhcp-timeout, a default for all connections, is not carried over",
+    ]
 
 
 @pytest.mark.parametrize("conf", ["NetworkManager.conf", "conf.d/a.conf"])

@@ -210,6 +210,7 @@ def _by_dhclient(system: System, interface: Interface, addresses: Sequence[str])
     said = parse_statements(conf, interface.name)
     lost: list[str] = []
     ipv4 = _sent_by_dhclient(said, interface, lost) if lease else {}
+    lost += _servers_of_dhclient(said, parse_statements(conf, ""))
     duid = find_value(text, "default-duid") if lease else None
     if ("send", "dhcp-client-identifier") not in said and duid:
         ipv4 |= _client_id(_of_duid(duid, interface), interface)
@@ -219,6 +220,15 @@ def _by_dhclient(system: System, interface: Interface, addresses: Sequence[str])
         ipv6=_of_duid_6(duid_6, interface) if duid_6 else {},
         lost=tuple(lost),
     )
+
+
+def _servers_of_dhclient(said: dict[tuple[str, str], str], for_all: dict[tuple[str, str], str]) -> Iterator[str]:
+    """The name servers in dhclient.conf that do not go along: `name_servers` takes those for all interfaces alone."""
+    for word in ("supersede", "prepend", "append", "default"):
+        statement = (word, "domain-name-servers")
+        taken = word in ("supersede", "prepend") and said.get(statement) == for_all.get(statement)
+        if statement in said and not taken:
+            yield f"the name servers of {word} in dhclient.conf are not carried over"
 
 
 def _dhclient_lease(system: System, interface: Interface, addresses: Sequence[str]) -> tuple[str, str, str]:

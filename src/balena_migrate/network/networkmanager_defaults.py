@@ -33,6 +33,14 @@ _OF_THIS_SYSTEM = {
 }
 """Values from which NetworkManager makes an id with a key or an id of this system, which the new one does not have."""
 _RANDOM_SCAN = "wifi.scan-rand-mac-address"
+_KNOWN = frozenset(
+    {
+        *(f"{group}.{key}" for group, keys in _CARRIED.items() for key in keys.split()),
+        *("ethernet.cloned-mac-address", "wifi.cloned-mac-address", "match-device", "stop-match"),
+    }
+)
+_SHIPPED = "default-wifi-powersave-on.conf"
+"""Ubuntu's, from its package network-manager; what it sets is the driver's own default mostly."""
 
 
 def default_of(system: System, key: str, interface: Interface | None) -> tuple[str, str]:
@@ -119,9 +127,16 @@ def _another_id(profile: Profile) -> Iterator[str]:
 
 
 def _lost(network: NetworkFacts, system: System) -> Iterator[Problem]:
-    """That Wi-Fi drivers which fail with random addresses are kept from them, as far as this device says so."""
-    own = [(p, s) for p, found in networkmanager_settings(system).items() if str(p).startswith("/etc") for s in found]
+    """The defaults of this device that are not carried over; and that Wi-Fi drivers which fail with random addresses
+    are kept from them."""
+    settings = networkmanager_settings(system).items()
+    own = [(p, s) for p, found in settings if str(p).startswith("/etc") and p.name != _SHIPPED for s in found]
     for path, section in own:
+        if section.name.startswith("connection"):
+            for key in dict.fromkeys(key for key in section.names() if key not in _KNOWN):
+                yield Problem(
+                    source=str(path), reason=f"{key}, a default for all connections, is not carried over", lost=False
+                )
         value = section.value(_RANDOM_SCAN)
         if section.name.startswith("device") and value.lower() in ("no", "false", "0", "off"):
             for interface in network.of_kind(InterfaceKind.WIFI):

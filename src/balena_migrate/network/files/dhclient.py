@@ -13,7 +13,7 @@ import re
 _COMMENT = re.compile(r'("(?:\\.|[^"\\]){0,400}")|#[^\n]*')
 _INTERFACE = re.compile(r'\binterface\s+"([^"]*)"\s*\{([^{}]*)\}')
 _STATEMENT = re.compile(
-    r'\b(send|supersede|prepend|default)\s+([a-z0-9.-]+)\s+((?:"(?:\\.|[^"\\]){0,400}"|[^";]){1,400});'
+    r'\b(send|supersede|prepend|append|default)\s+([a-z0-9.-]+)\s+((?:"(?:\\.|[^"\\]){0,400}"|[^";]){1,400});'
 )
 _LEASE = re.compile(r"\blease\s*\{([^{}]*)\}")
 _QUOTED = re.compile(r'"((?:\\.|[^"\\])*)"')
