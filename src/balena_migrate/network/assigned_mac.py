@@ -60,7 +60,7 @@ def _by_rule(
 
     What a rule makes of the machine's id, the new system would make another one of: so the address itself goes along.
     """
-    value, source = default_of(system, f"{interface.kind}.cloned-mac-address", interface)
+    value, source = default_of(networkmanager_settings(system), f"{interface.kind}.cloned-mac-address", interface)
     if value == RANDOM:
         return _assign(profiles, interface, network, source, RANDOM)
     if value.startswith("stable"):

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from balena_migrate.core.errors import FileError, NetworkConfigError
 from balena_migrate.core.system import System
-from balena_migrate.network.reading import read_config
+from balena_migrate.network.reading import read_all
 
 _CONFS = ("/etc/dhcp/dhclient.conf", "/etc/dhcp3/dhclient.conf", "/etc/dhclient.conf")
 _LEASES = (
@@ -19,18 +18,9 @@ _LEASES = (
 
 def read_conf(system: System) -> tuple[str, str]:
     """The path and text of dhclient.conf; "" if there is none."""
-    return next(_texts(system, _CONFS), ("", ""))
+    return next(((str(path), text) for path, text in read_all(system, _CONFS)), ("", ""))
 
 
 def read_leases(system: System) -> Iterator[tuple[str, str]]:
     """The path and text of each file of leases."""
-    return _texts(system, _LEASES)
-
-
-def _texts(system: System, patterns: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """Each file that can be read."""
-    for path in (path for pattern in patterns for path in system.glob(pattern)):
-        try:
-            yield str(path), read_config(system, path)
-        except (FileError, NetworkConfigError):
-            continue
+    return ((str(path), text) for path, text in read_all(system, _LEASES))

@@ -13,9 +13,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_interface
-from pathlib import PurePath
 
-from balena_migrate.core.errors import FileError, NetworkConfigError
+from balena_migrate.core.errors import FileError
 from balena_migrate.core.system import System
 from balena_migrate.facts.network import Interface, NetworkFacts
 from balena_migrate.network.by_interface import KINDS, change_those_of, is_by_lease, with_options
@@ -24,7 +23,7 @@ from balena_migrate.network.files.dhclient import find_value, last_lease, parse_
 from balena_migrate.network.files.keyfile import escape
 from balena_migrate.network.lease import told_to_server
 from balena_migrate.network.model import Problem, Profile
-from balena_migrate.network.reading import read_config
+from balena_migrate.network.reading import read_all
 from balena_migrate.network.sources.dhcpcd import FILE as DHCPCD_FILE
 from balena_migrate.network.sources.dhcpcd import parse_dhcpcd
 
@@ -105,18 +104,9 @@ def _of_duid_6(duid: bytes, interface: Interface) -> dict[str, str]:
     return {"dhcp-duid": duid.hex(":"), "dhcp-iaid": str(iaid)}
 
 
-def _texts(system: System, patterns: tuple[str, ...]) -> Iterator[tuple[PurePath, str]]:
-    """Each file that can be read, with its text."""
-    for path in (path for pattern in patterns for path in system.glob(pattern)):
-        try:
-            yield path, read_config(system, path)
-        except (FileError, NetworkConfigError):
-            continue
-
-
 def _by_networkd(system: System, interface: Interface, addresses: Sequence[str]) -> Identity | None:
     """What systemd-networkd asked with, as it notes down for each lease (sd-dhcp-lease.c)."""
-    for path, text in _texts(system, (_NETWORKD_LEASE.format(index=interface.index),)):
+    for path, text in read_all(system, (_NETWORKD_LEASE.format(index=interface.index),)):
         match = re.search(r"^CLIENTID=((?:[0-9a-f]{2})+)$", text, re.MULTILINE)
         if any(f"ADDRESS={address}\n" in text for address in addresses):
             return Identity(source=str(path), ipv4=_client_id(bytes.fromhex(match[1]), interface) if match else {})
@@ -134,7 +124,7 @@ def _by_dhcpcd(system: System, interface: Interface, addresses: Sequence[str]) -
     has_6 = any(IPv6Address(a).packed in content for a in addresses if ":" in a for content in leases_6)
     if not has_4 and not has_6:
         return None
-    texts = dict(_texts(system, (DHCPCD_FILE,)))
+    texts = dict(read_all(system, (DHCPCD_FILE,)))
     said = _said(next(iter(texts.values()), ""), interface)
     duid = _dhcpcd_duid(system, said.get("duid", ""))
     lost: list[str] = []
@@ -187,7 +177,7 @@ def _clientid(value: str) -> bytes:
 
 def _dhcpcd_duid(system: System, value: str) -> bytes:
     """The DUID in dhcpcd.conf or in the file where dhcpcd keeps the one that it made; empty if there is none."""
-    texts = [value, *(text for _, text in _texts(system, _DHCPCD_DUIDS))]
+    texts = [value, *(text for _, text in read_all(system, _DHCPCD_DUIDS))]
     found = (text.strip() for text in texts)
     return next(
         (bytes.fromhex(t.replace(":", "")) for t in found if re.fullmatch(r"(?i)[0-9a-f]{2}(:[0-9a-f]{2}){3,}", t)), b""

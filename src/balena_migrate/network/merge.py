@@ -111,10 +111,8 @@ def _expanded(profiles: list[Profile], network: NetworkFacts) -> tuple[list[Prof
         found += [*made, *kept]
         if not made:
             reason = f"no interface fits {match}"
-            lost = None if kept else profile
-            problems.append(
-                Problem(source=profile.source, subject=profile.name, reason=reason, lost=not kept, profile=lost)
-            )
+            detail = Problem(source=profile.source, subject=profile.name, reason=reason, lost=False)
+            problems.append(detail if kept else profile.as_lost(reason))
     return found, problems
 
 
@@ -164,7 +162,7 @@ def _with_bound_logins(profiles: list[Profile], network: NetworkFacts) -> tuple[
             found.append(replace(profile, interface=names[0]))
         else:
             reason = f"it is not known which of {', '.join(names)} logs in with it (802.1X)"
-            problems.append(Problem(source=profile.source, subject=profile.name, reason=reason, profile=profile))
+            problems.append(profile.as_lost(reason))
     return found, problems
 
 
@@ -249,7 +247,7 @@ def _says_much(link: Profile, others: list[Profile]) -> bool:
 
 def _unused(link: Profile) -> Problem:
     reason = "has addresses, but no Wi-Fi network that takes them"
-    return Problem(source=link.source, subject=link.name, reason=reason, profile=link)
+    return link.as_lost(reason)
 
 
 # Duplicates ---------------------------------------------------------------------------------------------------------
@@ -346,7 +344,7 @@ def _without_duplicates(
 
 def _displaced(profile: Profile, best: Profile) -> Problem:
     reason = f"{best.source} has other settings for it, which count"
-    return Problem(source=profile.source, subject=profile.name, reason=reason, profile=profile)
+    return profile.as_lost(reason)
 
 
 def _addresses(profile: Profile) -> Iterator[str]:
@@ -380,7 +378,7 @@ def without_orphans(
         below = _stands_on(profile, network)
         if below and below not in made:
             reason = f"it belongs to {below}, which is not carried over"
-            problems.append(Problem(source=profile.source, subject=profile.name, reason=reason, profile=profile))
+            problems.append(profile.as_lost(reason))
         else:
             kept.append(profile)
     return tuple(kept), tuple(problems)

@@ -254,6 +254,10 @@ class Profile:
     modem: Modem | None = None
     keyfile: Keyfile | None = field(default=None, repr=False)
 
+    def as_lost(self, reason: str) -> Problem:
+        """The problem that the whole profile is not carried over."""
+        return Problem(source=self.source, subject=self.name, reason=reason, profile=self)
+
     @property
     def uuid(self) -> str:
         """The UUID, by which other keyfiles refer to this one."""

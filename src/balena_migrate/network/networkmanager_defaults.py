@@ -8,9 +8,10 @@ Source: NetworkManager.conf(5), "connection section" and "device section": a [co
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from pathlib import PurePath
 
 from balena_migrate.core.system import System
 from balena_migrate.facts.network import Interface, InterfaceKind, NetworkFacts
@@ -19,6 +20,9 @@ from balena_migrate.network.files.ini import Section
 from balena_migrate.network.files.keyfile import escape
 from balena_migrate.network.model import Kind, Problem, Profile
 from balena_migrate.network.reading import networkmanager_settings
+
+Settings = Mapping[PurePath, tuple[Section, ...]]
+"""Of `networkmanager_settings`."""
 
 _CARRIED = {
     "ipv4": "dhcp-client-id dhcp-iaid dhcp-vendor-class-identifier route-metric route-table",
@@ -43,11 +47,11 @@ _SHIPPED = "default-wifi-powersave-on.conf"
 """Ubuntu's, from its package network-manager; what it sets is the driver's own default mostly."""
 
 
-def default_of(system: System, key: str, interface: Interface | None) -> tuple[str, str]:
+def default_of(settings: Settings, key: str, interface: Interface | None) -> tuple[str, str]:
     """The value of such a key for the interface, and the file that has it; "" if it is not set."""
     found = [
         (section, str(path))
-        for path, sections in networkmanager_settings(system).items()
+        for path, sections in settings.items()
         for section in sections
         if section.name.startswith("connection") and section.value(key) and _counts_for(section, interface)
     ]
@@ -85,24 +89,25 @@ def with_defaults(
     profiles: tuple[Profile, ...], network: NetworkFacts, system: System
 ) -> tuple[tuple[Profile, ...], tuple[Problem, ...]]:
     """NetworkManager's own profiles with the defaults that they rely on, and what cannot go along. Raises nothing."""
-    made = tuple(_with_defaults(p, network, system) if p.keyfile is not None else p for p in profiles)
-    made = (*made, *_of_no_profile(made, network, system))
+    settings = networkmanager_settings(system)
+    made = tuple(_with_defaults(p, network, settings) if p.keyfile is not None else p for p in profiles)
+    made = (*made, *_of_no_profile(made, network, settings))
     problems = [
         Problem(source=p.source, subject=p.name, reason=reason, lost=False) for p in made for reason in _another_id(p)
     ]
-    return made, (*problems, *_lost(network, system))
+    return made, (*problems, *_lost(network, settings))
 
 
-def _of_no_profile(profiles: tuple[Profile, ...], network: NetworkFacts, system: System) -> Iterator[Profile]:
+def _of_no_profile(profiles: tuple[Profile, ...], network: NetworkFacts, settings: Settings) -> Iterator[Profile]:
     """A profile for the wired interface in use that has none, if NetworkManager gives its own one a client id."""
     online = network.online()
-    value, source = default_of(system, "ipv4.dhcp-client-id", online)
+    value, source = default_of(settings, "ipv4.dhcp-client-id", online)
     if online and online.kind is InterfaceKind.ETHERNET and value and not those_of(profiles, online, network):
         plain = Profile(kind=Kind.ETHERNET, source=source, interface=online.name)
         yield with_options(plain, 4, {"dhcp-client-id": escape(value)})
 
 
-def _with_defaults(profile: Profile, network: NetworkFacts, system: System) -> Profile:
+def _with_defaults(profile: Profile, network: NetworkFacts, settings: Settings) -> Profile:
     file = profile.keyfile
     interface = network.find_interface(profile.interface)
     for group, keys in _CARRIED.items():
@@ -110,7 +115,7 @@ def _with_defaults(profile: Profile, network: NetworkFacts, system: System) -> P
         if file is None or is_other or (profile.is_port and group in ("ipv4", "ipv6")):
             continue
         for key in keys.split():
-            value, _ = default_of(system, f"{group}.{key}", interface)
+            value, _ = default_of(settings, f"{group}.{key}", interface)
             if value and file.raw(group, key) is None:
                 ip = profile.ipv4 if group == "ipv4" else profile.ipv6 if group == "ipv6" else None
                 file = with_method(file, group, ip.method) if ip else file
@@ -126,11 +131,10 @@ def _another_id(profile: Profile) -> Iterator[str]:
             yield f"{group}.{key}={value} makes another id on the new system, so its lease may change"
 
 
-def _lost(network: NetworkFacts, system: System) -> Iterator[Problem]:
+def _lost(network: NetworkFacts, settings: Settings) -> Iterator[Problem]:
     """The defaults of this device that are not carried over; and that Wi-Fi drivers which fail with random addresses
     are kept from them."""
-    settings = networkmanager_settings(system).items()
-    own = [(p, s) for p, found in settings if str(p).startswith("/etc") and p.name != _SHIPPED for s in found]
+    own = [(p, s) for p, found in settings.items() if str(p).startswith("/etc") and p.name != _SHIPPED for s in found]
     for path, section in own:
         if section.name.startswith("connection"):
             for key in dict.fromkeys(key for key in section.names() if key not in _KNOWN):

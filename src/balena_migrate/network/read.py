@@ -78,7 +78,7 @@ def _checked(profiles: tuple[Profile, ...], os_version: str | None) -> tuple[tup
     for profile in profiles:
         refusal = _refusal(profile, os_version)
         if refusal:
-            problems.append(Problem(source=profile.source, subject=profile.name, reason=refusal, profile=profile))
+            problems.append(profile.as_lost(refusal))
             continue
         complete, changes = completed(profile)
         if os_version is not None:

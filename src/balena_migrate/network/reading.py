@@ -100,6 +100,15 @@ def read_layered(system: System, folders: Iterable[str], pattern: str) -> dict[s
     return dict(sorted(found.items()))
 
 
+def read_all(system: System, patterns: Iterable[str]) -> Iterator[tuple[PurePath, str]]:
+    """Each file that fits one of the patterns and can be read, with its text."""
+    for path in (path for pattern in patterns for path in system.glob(pattern)):
+        try:
+            yield path, read_config(system, path)
+        except (FileError, NetworkConfigError):
+            continue
+
+
 def read_sections(system: System, path: PurePath | str) -> tuple[Section, ...]:
     """The sections of a program's general settings; none where they cannot be read, as they then count for nothing."""
     try:
