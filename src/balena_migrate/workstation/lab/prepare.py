@@ -18,7 +18,9 @@ from balena_migrate.workstation.lab.disks import Span, copy_disk, make_disk, mak
 from balena_migrate.workstation.lab.expected import Expected, read_expected
 from balena_migrate.workstation.lab.lookalike import build_image, expected_boot_files
 from balena_migrate.workstation.lab.machines import Machine
+from balena_migrate.workstation.lab.variables import copy_store
 from balena_migrate.workstation.lab.wishes import Device, Expect, Options, Wishes
+from balena_migrate.workstation.mtools import FatDrive
 
 KIT_FOLDER = "opt/balena-migrate"
 
@@ -52,11 +54,19 @@ class Prepared:
     def disk(self) -> Path:
         return self.drives[0]
 
+    @property
+    def boot_drive(self) -> FatDrive | None:
+        """The FAT boot partition that stage 1 puts the initramfs on; None if it puts it on the root file system."""
+        if self.boot is None or self.device.guest.folder_on_boot is None:
+            return None
+        return FatDrive(image=self.disk, offset_bytes=self.boot.start_bytes)
+
     def copied(self, source: Path, target: Path) -> Prepared:
-        """The same device, with its drives copied from `source` to `target`."""
+        """The same device, with its drives, and its firmware's variables, copied from `source` to `target`."""
         names = [drive.name for drive in self.drives]
         for name in names:
             copy_disk(source / name, target / name)
+        copy_store(source / names[0], target / names[0])
         return replace(self, drives=tuple(target / name for name in names))
 
 
@@ -73,6 +83,7 @@ def prepare(
         settings["CHANGE_DEVICE_TYPE"] = "TRUE"  # the invented config.json is for another image
     disk = folder / "disk.img"
     copy_disk(built.disk, disk)
+    copy_store(built.disk, disk)
     say("copying the kit, the image and the owner's files to the device")
     with mounted(disk, built.root, usr=built.usr) as root:
         put_kit(guest.architecture, root, cache, say)

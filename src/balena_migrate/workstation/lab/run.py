@@ -22,6 +22,7 @@ from balena_migrate.workstation.lab.proofs import Armed, backup_names, read_back
 from balena_migrate.workstation.lab.result import Check, DiskState, TimelineStep, same
 from balena_migrate.workstation.lab.snapshot import find_changes, read_tree
 from balena_migrate.workstation.lab.timeline import Timeline
+from balena_migrate.workstation.lab.variables import BootVariables, read_boot_variables
 from balena_migrate.workstation.lab.virtual import BOOT_TIMEOUT_S, Boot, VirtualDevice
 
 PROGRAM = f"/{KIT_FOLDER}/balena-migrate"
@@ -34,6 +35,8 @@ class OldState:
 
     files: dict[str, str]
     next_boot: Start | None
+    variables: BootVariables | None = None
+    """The boot entries of a firmware with UEFI."""
 
 
 @dataclass(kw_only=True)
@@ -142,25 +145,38 @@ class Run:
             )
 
     def _initramfs_bytes(self, root: Path) -> int:
-        if self.prepared.boot:
-            return len(FatImage(self.prepared.disk, self.prepared.boot.start_bytes).read(INITRAMFS_NAME))
-        return (root / self.prepared.device.guest.boot_folder / INITRAMFS_NAME).stat().st_size
+        drive, path = self.prepared.boot_drive, self._initramfs_path
+        return len(drive.read_file(path)) if drive else (root / path).stat().st_size
+
+    @property
+    def _initramfs_path(self) -> str:
+        """On the FAT boot partition, or on the root file system."""
+        guest = self.prepared.device.guest
+        folder = guest.boot_folder if guest.folder_on_boot is None else guest.folder_on_boot
+        return f"{folder}/{INITRAMFS_NAME}".lstrip("/")
 
     def damage_initramfs(self, how: Damage) -> None:
-        """Damage the initramfs of stage 2, while the device is off. Only PCs have it on their root file system."""
-        with mounted(self.prepared.disk, self.prepared.root) as root:
-            path = root / self.prepared.device.guest.boot_folder / INITRAMFS_NAME
-            content = damaged(path.read_bytes(), how)
+        """Damage the initramfs of stage 2, while the device is off."""
+        drive, path = self.prepared.boot_drive, self._initramfs_path
+        if drive:
+            content = damaged(drive.read_file(path), how)
             if content is None:
-                path.unlink()
+                drive.remove_file(path)
             else:
-                path.write_bytes(content)
+                drive.write_file(path, content)
+            return
+        with mounted(self.prepared.disk, self.prepared.root) as root:
+            content = damaged((root / path).read_bytes(), how)
+            if content is None:
+                (root / path).unlink()
+            else:
+                (root / path).write_bytes(content)
 
     def may_be_left(self) -> tuple[str, ...]:
         """What stage 1 leaves behind for `undo` besides its own folder; none of the boot loader's files."""
-        initramfs = f"{self.prepared.device.guest.boot_folder}/{INITRAMFS_NAME}"
+        guest = self.prepared.device.guest
         return (
-            initramfs,
+            f"{guest.boot_folder}/{'*' if guest.folder_on_boot else INITRAMFS_NAME}",
             STAGE2_CONFIG.lstrip("/"),
             *(f"{owner.HOME_DIR}/{name}" for name in backup_names(self.config)),
         )
@@ -176,10 +192,22 @@ class Run:
             expected=f"no change except the journal, logs{' and what undo removes' if self.record.left else ''}",
             found=", ".join(changes[:SHOWN_CHANGES]) or ("no change" if same_table else "a different partition table"),
         )
-        return [unchanged, *self.next_boot_checks()]
+        return [unchanged, *self._entries_checks(now.variables), *self.next_boot_checks()]
+
+    def _entries_checks(self, now: BootVariables | None) -> list[Check]:
+        """Check that the firmware's boot entries are the same, apart from one of ours that undo removes."""
+        before, folder = self.record.before.variables, self.prepared.device.guest.folder_on_boot
+        if before is None or now is None:
+            return []
+        if self.record.left and folder:
+            now = now.without("\\" + folder.replace("/", "\\") + "\\")
+        return [same("the firmware's boot entries", "\n".join(before.lines()), "\n".join(now.lines()))]
 
     def next_boot_checks(self) -> list[Check]:
-        """Check that the next boot is the original one, if that can be read from the disk."""
+        """Check that the next boot is the original one, if that can be read from the disk or the firmware's store."""
+        before, variables = self.record.before.variables, read_boot_variables(self.prepared.disk)
+        if before and variables:
+            return [same("boot entry of the next start", before.first, variables.first)]
         now = self.prepared.machine.next_boot(self.prepared.disk)
         return [same("next boot", self.record.before.next_boot, now)] if now else []
 
@@ -189,6 +217,10 @@ def read_old_system(prepared: Prepared) -> OldState:
     with mounted(prepared.disk, prepared.root, usr=prepared.usr, read_only=True) as root:
         files = read_tree(root)
     if prepared.boot:
-        fat, folder = FatImage(prepared.disk, prepared.boot.start_bytes), prepared.device.guest.boot_folder
-        files |= {f"{folder}/{name}": hashlib.sha256(fat.read(name)).hexdigest() for name in fat.names}
-    return OldState(files=files, next_boot=prepared.machine.next_boot(prepared.disk))
+        fat, mount = FatImage(prepared.disk, prepared.boot.start_bytes), prepared.device.guest.boot_mount
+        files |= {f"{mount}/{name}": hashlib.sha256(fat.read(name)).hexdigest() for name in fat.names}
+    return OldState(
+        files=files,
+        next_boot=prepared.machine.next_boot(prepared.disk),
+        variables=read_boot_variables(prepared.disk),
+    )
