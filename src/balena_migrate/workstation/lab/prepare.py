@@ -14,7 +14,7 @@ from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
 from balena_migrate.workstation.kit.build import build_kit
 from balena_migrate.workstation.lab import owner
-from balena_migrate.workstation.lab.disks import Span, copy_disk, make_disk, make_ext4, mounted
+from balena_migrate.workstation.lab.disks import FileSystem, copy_disk, make_disk, make_ext4, mounted_system
 from balena_migrate.workstation.lab.expected import Expected, read_expected
 from balena_migrate.workstation.lab.lookalike import build_image, expected_boot_files
 from balena_migrate.workstation.lab.machines import Machine
@@ -37,11 +37,8 @@ class Prepared:
     machine: Machine
     drives: tuple[Path, ...]
     """The boot disk, and the log drive if there is one."""
-    root: Span
-    usr: Span | None
-    """The disk's /usr, if that is a file system of its own."""
-    boot: Span | None
-    """The disk's FAT boot partition, if there is one."""
+    file_systems: tuple[FileSystem, ...]
+    """Those of the old system on the boot disk, the root first."""
     memory_mib: int
     config_json: bytes = field(repr=False)
     boot_files: Mapping[str, str] | None
@@ -51,6 +48,11 @@ class Prepared:
     @property
     def disk(self) -> Path:
         return self.drives[0]
+
+    @property
+    def fat(self) -> FileSystem | None:
+        """The old system's FAT: a Raspberry Pi's boot partition or a PC's EFI partition."""
+        return next((system for system in self.file_systems if system.fat), None)
 
     def copied(self, source: Path, target: Path) -> Prepared:
         """The same device, with its drives copied from `source` to `target`."""
@@ -74,7 +76,7 @@ def prepare(
     disk = folder / "disk.img"
     copy_disk(built.disk, disk)
     say("copying the kit, the image and the owner's files to the device")
-    with mounted(disk, built.root, usr=built.usr) as root:
+    with mounted_system(disk, built.file_systems) as root:
         put_kit(guest.architecture, root, cache, say)
         put_owner_files(root, owner.settings_text(settings), config, wishes)
         put_image(image, root, device.image_part)
@@ -86,9 +88,7 @@ def prepare(
         expect=expect,
         machine=replace(built.machine, hardware=device.hardware),
         drives=(disk, make_log_drive(folder)) if device.log_drive else (disk,),
-        root=built.root,
-        usr=built.usr,
-        boot=built.boot,
+        file_systems=built.file_systems,
         memory_mib=options.memory_mib or device.memory_mib or guest.memory_mib,
         config_json=config,
         boot_files=None if options.image else expected_boot_files(device.image, cache),

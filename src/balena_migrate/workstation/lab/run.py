@@ -14,7 +14,7 @@ from balena_migrate.settings import Config
 from balena_migrate.workstation.lab import owner
 from balena_migrate.workstation.lab.console import Shell
 from balena_migrate.workstation.lab.damage import Damage, damaged
-from balena_migrate.workstation.lab.disks import mounted, read_partitions
+from balena_migrate.workstation.lab.disks import mounted_system, read_partitions
 from balena_migrate.workstation.lab.machines import Start
 from balena_migrate.workstation.lab.machines.raspberrypi.firmware import FatImage
 from balena_migrate.workstation.lab.prepare import KIT_FOLDER, Prepared
@@ -133,7 +133,7 @@ class Run:
 
     def look_at_armed_disk(self) -> Armed:
         """What stage 1 left on the disk; read while the device is off."""
-        with mounted(self.prepared.disk, self.prepared.root, read_only=True) as root:
+        with mounted_system(self.prepared.disk, self.prepared.file_systems, read_only=True) as root:
             journal = parse_journal((root / JOURNAL.lstrip("/")).read_text())
             return Armed(
                 backups=read_backups(root, self.config),
@@ -142,13 +142,14 @@ class Run:
             )
 
     def _initramfs_bytes(self, root: Path) -> int:
-        if self.prepared.boot:
-            return len(FatImage(self.prepared.disk, self.prepared.boot.start_bytes).read(INITRAMFS_NAME))
-        return (root / self.prepared.device.guest.boot_folder / INITRAMFS_NAME).stat().st_size
+        fat, folder = self.prepared.fat, self.prepared.device.guest.boot_folder
+        if fat and fat.folder == folder:
+            return len(FatImage(self.prepared.disk, fat.span.start_bytes).read(INITRAMFS_NAME))
+        return (root / folder / INITRAMFS_NAME).stat().st_size
 
     def damage_initramfs(self, how: Damage) -> None:
-        """Damage the initramfs of stage 2, while the device is off. Only PCs have it on their root file system."""
-        with mounted(self.prepared.disk, self.prepared.root) as root:
+        """Damage the initramfs of stage 2, while the device is off. Only PCs have it on an ext4."""
+        with mounted_system(self.prepared.disk, self.prepared.file_systems) as root:
             path = root / self.prepared.device.guest.boot_folder / INITRAMFS_NAME
             content = damaged(path.read_bytes(), how)
             if content is None:
@@ -168,7 +169,8 @@ class Run:
     def old_system_checks(self) -> list[Check]:
         """Check, while the device is off, that nothing on the old system changed apart from `left`."""
         now = read_old_system(self.prepared)
-        same_table = self.prepared.root in read_partitions(self.prepared.disk)
+        table = read_partitions(self.prepared.disk)
+        same_table = all(system.span in table for system in self.prepared.file_systems)
         changes = find_changes(self.record.before.files, now.files, self.record.left)
         unchanged = Check(
             name="the old system is unchanged",
@@ -186,9 +188,9 @@ class Run:
 
 def read_old_system(prepared: Prepared) -> OldState:
     """The old system's files and its next boot; read while the device is off."""
-    with mounted(prepared.disk, prepared.root, usr=prepared.usr, read_only=True) as root:
+    with mounted_system(prepared.disk, prepared.file_systems, read_only=True) as root:
         files = read_tree(root)
-    if prepared.boot:
-        fat, folder = FatImage(prepared.disk, prepared.boot.start_bytes), prepared.device.guest.boot_folder
+    if prepared.fat:
+        fat, folder = FatImage(prepared.disk, prepared.fat.span.start_bytes), prepared.fat.folder
         files |= {f"{folder}/{name}": hashlib.sha256(fat.read(name)).hexdigest() for name in fat.names}
     return OldState(files=files, next_boot=prepared.machine.next_boot(prepared.disk))
