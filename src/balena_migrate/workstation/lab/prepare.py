@@ -14,13 +14,12 @@ from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
 from balena_migrate.workstation.kit.build import build_kit
 from balena_migrate.workstation.lab import owner
-from balena_migrate.workstation.lab.disks import Span, copy_disk, make_disk, make_ext4, mounted
+from balena_migrate.workstation.lab.disks import FileSystem, copy_disk, make_disk, make_ext4, mounted_system
 from balena_migrate.workstation.lab.expected import Expected, read_expected
 from balena_migrate.workstation.lab.lookalike import build_image, expected_boot_files
 from balena_migrate.workstation.lab.machines import Machine
 from balena_migrate.workstation.lab.variables import copy_store
 from balena_migrate.workstation.lab.wishes import Device, Expect, Options, Wishes
-from balena_migrate.workstation.mtools import FatDrive
 
 KIT_FOLDER = "opt/balena-migrate"
 
@@ -39,11 +38,8 @@ class Prepared:
     machine: Machine
     drives: tuple[Path, ...]
     """The boot disk, and the log drive if there is one."""
-    root: Span
-    usr: Span | None
-    """The disk's /usr, if that is a file system of its own."""
-    boot: Span | None
-    """The disk's FAT boot partition, if there is one."""
+    file_systems: tuple[FileSystem, ...]
+    """Those of the old system on the boot disk, the root first."""
     memory_mib: int
     config_json: bytes = field(repr=False)
     boot_files: Mapping[str, str] | None
@@ -55,11 +51,17 @@ class Prepared:
         return self.drives[0]
 
     @property
-    def boot_drive(self) -> FatDrive | None:
-        """The FAT boot partition that stage 1 puts the initramfs on; None if it puts it on the root file system."""
-        if self.boot is None or self.device.guest.folder_on_boot is None:
+    def fat(self) -> FileSystem | None:
+        """The old system's FAT: a Raspberry Pi's boot partition or a PC's EFI partition."""
+        return next((system for system in self.file_systems if system.fat), None)
+
+    @property
+    def folder_on_fat(self) -> str | None:
+        """Where on the FAT stage 1 puts the initramfs, "" for its root; None if that is on another file system."""
+        folder = self.device.guest.boot_folder
+        if self.fat is None or not f"{folder}/".startswith(f"{self.fat.folder}/"):
             return None
-        return FatDrive(image=self.disk, offset_bytes=self.boot.start_bytes)
+        return folder.removeprefix(self.fat.folder).strip("/")
 
     def copied(self, source: Path, target: Path) -> Prepared:
         """The same device, with its drives, and its firmware's variables, copied from `source` to `target`."""
@@ -85,7 +87,7 @@ def prepare(
     copy_disk(built.disk, disk)
     copy_store(built.disk, disk)
     say("copying the kit, the image and the owner's files to the device")
-    with mounted(disk, built.root, usr=built.usr) as root:
+    with mounted_system(disk, built.file_systems) as root:
         put_kit(guest.architecture, root, cache, say)
         put_owner_files(root, owner.settings_text(settings), config, wishes)
         put_image(image, root, device.image_part)
@@ -97,9 +99,7 @@ def prepare(
         expect=expect,
         machine=replace(built.machine, hardware=device.hardware),
         drives=(disk, make_log_drive(folder)) if device.log_drive else (disk,),
-        root=built.root,
-        usr=built.usr,
-        boot=built.boot,
+        file_systems=built.file_systems,
         memory_mib=options.memory_mib or device.memory_mib or guest.memory_mib,
         config_json=config,
         boot_files=None if options.image else expected_boot_files(device.image, cache),

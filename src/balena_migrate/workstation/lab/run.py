@@ -14,7 +14,7 @@ from balena_migrate.settings import Config
 from balena_migrate.workstation.lab import owner
 from balena_migrate.workstation.lab.console import Shell
 from balena_migrate.workstation.lab.damage import Damage, damaged
-from balena_migrate.workstation.lab.disks import mounted, read_partitions
+from balena_migrate.workstation.lab.disks import mounted_system, read_partitions
 from balena_migrate.workstation.lab.machines import Start
 from balena_migrate.workstation.lab.machines.raspberrypi.firmware import FatImage
 from balena_migrate.workstation.lab.prepare import KIT_FOLDER, Prepared
@@ -24,6 +24,7 @@ from balena_migrate.workstation.lab.snapshot import find_changes, read_tree
 from balena_migrate.workstation.lab.timeline import Timeline
 from balena_migrate.workstation.lab.variables import BootVariables, read_boot_variables
 from balena_migrate.workstation.lab.virtual import BOOT_TIMEOUT_S, Boot, VirtualDevice
+from balena_migrate.workstation.mtools import FatDrive
 
 PROGRAM = f"/{KIT_FOLDER}/balena-migrate"
 SHOWN_CHANGES = 20
@@ -136,7 +137,7 @@ class Run:
 
     def look_at_armed_disk(self) -> Armed:
         """What stage 1 left on the disk; read while the device is off."""
-        with mounted(self.prepared.disk, self.prepared.root, read_only=True) as root:
+        with mounted_system(self.prepared.disk, self.prepared.file_systems, read_only=True) as root:
             journal = parse_journal((root / JOURNAL.lstrip("/")).read_text())
             return Armed(
                 backups=read_backups(root, self.config),
@@ -145,19 +146,21 @@ class Run:
             )
 
     def _initramfs_bytes(self, root: Path) -> int:
-        drive, path = self.prepared.boot_drive, self._initramfs_path
+        drive, path = self._initramfs
         return len(drive.read_file(path)) if drive else (root / path).stat().st_size
 
     @property
-    def _initramfs_path(self) -> str:
-        """On the FAT boot partition, or on the root file system."""
-        guest = self.prepared.device.guest
-        folder = guest.boot_folder if guest.folder_on_boot is None else guest.folder_on_boot
-        return f"{folder}/{INITRAMFS_NAME}".lstrip("/")
+    def _initramfs(self) -> tuple[FatDrive | None, str]:
+        """The FAT on which stage 1 puts it, if it does, and the path there or below the root folder."""
+        fat, folder = self.prepared.fat, self.prepared.folder_on_fat
+        if fat is None or folder is None:
+            return None, f"{self.prepared.device.guest.boot_folder}/{INITRAMFS_NAME}"
+        drive = FatDrive(image=self.prepared.disk, offset_bytes=fat.span.start_bytes)
+        return drive, f"{folder}/{INITRAMFS_NAME}".lstrip("/")
 
     def damage_initramfs(self, how: Damage) -> None:
         """Damage the initramfs of stage 2, while the device is off."""
-        drive, path = self.prepared.boot_drive, self._initramfs_path
+        drive, path = self._initramfs
         if drive:
             content = damaged(drive.read_file(path), how)
             if content is None:
@@ -165,7 +168,7 @@ class Run:
             else:
                 drive.write_file(path, content)
             return
-        with mounted(self.prepared.disk, self.prepared.root) as root:
+        with mounted_system(self.prepared.disk, self.prepared.file_systems) as root:
             content = damaged((root / path).read_bytes(), how)
             if content is None:
                 (root / path).unlink()
@@ -174,9 +177,9 @@ class Run:
 
     def may_be_left(self) -> tuple[str, ...]:
         """What stage 1 leaves behind for `undo` besides its own folder; none of the boot loader's files."""
-        guest = self.prepared.device.guest
+        folder = self.prepared.device.guest.boot_folder
         return (
-            f"{guest.boot_folder}/{'*' if guest.folder_on_boot else INITRAMFS_NAME}",
+            f"{folder}/{'*' if self.prepared.folder_on_fat else INITRAMFS_NAME}",
             STAGE2_CONFIG.lstrip("/"),
             *(f"{owner.HOME_DIR}/{name}" for name in backup_names(self.config)),
         )
@@ -184,7 +187,8 @@ class Run:
     def old_system_checks(self) -> list[Check]:
         """Check, while the device is off, that nothing on the old system changed apart from `left`."""
         now = read_old_system(self.prepared)
-        same_table = self.prepared.root in read_partitions(self.prepared.disk)
+        table = read_partitions(self.prepared.disk)
+        same_table = all(system.span in table for system in self.prepared.file_systems)
         changes = find_changes(self.record.before.files, now.files, self.record.left)
         unchanged = Check(
             name="the old system is unchanged",
@@ -196,7 +200,7 @@ class Run:
 
     def _entries_checks(self, now: BootVariables | None) -> list[Check]:
         """Check that the firmware's boot entries are the same, apart from one of ours that undo removes."""
-        before, folder = self.record.before.variables, self.prepared.device.guest.folder_on_boot
+        before, folder = self.record.before.variables, self.prepared.folder_on_fat
         if before is None or now is None:
             return []
         if self.record.left and folder:
@@ -214,11 +218,11 @@ class Run:
 
 def read_old_system(prepared: Prepared) -> OldState:
     """The old system's files and its next boot; read while the device is off."""
-    with mounted(prepared.disk, prepared.root, usr=prepared.usr, read_only=True) as root:
+    with mounted_system(prepared.disk, prepared.file_systems, read_only=True) as root:
         files = read_tree(root)
-    if prepared.boot:
-        fat, mount = FatImage(prepared.disk, prepared.boot.start_bytes), prepared.device.guest.boot_mount
-        files |= {f"{mount}/{name}": hashlib.sha256(fat.read(name)).hexdigest() for name in fat.names}
+    if prepared.fat:
+        fat, folder = FatImage(prepared.disk, prepared.fat.span.start_bytes), prepared.fat.folder
+        files |= {f"{folder}/{name}": hashlib.sha256(fat.read(name)).hexdigest() for name in fat.names}
     return OldState(
         files=files,
         next_boot=prepared.machine.next_boot(prepared.disk),

@@ -13,13 +13,13 @@ from balena_migrate.core.units import MIB
 from balena_migrate.workstation.cache import cached
 from balena_migrate.workstation.debian import fetch_packages
 from balena_migrate.workstation.lab.console import Shell
-from balena_migrate.workstation.lab.disks import make_ext4, make_partitions, mounted, read_partitions
+from balena_migrate.workstation.lab.disklayout import DiskLayout, Kind, Part, make_laid_out
+from balena_migrate.workstation.lab.disks import mounted_system
 from balena_migrate.workstation.lab.guests import FASTER_KERNEL, Guest, GuestDisk, initramfs_files, put_files
 from balena_migrate.workstation.lab.machines.pc import PROGRAM, PcMachine
 from balena_migrate.workstation.lab.qemu import running
 
 BOOT_TIMEOUT_S = 1800
-USR_BYTES = 1024 * MIB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +28,12 @@ class DebianPc(Guest):
 
     suite: str
     packages: tuple[str, ...]
-    root_uuid: str
-    table_id: str
+    layout: DiskLayout
     files: Mapping[str, str] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
     commands: tuple[str, ...] = ()
     first_files: Mapping[str, str] = field(default_factory=dict)
     """Files that have to be there before the packages are installed: they make the guest's own initramfs small."""
-    usr_uuid: str = ""
-    """If set, /usr is a file system of its own, in a second partition."""
 
     def build(self, disk_mib: int, cache: Path, say: Say) -> GuestDisk:
         """The disk boots on its own, with GRUB installed and configured by the guest's own programs."""
@@ -49,15 +46,22 @@ class DebianPc(Guest):
             _boot_and_install(self, folder)
 
         folder = cached(cache, f"{self.name}-disk", (self, disk_mib), make)
-        disk = folder / "disk.img"
-        root, *others = read_partitions(disk)
-        machine = PcMachine(kernel=folder / "vmlinuz")
-        return GuestDisk(disk=disk, machine=machine, root=root, usr=others[0] if others else None)
+        return GuestDisk(
+            disk=folder / "disk.img",
+            machine=PcMachine(kernel=folder / "vmlinuz"),
+            file_systems=self.layout.file_systems(disk_mib * MIB),
+        )
 
 
 _CONSOLE = f"console=tty0 console=ttyS0,115200 {FASTER_KERNEL}"
 _UNITS = "etc/systemd/system"
 _ROOT_UUID = "0f6d3c1e-7a52-4b39-9d0e-5c1b8a7e2f41"
+_ROOT = Part(kind=Kind.ROOT, uuid=_ROOT_UUID)
+_DISK_DRIVERS = (
+    *("ahci", "sd_mod", "nvme", "virtio_pci", "virtio_blk", "virtio_scsi", "xhci_pci", "usb_storage", "uas"),
+    *("sdhci_pci", "mmc_block"),
+)
+"""Those of all buses on which the disk may hang."""
 
 _SHELL = """\
 # A root shell, without the device unit that a getty waits for: on a busy workstation that takes minutes to appear.
@@ -96,10 +100,8 @@ DEBIAN_12 = DebianPc(
         *("linux-image-amd64", "initramfs-tools", "zstd", "grub-pc"),
         *("systemd-sysv", "udev", "kmod", "dbus", "iproute2", "procps", "e2fsprogs", "fdisk"),
     ),
-    root_uuid=_ROOT_UUID,
-    table_id="0x5a3c91e7",
+    layout=DiskLayout(table_id="0x5a3c91e7", parts=(_ROOT,)),
     files={
-        "etc/fstab": f"UUID={_ROOT_UUID} / ext4 errors=remount-ro 0 1\n",
         "etc/hostname": "depot-gateway\n",
         "etc/hosts": "127.0.0.1 localhost\n127.0.1.1 depot-gateway\n",
         "etc/default/grub": (
@@ -110,6 +112,8 @@ DEBIAN_12 = DebianPc(
         "etc/systemd/network/20-wired.network": (
             "[Match]\nName=en*\n\n[Network]\nAddress=10.0.2.15/24\nGateway=10.0.2.2\nDNS=10.0.2.3\n"
         ),
+        # The name server of QEMU's network, and not the one of the machine on which this was built.
+        "etc/resolv.conf": "nameserver 10.0.2.3\n",
         f"{_UNITS}/lab-shell.service": _SHELL,
         # On a busy workstation, starting the network may take minutes.
         "etc/systemd/system.conf.d/lab.conf": "[Manager]\nDefaultTimeoutStartSec=30min\n",
@@ -123,12 +127,12 @@ DEBIAN_12 = DebianPc(
     },
     commands=("grub-install /dev/sda", "update-grub"),
     # For the initramfs that its packages make here, and for that of INITRAMFS=initramfs-tools.
-    first_files=initramfs_files(("ahci", "sd_mod", "ext4")),
+    first_files=initramfs_files((*_DISK_DRIVERS, "ext4")),
 )
 DEBIAN_11 = replace(DEBIAN_12, name="debian-11-amd64", suite="bullseye")
 DEBIAN_13 = replace(DEBIAN_12, name="debian-13-amd64", suite="trixie")
 
-_DRACUT = 'hostonly="no"\ndrivers=" ahci sd_mod ext4 "\ncompress="zstd"\n'
+_DRACUT = f'hostonly="no"\ndrivers=" {" ".join(_DISK_DRIVERS)} ext4 "\ncompress="zstd"\n'
 DEBIAN_13_DRACUT = replace(
     DEBIAN_13,
     name="debian-13-dracut-amd64",
@@ -136,15 +140,11 @@ DEBIAN_13_DRACUT = replace(
     first_files={"etc/dracut.conf.d/lab.conf": _DRACUT},
 )
 
-_USR_UUID = "6f1c2a90-5b7e-4d83-8e21-90c4d7b3a5f6"
+_USR = Part(kind=Kind.USR, size_bytes=1024 * MIB, uuid="6f1c2a90-5b7e-4d83-8e21-90c4d7b3a5f6")
 DEBIAN_12_USR = replace(
     DEBIAN_12,
     name="debian-12-usr-amd64",
-    usr_uuid=_USR_UUID,
-    files={
-        **DEBIAN_12.files,
-        "etc/fstab": f"{DEBIAN_12.files['etc/fstab']}UUID={_USR_UUID} /usr ext4 defaults 0 2\n",
-    },
+    layout=replace(DEBIAN_12.layout, parts=(_ROOT, _USR)),
 )
 
 
@@ -168,17 +168,11 @@ def _hook(name: str, text: str) -> str:
 
 def _make_disk(guest: DebianPc, archive: Path, folder: Path, disk_mib: int) -> None:
     disk = folder / "disk.img"
-    usr_bytes = USR_BYTES if guest.usr_uuid else 0
-    root, *others = make_partitions(disk, disk_mib * MIB, table_id=guest.table_id, second_bytes=usr_bytes)
-    make_ext4(disk, root, label="root", uuid=guest.root_uuid)
-    if guest.usr_uuid:
-        make_ext4(disk, others[0], label="usr", uuid=guest.usr_uuid)
-        with mounted(disk, root) as mount_point:
-            (mount_point / "usr").mkdir()
-    with mounted(disk, root, usr=others[0] if others else None) as mount_point:
+    systems = make_laid_out(disk, disk_mib * MIB, guest.layout)
+    with mounted_system(disk, systems) as mount_point:
         options = ["--numeric-owner", "--xattrs", "--xattrs-include=*"]
         System().run(["tar", "-x", "-f", archive, "-C", mount_point, *options])
-        put_files(mount_point, guest.files)
+        put_files(mount_point, {"etc/fstab": guest.layout.fstab, **guest.files})
         for name, target in guest.links.items():
             link = mount_point / name
             link.parent.mkdir(parents=True, exist_ok=True)
@@ -192,7 +186,7 @@ def _boot_and_install(guest: DebianPc, folder: Path) -> None:
     machine = PcMachine(kernel=folder / "vmlinuz")
     _, *arguments = machine.argv([folder / "disk.img"], guest.memory_mib, folder)
     arguments += ["-kernel", f"{folder}/vmlinuz", "-initrd", f"{folder}/initrd.img"]
-    arguments += ["-append", f"root=UUID={guest.root_uuid} ro {_CONSOLE}"]
+    arguments += ["-append", f"root=UUID={guest.layout.find_uuid(Kind.ROOT)} ro {_CONSOLE}"]
     logs = {"console": folder / "install-console.log", "shell": folder / "install-shell.log"}
     with running(PROGRAM, arguments, serial_logs=logs) as device:
         shell = Shell(device.consoles["shell"])
