@@ -19,7 +19,13 @@ from balena_migrate.core.units import MIB, SECTOR_BYTES
 from balena_migrate.workstation.cache import cached
 from balena_migrate.workstation.lab.lookalike.bootpart import fingerprint, identity_files, pi_files
 from balena_migrate.workstation.lab.lookalike.bundle import bundle_kernel
-from balena_migrate.workstation.lab.lookalike.grubboot import BOOT_CODE_BYTES, GrubCode, grub_files, make_boot_code
+from balena_migrate.workstation.lab.lookalike.grubboot import (
+    BOOT_CODE_BYTES,
+    GrubCode,
+    efi_files,
+    grub_files,
+    make_boot_code,
+)
 from balena_migrate.workstation.lab.lookalike.initramfs import make_initramfs
 from balena_migrate.workstation.lab.lookalike.layout import Layout, Partition, plan_layout, table_sectors
 from balena_migrate.workstation.lab.lookalike.networkmanager import add_network_manager
@@ -30,6 +36,7 @@ from balena_migrate.workstation.mtools import FatDrive
 LIST_NAME = "boot-files.json"
 FAKE_TIME_S = 1767225600
 """2026-01-01 00:00 UTC: the time of everything in an image that has a time."""
+_WITH_EFI = (BootCode.GRUB, BootCode.GRUB_EFI)
 _CONTAINER = hashlib.sha256(b"balenaOS look-alike").hexdigest()
 
 
@@ -115,6 +122,8 @@ def _boot_files(spec: ImageSpec, sources: Sources, initramfs: bytes, code: GrubC
     files = identity_files(spec)
     if code:
         files |= grub_files(sources.grub_modules, code)
+    if spec.boot_code in _WITH_EFI:
+        files |= efi_files(sources.grub_efi_modules)
     elif spec.boot_code is BootCode.NONE:
         files[spec.kernel_name] = bundle_kernel(sources.kernel.read_bytes(), initramfs)
     else:
@@ -125,7 +134,7 @@ def _boot_files(spec: ImageSpec, sources: Sources, initramfs: bytes, code: GrubC
 def _root_files(spec: ImageSpec, sources: Sources, initramfs: bytes) -> dict[str, bytes]:
     """A "hostapp" root file system: the system is a container, and links point to the active one."""
     files = {"etc/machine-id": b"", "counter": b"1\n", f"hostapps/{_CONTAINER}/boot/init": b""}
-    if spec.boot_code is BootCode.GRUB:
+    if spec.boot_code in _WITH_EFI:
         kernel = bundle_kernel(sources.kernel.read_bytes(), initramfs)
         files[f"hostapps/{_CONTAINER}/boot/{spec.kernel_name}"] = kernel
     return files
