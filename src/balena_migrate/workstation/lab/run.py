@@ -12,6 +12,7 @@ from balena_migrate.core.journal import parse_journal
 from balena_migrate.core.paths import INITRAMFS_NAME, JOURNAL, STAGE2_CONFIG
 from balena_migrate.settings import Config
 from balena_migrate.workstation.lab import owner
+from balena_migrate.workstation.lab.bootentries import firmware_path
 from balena_migrate.workstation.lab.console import Shell
 from balena_migrate.workstation.lab.damage import Damage, damaged
 from balena_migrate.workstation.lab.disks import mounted_system, read_partitions
@@ -204,7 +205,7 @@ class Run:
         if before is None or now is None:
             return []
         if self.record.left and folder:
-            now = now.without("\\" + folder.replace("/", "\\") + "\\")
+            now = now.without(firmware_path(folder))
         return [same("the firmware's boot entries", "\n".join(before.lines()), "\n".join(now.lines()))]
 
     def next_boot_checks(self) -> list[Check]:
