@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from balena_migrate.bootloaders import passed_over
 from balena_migrate.checks._untested import untested
 from balena_migrate.devices import device_types_for
 from balena_migrate.facts import OsFacts
@@ -102,11 +103,17 @@ def _check_boot_loader(survey: Survey) -> Iterator[Finding]:
         yield blocker("secure-boot", cause, "have it turned off in the firmware setup, at the device")
     loader = survey.boot_loader
     if loader is None:
-        cause = f"no supported boot loader starts this device ({survey.facts.boot.firmware} firmware)"
-        yield blocker("boot-loader-unknown", cause, "on a PC with BIOS, install grub-pc and run update-grub")
+        yield from _check_no_loader(survey)
         return
     yield passed("boot-loader", f"{loader.name} starts this device")
     yield from loader.check(survey.config, survey.facts)
+
+
+def _check_no_loader(survey: Survey) -> Iterator[Finding]:
+    firmware, reasons = survey.facts.boot.firmware, passed_over(survey.facts)
+    cause = "; ".join((f"no supported boot loader starts this device ({firmware} firmware)", *reasons))
+    remedy = "remove that cause" if reasons else "on a PC with BIOS, install grub-pc and run update-grub"
+    yield blocker("boot-loader-unknown", cause, remedy)
 
 
 def _check_programs(survey: Survey) -> Iterator[Finding]:
