@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from balena_migrate.workstation.lab.lookalike.specs import ImageSpec
 from balena_migrate.workstation.lab.result import Check, same
 
 TABLE = "partition table after stage 2"
+ONE_TABLE = "kinds of partition tables anywhere on the disk after stage 2"
 SIZE = "size of resin-data after stage 2"
 CLEAN = "errors in resin-data after stage 2"
 JOURNAL = "journal of resin-data after stage 2"
@@ -32,6 +34,7 @@ def left_disk_checks(disk: Path, image: ImageSpec, *, grown: bool) -> Iterator[C
     shipped = plan_layout(image).labelled("resin-data")
     spans = read_partitions(disk)
     yield same(TABLE, "no errors", _wrong_in_table(disk, spans))
+    yield same(ONE_TABLE, *_kinds_of_tables(disk))
     data = next((span for span in spans if span.start_bytes == shipped.start_bytes), None)
     if data is None:
         yield Check(name=SIZE, passed=False, expected=f"at byte {shipped.start_bytes}", found="no such partition")
@@ -53,6 +56,13 @@ def _wrong_in_table(disk: Path, spans: tuple[Span, ...]) -> str:
     size = disk.stat().st_size
     out = [str(span.start_bytes) for span in spans if span.start_bytes + span.size_bytes > size]
     return f"the partition at byte {', '.join(out)} exceeds the disk" if out else "no errors"
+
+
+def _kinds_of_tables(disk: Path) -> tuple[str, str]:
+    """Those that belong to the disk's table, and those that wipefs finds: it looks at the disk's end as well."""
+    label = json.loads(System().run(["sfdisk", "--json", require_file(disk)]).stdout)["partitiontable"]["label"]
+    found = System().run(["wipefs", "--noheadings", "--output", "TYPE", disk]).text.split()
+    return "PMBR, gpt" if label == "gpt" else label, ", ".join(sorted(set(found)))
 
 
 def _size_check(data: Span, described: str, shipped_bytes: int, *, grown: bool) -> Check:
