@@ -20,7 +20,7 @@ from balena_migrate.workstation.lab.machines.raspberrypi.firmware import FatImag
 from balena_migrate.workstation.lab.prepare import KIT_FOLDER, Prepared
 from balena_migrate.workstation.lab.proofs import Armed, backup_names, read_backups
 from balena_migrate.workstation.lab.result import Check, DiskState, TimelineStep, same
-from balena_migrate.workstation.lab.snapshot import find_changes, read_tree
+from balena_migrate.workstation.lab.snapshot import file_hash, find_changes, read_tree
 from balena_migrate.workstation.lab.timeline import Timeline
 from balena_migrate.workstation.lab.virtual import BOOT_TIMEOUT_S, Boot, VirtualDevice
 
@@ -34,6 +34,8 @@ class OldState:
 
     files: dict[str, str]
     next_boot: Start | None
+    other_disk: str = ""
+    """The digest of the other disk; "" if there is none."""
 
 
 @dataclass(kw_only=True)
@@ -193,4 +195,8 @@ def read_old_system(prepared: Prepared) -> OldState:
     if prepared.fat:
         fat, folder = FatImage(prepared.disk, prepared.fat.span.start_bytes), prepared.fat.folder
         files |= {f"{folder}/{name}": hashlib.sha256(fat.read(name)).hexdigest() for name in fat.names}
-    return OldState(files=files, next_boot=prepared.machine.next_boot(prepared.disk))
+    return OldState(
+        files=files,
+        next_boot=prepared.machine.next_boot(prepared.disk),
+        other_disk=file_hash(prepared.other_disk) if prepared.other_disk else "",
+    )

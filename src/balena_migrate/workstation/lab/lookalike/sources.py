@@ -49,6 +49,11 @@ PLATFORMS = {
         packages=("linux-image-amd64", "grub-pc-bin"),
         modules=_PC_MODULES + _FILE_SYSTEM_MODULES,
     ),
+    Board.PC_32: Platform(
+        debian_arch="i386",
+        packages=("linux-image-686", "grub-pc-bin"),
+        modules=_PC_MODULES + _FILE_SYSTEM_MODULES,
+    ),
     Board.PI_ARMV6: Platform(
         debian_arch="armel", packages=("linux-image-rpi",), modules=_PI_MODULES + _FILE_SYSTEM_MODULES
     ),

@@ -17,6 +17,7 @@ class Board(StrEnum):
     """The kind of machine that boots the image."""
 
     PC = "pc"
+    PC_32 = "pc-32"
     PI_ARMV6 = "pi-armv6"
     PI_ARMV7 = "pi-armv7"
     PI_ARM64 = "pi-arm64"
@@ -24,7 +25,11 @@ class Board(StrEnum):
     @property
     def balena_arch(self) -> str:
         """The architecture in device-type.json."""
-        return {"pc": "amd64", "pi-armv6": "rpi", "pi-armv7": "armv7hf", "pi-arm64": "aarch64"}[self]
+        return {"pc": "amd64", "pc-32": "i386", "pi-armv6": "rpi", "pi-armv7": "armv7hf", "pi-arm64": "aarch64"}[self]
+
+    @property
+    def is_pc(self) -> bool:
+        return self in (Board.PC, Board.PC_32)
 
 
 class BootCode(StrEnum):
@@ -110,6 +115,15 @@ _NUC_2_15 = replace(
     data_bytes=1024 * MIB,
     kernel_name="vmlinuz",
 )
+_CORE2_32 = replace(
+    _NUC,
+    name="intel-core2-32",
+    device_type="intel-core2-32",
+    device_name="Intel 32-bit PC",
+    machine="intel-core2-32",
+    aliases=(),
+    board=Board.PC_32,
+)
 _PI = ImageSpec(
     name="raspberry-pi",
     device_type="raspberry-pi",
@@ -185,5 +199,6 @@ _PI5 = replace(
 )
 
 SPECS: dict[str, ImageSpec] = {
-    spec.name: spec for spec in (_NUC, _NUC_NETWORK, _NUC_2_15, _PI, _PI2, _PI3, _PI3_2_15, _PI3_64, _PI4_64, _PI5)
+    spec.name: spec
+    for spec in (_NUC, _NUC_NETWORK, _NUC_2_15, _CORE2_32, _PI, _PI2, _PI3, _PI3_2_15, _PI3_64, _PI4_64, _PI5)
 }
