@@ -28,6 +28,7 @@ from balena_migrate.workstation.lab.machines.raspberrypi.firmware import FatImag
 from balena_migrate.workstation.lab.proofs import backups_on_disk, machine_id_check, new_system_checks, on_new_disk
 from balena_migrate.workstation.lab.result import Check, same
 from balena_migrate.workstation.lab.run import PROGRAM, Run
+from balena_migrate.workstation.lab.snapshot import file_hash
 from balena_migrate.workstation.lab.timeline import STAGE2_LINE
 from balena_migrate.workstation.lab.variables import read_boot_variables
 from balena_migrate.workstation.lab.virtual import RESET, SHUTDOWN
@@ -309,13 +310,24 @@ class Shows:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OtherDisk:
+    """The other disk is the same to the byte; read while the device is off."""
+
+    def play(self, run: Run) -> Iterator[Check]:
+        disk, before = run.prepared.other_disk, run.record.before.other_disk
+        if disk is None:
+            raise LabError("there is no other disk")
+        yield same("the other disk, of the same size and model: SHA-256", before, file_hash(disk))
+
+
+@dataclass(frozen=True, kw_only=True)
 class LogDrive:
     """The log drive contains stage 2's log, which matches the pattern."""
 
     pattern: str
 
     def play(self, run: Run) -> Iterator[Check]:
-        _, drive = run.prepared.drives
+        *_, drive = run.prepared.drives
         (span,) = read_partitions(drive)
         with mounted(drive, span, read_only=True) as folder:
             texts = [path.read_text() for path in folder.glob("*.log")]

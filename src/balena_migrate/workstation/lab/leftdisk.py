@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import struct
@@ -20,6 +21,7 @@ from balena_migrate.workstation.lab.result import Check, same
 
 TABLE = "partition table after stage 2"
 BACKUP = "backup of the GPT after stage 2"
+ONE_TABLE = "kinds of partition tables anywhere on the disk after stage 2"
 SIZE = "size of resin-data after stage 2"
 CLEAN = "errors in resin-data after stage 2"
 JOURNAL = "journal of resin-data after stage 2"
@@ -39,6 +41,7 @@ def left_disk_checks(disk: Path, image: ImageSpec, *, grown: bool) -> Iterator[C
     yield same(TABLE, "no errors", _wrong_in_table(disk, spans))
     if image.table is Table.GPT:
         yield same(BACKUP, "at the disk's end", "at the disk's end" if _ends_with_header(disk) else "not there")
+    yield same(ONE_TABLE, *_kinds_of_tables(disk))
     data = next((span for span in spans if span.start_bytes == shipped.start_bytes), None)
     if data is None:
         yield Check(name=SIZE, passed=False, expected=f"at byte {shipped.start_bytes}", found="no such partition")
@@ -70,6 +73,13 @@ def _ends_with_header(disk: Path) -> bool:
     mark, size, crc, here = struct.unpack_from("<8s4xII4xQ", sector)
     checked = sector[:16] + bytes(4) + sector[20 : min(size, SECTOR_BYTES)]
     return bool(mark == b"EFI PART" and here == last and zlib.crc32(checked) == crc)
+
+
+def _kinds_of_tables(disk: Path) -> tuple[str, str]:
+    """Those that belong to the disk's table, and those that wipefs finds: it looks at the disk's end as well."""
+    label = json.loads(System().run(["sfdisk", "--json", require_file(disk)]).stdout)["partitiontable"]["label"]
+    found = System().run(["wipefs", "--noheadings", "--output", "TYPE", disk]).text.split()
+    return "PMBR, gpt" if label == "gpt" else label, ", ".join(sorted(set(found)))
 
 
 def _size_check(data: Span, described: str, shipped_bytes: int, *, grown: bool) -> Check:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,8 +24,20 @@ from balena_migrate.workstation.lab.wishes import Device, Expect, Options, Wishe
 KIT_FOLDER = "opt/balena-migrate"
 
 LOG_DRIVE_MIB = 64
-LOG_DRIVE_ID = "0x3d0c41a9"
 LOG_DRIVE_UUID = "c5d0a7f2-81b4-4b06-9f5d-27e9a3c864d1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataDisk:
+    """The names on a disk without a system."""
+
+    table_id: str
+    label: str
+    uuid: str
+
+
+LOG_DRIVE = DataDisk(table_id="0x3d0c41a9", label="logs", uuid=LOG_DRIVE_UUID)
+OTHER_DISK = DataDisk(table_id="0x1e7b90c4", label="archive", uuid="7d3e9c10-4fb2-4a86-9a1b-c60f2d85e37b")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +49,7 @@ class Prepared:
     expect: Expect
     machine: Machine
     drives: tuple[Path, ...]
-    """The boot disk, and the log drive if there is one."""
+    """The boot disk; behind it the other disk and the log drive if there is one."""
     file_systems: tuple[FileSystem, ...]
     """Those of the old system on the boot disk, the root first."""
     memory_mib: int
@@ -49,6 +61,10 @@ class Prepared:
     @property
     def disk(self) -> Path:
         return self.drives[0]
+
+    @property
+    def other_disk(self) -> Path | None:
+        return self.drives[1] if self.device.other_disk else None
 
     @property
     def fat(self) -> FileSystem | None:
@@ -97,8 +113,8 @@ def prepare(
         device=device,
         wishes=wishes,
         expect=expect,
-        machine=replace(built.machine, hardware=device.hardware),
-        drives=(disk, make_log_drive(folder)) if device.log_drive else (disk,),
+        machine=replace(built.machine, hardware=device.hardware, bus=device.bus, boot_disk_last=device.other_disk),
+        drives=(disk, *_other_drives(device, disk)),
         file_systems=built.file_systems,
         memory_mib=options.memory_mib or device.memory_mib or guest.memory_mib,
         config_json=config,
@@ -107,10 +123,16 @@ def prepare(
     )
 
 
-def make_log_drive(folder: Path) -> Path:
+def _other_drives(device: Device, disk: Path) -> Iterator[Path]:
+    if device.other_disk:
+        yield make_data_disk(disk.with_name("other.img"), disk.stat().st_size, OTHER_DISK)
+    if device.log_drive:
+        yield make_data_disk(disk.with_name("log.img"), LOG_DRIVE_MIB * MIB, LOG_DRIVE)
+
+
+def make_data_disk(disk: Path, size_bytes: int, names: DataDisk) -> Path:
     """Create a disk with one partition and an empty ext4 file system on it."""
-    disk = folder / "log.img"
-    make_ext4(disk, make_disk(disk, LOG_DRIVE_MIB * MIB, table_id=LOG_DRIVE_ID), label="logs", uuid=LOG_DRIVE_UUID)
+    make_ext4(disk, make_disk(disk, size_bytes, table_id=names.table_id), label=names.label, uuid=names.uuid)
     return disk
 
 

@@ -22,7 +22,6 @@ from balena_migrate.workstation.lab.disklayout import Table
 from balena_migrate.workstation.lab.disks import Span, mounted
 from balena_migrate.workstation.lab.expected import parse_keyfile
 from balena_migrate.workstation.lab.lookalike import Report, ReportedFile
-from balena_migrate.workstation.lab.lookalike.specs import Board
 from balena_migrate.workstation.lab.networked import profiles_check, proxy_check
 from balena_migrate.workstation.lab.owner import WifiNetwork
 from balena_migrate.workstation.lab.prepare import Prepared
@@ -146,7 +145,7 @@ def _command_line(report: Report, device: Device) -> Check:
     old = [name for name in device.guest.old_names if name in report.command_line]
     return Check(
         name="kernel command line of the new system",
-        passed=not old and ("root=" in report.command_line or device.image.board is not Board.PC),
+        passed=not old and ("root=" in report.command_line or not device.image.board.is_pc),
         expected="the new system's root=, and no name of the old root file system",
         found=report.command_line,
     )

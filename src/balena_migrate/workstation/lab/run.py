@@ -21,7 +21,7 @@ from balena_migrate.workstation.lab.machines.raspberrypi.firmware import FatImag
 from balena_migrate.workstation.lab.prepare import KIT_FOLDER, Prepared
 from balena_migrate.workstation.lab.proofs import Armed, backup_names, read_backups
 from balena_migrate.workstation.lab.result import Check, DiskState, TimelineStep, same
-from balena_migrate.workstation.lab.snapshot import find_changes, read_tree
+from balena_migrate.workstation.lab.snapshot import file_hash, find_changes, read_tree
 from balena_migrate.workstation.lab.timeline import Timeline
 from balena_migrate.workstation.lab.variables import BootVariables, read_boot_variables
 from balena_migrate.workstation.lab.virtual import BOOT_TIMEOUT_S, Boot, VirtualDevice
@@ -39,6 +39,8 @@ class OldState:
     next_boot: Start | None
     variables: BootVariables | None = None
     """The boot entries of a firmware with UEFI."""
+    other_disk: str = ""
+    """The digest of the other disk; "" if there is none."""
 
 
 @dataclass(kw_only=True)
@@ -228,4 +230,5 @@ def read_old_system(prepared: Prepared) -> OldState:
         files=files,
         next_boot=prepared.machine.next_boot(prepared.disk),
         variables=read_boot_variables(prepared.disk),
+        other_disk=file_hash(prepared.other_disk) if prepared.other_disk else "",
     )

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from balena_migrate.core.architectures import Architecture
 from balena_migrate.core.progress import Say
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
 from balena_migrate.workstation.cache import cached
 from balena_migrate.workstation.debian import fetch_packages
 from balena_migrate.workstation.lab.console import Shell
-from balena_migrate.workstation.lab.disklayout import DiskLayout, Kind, Part, make_laid_out
+from balena_migrate.workstation.lab.disklayout import DiskLayout, Kind, Part, Table, make_laid_out
 from balena_migrate.workstation.lab.disks import mounted_system
 from balena_migrate.workstation.lab.guests import FASTER_KERNEL, Guest, GuestDisk, initramfs_files, put_files
 from balena_migrate.workstation.lab.machines.pc import PROGRAM, Firmware, PcMachine
@@ -38,9 +39,9 @@ class DebianPc(Guest):
 
     def build(self, disk_mib: int, cache: Path, say: Say) -> GuestDisk:
         """The disk boots on its own, with GRUB installed and configured by the guest's own programs."""
-        archive = _build_archive(self, cache, say)
 
         def make(folder: Path) -> None:
+            archive = _build_archive(self, cache, say)
             say(f"installing {self.name} on a disk of {disk_mib} MiB")
             _make_disk(self, archive, folder, disk_mib)
             say(f"booting {self.name} once, to install its boot loader")
@@ -52,7 +53,7 @@ class DebianPc(Guest):
         folder = cached(cache, f"{self.name}-disk", (self, disk_mib), make)
         return GuestDisk(
             disk=folder / "disk.img",
-            machine=PcMachine(kernel=folder / "vmlinuz", firmware=self.firmware),
+            machine=_machine(self, folder),
             file_systems=self.layout.file_systems(disk_mib * MIB),
         )
 
@@ -151,18 +152,48 @@ DEBIAN_12_USR = replace(
     layout=replace(DEBIAN_12.layout, parts=(ROOT, _USR)),
 )
 
+DEBIAN_12_GPT = replace(
+    DEBIAN_12,
+    name="debian-12-gpt-amd64",
+    layout=DiskLayout(
+        table=Table.GPT,
+        table_id="7d0c1c5b-2a8f-4b46-9be4-6f1d0c8f2a31",
+        parts=(
+            Part(kind=Kind.BIOS_GRUB, size_bytes=MIB),
+            Part(kind=Kind.BOOT, size_bytes=256 * MIB, uuid="e2a9b1d4-3c5f-4a7b-8d60-1f2e3d4c5b6a"),
+            Part(kind=Kind.SWAP, size_bytes=256 * MIB, uuid="a1c3e5f7-9b0d-4c2e-8f6a-7b5d3e1c9a80"),
+            ROOT,
+        ),
+        swap_file_bytes=64 * MIB,
+    ),
+)
+
+
+DEBIAN_12_I386 = replace(
+    DEBIAN_12,
+    name="debian-12-i386",
+    architecture="i386",
+    packages=tuple("linux-image-686" if name == "linux-image-amd64" else name for name in DEBIAN_12.packages),
+)
+
+
+def _machine(guest: DebianPc, folder: Path) -> PcMachine:
+    """The guest's machine, with a processor of its architecture and no better one."""
+    processor = "qemu32" if guest.architecture == Architecture.I386 else "qemu64"
+    return PcMachine(kernel=folder / "vmlinuz", processor=processor, firmware=guest.firmware)
+
 
 def _build_archive(guest: DebianPc, cache: Path, say: Say) -> Path:
-    """A tar file of the root file system as installed from Debian's packages."""
+    """A tar file of the root file system as installed from Debian's packages; guests with the same ones share it."""
     hooks = (_hook(name, text) for name, text in guest.first_files.items())
     options = ("--mode=root", "--variant=minbase", *hooks)
     recipe = (guest.suite, guest.architecture, guest.packages, options)
 
     def make(folder: Path) -> None:
-        say(f"fetching and unpacking {guest.name}")
+        say(f"fetching and unpacking the packages of {guest.name}")
         fetch_packages(guest.architecture, guest.packages, folder / "root.tar", options=options, suite=guest.suite)
 
-    return cached(cache, f"{guest.name}-root", recipe, make) / "root.tar"
+    return cached(cache, f"debian-{guest.suite}-{guest.architecture}-root", recipe, make) / "root.tar"
 
 
 def _hook(name: str, text: str) -> str:
@@ -191,20 +222,21 @@ def _boot_and_install(guest: DebianPc, folder: Path) -> None:
     Firmware with Secure Boot would not start that kernel; one without it leaves the same variables.
     """
     guest.firmware.new_store(folder / "disk.img")
-    insecure = Firmware.BIOS if guest.firmware is Firmware.BIOS else Firmware.UEFI
+    machine = _machine(guest, folder)
+    if guest.firmware is Firmware.SECURE_BOOT:
+        machine = replace(machine, firmware=Firmware.UEFI)
     arguments = ["-kernel", f"{folder}/vmlinuz", "-initrd", f"{folder}/initrd.img"]
     arguments += ["-append", f"root=UUID={guest.layout.find_uuid(Kind.ROOT)} ro {CONSOLE}"]
-    _boot(guest, insecure, folder, arguments, guest.commands)
+    _boot(guest, machine, folder, arguments, guest.commands)
     (folder / "initrd.img").unlink()
 
 
 def _boot_by_itself(guest: DebianPc, folder: Path) -> None:
-    _boot(guest, guest.firmware, folder, (), ())
+    _boot(guest, _machine(guest, folder), folder, (), ())
 
 
-def _boot(guest: DebianPc, firmware: Firmware, folder: Path, arguments: Sequence[str], commands: Iterable[str]) -> None:
+def _boot(guest: DebianPc, machine: PcMachine, folder: Path, arguments: Sequence[str], commands: Iterable[str]) -> None:
     """The guest has booted, run these commands and shut itself down."""
-    machine = PcMachine(kernel=folder / "vmlinuz", firmware=firmware)
     _, *common = machine.argv([folder / "disk.img"], guest.memory_mib, folder)
     logs = {"console": folder / "install-console.log", "shell": folder / "install-shell.log"}
     with running(PROGRAM, [*common, *arguments], serial_logs=logs) as device:

@@ -52,6 +52,11 @@ PLATFORMS = {
         modules=_PC_MODULES + _FILE_SYSTEM_MODULES,
         programs=PROGRAMS + _PC_PROGRAMS,
     ),
+    Board.PC_32: Platform(
+        debian_arch="i386",
+        packages=("linux-image-686", "grub-pc-bin"),
+        modules=_PC_MODULES + _FILE_SYSTEM_MODULES,
+    ),
     Board.PI_ARMV6: Platform(
         debian_arch="armel", packages=("linux-image-rpi",), modules=_PI_MODULES + _FILE_SYSTEM_MODULES
     ),

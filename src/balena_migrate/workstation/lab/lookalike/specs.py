@@ -18,6 +18,7 @@ class Board(StrEnum):
     """The kind of machine that boots the image."""
 
     PC = "pc"
+    PC_32 = "pc-32"
     PI_ARMV6 = "pi-armv6"
     PI_ARMV7 = "pi-armv7"
     PI_ARM64 = "pi-arm64"
@@ -25,7 +26,11 @@ class Board(StrEnum):
     @property
     def balena_arch(self) -> str:
         """The architecture in device-type.json."""
-        return {"pc": "amd64", "pi-armv6": "rpi", "pi-armv7": "armv7hf", "pi-arm64": "aarch64"}[self]
+        return {"pc": "amd64", "pc-32": "i386", "pi-armv6": "rpi", "pi-armv7": "armv7hf", "pi-arm64": "aarch64"}[self]
+
+    @property
+    def is_pc(self) -> bool:
+        return self in (Board.PC, Board.PC_32)
 
 
 class BootCode(StrEnum):
@@ -34,6 +39,8 @@ class BootCode(StrEnum):
     GRUB = "grub"
     """boot.img and core.img at the start of the disk, grub.cfg in resin-boot, the kernel in resin-rootA; and, for UEFI,
     the same as a program in EFI/BOOT with its own grub.cfg."""
+    GRUB_BIOS = "grub-bios"
+    """Only that for a BIOS."""
     GRUB_EFI = "grub-efi"
     """Only that for UEFI."""
     NONE = "none"
@@ -128,6 +135,16 @@ _GENERIC_AMD64 = replace(
     root_bytes=1000 * MIB,
     table=Table.GPT,
 )
+_CORE2_32 = replace(
+    _NUC,
+    name="intel-core2-32",
+    device_type="intel-core2-32",
+    device_name="Intel 32-bit PC",
+    machine="intel-core2-32",
+    aliases=(),
+    board=Board.PC_32,
+    boot_code=BootCode.GRUB_BIOS,
+)
 _PI = ImageSpec(
     name="raspberry-pi",
     device_type="raspberry-pi",
@@ -204,5 +221,8 @@ _PI5 = replace(
 
 SPECS: dict[str, ImageSpec] = {
     spec.name: spec
-    for spec in (_NUC, _NUC_NETWORK, _NUC_2_15, _GENERIC_AMD64, _PI, _PI2, _PI3, _PI3_2_15, _PI3_64, _PI4_64, _PI5)
+    for spec in (
+        *(_NUC, _NUC_NETWORK, _NUC_2_15, _GENERIC_AMD64, _CORE2_32),
+        *(_PI, _PI2, _PI3, _PI3_2_15, _PI3_64, _PI4_64, _PI5),
+    )
 }

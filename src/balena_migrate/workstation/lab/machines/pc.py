@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from balena_migrate.workstation.lab.buses import attached
 from balena_migrate.workstation.lab.machines import Machine
 from balena_migrate.workstation.lab.qemu import find_accelerator, pc_arguments, read_version
 from balena_migrate.workstation.lab.result import Fact
@@ -49,24 +50,29 @@ class Firmware(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class PcMachine(Machine):
-    """`kernel` only serves to test for KVM; the device boots the kernel on its disk."""
+    """`kernel` only serves to test for KVM; the device boots the kernel on its disk. `processor` is QEMU's model."""
 
     lines: tuple[str, ...] = ("console", "shell")
     kernel: Path
     firmware: Firmware = Firmware.BIOS
+    processor: str = "qemu64"
 
     @property
     def accelerator(self) -> str:
         return find_accelerator(self.kernel)
 
     def argv(self, drives: Sequence[Path], memory_mib: int, folder: Path) -> list[str]:
-        common = pc_arguments(*drives, memory_mib=memory_mib, accelerator=self.accelerator)
+        ranked = self.firmware is Firmware.BIOS
+        disks = attached(drives, self.bus, boot_disk_last=self.boot_disk_last, ranked=ranked)
+        common = pc_arguments(disks, memory_mib=memory_mib, accelerator=self.accelerator, processor=self.processor)
         return [PROGRAM, *common, *self.firmware.arguments(drives[0]), *self.hardware, "-no-reboot"]
 
     def facts(self, memory_mib: int) -> tuple[Fact, ...]:
         return (
             Fact(name="Machine", value="q35, with one processor"),
             Fact(name="Firmware", value=self.firmware),
+            Fact(name="Processor", value=self.processor),
+            Fact(name="Disks", value=self.bus),
             Fact(name="Memory", value=f"{memory_mib} MiB"),
             Fact(name="Emulator", value=read_version(PROGRAM)),
         )
