@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from balena_migrate import VERSION
 from balena_migrate.bootloaders import boot_of
 from balena_migrate.bootloaders.efi.new_system import efi_blocks, new_boot_entry
@@ -37,6 +39,9 @@ from balena_migrate.core.units import MIB
 from balena_migrate.facts import BlockDevice, DiskFacts, Mount
 from balena_migrate.findings import Severity
 from balena_migrate.images.compose import compose
+from balena_migrate.images.partitions import TableKind
+from balena_migrate.images.partitions.device import has_gpt_copy
+from balena_migrate.images.partitions.gpt import erased_copy, last_sector
 from balena_migrate.images.partitions.known_disk import find_file_system, find_place, find_target, read_identity
 from balena_migrate.images.patches import Block, dump_patches
 from balena_migrate.images.room import grown_size_bytes, grown_table
@@ -119,7 +124,7 @@ class Stage1:
         assets = self._loader.assets(system, boot_of(self._image))
         survey = self._accepted.survey
         files = (*survey.boot_files(), *assets.files)
-        table = (*efi_blocks(self._facts.boot, self._image), *self._grown_table())
+        table = (*efi_blocks(self._facts.boot, self._image), *self._grown_table(), *self._erased_gpt(system))
         patches = compose(self._image, files, assets.blocks, survey.work_dir, system, table=table)
         system.write_file(path, dump_patches(patches), mode=0o600)
 
@@ -135,6 +140,13 @@ class Stage1:
         old_mib, new_mib = self._image.data.size_bytes // MIB, size_bytes // MIB
         self._say(f"resin-data grows from {old_mib} to {new_mib} MiB for the backup")
         return grown_table(self._image, size_bytes, self._target.size_bytes)
+
+    def _erased_gpt(self, system: System) -> Iterator[Block]:
+        """What an MBR image leaves of the old system's GPT: the copy of its header, behind the image."""
+        image, disk = self._image, self._target
+        behind = image.size_bytes <= last_sector(disk.size_bytes)
+        if image.table.kind is TableKind.DOS and behind and has_gpt_copy(system, disk.path, disk.size_bytes):
+            yield erased_copy(disk.size_bytes)
 
     def _make_handover(self, system: System, path: str) -> None:
         handover = self._handover(system)
