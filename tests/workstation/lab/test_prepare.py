@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,9 +13,9 @@ from balena_migrate.core.units import MIB
 from balena_migrate.settings import Config
 from balena_migrate.workstation.lab.disks import FileSystem, Span
 from balena_migrate.workstation.lab.expected import Expected
-from balena_migrate.workstation.lab.guests.debian_pc import DEBIAN_12, DebianPc
+from balena_migrate.workstation.lab.guests.debian_pc import DEBIAN_12
 from balena_migrate.workstation.lab.guests.debian_pi import RASPBERRYPI2
-from balena_migrate.workstation.lab.guests.debian_uefi import DEBIAN_12_FULL_ESP, DEBIAN_12_UEFI
+from balena_migrate.workstation.lab.guests.debian_uefi import DEBIAN_12_UEFI
 from balena_migrate.workstation.lab.lookalike import find_spec
 from balena_migrate.workstation.lab.machines.pc import PcMachine
 from balena_migrate.workstation.lab.prepare import Prepared
@@ -63,8 +64,8 @@ def test_it_is_at_the_top_of_a_raspberry_pis_boot_partition(prepared: Prepared) 
     assert replace(prepared, device=device, file_systems=(ROOT, FIRMWARE)).folder_on_fat == ""
 
 
-@pytest.mark.parametrize("guest", [DEBIAN_12, DEBIAN_12_FULL_ESP])
-def test_where_grub_starts_stage_2_it_is_on_no_fat(prepared: Prepared, guest: DebianPc) -> None:
-    device = replace(prepared.device, guest=guest)
+@pytest.mark.parametrize("change", [{"guest": DEBIAN_12}, {"boot_folder": "boot"}])
+def test_where_grub_starts_stage_2_it_is_on_no_fat(prepared: Prepared, change: dict[str, Any]) -> None:
+    device = replace(prepared.device, **change)
     assert replace(prepared, device=device).folder_on_fat is None
     assert replace(prepared, device=device, file_systems=(ROOT,)).folder_on_fat is None

@@ -37,7 +37,6 @@ DEBIAN_12_SECURE_BOOT = replace(DEBIAN_12_UEFI, name="debian-12-secure-boot-amd6
 DEBIAN_12_FULL_ESP = replace(
     DEBIAN_12_UEFI,
     name="debian-12-full-esp-amd64",
-    boot_folder="boot",
     layout=replace(DEBIAN_12_UEFI.layout, parts=(replace(_ESP, size_bytes=100 * MIB), ROOT)),
     # As where a vendor's update of the firmware was left there.
     commands=(*DEBIAN_12_UEFI.commands, "dd if=/dev/urandom of=/boot/efi/firmware.cap bs=1M count=80"),

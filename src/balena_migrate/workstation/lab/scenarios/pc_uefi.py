@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from balena_migrate.core.units import MIB
+from balena_migrate.core.units import KIB, MIB
 from balena_migrate.status import DeviceState
 from balena_migrate.workstation.lab.acts import Damaged, OldSystem, Refused, Stage1, Stage2Dies, Status, Undo
 from balena_migrate.workstation.lab.damage import LAST_LINE, Damage
@@ -50,7 +50,13 @@ SCENARIOS = (
     Scenario(
         name="pc-uefi-grub-one-shot",
         description="an EFI partition without room for stage 2: GRUB starts it",
-        device=replace(PC, guest=DEBIAN_12_FULL_ESP),
+        device=replace(PC, guest=DEBIAN_12_FULL_ESP, boot_folder="boot"),
+    ),
+    Scenario(
+        name="pc-uefi-full-variables",
+        description="a firmware with room for one boot entry, but not for stage 2's as well: GRUB starts it",
+        # Debian 12's kernel does not say how much room there is; since Linux 6.7 statfs does (fs/efivarfs/super.c).
+        device=replace(PC, guest=DEBIAN_13_UEFI, boot_folder="boot", variables_left_bytes=2 * KIB),
     ),
     replace(
         PC_UEFI,
