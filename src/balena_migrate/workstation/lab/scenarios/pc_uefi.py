@@ -55,7 +55,7 @@ SCENARIOS = (
     Scenario(
         name="pc-uefi-full-variables",
         description="a firmware with room for one boot entry, but not for stage 2's as well: GRUB starts it",
-        # Debian 12's kernel does not say how much room there is; since Linux 6.7 statfs does (fs/efivarfs/super.c).
+        # Debian 12's kernel does not say how much room there is; that of Debian 13 does.
         device=replace(PC, guest=DEBIAN_13_UEFI, boot_folder="boot", variables_left_bytes=2 * KIB),
     ),
     replace(
