@@ -25,8 +25,9 @@ from balena_migrate.findings import Finding
 from balena_migrate.images.boot_file import BootFile
 from balena_migrate.settings import Config
 
-INITRAMFS_BYTES = 16 * MIB
-"""What an initramfs of stage 2 may take, before it is known better: composed ones had 9 to 12 MiB."""
+INITRAMFS_BYTES = 20 * MIB
+"""What an initramfs of stage 2 may take, before it is known better: composed ones had 9 to 12 MiB, by an estimate of 14
+or so."""
 VARIABLES_BYTES = 4 * KIB
 """What our entry, BootNext and the new system's entry take, with a long command line."""
 
