@@ -61,15 +61,15 @@ def test_other_devices_are_not(facts: Facts) -> None:
 )
 def test_where_it_cannot_the_reason_is_known(facts: Facts, reason: str) -> None:
     assert find_boot_loader(facts) is not BOOT_LOADER
-    (text,) = passed_over(facts)
-    assert reason in text
+    (other,) = passed_over(facts)
+    assert reason in other.reason and other.remedy
 
 
 def test_a_store_of_variables_that_is_nearly_full_is_no_way() -> None:
     facts = uefi_facts()
     assert facts.boot.efi
     full = replace(facts, boot=replace(facts.boot, efi=replace(facts.boot.efi, free_bytes=100)))
-    assert "100 bytes free" in passed_over(full)[0]
+    assert "100 bytes free" in passed_over(full)[0].reason
     assert find_boot_loader(full) is not BOOT_LOADER
 
 
