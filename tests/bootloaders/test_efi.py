@@ -53,7 +53,7 @@ def test_other_devices_are_not(facts: Facts) -> None:
     ("facts", "reason"),
     [
         (uefi_facts(unwritable="efivarfs is mounted read-only"), "mounted read-only"),
-        (uefi_facts(kernel_stub=False), "no EFI stub"),
+        (uefi_facts(kernel_stub=False), "an EFI stub"),
         (uefi_facts(free_bytes=23 * MIB), "23 MiB free, and about 28 MiB are needed"),
         (with_esp(uefi_facts(), options=("ro",)), "/boot/efi is mounted read-only"),
         (with_esp(uefi_facts(), source="/dev/sdb1"), "no EFI system partition is mounted"),
