@@ -85,7 +85,7 @@ def make_plan(accepted: Accepted, actions: tuple[Action, ...], boot_actions: tup
         reboot_argument=loader.reboot_argument(accepted.facts),
         arguments=loader.arguments(accepted.facts),
         if_not_loaded=loader.if_not_loaded(accepted.facts),
-        passed_over=tuple(f"{loader.name} starts stage 2: {reason}." for reason in passed_over(accepted.facts)),
+        passed_over=tuple(f"{loader.name} starts stage 2, as {other.reason}." for other in passed_over(accepted.facts)),
         no_flash=accepted.config.no_flash,
         window_s=seconds,
         window_text=text,

@@ -53,23 +53,23 @@ def test_other_devices_are_not(facts: Facts) -> None:
     ("facts", "reason"),
     [
         (uefi_facts(unwritable="efivarfs is mounted read-only"), "mounted read-only"),
-        (uefi_facts(kernel_stub=False), "no EFI stub"),
-        (uefi_facts(free_bytes=23 * MIB), "23 MiB free, and about 24 MiB are needed"),
+        (uefi_facts(kernel_stub=False), "an EFI stub"),
+        (uefi_facts(free_bytes=23 * MIB), "23 MiB free, and about 28 MiB are needed"),
         (with_esp(uefi_facts(), options=("ro",)), "/boot/efi is mounted read-only"),
         (with_esp(uefi_facts(), source="/dev/sdb1"), "no EFI system partition is mounted"),
     ],
 )
 def test_where_it_cannot_the_reason_is_known(facts: Facts, reason: str) -> None:
     assert find_boot_loader(facts) is not BOOT_LOADER
-    (text,) = passed_over(facts)
-    assert reason in text
+    (other,) = passed_over(facts)
+    assert reason in other.reason and other.remedy
 
 
 def test_a_store_of_variables_that_is_nearly_full_is_no_way() -> None:
     facts = uefi_facts()
     assert facts.boot.efi
     full = replace(facts, boot=replace(facts.boot, efi=replace(facts.boot.efi, free_bytes=100)))
-    assert "100 bytes free" in passed_over(full)[0]
+    assert "100 bytes free" in passed_over(full)[0].reason
     assert find_boot_loader(full) is not BOOT_LOADER
 
 

@@ -51,6 +51,14 @@ def boot_of(image: Image) -> ImageBoot:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class PassedOver:
+    """Why a boot loader cannot start stage 2 on a device of its kind."""
+
+    reason: str
+    remedy: str
+
+
 class BootLoader(Protocol):
     """What the file of a boot loader has to provide."""
 
@@ -74,8 +82,8 @@ class BootLoader(Protocol):
     def recognise(self, facts: Facts) -> bool:
         """Whether it is the one to start stage 2 on this device, if none before it is."""
 
-    def passed_over(self, facts: Facts) -> str:
-        """Why it cannot start stage 2 on this device, whose kind it starts; "" where it can, or never does."""
+    def passed_over(self, facts: Facts) -> PassedOver | None:
+        """Why it cannot start stage 2 on this device, whose kind it starts; None where it can, or never does."""
 
     def one_shot(self, facts: Facts) -> bool:
         """Whether a power cut after the boot change leads back to the old system without stage 2's help."""
@@ -122,6 +130,6 @@ def find_boot_loader(facts: Facts) -> BootLoader | None:
     return next((loader for loader in boot_loaders() if loader.recognise(facts)), None)
 
 
-def passed_over(facts: Facts) -> tuple[str, ...]:
+def passed_over(facts: Facts) -> tuple[PassedOver, ...]:
     """Why others, which would start stage 2 on a device of this kind, are not used."""
     return tuple(filter(None, (loader.passed_over(facts) for loader in boot_loaders())))

@@ -36,7 +36,8 @@ CODES = (
         "boot-loader-unknown",
         BLOCKS,
         "No supported boot loader starts this device.",
-        "On a PC with BIOS, install grub-pc and run update-grub.",
+        "On a PC with BIOS, install grub-pc and run update-grub; with UEFI, mount the EFI system partition, and give it"
+        " room.",
     ),
     Code(
         "programs-missing",
@@ -110,9 +111,10 @@ def _check_boot_loader(survey: Survey) -> Iterator[Finding]:
 
 
 def _check_no_loader(survey: Survey) -> Iterator[Finding]:
-    firmware, reasons = survey.facts.boot.firmware, passed_over(survey.facts)
-    cause = "; ".join((f"no supported boot loader starts this device ({firmware} firmware)", *reasons))
-    remedy = "remove that cause" if reasons else "on a PC with BIOS, install grub-pc and run update-grub"
+    others = passed_over(survey.facts)
+    reasons = (f"no supported boot loader starts this device ({survey.facts.boot.firmware} firmware)",)
+    cause = "; ".join((*reasons, *(other.reason for other in others)))
+    remedy = others[0].remedy if others else "on a PC with BIOS, install grub-pc and run update-grub"
     yield blocker("boot-loader-unknown", cause, remedy)
 
 

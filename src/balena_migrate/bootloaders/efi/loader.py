@@ -11,22 +11,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from balena_migrate.bootloaders import BootAssets, ImageBoot
+from balena_migrate.bootloaders import BootAssets, ImageBoot, PassedOver
 from balena_migrate.bootloaders.arguments import Arguments, choose_arguments
 from balena_migrate.bootloaders.efi.checks import CODES, check_boot
 from balena_migrate.bootloaders.efi.entry import entry_number, entry_option, entry_path, find_esp
 from balena_migrate.core.changes import Action, ActionName, MakeDir, Produce, WriteVariable
-from balena_migrate.core.efi_variables import dump_numbers, variable_path
+from balena_migrate.core.efi_variables import EFIVARS, FULL_HINT, dump_numbers, variable_path
 from balena_migrate.core.paths import ESP_FOLDER, KERNEL_NAME
 from balena_migrate.core.system import System
 from balena_migrate.core.units import KIB, MIB, in_mib
-from balena_migrate.facts import DiskFacts, EfiFacts, Facts, kernel_path
+from balena_migrate.facts import BlockDevice, DiskFacts, EfiFacts, Facts, Mount, kernel_path
 from balena_migrate.findings import Finding
 from balena_migrate.images.boot_file import BootFile
 from balena_migrate.settings import Config
 
-INITRAMFS_BYTES = 16 * MIB
-"""What an initramfs of stage 2 may take, before it is known better: composed ones had 9 to 12 MiB."""
+INITRAMFS_BYTES = 20 * MIB
+"""What an initramfs of stage 2 may take, before it is known better: composed ones had 9 to 12 MiB, by an estimate of 14
+or so."""
 VARIABLES_BYTES = 4 * KIB
 """What our entry, BootNext and the new system's entry take, with a long command line."""
 
@@ -47,9 +48,8 @@ class Efi:
     def recognise(self, facts: Facts) -> bool:
         return facts.boot.efi is not None and not self.passed_over(facts)
 
-    def passed_over(self, facts: Facts) -> str:
-        reason = why_not(facts.boot.efi, facts) if facts.boot.efi else ""
-        return f"the firmware cannot start stage 2 by itself: {reason}" if reason else ""
+    def passed_over(self, facts: Facts) -> PassedOver | None:
+        return find_obstacle(facts.boot.efi, facts) if facts.boot.efi else None
 
     def one_shot(self, facts: Facts) -> bool:
         return True
@@ -113,26 +113,38 @@ class Efi:
         return BootAssets()
 
 
-def why_not(efi: EfiFacts, facts: Facts) -> str:
-    """Why BootNext cannot be used on this device; "" where it can."""
+def find_obstacle(efi: EfiFacts, facts: Facts) -> PassedOver | None:
+    """Why BootNext cannot be used on this device; None where it can."""
     esp = find_esp(facts)
     if efi.unwritable:
-        return efi.unwritable
-    if esp is None:
-        return "no EFI system partition is mounted"
-    mount, device = esp
-    if "ro" in mount.options:
-        return f"{mount.mount_point} is mounted read-only"
-    if not device.partuuid:
-        return f"{device.path} has no PARTUUID by which the firmware finds it"
-    if not efi.kernel_stub:
-        return f"{kernel_path(facts.boot.kernel_release)} is not there, or no file that it starts (no EFI stub)"
+        return _passed(efi.unwritable, f"mount it for writing (mount -o remount,rw {EFIVARS})")
     if efi.free_bytes is not None and efi.free_bytes < VARIABLES_BYTES:
-        return f"its store of variables has {efi.free_bytes} bytes free, and {VARIABLES_BYTES} are needed"
-    need = facts.boot.kernel_bytes + INITRAMFS_BYTES
+        return _passed(
+            f"its store of variables has {efi.free_bytes} bytes free, {VARIABLES_BYTES} are needed", FULL_HINT
+        )
+    if not efi.kernel_stub:
+        kernel = kernel_path(facts.boot.kernel_release)
+        reason = f"{kernel} is not there, or no file that it can start (a kernel with an EFI stub)"
+        return _passed(reason, "start a kernel of the distribution, and try again")
+    if esp is None:
+        return _passed("no EFI system partition is mounted", "mount it (mount /boot/efi)")
+    return _find_esp_obstacle(facts, *esp)
+
+
+def _find_esp_obstacle(facts: Facts, mount: Mount, device: BlockDevice) -> PassedOver | None:
+    point, need = mount.mount_point, facts.boot.kernel_bytes + INITRAMFS_BYTES
+    if "ro" in mount.options:
+        return _passed(f"{point} is mounted read-only", f"mount -o remount,rw {point}")
+    if not device.partuuid:
+        return _passed(f"{device.path} has no PARTUUID by which it is found", "give its disk another partition table")
     if mount.free_bytes < need:
-        return f"{mount.mount_point} has {in_mib(mount.free_bytes)} free, and about {in_mib(need)} are needed"
-    return ""
+        reason = f"{point} has {in_mib(mount.free_bytes)} free, and about {in_mib(need)} are needed"
+        return _passed(reason, f"remove files there that nothing starts from (du -a {point})")
+    return None
+
+
+def _passed(reason: str, remedy: str) -> PassedOver:
+    return PassedOver(reason=f"the firmware cannot start it: {reason}", remedy=remedy)
 
 
 BOOT_LOADER = Efi()

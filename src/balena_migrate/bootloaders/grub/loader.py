@@ -42,8 +42,8 @@ class Grub:
     def recognise(self, facts: Facts) -> bool:
         return facts.boot.firmware is Firmware.BIOS and GRUB_CFG in facts.boot.files
 
-    def passed_over(self, facts: Facts) -> str:
-        return ""
+    def passed_over(self, facts: Facts) -> None:
+        return None
 
     def one_shot(self, facts: Facts) -> bool:
         return True

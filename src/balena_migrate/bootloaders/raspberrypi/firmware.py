@@ -71,8 +71,8 @@ class RaspberryPi:
     def recognise(self, facts: Facts) -> bool:
         return facts.boot.firmware is Firmware.RASPBERRY_PI
 
-    def passed_over(self, facts: Facts) -> str:
-        return ""
+    def passed_over(self, facts: Facts) -> None:
+        return None
 
     def one_shot(self, facts: Facts) -> bool:
         place = find_place(facts)
