@@ -39,7 +39,7 @@ def some_image(
         "arch": "amd64",
         "machine": "genericx86-64",
         "os_version": "2.82.11+rev1",
-        "files": ("config.json",),
+        "files": ("EFI/BOOT/bootx64.efi", "config.json", "grub/grub.cfg"),
         "has_bios_boot_code": True,
     }
     return Image(

@@ -18,6 +18,8 @@ from balena_migrate.bootloaders.grub.files import (
     kernel_path,
 )
 from balena_migrate.bootloaders.grub.script import Statement, kernel_lines, statements, values_of
+from balena_migrate.bootloaders.grub.stub_checks import CODES as STUB_CODES
+from balena_migrate.bootloaders.grub.stub_checks import check_configuration, check_stubs
 from balena_migrate.bootloaders.grub.words import quote
 from balena_migrate.core.errors import ImageError
 from balena_migrate.core.paths import BOOT_ENTRY
@@ -101,13 +103,26 @@ CODES = (
     Code("grub-other-one-shot", WARNS, "GRUB already has a one-shot entry, which stage 2 replaces."),
     Code("grubenv-missing", BLOCKS, "GRUB's environment block does not exist.", f"Run grub-editenv {GRUBENV} create."),
     Code("grubenv-damaged", BLOCKS, "GRUB's environment block is damaged.", f"Run grub-editenv {GRUBENV} create."),
-    Code("grubenv-not-writable", BLOCKS, "GRUB cannot clear the one-shot entry on this file system or device."),
+    Code(
+        "grubenv-not-writable",
+        BLOCKS,
+        "GRUB cannot clear the one-shot entry on this file system or device (btrfs, ZFS, LVM, RAID, encryption).",
+        "Move /boot to an ext4 partition of its own, and run grub-install and update-grub.",
+    ),
+    *STUB_CODES,
 )
 
 
 def check_boot(config: Config, facts: Facts) -> Iterator[Finding]:
     """Whether GRUB would start stage 2 once, and the old system whenever stage 2 cannot be started or gives up."""
+    yield from check_configuration(facts)
+    if GRUB_CFG in facts.boot.files:
+        yield from _check_own(config, facts)
+
+
+def _check_own(config: Config, facts: Facts) -> Iterator[Finding]:
     texts = {path: facts.boot.files[path] for path in (GRUB_CFG, CUSTOM_CFG) if path in facts.boot.files}
+    yield from check_stubs(facts)
     yield from _check_one_shot(texts[GRUB_CFG])
     yield from _check_default(texts)
     yield from _check_entry(texts)
@@ -263,7 +278,8 @@ def _searched(facts: Facts) -> tuple[str, ...]:
 def _check_environment(facts: Facts) -> Iterator[Finding]:
     remedy = f"grub-editenv {GRUBENV} create"
     if obstacle := _find_obstacle(facts):
-        yield blocker("grubenv-not-writable", obstacle)
+        own = "move /boot to an ext4 partition of its own, and run grub-install and update-grub"
+        yield blocker("grubenv-not-writable", obstacle, own)
     elif GRUBENV not in facts.boot.files:
         yield blocker("grubenv-missing", f"{GRUBENV} does not exist", remedy)
     else:
