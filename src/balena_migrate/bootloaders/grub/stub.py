@@ -81,7 +81,7 @@ def _searched(words: tuple[str, ...]) -> dict[str, str]:
     if words[0] in ("search.fs_uuid", "search.fs_label"):
         return {plain[1] if len(plain) > 1 else "root": plain[0]}
     name = next((word.partition("=")[2] for word in words if word.startswith("--set=")), "root")
-    return {name: plain[-1]}
+    return {name: plain[0]}
 
 
 def _goal(file: str, volumes: Mapping[str, str]) -> Goal | None:
