@@ -75,6 +75,17 @@ def test_a_program_that_grub_mkimage_made(tmp_path: Path) -> None:
     if not modules.is_dir():
         pytest.skip("grub-efi-amd64-bin is not installed")
     path = tmp_path / "bootx64.efi"
-    argv = ["grub-mkimage", "--directory", modules, "--format", "x86_64-efi", "--prefix", "/", "--output", path, "fat"]
+    argv = [
+        "grub-mkimage",
+        "--directory",
+        str(modules),
+        "--format",
+        "x86_64-efi",
+        "--prefix",
+        "/",
+        "--output",
+        str(path),
+        "fat",
+    ]
     subprocess.run(argv, check=True, capture_output=True)
     assert parse_machine(path.read_bytes()[:HEAD_BYTES]) == X86_64

@@ -12,6 +12,7 @@ from balena_migrate.core.errors import FileError
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
 from balena_migrate.images.partitions.device import read_table_id
+from tests.support.images import mbr_image, put
 
 
 def disk(path: Path, content: bytes = b"") -> Path:
@@ -38,3 +39,27 @@ def test_a_disk_without_a_table_has_no_id_and_one_that_cannot_be_read_is_an_erro
     for name in ("/gone", "/folder"):
         with pytest.raises(FileError, match=name):
             read_table_id(System(tmp_path), name)
+
+
+GPT_HEADER = 512
+"""Where it is; its checksum is at byte 16."""
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(("place", "known"), [(GPT_HEADER + 16, False), (1024 + 20, False), (8 * MIB - 512 + 16, True)])
+def test_the_header_at_the_start_is_the_one_that_counts(tmp_path: Path, place: int, known: bool) -> None:
+    """As for the kernel: a damaged copy at the end is no matter, and it does not help a damaged header."""
+    path = disk(tmp_path / "disk")
+    subprocess.run(["sfdisk", "-q", path], input="label: gpt\nsize=1MiB\n", text=True, check=True)
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(b"\x5a\xa5")
+    assert (read_table_id(System(tmp_path), "/disk") != "") == known
+
+
+def test_the_id_of_an_mbr_is_known_whatever_its_logical_partitions_are(tmp_path: Path) -> None:
+    """The kernel takes those that it can read."""
+    image = mbr_image()
+    put(image, 26624, bytes(512))
+    disk(tmp_path / "disk", bytes(image[: 8 * MIB]))
+    assert read_table_id(System(tmp_path), "/disk") == "1234abcd"

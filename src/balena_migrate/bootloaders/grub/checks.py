@@ -271,7 +271,9 @@ def _searched(facts: Facts) -> tuple[str, ...]:
     ours = []
     with contextlib.suppress(ImageError):
         ours.append(boot_file_system(facts)[1].uuid)
-    theirs = re.findall(r"^\s*search\s.*--fs-uuid.*\s([0-9A-Fa-f-]+)\s*$", facts.boot.files[GRUB_CFG], re.MULTILINE)
+    lines = (line.split() for line in facts.boot.files[GRUB_CFG].splitlines())
+    searches = (words for words in lines if words[:1] == ["search"] and "--fs-uuid" in words)
+    theirs = [words[-1] for words in searches if re.fullmatch(r"[0-9A-Fa-f-]+", words[-1])]
     return tuple(dict.fromkeys(uuid for uuid in (*ours, *theirs) if uuid))
 
 

@@ -21,6 +21,8 @@ from balena_migrate.facts import Facts
 
 _CONTENT = ("menuentry", "submenu", "blscfg", "linux", "linuxefi", "chainloader")
 """The commands of a configuration that starts something itself; blscfg is Fedora's and reads entries from files."""
+PATH_LIMIT = 4096
+"""Linux's own (limits.h, PATH_MAX)."""
 _FORWARD = ("configfile", "source", ".", "normal")
 
 
@@ -69,8 +71,8 @@ def find_goal(text: str) -> Goal | None:
 
 
 def _expanded(word: str, variables: Mapping[str, str]) -> str:
-    """The word with the values of the variables that the stub itself sets."""
-    return re.sub(r"\$\{?(\w+)\}?", lambda match: variables.get(match[1], match[0]), word)
+    """The word with the values of the variables that the stub itself sets; cut where these contain one another."""
+    return re.sub(r"\$\{?(\w+)\}?", lambda match: variables.get(match[1], match[0]), word[:PATH_LIMIT])[:PATH_LIMIT]
 
 
 def _searched(words: tuple[str, ...]) -> dict[str, str]:
