@@ -92,7 +92,9 @@ def test_the_table_is_made_for_the_backups_as_they_became(
     coming = iter(made)
     composed: list[object] = []
     monkeypatch.setattr(stage1_module, "make_backup", lambda *arguments: next(coming))
-    monkeypatch.setattr(stage1_module, "grown_table", lambda image, size, disk: (f"a table for {size // MIB} MiB",))
+    monkeypatch.setattr(
+        stage1_module, "fitted_table", lambda image, size, disk: (f"a table for {size // MIB} MiB",) if size else ()
+    )
     monkeypatch.setattr(stage1_module, "compose", lambda *arguments, table: composed.append(table))
     monkeypatch.setattr(stage1_module, "dump_patches", lambda patches: b"patches")
     accepted = accepted_for(CONFIGS["pc-flash"], backup_bytes=900 * MIB, backups=len(made))
