@@ -13,7 +13,7 @@ import pytest
 from balena_migrate import stage1 as stage1_module
 from balena_migrate.carried.backup import BackupResult
 from balena_migrate.cli.verbs.plan import planned
-from balena_migrate.core.changes import Produce
+from balena_migrate.core.changes import ActionName, Produce
 from balena_migrate.core.errors import DiskError
 from balena_migrate.core.handover import DiskIdentity, FileSystem, Place, describe_content, parse_handover
 from balena_migrate.core.paths import PATCHES, STAGE2_CONFIG, WORK_DIR
@@ -21,6 +21,8 @@ from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
 from balena_migrate.core.values import to_json
 from balena_migrate.facts import Facts
+from balena_migrate.images.partitions import TableKind
+from balena_migrate.images.patches import Block
 from balena_migrate.plan import Plan, describe, expected_window, make_plan
 from balena_migrate.settings import Config
 from balena_migrate.stage1 import file_systems
@@ -112,6 +114,36 @@ def test_the_table_is_made_for_the_backups_as_they_became(
     assert [data.file.path for data in handover.data_files] == [backup.path for backup in made]
     assert composed == [(f"a table for {grow_mib} MiB",) if grow_mib else ()]
     assert (place.grow_bytes, place.size_bytes) == (grow_mib * MIB, (grow_mib or 196) * MIB)
+
+
+@pytest.mark.parametrize(
+    ("kind", "at_end", "erased"),
+    [
+        (TableKind.DOS, b"EFI PART", True),
+        (TableKind.DOS, b"of the old system", False),
+        (TableKind.GPT, b"EFI PART", False),
+    ],
+)
+def test_the_copy_of_the_old_gpt_does_not_stay_beside_an_mbr(
+    kind: TableKind, at_end: bytes, erased: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    composed: list[tuple[Block, ...]] = []
+    monkeypatch.setattr(stage1_module, "compose", lambda *arguments, table: composed.append(table))
+    monkeypatch.setattr(stage1_module, "fitted_table", lambda image, size, disk: ())
+    monkeypatch.setattr(stage1_module, "dump_patches", lambda patches: b"patches")
+    accepted = accepted_for(CONFIGS["pc-flash"])
+    accepted = replace(accepted, image=replace(accepted.image, table=replace(accepted.image.table, kind=kind)))
+    end = accepted.target.size_bytes - 512
+    (tmp_path / "dev").mkdir()
+    with (tmp_path / "dev/sda").open("wb") as disk:
+        disk.truncate(end + 512)
+        disk.seek(end)
+        disk.write(at_end)
+    (tmp_path / WORK_DIR.lstrip("/")).mkdir(parents=True)
+    (action,) = (action for action in stage1_of(accepted).actions() if action.name is ActionName.PATCHES)
+    assert isinstance(action, Produce)
+    action.make(device_with(tmp_path, accepted.facts.disks), action.path)
+    assert composed == [(Block(offset_bytes=end, content=bytes(512)),) if erased else ()]
 
 
 def test_the_boot_change_is_the_last_thing() -> None:

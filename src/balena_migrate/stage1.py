@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from balena_migrate import VERSION
 from balena_migrate.bootloaders import boot_of
+from balena_migrate.bootloaders.efi.new_system import efi_blocks, new_boot_entry
 from balena_migrate.carried.backup import BackupPlan, BackupResult, make_backup
 from balena_migrate.checks.backup import check_result, find_room
 from balena_migrate.checks.strategy import check_strategy
@@ -36,6 +39,9 @@ from balena_migrate.core.units import MIB
 from balena_migrate.facts import BlockDevice, DiskFacts, Mount
 from balena_migrate.findings import Severity
 from balena_migrate.images.compose import compose
+from balena_migrate.images.partitions import TableKind
+from balena_migrate.images.partitions.device import has_gpt_copy
+from balena_migrate.images.partitions.gpt import erased_copy, last_sector
 from balena_migrate.images.partitions.known_disk import find_file_system, find_place, find_target, read_identity
 from balena_migrate.images.patches import Block, dump_patches
 from balena_migrate.images.room import fitted_table, grown_size_bytes
@@ -54,6 +60,7 @@ class Stage1:
         self._progress, self._say = progress, say
         self._backups: list[BackupResult] = []
         # The hand-over and the journal both capture these, and must get the same undo record.
+        self._preparations = tuple(map(CapturedOnce, self._loader.preparations(self._config, self._facts)))
         self._boot_actions = tuple(map(CapturedOnce, self._loader.boot_actions(self._config, self._facts)))
 
     @property
@@ -78,6 +85,7 @@ class Stage1:
                 path=STAGE2_CONFIG,
                 make=self._make_handover,
             ),
+            *self._preparations,
             Produce(
                 name=ActionName.INITRAMFS,
                 title="build the stage 2 initramfs",
@@ -116,7 +124,7 @@ class Stage1:
         assets = self._loader.assets(system, boot_of(self._image, self._facts.boot.firmware))
         survey = self._accepted.survey
         files = (*survey.boot_files(), *assets.files)
-        table = self._table()
+        table = (*efi_blocks(self._facts.boot, self._image), *self._table(), *self._erased_gpt(system))
         patches = compose(self._image, files, assets.blocks, survey.work_dir, system, table=table)
         system.write_file(path, dump_patches(patches), mode=0o600)
 
@@ -132,6 +140,13 @@ class Stage1:
             self._say(f"resin-data grows from {old_mib} to {new_mib} MiB for the backup")
         return fitted_table(self._image, size_bytes, self._target.size_bytes)
 
+    def _erased_gpt(self, system: System) -> Iterator[Block]:
+        """What an MBR image leaves of the old system's GPT: the copy of its header, behind the image."""
+        image, disk = self._image, self._target
+        behind = image.size_bytes <= last_sector(disk.size_bytes)
+        if image.table.kind is TableKind.DOS and behind and has_gpt_copy(system, disk.path, disk.size_bytes):
+            yield erased_copy(disk.size_bytes)
+
     def _make_handover(self, system: System, path: str) -> None:
         handover = self._handover(system)
         prove_found(system, self._facts.disks, self._target, handover)
@@ -141,9 +156,15 @@ class Stage1:
         facts, config, image, target = self._facts, self._config, self._image, self._target
         stored = StoredFile(path=str(image.path), size_bytes=image.file_bytes, sha256=image.sha256)
         patches = stored_file(system, PATCHES)
-        boot_undo = tuple(action.capture(system) for action in reversed(self._boot_actions))
+        changes = (*self._preparations, *self._boot_actions)
+        boot_undo = tuple(action.capture(system) for action in reversed(changes))
         data_files = self._data_files()
-        paths = [STATE_DIR, stored.path, *(d.file.path for d in data_files), *(record.path for record in boot_undo)]
+        paths = [
+            STATE_DIR,
+            stored.path,
+            *(d.file.path for d in data_files),
+            *(record.path for record in boot_undo if not record.is_variable),
+        ]
         return Handover(
             strategy=config.strategy,
             target=read_identity(system, target.name),
@@ -163,6 +184,7 @@ class Stage1:
             usr=find_usr(system, facts.disks),
             version=VERSION,
             machine_id=self._accepted.payload.preserved.machine_id,
+            boot_entry=new_boot_entry(facts, image, target, self._accepted.device_type.boot_entry),
         )
 
     def _term_exit(self) -> TermExit:

@@ -56,7 +56,7 @@ RECORDED: dict[str, tuple[str, set[str], set[str]]] = {
     ),
     "ubuntu-22.04-pc-uefi": (
         "generic-amd64",
-        {*COMMON, *GRUB, "grub-leads-here", "network-online"},
+        {*COMMON, "boot-loader", "boot-room", "efi-boot-entry", "efi-one-shot", "network-online"},
         {"secure-boot"},
     ),
 }

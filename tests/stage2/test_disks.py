@@ -48,3 +48,11 @@ def test_resin_data_is_found_by_label_and_else_by_place(tmp_path: Path) -> None:
     assert find_data_partition(without, "/dev/sdb", place) == "/dev/sdb6"
     with pytest.raises(DiskError, match="no resin-data"):
         find_data_partition(without, "/dev/sdb", DataPartition(start_bytes=0, size_bytes=1))
+
+
+def test_the_boot_parts_of_an_emmc_are_no_partitions_of_it(tmp_path: Path) -> None:
+    """The kernel shows them below the disk (drivers/mmc/core/block.c, mmc_blk_alloc_part)."""
+    for name in ("mmcblk0p1", "mmcblk0boot0", "mmcblk0boot1"):
+        (tmp_path / "sys/class/block/mmcblk0" / name).mkdir(parents=True)
+    (tmp_path / "sys/class/block/mmcblk0/mmcblk0p1/partition").write_text("1\n")
+    assert partitions(System(tmp_path), "/dev/mmcblk0") == ("mmcblk0p1",)

@@ -11,7 +11,7 @@ import pytest
 from balena_migrate.core.units import MIB
 from balena_migrate.workstation.cache import cache_folder
 from balena_migrate.workstation.lab.console import Shell
-from balena_migrate.workstation.lab.disks import copy_disk, mounted
+from balena_migrate.workstation.lab.disks import copy_disk, mounted_system
 from balena_migrate.workstation.lab.guests.debian_pc import DEBIAN_12
 from balena_migrate.workstation.lab.prepare import KIT_FOLDER, put_kit
 from balena_migrate.workstation.lab.timeline import Timeline
@@ -46,7 +46,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     guest = DEBIAN_12.build(DEBIAN_12.disk_mib, cache, print)
     disk = folder / "disk.img"
     copy_disk(guest.disk, disk)
-    with mounted(disk, guest.root) as root:
+    with mounted_system(disk, guest.file_systems) as root:
         put_kit("amd64", root, cache, print)
     device = VirtualDevice(machine=guest.machine, drives=(disk,), folder=folder, timeline=Timeline(print))
     with device.on(1024) as boot:

@@ -20,6 +20,7 @@ from balena_migrate.bootloaders.grub.checks import check_boot
 from balena_migrate.core.units import MIB
 from balena_migrate.findings import Severity
 from balena_migrate.settings import Config
+from balena_migrate.workstation.lab.buses import Bus, attached
 from balena_migrate.workstation.lab.console import Console
 from balena_migrate.workstation.lab.qemu import TCG, pc_arguments, running
 from tests.support.grub import INITRAMFS, KERNEL, OLDER_KERNEL, OURS, UUID, Case, GrubDisk, Setup, facts_for, grub_cfg
@@ -139,7 +140,7 @@ def bootable_disk(case: Case, folder: Path) -> GrubDisk:
 @contextmanager
 def on(disk: GrubDisk, folder: Path) -> Iterator[Callable[[], Told]]:
     """The machine with this disk; each call waits for the next kernel."""
-    arguments = pc_arguments(disk.disk, memory_mib=128, accelerator=TCG)
+    arguments = pc_arguments(attached([disk.disk], Bus.SATA), memory_mib=128, accelerator=TCG)
     with running("qemu-system-x86_64", arguments, serial_logs={"console": folder / "console.log"}) as device:
         console: Console = device.consoles["console"]
 

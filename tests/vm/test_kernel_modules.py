@@ -17,7 +17,7 @@ from balena_migrate.initramfs.composed.kernel_modules import (
     read_module,
 )
 from balena_migrate.workstation.cache import cache_folder
-from balena_migrate.workstation.lab.disks import mounted
+from balena_migrate.workstation.lab.disks import mounted_system
 from balena_migrate.workstation.lab.guests.debian_pc import DEBIAN_12
 
 pytestmark = pytest.mark.vm
@@ -37,7 +37,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The modules of the virtual PC's kernel, as Debian packs them."""
     folder = tmp_path_factory.mktemp("root")
     built = DEBIAN_12.build(DEBIAN_12.disk_mib, cache_folder(), print)
-    with mounted(built.disk, built.root, read_only=True) as guest:
+    with mounted_system(built.disk, built.file_systems, read_only=True) as guest:
         (folder / "lib").mkdir()
         subprocess.run(["cp", "-a", guest / "usr/lib/modules", folder / "lib/modules"], check=True)
     return folder

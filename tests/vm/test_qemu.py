@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from balena_migrate.core.errors import LabError
+from balena_migrate.workstation.lab.buses import Bus, attached
 from balena_migrate.workstation.lab.qemu import TCG, pc_arguments, running
 
 pytestmark = pytest.mark.vm
@@ -23,10 +24,11 @@ BOOT_SECTOR = bytes.fromhex("b048ba f803ee b069ee b00aee ebfe".replace(" ", ""))
 KILLED = """
 import signal, sys, time
 from pathlib import Path
+from balena_migrate.workstation.lab.buses import Bus, attached
 from balena_migrate.workstation.lab.qemu import TCG, pc_arguments, running
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits that it is ignored
 folder = Path(sys.argv[1])
-arguments = pc_arguments(folder / "disk", memory_mib=64, accelerator=TCG)
+arguments = pc_arguments(attached([folder / "disk"], Bus.SATA), memory_mib=64, accelerator=TCG)
 with running("qemu-system-x86_64", arguments, serial_logs={"console": folder / "console.log"}) as device:
     print(device.process.pid, flush=True)
     time.sleep(600)
@@ -41,7 +43,7 @@ def disk(tmp_path: Path) -> Path:
 
 
 def test_the_firmware_boots_the_disks_own_code_and_a_power_cut_ends_it(disk: Path, tmp_path: Path) -> None:
-    arguments = pc_arguments(disk, memory_mib=64, accelerator=TCG)
+    arguments = pc_arguments(attached([disk], Bus.SATA), memory_mib=64, accelerator=TCG)
     logs = {"console": tmp_path / "console.log"}
     with running("qemu-system-x86_64", arguments, serial_logs=logs) as device:
         device.consoles["console"].wait_for("Hi", 120)
@@ -52,7 +54,7 @@ def test_the_firmware_boots_the_disks_own_code_and_a_power_cut_ends_it(disk: Pat
 
 
 def test_qemus_own_words_are_told_where_it_does_not_start(tmp_path: Path) -> None:
-    arguments = pc_arguments(tmp_path / "missing", memory_mib=64, accelerator=TCG)
+    arguments = pc_arguments(attached([tmp_path / "missing"], Bus.SATA), memory_mib=64, accelerator=TCG)
     with (
         pytest.raises(LabError, match="No such file"),
         running("qemu-system-x86_64", arguments, serial_logs={"console": tmp_path / "console.log"}),

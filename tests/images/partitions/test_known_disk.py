@@ -220,3 +220,11 @@ def test_blkid_export_is_read_in_blocks() -> None:
         ("/dev/sdb1", {"UUID": "1111", "LABEL": "resin-boot"}),
         ("/dev/sdb6", {"LABEL": "resin-data"}),
     ]
+
+
+def test_the_boot_parts_of_an_emmc_are_disks_to_the_kernel_and_never_the_target(tmp_path: Path) -> None:
+    """They have the serial number of the eMMC; here even a table with its id."""
+    parts = {f"mmcblk0{name}": replace(OURS, sectors=8192) for name in ("boot0", "boot1", "rpmb")}
+    system = machine(tmp_path, {**parts, "mmcblk0": OURS})
+    assert set(whole_disks(system)) == {*parts, "mmcblk0"}
+    assert find_target(system, read_identity(system, "mmcblk0")) == "/dev/mmcblk0"

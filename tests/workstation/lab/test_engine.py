@@ -14,7 +14,7 @@ from balena_migrate.core.units import MIB
 from balena_migrate.settings import Config
 from balena_migrate.workstation.lab import engine
 from balena_migrate.workstation.lab.acts import Stage1
-from balena_migrate.workstation.lab.disks import Span
+from balena_migrate.workstation.lab.disks import FileSystem, Span
 from balena_migrate.workstation.lab.engine import Places, rehearse
 from balena_migrate.workstation.lab.expected import Expected
 from balena_migrate.workstation.lab.machines.pc import PcMachine
@@ -55,9 +55,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
             expect=expect,
             machine=PcMachine(kernel=tmp_path / "vmlinuz"),
             drives=(folder / "disk.img",),
-            root=Span(start_bytes=MIB, size_bytes=MIB),
-            usr=None,
-            boot=None,
+            file_systems=(FileSystem(span=Span(start_bytes=MIB, size_bytes=MIB)),),
             memory_mib=1024,
             config_json=b"{}",
             boot_files={},

@@ -16,7 +16,7 @@ import pytest
 from balena_migrate.core.units import MIB
 from balena_migrate.settings import Config
 from balena_migrate.workstation.lab import owner
-from balena_migrate.workstation.lab.disks import Span
+from balena_migrate.workstation.lab.disks import FileSystem, Span
 from balena_migrate.workstation.lab.expected import Expected
 from balena_migrate.workstation.lab.lookalike import Report, ReportedFile, ReportedPartition
 from balena_migrate.workstation.lab.machines.pc import PcMachine
@@ -47,9 +47,7 @@ PREPARED = Prepared(
     expect=PC_BIOS.expect,
     machine=PcMachine(kernel=Path("vmlinuz")),
     drives=(Path("disk.img"),),
-    root=Span(start_bytes=MIB, size_bytes=MIB),
-    usr=None,
-    boot=None,
+    file_systems=(FileSystem(span=Span(start_bytes=MIB, size_bytes=MIB)),),
     memory_mib=1024,
     config_json=owner.config_json("intel-nuc"),
     boot_files={"config.json": digest(b"{}"), "grub/grub.cfg": digest(b"grub"), "EFI/x": digest(b"x")},

@@ -54,6 +54,9 @@ class Grub:
         on_pc = facts.boot.firmware in (Firmware.BIOS, Firmware.UEFI)
         return on_pc and (GRUB_CFG in facts.boot.files or bool(other_configurations(facts)))
 
+    def passed_over(self, facts: Facts) -> None:
+        return None
+
     def one_shot(self, facts: Facts) -> bool:
         return True
 
@@ -66,11 +69,17 @@ class Grub:
     def boot_folder(self, facts: Facts) -> str:
         return "/boot"
 
+    def kernel_copy_bytes(self, facts: Facts) -> int:
+        return 0
+
     def arguments(self, facts: Facts) -> Arguments:
         return choose_arguments(facts.boot.kernel_command_line)
 
     def check(self, config: Config, facts: Facts) -> Iterator[Finding]:
         yield from check_boot(config, facts)
+
+    def preparations(self, config: Config, facts: Facts) -> tuple[Action, ...]:
+        return ()
 
     def boot_actions(self, config: Config, facts: Facts) -> tuple[Action, ...]:
         custom = facts.boot.files.get(CUSTOM_CFG, "")

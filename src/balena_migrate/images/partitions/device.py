@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import os
 
-from balena_migrate.core.errors import ImageError
+from balena_migrate.core.errors import FileError, ImageError
 from balena_migrate.core.system import System, errors_at
 from balena_migrate.images.partitions import HEAD_BYTES
+from balena_migrate.images.partitions.gpt import is_header, last_sector
 from balena_migrate.images.partitions.table import parse_head
 
 
@@ -24,3 +25,16 @@ def read_table_id(system: System, path: str) -> str:
             return parse_head(os.pread(disk.fileno(), HEAD_BYTES, 0)).id
         except ImageError:
             return ""
+
+
+def has_gpt_copy(system: System, path: str, disk_bytes: int) -> bool:
+    """Whether the copy of a GPT's header is at the end of the disk, in force or left there by an earlier table.
+
+    A last sector that cannot be read holds none: some adapters claim one sector more than there is.
+    """
+    sector = last_sector(disk_bytes)
+    try:
+        with system.open_device(path) as disk, errors_at(path):
+            return is_header(os.pread(disk.fileno(), disk_bytes - sector, sector))
+    except FileError:
+        return False

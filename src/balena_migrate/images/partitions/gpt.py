@@ -120,6 +120,7 @@ def _partition(entry: Entry, number: int, sector_bytes: int) -> Partition | None
         start_bytes=first * sector_bytes,
         size_bytes=(last - first + 1) * sector_bytes,
         type=str(uuid.UUID(bytes_le=entry.type_id)).upper(),
+        id=str(uuid.UUID(bytes_le=entry.id)),
         name=entry.name.decode("utf-16-le", "replace").split("\0", 1)[0],
         bootable=bool(entry.attributes & _LEGACY_BIOS_BOOTABLE),
     )
@@ -164,3 +165,25 @@ def copy_bytes(head: bytes) -> int:
 def _header_bytes(header: Header, rest: bytes) -> bytes:
     """The header with its checksum."""
     return _HEADER.pack(*header._replace(header_crc=_checksum(header, rest))) + rest
+
+
+# The copy of the header, at the disk's end ------------------------------------------------------------------------
+
+
+def last_sector(disk_bytes: int) -> int:
+    """Where it is on a disk with sectors of 512 bytes."""
+    return disk_bytes - SECTOR_BYTES
+
+
+def is_header(sector: bytes) -> bool:
+    """Whether a header is there, valid or not."""
+    return sector.startswith(_SIGNATURE)
+
+
+def erased_copy(disk_bytes: int) -> Block:
+    """Zeros in its place, for a disk whose new table is an MBR.
+
+    The kernel and libblkid look for a GPT below a protective MBR only (block/partitions/efi.c), but wipefs(8) and
+    programs that repair tables look at the disk's end as well, and find two tables.
+    """
+    return Block(offset_bytes=last_sector(disk_bytes), content=bytes(SECTOR_BYTES))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from balena_migrate.core.units import MIB, SECTOR_BYTES
 
 FIRST_PARTITION_BYTES = MIB
 LINUX = "83"
+SWAP_PAGE_BYTES = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,18 @@ class Span:
 
     start_bytes: int
     size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSystem:
+    """A file system of an old system: its partition, and the folder below the root folder where it is mounted.
+
+    The root file system's folder is "". All are ext4 but those with `fat`, which many a workstation cannot mount.
+    """
+
+    span: Span
+    folder: str = ""
+    fat: bool = False
 
 
 def require_file(path: Path) -> Path:
@@ -41,21 +54,21 @@ def require_file(path: Path) -> Path:
 
 def make_disk(disk: Path, size_bytes: int, *, table_id: str) -> Span:
     """Create a sparse disk with an MBR and one bootable Linux partition, which has no file system; return that."""
-    return make_partitions(disk, size_bytes, table_id=table_id)[0]
+    span = Span(start_bytes=FIRST_PARTITION_BYTES, size_bytes=size_bytes - FIRST_PARTITION_BYTES)
+    make_table(disk, size_bytes, ["label: dos", f"label-id: {table_id}", f"{place(span)}, type={LINUX}, bootable"])
+    return span
 
 
-def make_partitions(disk: Path, size_bytes: int, *, table_id: str, second_bytes: int = 0) -> tuple[Span, ...]:
-    """The same with a second partition of that size at the end of the disk, if it is not 0; return all of them."""
+def make_table(disk: Path, size_bytes: int, script: Sequence[str]) -> None:
+    """Create a sparse disk with the partition table that these lines of sfdisk's script describe."""
     with disk.open("xb") as file:
         file.truncate(size_bytes)
-    first = Span(start_bytes=FIRST_PARTITION_BYTES, size_bytes=size_bytes - FIRST_PARTITION_BYTES - second_bytes)
-    spans = [first]
-    if second_bytes:
-        spans.append(Span(start_bytes=first.start_bytes + first.size_bytes, size_bytes=second_bytes))
-    rows = [f"start={s.start_bytes // SECTOR_BYTES}, size={s.size_bytes // SECTOR_BYTES}, type={LINUX}" for s in spans]
-    script = "\n".join(["label: dos", f"label-id: {table_id}", f"{rows[0]}, bootable", *rows[1:]]) + "\n"
-    System().run(["sfdisk", "--quiet", "--no-reread", require_file(disk)], data=script.encode())
-    return tuple(spans)
+    System().run(["sfdisk", "--quiet", "--no-reread", require_file(disk)], data="\n".join([*script, ""]).encode())
+
+
+def place(span: Span) -> str:
+    """A partition's position, as sfdisk's script has it."""
+    return f"start={span.start_bytes // SECTOR_BYTES}, size={span.size_bytes // SECTOR_BYTES}"
 
 
 def make_ext4(disk: Path, span: Span, *, label: str, uuid: str) -> None:
@@ -63,6 +76,25 @@ def make_ext4(disk: Path, span: Span, *, label: str, uuid: str) -> None:
     options = ["-E", f"offset={span.start_bytes},lazy_itable_init=1,nodiscard", "-O", "^metadata_csum_seed"]
     argv = ["mke2fs", "-q", "-F", "-t", "ext4", "-L", label, "-U", uuid, *options]
     System().run([*argv, require_file(disk), f"{span.size_bytes // 1024}k"])
+
+
+def make_fat32(disk: Path, span: Span, *, label: str, volume_id: str) -> None:
+    """Create an empty FAT32 file system in the partition; `volume_id` has 8 hexadecimal digits."""
+    # Clusters of 1 KiB: by the specification, fewer than 65525 clusters make it FAT16, whatever its header says.
+    argv = ["mkfs.vfat", "-F", "32", "-s", "2", "-n", label, "-i", volume_id]
+    argv += ["--offset", str(span.start_bytes // SECTOR_BYTES)]
+    System().run([*argv, require_file(disk), str(span.size_bytes // 1024)])
+
+
+def make_swap(disk: Path, span: Span, *, uuid: str) -> None:
+    """Create a swap space in the partition. All that mkswap writes is in its first page."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.truncate(span.size_bytes)
+        System().run(["mkswap", "--uuid", uuid, file.name])
+        page = file.read(SWAP_PAGE_BYTES)
+    with require_file(disk).open("r+b") as target:
+        target.seek(span.start_bytes)
+        target.write(page)
 
 
 def read_partitions(disk: Path) -> tuple[Span, ...]:
@@ -80,14 +112,24 @@ def copy_disk(source: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def mounted(disk: Path, span: Span, *, usr: Span | None = None, read_only: bool = False) -> Iterator[Path]:
-    """Mount the partition's file system within the context, and that of /usr on it. Needs root."""
+def mounted(disk: Path, span: Span, *, read_only: bool = False) -> Iterator[Path]:
+    """Mount the partition's ext4 file system within the context. Needs root."""
+    with mounted_system(disk, [FileSystem(span=span)], read_only=read_only) as folder:
+        yield folder
+
+
+@contextlib.contextmanager
+def mounted_system(disk: Path, systems: Sequence[FileSystem], *, read_only: bool = False) -> Iterator[Path]:
+    """Mount an old system's ext4 file systems within the context, each at its folder. Needs root.
+
+    They are in an order in which each finds its folder.
+    """
     folder = Path(tempfile.mkdtemp(prefix="balena-migrate-lab-"))
     try:
         with contextlib.ExitStack() as held:
-            held.enter_context(_mounted_at(folder, disk, span, read_only=read_only))
-            if usr:
-                held.enter_context(_mounted_at(folder / "usr", disk, usr, read_only=read_only))
+            for system in systems:
+                if not system.fat:
+                    held.enter_context(_mounted_at(folder / system.folder, disk, system.span, read_only=read_only))
             yield folder
     finally:
         folder.rmdir()  # fails on a folder that is still a mount point; never deletes its content

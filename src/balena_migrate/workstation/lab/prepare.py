@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,17 +14,30 @@ from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
 from balena_migrate.workstation.kit.build import build_kit
 from balena_migrate.workstation.lab import owner
-from balena_migrate.workstation.lab.disks import Span, copy_disk, make_disk, make_ext4, mounted
+from balena_migrate.workstation.lab.disks import FileSystem, copy_disk, make_disk, make_ext4, mounted_system
 from balena_migrate.workstation.lab.expected import Expected, read_expected
 from balena_migrate.workstation.lab.lookalike import build_image, expected_boot_files
 from balena_migrate.workstation.lab.machines import Machine
+from balena_migrate.workstation.lab.variables import copy_store, fill_store
 from balena_migrate.workstation.lab.wishes import Device, Expect, Options, Wishes
 
 KIT_FOLDER = "opt/balena-migrate"
 
 LOG_DRIVE_MIB = 64
-LOG_DRIVE_ID = "0x3d0c41a9"
 LOG_DRIVE_UUID = "c5d0a7f2-81b4-4b06-9f5d-27e9a3c864d1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataDisk:
+    """The names on a disk without a system."""
+
+    table_id: str
+    label: str
+    uuid: str
+
+
+LOG_DRIVE = DataDisk(table_id="0x3d0c41a9", label="logs", uuid=LOG_DRIVE_UUID)
+OTHER_DISK = DataDisk(table_id="0x1e7b90c4", label="archive", uuid="7d3e9c10-4fb2-4a86-9a1b-c60f2d85e37b")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +49,9 @@ class Prepared:
     expect: Expect
     machine: Machine
     drives: tuple[Path, ...]
-    """The boot disk, and the log drive if there is one."""
-    root: Span
-    usr: Span | None
-    """The disk's /usr, if that is a file system of its own."""
-    boot: Span | None
-    """The disk's FAT boot partition, if there is one."""
+    """The boot disk; behind it the other disk and the log drive if there is one."""
+    file_systems: tuple[FileSystem, ...]
+    """Those of the old system on the boot disk, the root first."""
     memory_mib: int
     config_json: bytes = field(repr=False)
     boot_files: Mapping[str, str] | None
@@ -52,11 +62,33 @@ class Prepared:
     def disk(self) -> Path:
         return self.drives[0]
 
+    @property
+    def other_disk(self) -> Path | None:
+        return self.drives[1] if self.device.other_disk else None
+
+    @property
+    def fat(self) -> FileSystem | None:
+        """The old system's FAT: a Raspberry Pi's boot partition or a PC's EFI partition."""
+        return next((system for system in self.file_systems if system.fat), None)
+
+    @property
+    def boot_folder(self) -> str:
+        """Where stage 1 puts the initramfs, relative to the root folder."""
+        return self.device.boot_folder or self.device.guest.boot_folder
+
+    @property
+    def folder_on_fat(self) -> str | None:
+        """Where on the FAT stage 1 puts the initramfs, "" for its root; None if that is on another file system."""
+        if self.fat is None or not f"{self.boot_folder}/".startswith(f"{self.fat.folder}/"):
+            return None
+        return self.boot_folder.removeprefix(self.fat.folder).strip("/")
+
     def copied(self, source: Path, target: Path) -> Prepared:
-        """The same device, with its drives copied from `source` to `target`."""
+        """The same device, with its drives, and its firmware's variables, copied from `source` to `target`."""
         names = [drive.name for drive in self.drives]
         for name in names:
             copy_disk(source / name, target / name)
+        copy_store(source / names[0], target / names[0])
         return replace(self, drives=tuple(target / name for name in names))
 
 
@@ -73,8 +105,11 @@ def prepare(
         settings["CHANGE_DEVICE_TYPE"] = "TRUE"  # the invented config.json is for another image
     disk = folder / "disk.img"
     copy_disk(built.disk, disk)
+    copy_store(built.disk, disk)
+    if device.variables_left_bytes is not None:
+        fill_store(disk, device.variables_left_bytes)
     say("copying the kit, the image and the owner's files to the device")
-    with mounted(disk, built.root, usr=built.usr) as root:
+    with mounted_system(disk, built.file_systems) as root:
         put_kit(guest.architecture, root, cache, say)
         put_owner_files(root, owner.settings_text(settings), config, wishes)
         put_image(image, root, device.image_part)
@@ -84,11 +119,9 @@ def prepare(
         device=device,
         wishes=wishes,
         expect=expect,
-        machine=replace(built.machine, hardware=device.hardware),
-        drives=(disk, make_log_drive(folder)) if device.log_drive else (disk,),
-        root=built.root,
-        usr=built.usr,
-        boot=built.boot,
+        machine=replace(built.machine, hardware=device.hardware, bus=device.bus, boot_disk_last=device.other_disk),
+        drives=(disk, *_other_drives(device, disk)),
+        file_systems=built.file_systems,
         memory_mib=options.memory_mib or device.memory_mib or guest.memory_mib,
         config_json=config,
         boot_files=None if options.image else expected_boot_files(device.image, cache),
@@ -96,10 +129,16 @@ def prepare(
     )
 
 
-def make_log_drive(folder: Path) -> Path:
+def _other_drives(device: Device, disk: Path) -> Iterator[Path]:
+    if device.other_disk:
+        yield make_data_disk(disk.with_name("other.img"), disk.stat().st_size, OTHER_DISK)
+    if device.log_drive:
+        yield make_data_disk(disk.with_name("log.img"), LOG_DRIVE_MIB * MIB, LOG_DRIVE)
+
+
+def make_data_disk(disk: Path, size_bytes: int, names: DataDisk) -> Path:
     """Create a disk with one partition and an empty ext4 file system on it."""
-    disk = folder / "log.img"
-    make_ext4(disk, make_disk(disk, LOG_DRIVE_MIB * MIB, table_id=LOG_DRIVE_ID), label="logs", uuid=LOG_DRIVE_UUID)
+    make_ext4(disk, make_disk(disk, size_bytes, table_id=names.table_id), label=names.label, uuid=names.uuid)
     return disk
 
 

@@ -18,10 +18,10 @@ from typing import Any
 from balena_migrate.core.units import in_mib
 from balena_migrate.settings import Config
 from balena_migrate.workstation.lab import owner
+from balena_migrate.workstation.lab.disklayout import Table
 from balena_migrate.workstation.lab.disks import Span, mounted
 from balena_migrate.workstation.lab.expected import parse_keyfile
 from balena_migrate.workstation.lab.lookalike import Report, ReportedFile
-from balena_migrate.workstation.lab.lookalike.specs import Board
 from balena_migrate.workstation.lab.networked import profiles_check, proxy_check
 from balena_migrate.workstation.lab.owner import WifiNetwork
 from balena_migrate.workstation.lab.prepare import Prepared
@@ -92,6 +92,10 @@ def new_system_checks(
     yield same("partition labels", LABELS, tuple(part.label for part in by_number(report)))
     yield same("file systems with errors", "none", _list(p.label for p in report.partitions if p.check_status))
     yield _grown(report)
+    if report.partition_table == Table.GPT:
+        yield same(
+            "backup of the GPT at the disk's end when the new system started", expected=True, found=report.backup_at_end
+        )
     yield _command_line(report, prepared.device)
     yield _config_json(prepared, report.config_json)
     if prepared.boot_files is not None:
@@ -141,7 +145,7 @@ def _command_line(report: Report, device: Device) -> Check:
     old = [name for name in device.guest.old_names if name in report.command_line]
     return Check(
         name="kernel command line of the new system",
-        passed=not old and ("root=" in report.command_line or device.image.board is not Board.PC),
+        passed=not old and ("root=" in report.command_line or not device.image.board.is_pc),
         expected="the new system's root=, and no name of the old root file system",
         found=report.command_line,
     )

@@ -172,21 +172,14 @@ def read_version(program: str) -> str:
     return System().run([program, "--version"]).text.partition("\n")[0]
 
 
-def pc_arguments(*drives: Path, memory_mib: int, accelerator: str) -> list[str]:
-    """A PC with SeaBIOS, AHCI disks (sda, sdb ...) and a network card without Internet access; sda boots.
+def pc_arguments(disks: Sequence[str], *, memory_mib: int, accelerator: str, processor: str = "qemu64") -> list[str]:
+    """A PC with SeaBIOS, these arguments for its disks, and a network card without Internet access.
 
     One processor of a plain model: with two devices on two host processors, that is a third faster than two processors
     of the richest model each; a single device loses a tenth.
-
-    The disk's writes are not flushed to the host's disk: when QEMU is killed they are still in the host's page cache,
-    so nothing that the device wrote is lost, and a rehearsal does not wait for the host's disk.
     """
-    disks: list[str] = []
-    for index, drive in enumerate(drives):
-        disks += ["-drive", f"if=none,id=disk{index},file={drive},format=raw,cache=unsafe,discard=unmap"]
-        disks += ["-device", f"ide-hd,bus=ide.{index},drive=disk{index},serial=LAB{index + 1:04}"]
     return [
-        *("-machine", "q35", "-accel", accelerator, "-cpu", "qemu64", "-smp", "1", "-m", f"{memory_mib}M"),
+        *("-machine", "q35", "-accel", accelerator, "-cpu", processor, "-smp", "1", "-m", f"{memory_mib}M"),
         *("-nodefaults", "-no-user-config", "-display", "none"),
         *disks,
         *("-netdev", "user,id=lan,restrict=on", "-device", "e1000e,netdev=lan,romfile="),

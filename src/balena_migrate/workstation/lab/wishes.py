@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from balena_migrate.workstation.lab.buses import Bus
 from balena_migrate.workstation.lab.guests import Guest
 from balena_migrate.workstation.lab.lookalike import ImageSpec
 from balena_migrate.workstation.lab.networked import ExpectedProfile
@@ -25,6 +26,14 @@ class Device:
     disk_mib: int | None = None
     log_drive: bool = False
     """Whether there is a second disk, with one empty ext4 partition."""
+    other_disk: bool = False
+    """Whether there is another disk of the same size and model, with data. It comes before the boot disk."""
+    bus: Bus = Bus.SATA
+    """Where a PC's disks hang."""
+    variables_left_bytes: int | None = None
+    """If set, how much is left in a UEFI firmware's variable store."""
+    boot_folder: str = ""
+    """Where stage 1 puts the initramfs, if this device makes it another folder than the guest's."""
     hardware: tuple[str, ...] = ()
     """QEMU's arguments for what else the device has, such as a second network card."""
 

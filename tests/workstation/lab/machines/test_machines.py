@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from balena_migrate.core.errors import LabError
+from balena_migrate.workstation.lab.buses import Bus
 from balena_migrate.workstation.lab.machines import Start
-from balena_migrate.workstation.lab.machines.pc import PcMachine
+from balena_migrate.workstation.lab.machines.pc import Firmware, PcMachine
 from balena_migrate.workstation.lab.machines.raspberrypi import machine
 from balena_migrate.workstation.lab.machines.raspberrypi.machine import RASPI3B, PiMachine
 
@@ -62,7 +63,39 @@ def test_a_pc_has_its_drives_in_their_order(tmp_path: Path) -> None:
     argv = PcMachine(kernel=tmp_path / "vmlinuz").argv([tmp_path / "a", tmp_path / "b"], 512, tmp_path)
     devices = [value for value in argv if value.startswith("ide-hd")]
     assert devices == [
-        "ide-hd,bus=ide.0,drive=disk0,serial=LAB0001",
-        "ide-hd,bus=ide.1,drive=disk1,serial=LAB0002",
+        "ide-hd,bus=ide.0,drive=disk0,serial=LAB0001,bootindex=1",
+        "ide-hd,bus=ide.1,drive=disk1,serial=LAB0002,bootindex=2",
     ]
     assert option(argv, "-m") == "512M" and option(argv, "-smp") == "1"
+
+
+def test_uefi_has_an_order_of_its_own_and_its_variables_beside_the_boot_disk(tmp_path: Path) -> None:
+    machine = PcMachine(kernel=tmp_path / "vmlinuz", firmware=Firmware.UEFI)
+    argv = machine.argv([tmp_path / "a"], 512, tmp_path)
+    assert "ide-hd,bus=ide.0,drive=disk0,serial=LAB0001" in argv
+    assert f"if=pflash,unit=1,format=raw,file={tmp_path}/variables.fd" in argv
+
+
+def test_the_boot_disk_may_come_behind_another_one(tmp_path: Path) -> None:
+    """The firmware starts from it all the same."""
+    machine = PcMachine(kernel=tmp_path / "vmlinuz", boot_disk_last=True)
+    argv = machine.argv([tmp_path / "boot", tmp_path / "other"], 512, tmp_path)
+    devices = [value for value in argv if value.startswith("ide-hd")]
+    assert devices == [
+        "ide-hd,bus=ide.0,drive=disk1,serial=LAB0002,bootindex=2",
+        "ide-hd,bus=ide.1,drive=disk0,serial=LAB0001,bootindex=1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bus", "disk"),
+    [
+        (Bus.NVME, "nvme,drive=disk0,serial=LAB0001,bootindex=1"),
+        (Bus.VIRTIO, "virtio-blk-pci,drive=disk0,serial=LAB0001,bootindex=1"),
+        (Bus.USB, "usb-storage,bus=usb.0,port=1,drive=disk0,serial=LAB0001,bootindex=1"),
+        (Bus.MMC, "sd-card,drive=disk0"),
+    ],
+)
+def test_a_pcs_disk_hangs_on_the_bus_that_the_scenario_names(tmp_path: Path, bus: Bus, disk: str) -> None:
+    argv = PcMachine(kernel=tmp_path / "vmlinuz", bus=bus).argv([tmp_path / "disk"], 512, tmp_path)
+    assert disk in argv and not any(value.startswith("ide-hd") for value in argv)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from balena_migrate.core.progress import Say
-from balena_migrate.workstation.lab.disks import Span
+from balena_migrate.workstation.lab.disks import FileSystem
 from balena_migrate.workstation.lab.machines import Machine
 
 FASTER_KERNEL = "mitigations=off init_on_alloc=0 apparmor=0"
@@ -21,15 +21,12 @@ here, and memory that is cleared twice."""
 class GuestDisk:
     """A guest's disk in the cache, which is copied and never booted, and its machine.
 
-    `root` is its ext4 root file system, `usr` its /usr if that is one of its own, `boot` the FAT boot partition of a
-    Raspberry Pi.
+    `file_systems` are those that the old system mounts from it: the root first, each before those below its folder.
     """
 
     disk: Path
     machine: Machine
-    root: Span
-    usr: Span | None = None
-    boot: Span | None = None
+    file_systems: tuple[FileSystem, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,16 @@ from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB, SECTOR_BYTES
 from balena_migrate.workstation.cache import cached
 from balena_migrate.workstation.debian import SUITE, fetch_packages
-from balena_migrate.workstation.lab.disks import Span, make_ext4, mounted, require_file
+from balena_migrate.workstation.lab.disks import (
+    LINUX,
+    FileSystem,
+    Span,
+    make_ext4,
+    make_table,
+    mounted,
+    place,
+    require_file,
+)
 from balena_migrate.workstation.lab.guests import FASTER_KERNEL, Guest, GuestDisk, initramfs_files, put_files
 from balena_migrate.workstation.lab.machines.raspberrypi.machine import (
     BOOT_START_BYTES,
@@ -123,7 +132,8 @@ class DebianPi(Guest):
         recipe = (self, self.command_line, disk_mib, content)
         made = cached(cache, f"{self.name}-card", recipe, make)
         machine = replace(self.machine, built_in=made / FIRST_INITRAMFS) if self.built_in else self.machine
-        return GuestDisk(disk=made / "card.img", machine=machine, root=root, boot=BOOT)
+        boot = FileSystem(span=BOOT, folder=self.boot_folder, fat=True)
+        return GuestDisk(disk=made / "card.img", machine=machine, file_systems=(FileSystem(span=root), boot))
 
 
 # As in Raspberry Pi OS: filters, an initramfs found by the kernel's name, and a last section for another board.
@@ -216,12 +226,8 @@ def _make_card(guest: DebianPi, trees: list[Path], folder: Path, span: Span) -> 
 
 def _make_table(card: Path, root: Span) -> None:
     """An MBR as on every Raspberry Pi OS card: FAT32, then Linux."""
-    with card.open("xb") as file:
-        file.truncate(root.start_bytes + root.size_bytes)
-    spans = ((BOOT, "c"), (root, "83"))
-    rows = [f"start={s.start_bytes // SECTOR_BYTES}, size={s.size_bytes // SECTOR_BYTES}, type={t}" for s, t in spans]
-    script = "\n".join(["label: dos", f"label-id: {TABLE_ID}", *rows]) + "\n"
-    System().run(["sfdisk", "--quiet", "--no-reread", require_file(card)], data=script.encode())
+    rows = [f"{place(BOOT)}, type=c", f"{place(root)}, type={LINUX}"]
+    make_table(card, root.start_bytes + root.size_bytes, ["label: dos", f"label-id: {TABLE_ID}", *rows])
 
 
 def make_fat(card: Path, span: Span, folder: Path) -> None:

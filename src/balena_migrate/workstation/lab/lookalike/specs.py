@@ -11,12 +11,14 @@ from enum import StrEnum
 
 from balena_migrate.core.errors import LabError
 from balena_migrate.core.units import MIB
+from balena_migrate.workstation.lab.disklayout import Table
 
 
 class Board(StrEnum):
     """The kind of machine that boots the image."""
 
     PC = "pc"
+    PC_32 = "pc-32"
     PI_ARMV6 = "pi-armv6"
     PI_ARMV7 = "pi-armv7"
     PI_ARM64 = "pi-arm64"
@@ -24,14 +26,23 @@ class Board(StrEnum):
     @property
     def balena_arch(self) -> str:
         """The architecture in device-type.json."""
-        return {"pc": "amd64", "pi-armv6": "rpi", "pi-armv7": "armv7hf", "pi-arm64": "aarch64"}[self]
+        return {"pc": "amd64", "pc-32": "i386", "pi-armv6": "rpi", "pi-armv7": "armv7hf", "pi-arm64": "aarch64"}[self]
+
+    @property
+    def is_pc(self) -> bool:
+        return self in (Board.PC, Board.PC_32)
 
 
 class BootCode(StrEnum):
     """The boot loader that an image ships."""
 
     GRUB = "grub"
-    """boot.img and core.img at the start of the disk, grub.cfg in resin-boot, the kernel in resin-rootA."""
+    """boot.img and core.img at the start of the disk, grub.cfg in resin-boot, the kernel in resin-rootA; and, for UEFI,
+    the same as a program in EFI/BOOT with its own grub.cfg."""
+    GRUB_BIOS = "grub-bios"
+    """Only that for a BIOS."""
+    GRUB_EFI = "grub-efi"
+    """Only that for UEFI."""
     NONE = "none"
     """Nothing: the kernel is in resin-boot, and the migration must add GRUB and its configuration."""
     FIRMWARE = "firmware"
@@ -59,6 +70,9 @@ class ImageSpec:
     data_bytes: int = 192 * MIB
     kernel_name: str = ""
     device_trees: tuple[str, ...] = ()
+    table: Table = Table.DOS
+    boot_entry: str = ""
+    """The label of the entry that its flasher adds to a UEFI firmware's (meta-balena, resin-init-flasher)."""
     network_manager: bool = False
     """Whether NetworkManager is in resin-rootA, and reports how it understands the profiles in resin-boot."""
 
@@ -97,6 +111,7 @@ _NUC = ImageSpec(
     os_version="2.82.11+rev1",
     supervisor_version="12.9.3",
     kernel_name="bzImage",
+    boot_entry="resinOS",
 )
 _NUC_NETWORK = replace(_NUC, name="intel-nuc-network", network_manager=True)
 _NUC_2_15 = replace(
@@ -109,6 +124,30 @@ _NUC_2_15 = replace(
     root_bytes=312 * MIB,
     data_bytes=1024 * MIB,
     kernel_name="vmlinuz",
+)
+_GENERIC_AMD64 = replace(
+    _NUC,
+    name="generic-amd64",
+    device_type="generic-amd64",
+    device_name="Generic x86_64 (GPT)",
+    machine="generic-amd64",
+    aliases=(),
+    boot_code=BootCode.GRUB_EFI,
+    os_version="6.5.24",
+    supervisor_version="17.0.3",
+    root_bytes=1000 * MIB,
+    table=Table.GPT,
+    boot_entry="balenaOS",
+)
+_CORE2_32 = replace(
+    _NUC,
+    name="intel-core2-32",
+    device_type="intel-core2-32",
+    device_name="Intel 32-bit PC",
+    machine="intel-core2-32",
+    aliases=(),
+    board=Board.PC_32,
+    boot_code=BootCode.GRUB_BIOS,
 )
 _PI = ImageSpec(
     name="raspberry-pi",
@@ -185,5 +224,9 @@ _PI5 = replace(
 )
 
 SPECS: dict[str, ImageSpec] = {
-    spec.name: spec for spec in (_NUC, _NUC_NETWORK, _NUC_2_15, _PI, _PI2, _PI3, _PI3_2_15, _PI3_64, _PI4_64, _PI5)
+    spec.name: spec
+    for spec in (
+        *(_NUC, _NUC_NETWORK, _NUC_2_15, _GENERIC_AMD64, _CORE2_32),
+        *(_PI, _PI2, _PI3, _PI3_2_15, _PI3_64, _PI4_64, _PI5),
+    )
 }

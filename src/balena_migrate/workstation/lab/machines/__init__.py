@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from balena_migrate.workstation.lab.buses import Bus
 from balena_migrate.workstation.lab.result import Fact
 
 
@@ -26,11 +27,14 @@ class Machine(ABC):
     """A machine. The first of its serial ports, `lines`, is the kernel's console; the last one runs a root shell.
 
     `off_words` is a pattern for the kernel's last message, if the machine does not power off by itself. `hardware` are
-    QEMU's arguments for what is plugged in besides.
+    QEMU's arguments for what is plugged in besides. `bus` is where a PC's disks hang; a Raspberry Pi has its card slot.
+    With `boot_disk_last`, the kernel finds the disk from which a PC boots behind the other ones.
     """
 
     lines: tuple[str, ...]
     hardware: tuple[str, ...] = ()
+    bus: Bus = Bus.SATA
+    boot_disk_last: bool = False
     off_words: str = ""
 
     @property

@@ -14,6 +14,7 @@ from balena_migrate.workstation.lab.acts import (
     Damaged,
     LogDrive,
     OldSystem,
+    OtherDisk,
     Refused,
     Shows,
     Stage1,
@@ -22,10 +23,13 @@ from balena_migrate.workstation.lab.acts import (
     Status,
     Undo,
 )
+from balena_migrate.workstation.lab.buses import Bus
 from balena_migrate.workstation.lab.damage import LAST_LINE, Damage
 from balena_migrate.workstation.lab.guests.debian_pc import (
     DEBIAN_11,
     DEBIAN_12,
+    DEBIAN_12_GPT,
+    DEBIAN_12_I386,
     DEBIAN_12_USR,
     DEBIAN_13,
     DEBIAN_13_DRACUT,
@@ -271,6 +275,30 @@ SCENARIOS = (
         Stage2Dies(shows=LAST_LINE),
         in_tests=True,
     ),
+    replace(
+        PC_BIOS,
+        name="pc-bios-gpt",
+        description="a GPT with a bios_grub partition; /boot and swap on partitions of their own, and a swap file",
+        device=replace(PC, guest=DEBIAN_12_GPT),
+        acts=(Shows(command="cat /proc/swaps", pattern=r"(?s)/dev/sda3.*/swapfile|/swapfile.*/dev/sda3"), *MIGRATION),
+    ),
+    replace(
+        PC_BIOS,
+        name="pc-two-disks",
+        description="two disks of the same size and model; the system is on the one that the kernel finds second",
+        device=replace(PC, other_disk=True),
+        acts=(Shows(command="findmnt -n -o SOURCE /", pattern="/dev/sdb1"), *MIGRATION, OtherDisk()),
+    ),
+    replace(
+        PC_BIOS,
+        name="pc-i386",
+        description="a PC with a 32-bit processor, Debian 12 i386, image for intel-core2-32",
+        device=replace(PC, guest=DEBIAN_12_I386, image=find_spec("intel-core2-32")),
+    ),
+    replace(PC_BIOS, name="pc-nvme", description="the disk is an NVMe", device=replace(PC, bus=Bus.NVME)),
+    replace(PC_BIOS, name="pc-virtio", description="the disk hangs on virtio", device=replace(PC, bus=Bus.VIRTIO)),
+    replace(PC_BIOS, name="pc-usb", description="the disk hangs on USB", device=replace(PC, bus=Bus.USB)),
+    replace(PC_BIOS, name="pc-mmc", description="the disk is a memory card", device=replace(PC, bus=Bus.MMC)),
     Scenario(
         name="pc-wrong-image",
         description="an image for a Raspberry Pi: stage 1 refuses",
