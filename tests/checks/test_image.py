@@ -13,6 +13,7 @@ from balena_migrate.facts import Facts
 from balena_migrate.findings import Finding, Severity
 from balena_migrate.images import Image, ImageKind
 from balena_migrate.images.boot_room import BootRoom
+from balena_migrate.images.partitions import TableKind
 from balena_migrate.survey import Payload, Survey
 from tests.support.facts import pc_facts, pi_facts
 from tests.support.findings import blockers, findings
@@ -146,6 +147,11 @@ def test_enough_room_in_resin_boot_is_said(slots: int | None) -> None:
 def test_an_image_for_disks_with_larger_sectors_is_refused() -> None:
     """U-Boot reads no FAT whose sectors are not the disk's."""
     assert blockers(some_survey(image=some_image(boot_sector_bytes=4096))) == ["image-boot-sectors"]
+
+
+def test_an_image_whose_gpt_is_for_larger_sectors_is_refused() -> None:
+    table = replace(some_image().table, kind=TableKind.GPT, sector_bytes=4096)
+    assert blockers(some_survey(image=replace(some_image(), table=table))) == ["image-boot-sectors"]
 
 
 FIVE, CM5, CM5_LITE, FIVE_HUNDRED, FOUR = "c04170", "d04180", "b041a0", "d04190", "c03111"

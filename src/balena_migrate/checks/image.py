@@ -34,7 +34,7 @@ CODES = (
     Code(
         "image-boot-sectors",
         BLOCKS,
-        "The image's boot partition is a FAT file system for disks with other sectors than 512 bytes.",
+        "The image is for disks with other sectors than 512 bytes, by its GPT or its boot partition's file system.",
         "Use the image as balenaCloud offers it for download.",
     ),
     Code("image-boot-room", PASSES, "The room in the image's boot partition for what is put there."),
@@ -162,6 +162,9 @@ def _missing_tree(board: Board, files: tuple[str, ...]) -> str:
 
 def _check_boot_sectors(image: Image) -> Iterator[Finding]:
     """Disks with other sectors are refused, too (checks/storage.py)."""
+    if image.table.sector_bytes != SECTOR_BYTES:
+        cause = f"the image's GPT is for disks with sectors of {image.table.sector_bytes} bytes, not {SECTOR_BYTES}"
+        yield blocker("image-boot-sectors", cause, "use the image as balenaCloud offers it for download")
     size = image.identity.boot_sector_bytes
     if size != SECTOR_BYTES:
         # U-Boot, fs/fat/fat.c, get_fs_info: "FAT sector size mismatch".
