@@ -15,7 +15,6 @@ from balena_migrate.bootloaders.grub.files import (
     GRUB_CFG_SIGNATURE,
     GRUBENV,
     boot_file_system,
-    kernel_path,
 )
 from balena_migrate.bootloaders.grub.script import Statement, kernel_lines, statements, values_of
 from balena_migrate.bootloaders.grub.stub_checks import CODES as STUB_CODES
@@ -23,7 +22,7 @@ from balena_migrate.bootloaders.grub.stub_checks import check_configuration, che
 from balena_migrate.bootloaders.grub.words import quote
 from balena_migrate.core.errors import ImageError
 from balena_migrate.core.paths import BOOT_ENTRY
-from balena_migrate.facts import Facts
+from balena_migrate.facts import Facts, kernel_path
 from balena_migrate.facts.root_argument import find_root_argument, names_root
 from balena_migrate.facts.twins import find_twins, twin_remedy
 from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed, warning
@@ -228,7 +227,7 @@ def _enforces(text: str) -> bool:
 
 
 def _check_kernel(facts: Facts) -> Iterator[Finding]:
-    if (path := kernel_path(facts)) in facts.boot.kernels:
+    if (path := kernel_path(facts.boot.kernel_release)) in facts.boot.kernels:
         return
     others = ", ".join(facts.boot.kernels)
     cause = f"the kernel {facts.boot.kernel_release} is running, but {path}, which GRUB would load, is gone or empty"

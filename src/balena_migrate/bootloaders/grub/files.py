@@ -50,8 +50,3 @@ def boot_prefix(mount: Mount) -> str:
     inside = PurePosixPath("/boot").relative_to(mount.mount_point)
     path = str(PurePosixPath(mount.root) / inside)
     return "" if path == "/" else path
-
-
-def kernel_path(facts: Facts) -> str:
-    """The running kernel's file, by the name that Debian's and Ubuntu's packages give it."""
-    return f"/boot/vmlinuz-{facts.boot.kernel_release}"
