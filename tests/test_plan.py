@@ -136,9 +136,8 @@ def test_the_copy_of_the_old_gpt_does_not_stay_beside_an_mbr(
 ) -> None:
     composed: list[tuple[Block, ...]] = []
     monkeypatch.setattr(stage1_module, "compose", lambda *arguments, table: composed.append(table))
-    monkeypatch.setattr(
-        stage1_module, "fitted_table", lambda image, size, disk: () if kind is TableKind.DOS else (SETTLED,)
-    )
+    fitted = (SETTLED,) if kind is TableKind.GPT else ()
+    monkeypatch.setattr(stage1_module, "fitted_table", lambda image, size, disk: fitted)
     monkeypatch.setattr(stage1_module, "dump_patches", lambda patches: b"patches")
     accepted = accepted_for(CONFIGS["pc-flash"])
     accepted = replace(accepted, image=replace(accepted.image, table=replace(accepted.image.table, kind=kind)))
@@ -152,8 +151,7 @@ def test_the_copy_of_the_old_gpt_does_not_stay_beside_an_mbr(
     (action,) = (action for action in stage1_of(accepted).actions() if action.name is ActionName.PATCHES)
     assert isinstance(action, Produce)
     action.make(device_with(tmp_path, accepted.facts.disks), action.path)
-    settled = () if kind is TableKind.DOS else (SETTLED,)
-    assert composed == [(Block(offset_bytes=end, content=bytes(512)),) if erased else settled]
+    assert composed == [(Block(offset_bytes=end, content=bytes(512)),) if erased else fitted]
 
 
 def test_the_boot_change_is_the_last_thing() -> None:
