@@ -10,7 +10,7 @@ from balena_migrate.devices import device_types_for
 from balena_migrate.devices._pc import is_64_bit_pc, is_pc
 from balena_migrate.facts import Facts, Firmware
 from balena_migrate.findings import BLOCKS, Code, Finding, blocker
-from balena_migrate.images import Image, ImageKind
+from balena_migrate.images import Image
 from balena_migrate.images.efi_program import X86_64, machine_name
 from balena_migrate.images.partitions import TableKind
 from balena_migrate.survey import Survey
@@ -38,9 +38,7 @@ CODES = (
 def check(survey: Survey) -> Iterator[Finding]:
     """Nothing is said of an image that is not for this device at all."""
     image = survey.image
-    if image is None or image.identity.kind is ImageKind.FLASHER:
-        return
-    if survey.device_type in device_types_for(survey.facts):
+    if image is not None and survey.device_type in device_types_for(survey.facts):
         yield from _check_firmware(survey.facts.boot.firmware, image)
         yield from _check_architecture(survey.facts, image)
 
