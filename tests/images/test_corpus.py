@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import lzma
+import random
 import subprocess
 from pathlib import Path
 
@@ -14,11 +16,11 @@ import pytest
 from balena_migrate.core.errors import ImageError
 from balena_migrate.images.filesystems.fat import Fat
 from balena_migrate.images.formats import sniff_format
-from balena_migrate.images.partitions import TableKind
+from balena_migrate.images.partitions import HEAD_BYTES, TableKind
 from balena_migrate.images.partitions.table import read_table
 from balena_migrate.images.scan import read_image
 from tests.support.corpus import corpus
-from tests.support.tables import reader, rows
+from tests.support.tables import reader, rows, with_right_sums
 
 pytestmark = pytest.mark.processes
 
@@ -117,3 +119,19 @@ def test_labels_are_as_blkid_sees_them(tmp_path: Path) -> None:
         assert fat.label == (blkid(path, "LABEL") or blkid(path, "LABEL_FATBOOT")), source.name
         labels.add(fat.label)
     assert len(labels) > 2
+
+
+def test_damaged_tables_that_others_made_end_in_a_table_or_an_image_error() -> None:
+    chance, read = random.Random(4), 0
+    for source in tables():
+        raw = unpack(source)[:HEAD_BYTES]
+        places = (16, 66, 512 + 92, 1024 + 512, 4096 + 92, len(raw))
+        for _ in range(40):
+            damaged = bytearray(raw)
+            for _ in range(chance.randrange(1, 6)):
+                damaged[chance.randrange(min(chance.choice(places), len(raw)))] = chance.randrange(256)
+            start = 446 if chance.randrange(2) else 510
+            damaged[start : start + 16] = raw[start : start + 16]
+            with contextlib.suppress(ImageError):
+                read += read_table(reader(with_right_sums(damaged))) is not None
+    assert read

@@ -177,3 +177,30 @@ def test_any_flipped_bytes_end_in_a_file_system_or_an_image_error(tmp_path: Path
             fat.check()
             for path in fat.files:
                 fat.read_file(path)
+
+
+@pytest.mark.parametrize("bits", [16, 32])
+def test_any_damage_to_folders_ends_in_a_file_system_or_an_image_error_in_time(bits: int, tmp_path: Path) -> None:
+    """Entries, long names and the chains behind them; and file systems that are cut off."""
+    files = {**BOOT_FILES, "efi/bootx64.efi": b"MZ" * 900, "overlays/" + "long" * 40: b"l"}
+    whole = make_fat(tmp_path / "fat", files, bits=bits)
+    geometry = Fat(reader(whole)).geometry
+    chance, seen = random.Random(bits), 0
+    start_s = time.process_time()
+    for _ in range(60):
+        raw = bytearray(whole)
+        for _ in range(chance.randrange(1, 12)):
+            place = chance.choice((geometry.root_start, geometry.data_start, geometry.fat_start)) + chance.randrange(
+                2048
+            )
+            raw[place : place + 2] = chance.randbytes(2)
+        with contextlib.suppress(ImageError):
+            fat = Fat(reader(raw[: len(raw) if chance.randrange(3) else chance.randrange(len(raw))]))
+            seen += 1
+            for path in fat.files:
+                with contextlib.suppress(ImageError):
+                    fat.read_start(path, 4096)
+                    fat.read_file(path)
+            fat.check()
+    assert seen, "nothing was read at all"
+    assert time.process_time() - start_s < 20

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import struct
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from balena_migrate.core.errors import ImageError
 from balena_migrate.images.partitions import PartitionTable, TableKind
 from balena_migrate.images.partitions.table import parse_head, read_table
 from tests.support.images import ESP, LINUX, gpt_image, mbr_image, put, table_sector
-from tests.support.tables import reader, rows
+from tests.support.tables import reader, rows, with_right_sums
 
 
 def test_the_table_of_a_balenaos_image_on_mbr() -> None:
@@ -127,3 +129,32 @@ def test_a_gpt_with_any_flipped_bytes(changes: list[tuple[int, int]]) -> None:
         image[place] = value
     table = _parse(bytes(image))
     assert table is None or table.kind == TableKind.DOS or table.partitions == before
+
+
+HEADER_AND_ENTRIES = (*range(512 + 8, 512 + 92), *range(1024, 1024 + 3 * 128))
+
+
+@given(st.lists(st.tuples(st.sampled_from(HEADER_AND_ENTRIES), st.integers(0, 255)), min_size=1, max_size=6))
+def test_a_gpt_that_is_absurd_and_has_the_right_sums(changes: list[tuple[int, int]]) -> None:
+    """As a program with a mistake may write it: an error, or partitions in which every number makes sense."""
+    image = gpt_image(total_bytes=1 << 15)
+    for place, value in changes:
+        image[place] = value
+    table = _parse(with_right_sums(image))
+    assert table is None or all(0 < part.start_bytes < part.end_bytes for part in table.partitions)
+
+
+@pytest.mark.parametrize(
+    ("place", "field", "value"),
+    [
+        *((12, "<I", size) for size in (91, 0xFFFFFFFF)),
+        *((72, "<Q", place) for place in (1, 1 << 60)),
+        *((80, "<I", count) for count in (0, 5000)),
+        *((84, "<I", size) for size in (0, 64, 1 << 31)),
+    ],
+)
+def test_a_header_that_is_absurd_and_has_the_right_sums(place: int, field: str, value: int) -> None:
+    image = gpt_image(total_bytes=1 << 15)
+    struct.pack_into(field, image, 512 + place, value)
+    with pytest.raises(ImageError, match=r"damaged|not entirely"):
+        read_table(reader(with_right_sums(image)))
