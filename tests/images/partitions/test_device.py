@@ -88,7 +88,7 @@ def overlapping_partitions(path: Path) -> None:
     head[512 + 88 : 512 + 92] = struct.pack("<I", zlib.crc32(head[2 * 512 : 34 * 512]))
     head[512 + 16 : 512 + 20] = bytes(4)
     head[512 + 16 : 512 + 20] = struct.pack("<I", zlib.crc32(head[512 : 512 + 92]))
-    put(path, 0, head)
+    put(path, 0, bytes(head))
 
 
 def bad_sum_in_the_copy(path: Path) -> None:

@@ -45,6 +45,7 @@ CASES = [
     ("raspberrypi3-2.15", 1_807_745_024, OF_2_2),
     ("intel-nuc", 952_107_008, OF_2_82),
     ("intel-nuc-network", 952_107_008, OF_2_82),
+    ("intel-core2-32", 952_107_008, OF_2_82),
     ("raspberry-pi", 952_107_008, OF_2_82_PI),
     ("raspberry-pi2", 952_107_008, OF_2_82_PI),
     ("raspberrypi3", 952_107_008, OF_2_82_PI),
