@@ -34,7 +34,7 @@ _DISKS = {
 def attached(drives: Sequence[Path], bus: Bus, *, boot_disk_last: bool = False) -> list[str]:
     """QEMU's arguments for these disks, all of one model; the first one boots.
 
-    It is also the first for the kernel, unless it is plugged in behind the others.
+    It is also the first in the order of plugs, unless it is plugged in behind the others.
 
     The disk's writes are not flushed to the host's disk: when QEMU is killed they are still in the host's page cache,
     so nothing that the device wrote is lost, and a rehearsal does not wait for the host's disk.

@@ -285,9 +285,13 @@ SCENARIOS = (
     replace(
         PC_BIOS,
         name="pc-two-disks",
-        description="two disks of the same size and model; the system is on the one that the kernel finds second",
+        description="two disks of the same size and model, which the kernel names in any order",
         device=replace(PC, other_disk=True),
-        acts=(Shows(command="findmnt -n -o SOURCE /", pattern="/dev/sdb1"), *MIGRATION, OtherDisk()),
+        acts=(
+            Shows(command="lsblk -d -n -b -o SIZE,MODEL", pattern=r"(\d+ +QEMU HARDDISK)\s+\1"),
+            *MIGRATION,
+            OtherDisk(),
+        ),
     ),
     replace(
         PC_BIOS,
