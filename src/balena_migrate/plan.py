@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from balena_migrate.bootloaders import passed_over
 from balena_migrate.bootloaders.arguments import Arguments
 from balena_migrate.core.changes import Action
 from balena_migrate.core.units import MIB, in_mib
@@ -36,6 +37,8 @@ class Plan:
     """Which of the old system's arguments stage 2's kernel gets; None where they are not certain."""
     if_not_loaded: str
     """What happens where the boot loader cannot load our initramfs, in words."""
+    passed_over: tuple[str, ...] = ()
+    """Why stage 2 is not started by what would usually start it on such a device."""
     no_flash: bool
     window_s: float
     """How long the part after the line is expected to take."""
@@ -82,6 +85,7 @@ def make_plan(accepted: Accepted, actions: tuple[Action, ...], boot_actions: tup
         reboot_argument=loader.reboot_argument(accepted.facts),
         arguments=loader.arguments(accepted.facts),
         if_not_loaded=loader.if_not_loaded(accepted.facts),
+        passed_over=tuple(f"{loader.name} starts stage 2, as {other.reason}." for other in passed_over(accepted.facts)),
         no_flash=accepted.config.no_flash,
         window_s=seconds,
         window_text=text,
@@ -105,6 +109,8 @@ def sections(plan: Plan) -> Iterator[Section]:
         yield Section(
             title=f'Only `reboot "{plan.reboot_argument}"` starts stage 2; any other reboot starts the old system.'
         )
+    for text in plan.passed_over:
+        yield Section(title=text)
     if plan.arguments:
         yield Section(title="Stage 2's kernel gets of the old system's arguments:", lines=_arguments(plan.arguments))
     if plan.boot_actions:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from balena_migrate import VERSION
 from balena_migrate.bootloaders import boot_of
+from balena_migrate.bootloaders.efi.new_system import efi_blocks, new_boot_entry
 from balena_migrate.carried.backup import BackupPlan, BackupResult, make_backup
 from balena_migrate.checks.backup import check_result, find_room
 from balena_migrate.checks.strategy import check_strategy
@@ -59,6 +60,7 @@ class Stage1:
         self._progress, self._say = progress, say
         self._backups: list[BackupResult] = []
         # The hand-over and the journal both capture these, and must get the same undo record.
+        self._preparations = tuple(map(CapturedOnce, self._loader.preparations(self._config, self._facts)))
         self._boot_actions = tuple(map(CapturedOnce, self._loader.boot_actions(self._config, self._facts)))
 
     @property
@@ -83,6 +85,7 @@ class Stage1:
                 path=STAGE2_CONFIG,
                 make=self._make_handover,
             ),
+            *self._preparations,
             Produce(
                 name=ActionName.INITRAMFS,
                 title="build the stage 2 initramfs",
@@ -121,7 +124,7 @@ class Stage1:
         assets = self._loader.assets(system, boot_of(self._image))
         survey = self._accepted.survey
         files = (*survey.boot_files(), *assets.files)
-        table = (*self._grown_table(), *self._erased_gpt(system))
+        table = (*efi_blocks(self._facts.boot, self._image), *self._grown_table(), *self._erased_gpt(system))
         patches = compose(self._image, files, assets.blocks, survey.work_dir, system, table=table)
         system.write_file(path, dump_patches(patches), mode=0o600)
 
@@ -154,9 +157,15 @@ class Stage1:
         facts, config, image, target = self._facts, self._config, self._image, self._target
         stored = StoredFile(path=str(image.path), size_bytes=image.file_bytes, sha256=image.sha256)
         patches = stored_file(system, PATCHES)
-        boot_undo = tuple(action.capture(system) for action in reversed(self._boot_actions))
+        changes = (*self._preparations, *self._boot_actions)
+        boot_undo = tuple(action.capture(system) for action in reversed(changes))
         data_files = self._data_files()
-        paths = [STATE_DIR, stored.path, *(d.file.path for d in data_files), *(record.path for record in boot_undo)]
+        paths = [
+            STATE_DIR,
+            stored.path,
+            *(d.file.path for d in data_files),
+            *(record.path for record in boot_undo if not record.is_variable),
+        ]
         return Handover(
             strategy=config.strategy,
             target=read_identity(system, target.name),
@@ -176,6 +185,7 @@ class Stage1:
             usr=find_usr(system, facts.disks),
             version=VERSION,
             machine_id=self._accepted.payload.preserved.machine_id,
+            boot_entry=new_boot_entry(facts, image, target, self._accepted.device_type.boot_entry),
         )
 
     def _term_exit(self) -> TermExit:

@@ -18,7 +18,7 @@ from balena_migrate.bootloaders.grub.words import quote
 from balena_migrate.core.errors import ImageError
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
-from balena_migrate.facts import BlockDevice, DiskFacts, Facts, Firmware
+from balena_migrate.facts import BlockDevice, DiskFacts, Facts
 from balena_migrate.facts.boot import find_kernels
 from balena_migrate.findings import Finding, Severity
 from balena_migrate.settings import Config
@@ -102,11 +102,6 @@ def test_a_pc_with_everything_in_place_is_fine() -> None:
     facts = pc_facts()
     assert find_boot_loader(facts) is BOOT_LOADER
     assert blockers(facts) == []
-
-
-def test_grub_is_not_taken_for_a_uefi_pcs_boot_loader_yet() -> None:
-    facts = pc_facts()
-    assert find_boot_loader(replace(facts, boot=replace(facts.boot, firmware=Firmware.UEFI))) is None
 
 
 @pytest.mark.parametrize(

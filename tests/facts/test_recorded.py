@@ -56,8 +56,8 @@ RECORDED: dict[str, tuple[str, set[str], set[str]]] = {
     ),
     "ubuntu-22.04-pc-uefi": (
         "generic-amd64",
-        {*COMMON, "network-online"},
-        {"boot-loader-unknown", "secure-boot"},
+        {*COMMON, "boot-loader", "boot-room", "efi-boot-entry", "efi-one-shot", "network-online"},
+        {"secure-boot"},
     ),
 }
 """Name -> the image's device type, and the codes of the findings: those that pass, and those that block."""

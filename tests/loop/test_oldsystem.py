@@ -119,7 +119,7 @@ def test_the_boot_configuration_is_restored_on_its_own_file_system(old: System, 
         with kernel.writable(boot):
             change.apply(old)
         assert old.read_text("/boot/config.txt") == "changed"
-        oldsystem.restore_boot(old, _with_undo(handover, record), voice)
+        oldsystem.restore_boot(System("/"), old, _with_undo(handover, record), voice)
         assert old.read_text("/boot/config.txt") == "as it was"
         assert is_read_only(boot)
         assert is_read_only(old.root)
@@ -199,7 +199,7 @@ def test_a_boot_partition_that_is_not_mounted_is_not_mistaken_for_its_mount_poin
     if writable_root:
         kernel.remount(old.root, read_only=False)
     with oldsystem.mounted_beside(System("/"), old, handover, voice):
-        oldsystem.restore_boot(old, handover, voice)
+        oldsystem.restore_boot(System("/"), old, handover, voice)
         assert not old.exists("/boot/config.txt")
     assert voice.lines[-1].endswith("restore /boot/config.txt: failed: /boot is not mounted")
     assert config_on(devices[1], tmp_path) == "changed"
@@ -214,7 +214,7 @@ def test_a_config_txt_that_was_changed_since_is_put_back_and_that_is_said(
     voice = console()
     handover = changed_boot(old, voice, handover, now=now)
     with oldsystem.mounted_beside(System("/"), old, handover, voice):
-        oldsystem.restore_boot(old, handover, voice)
+        oldsystem.restore_boot(System("/"), old, handover, voice)
     assert config_on(devices[1], tmp_path) == "as it was"
     assert any("is not as stage 1 left it" in line for line in voice.lines) == bool(said)
     assert said is None or any(said in line for line in voice.lines)
@@ -228,7 +228,7 @@ def test_a_config_txt_that_is_gone_is_there_again(
     with oldsystem.mounted_beside(System("/"), old, handover, voice):
         with kernel.writable(old.real("/boot")):
             old.remove_file("/boot/config.txt")
-        oldsystem.restore_boot(old, handover, voice)
+        oldsystem.restore_boot(System("/"), old, handover, voice)
     assert config_on(devices[1], tmp_path) == "as it was"
     assert any("/boot/config.txt is not as stage 1 left it" in line for line in voice.lines)
 
@@ -237,7 +237,7 @@ def test_without_a_record_of_the_old_config_txt_the_migration_goes_on(old: Syste
     """As with NO_SETUP: nothing was changed, so nothing is put back."""
     voice = console()
     with oldsystem.mounted_beside(System("/"), old, handover, voice):
-        oldsystem.restore_boot(old, handover, voice)
+        oldsystem.restore_boot(System("/"), old, handover, voice)
         assert old.read_text("/boot/config.txt") == "as it was"
 
 

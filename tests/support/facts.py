@@ -5,12 +5,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from balena_migrate.bootloaders.grub.environment import dump_environment
 from balena_migrate.bootloaders.grub.files import GRUB_CFG, GRUBENV
 from balena_migrate.core.memory import MemoryFacts
 from balena_migrate.core.units import MIB
-from balena_migrate.facts import BlockDevice, BootFacts, DiskFacts, Facts, Firmware, HardwareFacts, Mount, OsFacts
+from balena_migrate.facts import (
+    ESP_TYPES,
+    BlockDevice,
+    BootFacts,
+    DiskFacts,
+    EfiFacts,
+    Facts,
+    Firmware,
+    FirmwareEntry,
+    HardwareFacts,
+    Mount,
+    OsFacts,
+)
 
 GRUB_CFG_TEXT = (
     'if [ "${next_entry}" ] ; then\n  set default="${next_entry}"\nfi\nset timeout=5\n'
@@ -51,6 +64,53 @@ def pc_facts(*, separate_boot: bool = False, files: Mapping[str, str] | None = N
         programs={name: f"/usr/sbin/{name}" for name in PROGRAMS},
         uid=0,
     )
+
+
+ESP_PARTUUID = "0b7b3a50-1f4f-4fb7-8f5a-40b3a8c2d901"
+ROOT_PARTUUID = "a7d6f1c3-0f0a-4ce2-8b0d-9e6f3b5a2c18"
+
+
+def uefi_facts(*, free_bytes: int = 500 * MIB, **efi: Any) -> Facts:
+    """The same PC with UEFI: GPT, an EFI system partition of 512 MiB at /boot/efi, GRUB's and the network's entry."""
+    facts = pc_facts()
+    disk, root = facts.disks.devices
+    esp = BlockDevice(
+        name="sda1",
+        path="/dev/sda1",
+        kind="part",
+        size_bytes=512 * MIB,
+        start_bytes=MIB,
+        parents=("sda",),
+        fstype="vfat",
+        uuid="8E1C-5B07",
+        partuuid=ESP_PARTUUID,
+        table_type="gpt",
+        part_type=ESP_TYPES[0],
+    )
+    root = replace(root, name="sda2", path="/dev/sda2", partuuid=ROOT_PARTUUID, table_type="gpt")
+    mounts = (
+        replace(facts.disks.mounts[0], source="/dev/sda2"),
+        Mount(source="/dev/sda1", mount_point="/boot/efi", fstype="vfat", options=("rw",), free_bytes=free_bytes),
+    )
+    known: dict[str, Any] = {
+        "bits": 64,
+        "current": 1,
+        "order": (1, 0),
+        "entries": (
+            FirmwareEntry(number=0, label="UEFI PXEv4", partuuid="", file=""),
+            FirmwareEntry(number=1, label="debian", partuuid=ESP_PARTUUID, file="EFI\\debian\\shimx64.efi"),
+        ),
+        "kernel_stub": True,
+    }
+    boot = replace(
+        facts.boot,
+        firmware=Firmware.UEFI,
+        secure_boot=False,
+        kernel_bytes=8 * MIB,
+        efi=EfiFacts(**{**known, **efi}),
+    )
+    disks = DiskFacts(devices=(replace(disk, table_type="gpt"), esp, root), mounts=mounts)
+    return replace(facts, disks=disks, boot=boot)
 
 
 def with_disks(facts: Facts, *devices: BlockDevice, mounts: Iterable[Mount] = ()) -> Facts:

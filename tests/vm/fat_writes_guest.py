@@ -66,7 +66,7 @@ def take_steps(old: System, device: Path) -> None:
     mark(device, 0)
     handover = arm(old, actions)
     mark(device, 1)
-    restore_boot(old, handover, Console(sys.stdout))
+    restore_boot(System("/"), old, handover, Console(sys.stdout))
     mark(device, 2)
     journal.undo(old, print)
     mark(device, 3)

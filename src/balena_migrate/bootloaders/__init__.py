@@ -23,9 +23,6 @@ from balena_migrate.images.boot_file import BootFile
 from balena_migrate.images.patches import Block
 from balena_migrate.settings import Config
 
-PANIC_REBOOT_S = 30
-"""A kernel or an initramfs that cannot go on reboots after this time; nobody is there to press a button."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class BootAssets:
@@ -54,6 +51,14 @@ def boot_of(image: Image) -> ImageBoot:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class PassedOver:
+    """Why a boot loader cannot start stage 2 on a device of its kind."""
+
+    reason: str
+    remedy: str
+
+
 class BootLoader(Protocol):
     """What the file of a boot loader has to provide."""
 
@@ -75,7 +80,10 @@ class BootLoader(Protocol):
         """Paths of further such files, which the files read so far name; they need not exist."""
 
     def recognise(self, facts: Facts) -> bool:
-        """Whether this boot loader starts this device."""
+        """Whether it is the one to start stage 2 on this device, if none before it is."""
+
+    def passed_over(self, facts: Facts) -> PassedOver | None:
+        """Why it cannot start stage 2 on this device, whose kind it starts; None where it can, or never does."""
 
     def one_shot(self, facts: Facts) -> bool:
         """Whether a power cut after the boot change leads back to the old system without stage 2's help."""
@@ -89,14 +97,20 @@ class BootLoader(Protocol):
     def boot_folder(self, facts: Facts) -> str:
         """The folder that it loads kernel and initramfs from; the initramfs is put there."""
 
+    def kernel_copy_bytes(self, facts: Facts) -> int:
+        """What a copy of the kernel takes there; 0 where the old system's own file is loaded."""
+
     def arguments(self, facts: Facts) -> Arguments | None:
         """Which of the old system's arguments stage 2's kernel gets; None where they are not certain."""
 
     def check(self, config: Config, facts: Facts) -> Iterator[Finding]:
         """Whether it can start stage 2 and, afterwards, the old system."""
 
+    def preparations(self, config: Config, facts: Facts) -> tuple[Action, ...]:
+        """What the boot folder needs before the initramfs; nothing that changes the next boot."""
+
     def boot_actions(self, config: Config, facts: Facts) -> tuple[Action, ...]:
-        """The change that starts stage 2 at the next boot: small, plain file writes, the deciding one last."""
+        """The change that starts stage 2 at the next boot: small writes, the deciding one last."""
 
     def asset_files(self, image: ImageBoot) -> tuple[BootFile, ...]:
         """The files among the assets: known without starting a program. Raises ImageError if it cannot be booted."""
@@ -112,5 +126,10 @@ def boot_loaders() -> tuple[BootLoader, ...]:
 
 
 def find_boot_loader(facts: Facts) -> BootLoader | None:
-    """The boot loader that starts this device."""
+    """What starts stage 2 on this device: the firmware before a boot loader."""
     return next((loader for loader in boot_loaders() if loader.recognise(facts)), None)
+
+
+def passed_over(facts: Facts) -> tuple[PassedOver, ...]:
+    """Why others, which would start stage 2 on a device of this kind, are not used."""
+    return tuple(filter(None, (loader.passed_over(facts) for loader in boot_loaders())))

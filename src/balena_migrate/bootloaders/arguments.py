@@ -13,6 +13,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from balena_migrate.settings import Config
+
+PANIC_REBOOT_S = 30
+"""A kernel or an initramfs that cannot go on reboots after this time; nobody is there to press a button."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
@@ -124,6 +129,12 @@ def choose_arguments(command_line: str) -> Arguments:
             if rule is not None
         ),
     )
+
+
+def stage2_arguments(config: Config, chosen: Arguments) -> tuple[str, ...]:
+    """All arguments of stage 2's kernel, in order and not quoted. The last panic= is the one that counts."""
+    debug = ("debug",) if config.debug and "debug" not in chosen.kept else ()
+    return (*chosen.kept, *debug, f"panic={PANIC_REBOOT_S}")
 
 
 def _find_rule(word: str) -> Rule | None:

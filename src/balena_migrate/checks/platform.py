@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from balena_migrate.bootloaders import passed_over
 from balena_migrate.checks._untested import untested
 from balena_migrate.devices import device_types_for
 from balena_migrate.facts import OsFacts
@@ -35,7 +36,8 @@ CODES = (
         "boot-loader-unknown",
         BLOCKS,
         "No supported boot loader starts this device.",
-        "On a PC with BIOS, install grub-pc and run update-grub.",
+        "On a PC with BIOS, install grub-pc and run update-grub; with UEFI, mount the EFI system partition, and give it"
+        " room.",
     ),
     Code(
         "programs-missing",
@@ -102,11 +104,18 @@ def _check_boot_loader(survey: Survey) -> Iterator[Finding]:
         yield blocker("secure-boot", cause, "have it turned off in the firmware setup, at the device")
     loader = survey.boot_loader
     if loader is None:
-        cause = f"no supported boot loader starts this device ({survey.facts.boot.firmware} firmware)"
-        yield blocker("boot-loader-unknown", cause, "on a PC with BIOS, install grub-pc and run update-grub")
+        yield from _check_no_loader(survey)
         return
     yield passed("boot-loader", f"{loader.name} starts this device")
     yield from loader.check(survey.config, survey.facts)
+
+
+def _check_no_loader(survey: Survey) -> Iterator[Finding]:
+    others = passed_over(survey.facts)
+    reasons = (f"no supported boot loader starts this device ({survey.facts.boot.firmware} firmware)",)
+    cause = "; ".join((*reasons, *(other.reason for other in others)))
+    remedy = others[0].remedy if others else "on a PC with BIOS, install grub-pc and run update-grub"
+    yield blocker("boot-loader-unknown", cause, remedy)
 
 
 def _check_programs(survey: Survey) -> Iterator[Finding]:

@@ -224,12 +224,14 @@ def _check_boot_room(survey: Survey) -> Iterator[Finding]:
     kit, free = _kit_packed_bytes(survey), mount.free_bytes
     block = mount.block_bytes or CLUSTER_BYTES
     others = configuration_bytes(survey.facts.boot.files, folder, block)
+    kernel = loader.kernel_copy_bytes(survey.facts)
+    copy = f", a copy of the kernel {in_mib(kernel)}" if kernel else ""
     text = (
         f"the initramfs takes about {own // MIB} ({what}) + {kit // MIB} (kit) ="
-        f" {in_mib(own + kit)} and the boot configuration at most {others // KIB} KiB more;"
+        f" {in_mib(own + kit)}{copy} and the boot configuration at most {others // KIB} KiB more;"
         f" {folder} has {in_mib(free)} free"
     )
-    if own + kit + others > free:  # the rest is whole blocks, so the first two round up by themselves
+    if own + kit + kernel + others > free:  # the rest is whole blocks, so the first two round up by themselves
         kernels = "remove kernels other than the running one (uname -r; apt-get purge linux-image-...)"
         files = f"remove files that nothing starts from (du -a {folder})"
         yield blocker("boot-full", text, files if mount.fstype in FAT else kernels)

@@ -13,6 +13,14 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
+from balena_migrate.core.efi_variables import (
+    ATTRIBUTES_BYTES,
+    KEPT_ATTRIBUTES,
+    find_variable,
+    remove_variable,
+    variable_name,
+    write_variable,
+)
 from balena_migrate.core.errors import FileError
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
@@ -34,11 +42,18 @@ class Undo(StrEnum):
     """There was a file: write it again, with its mode, owner and time."""
     MOVE_BACK = "move-back"
     """There was a large file: it was moved aside; move it back."""
+    SET_VARIABLE = "set-variable"
+    """There was a firmware variable: give it its value again."""
+    REMOVE_VARIABLE = "remove-variable"
+    """There was no such firmware variable: remove it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class UndoRecord:
-    """The original state of a changed path. Stored in the journal (mode 0600), since content may be secret."""
+    """The original state of a changed path. Stored in the journal (mode 0600), since content may be secret.
+
+    The path of a firmware variable is that of its file in efivarfs.
+    """
 
     undo: Undo
     path: str
@@ -48,8 +63,17 @@ class UndoRecord:
     gid: int = 0
     mtime_ns: int = 0
 
+    @property
+    def is_variable(self) -> bool:
+        """Whether it is about a variable of the firmware, which is on no file system of the old system."""
+        return self.undo in (Undo.SET_VARIABLE, Undo.REMOVE_VARIABLE)
+
     def describe(self) -> str:
         """Describe the undo for the user."""
+        if self.undo is Undo.REMOVE_VARIABLE:
+            return f"remove the firmware's variable {variable_name(self.path)}"
+        if self.undo is Undo.SET_VARIABLE:
+            return f"restore the firmware's variable {variable_name(self.path)}"
         if self.undo is Undo.REMOVE:
             return f"remove {self.path}"
         return f"restore {self.path}"
@@ -60,6 +84,9 @@ def take_back(system: System, record: UndoRecord) -> None:
 
     Raises FileError if the path cannot be written.
     """
+    if record.is_variable:
+        _take_back_variable(system, record)
+        return
     system.remove_temporary(record.path)
     if record.undo is Undo.REMOVE:
         system.remove_tree(record.path)
@@ -67,6 +94,14 @@ def take_back(system: System, record: UndoRecord) -> None:
         _rewrite(system, record)
     elif system.exists(record.path + ASIDE_SUFFIX):
         system.move(record.path + ASIDE_SUFFIX, record.path)
+
+
+def _take_back_variable(system: System, record: UndoRecord) -> None:
+    """What is as it was is left alone: each write wears the firmware's flash memory."""
+    if record.undo is Undo.REMOVE_VARIABLE:
+        remove_variable(system, record.path)
+    elif find_variable(system, record.path) != record.content:
+        write_variable(system, record.path, record.content)
 
 
 def _holds(system: System, record: UndoRecord) -> bool:
@@ -119,6 +154,10 @@ class ActionName(StrEnum):
     """The differences from the image, above all the composed boot partition."""
     HANDOVER = "handover"
     INITRAMFS = "initramfs"
+    BOOT_FOLDER = "boot-folder"
+    """A folder for the files that the firmware loads."""
+    BOOT_KERNEL = "boot-kernel"
+    """A copy of the running kernel, where the firmware finds it."""
     BOOT_ENTRY = "boot-entry"
     """An entry in the boot loader's menu that starts stage 2; not selected yet."""
     BOOT_ARGUMENTS = "boot-arguments"
@@ -212,6 +251,26 @@ class Produce:
         if system.exists(self.path) and not system.exists(aside):
             system.move(self.path, aside)
         self.make(system, self.path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteVariable:
+    """Gives a variable of the firmware this value; `path` is its file in efivarfs."""
+
+    name: ActionName
+    title: str
+    path: str
+    value: bytes = field(repr=False)
+
+    def capture(self, system: System) -> UndoRecord:
+        content = find_variable(system, self.path)
+        if content is None:
+            return UndoRecord(undo=Undo.REMOVE_VARIABLE, path=self.path)
+        return UndoRecord(undo=Undo.SET_VARIABLE, path=self.path, content=content)
+
+    def apply(self, system: System) -> None:
+        attributes = KEPT_ATTRIBUTES.to_bytes(ATTRIBUTES_BYTES, "little")
+        write_variable(system, self.path, attributes + self.value)
 
 
 class CapturedOnce:

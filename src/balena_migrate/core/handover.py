@@ -89,6 +89,16 @@ class DataFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NewBootEntry:
+    """What UEFI firmware gets to start the new system by, in place of what it started the old one by."""
+
+    option: bytes
+    """The value of its variable."""
+    old_partuuids: tuple[str, ...]
+    """The PARTUUIDs of the disk that is overwritten: entries that name one of them start nothing any more."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Handover:
     """All input of stage 2."""
 
@@ -107,7 +117,7 @@ class Handover:
     file_systems: tuple[FileSystem, ...]
     """The file systems with the files and the boot configuration, parents first; the root file system is the first."""
     boot_undo: tuple[UndoRecord, ...]
-    """Reverts the boot change, newest first; all plain file writes."""
+    """Reverts the boot change, newest first: plain file writes, and variables of the firmware."""
     memory_reserve_bytes: int
     """The memory that must stay available once every file has been loaded."""
     no_flash: bool
@@ -121,6 +131,8 @@ class Handover:
     """The old system's /usr, if that is a file system of its own: its init is on it."""
     machine_id: str = ""
     """The new system's machine-id(5); "" to let it generate its own."""
+    boot_entry: NewBootEntry | None = None
+    """None where the firmware has no such entries, or gives no way to change them."""
     format: int = HANDOVER_FORMAT
 
 

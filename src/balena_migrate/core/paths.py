@@ -16,6 +16,10 @@ STAGE2_LOG = f"{STATE_DIR}/stage2.log"
 STAGE1_LOG = f"{STATE_DIR}/stage1.log"
 
 INITRAMFS_NAME = "balena-migrate-initramfs"
+ESP_FOLDER = "EFI/balena-migrate"
+"""On the EFI system partition: what UEFI firmware loads of stage 2; undo and stage 2 remove it."""
+KERNEL_NAME = "vmlinuz.efi"
+"""A copy of the running kernel in that folder."""
 BOOT_ENTRY = "balena-migrate"
 """The id of the one-shot entry in the boot loader's menu."""
 

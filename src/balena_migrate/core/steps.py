@@ -12,7 +12,8 @@ from enum import StrEnum
 class Step(StrEnum):
     """The steps of stage 2, in the order in which they run.
 
-    MODULES and ROOT only in an initramfs that we composed; GROW and MACHINE_ID only if needed.
+    MODULES and ROOT only in an initramfs that we composed; BOOT_ENTRY only with UEFI; GROW and MACHINE_ID only if
+    needed.
     """
 
     MODULES = "modules"
@@ -26,6 +27,7 @@ class Step(StrEnum):
     CLAIM = "claim"
     FLASH = "flash"
     REREAD = "reread"
+    BOOT_ENTRY = "boot-entry"
     GROW = "grow"
     TRANSFER = "transfer"
     MACHINE_ID = "machine-id"

@@ -39,6 +39,8 @@ class DeviceType:
     """What can start an image of this type."""
     aliases: tuple[str, ...] = ()
     image_tags: tuple[str, ...] = ()
+    boot_entry: str = "balenaOS"
+    """The label of its boot entry in UEFI firmware (meta-balena, resin-init-flasher: BOOT_ENTRY_LABEL)."""
     tested: tuple[Tested, ...] = ()
 
     @property

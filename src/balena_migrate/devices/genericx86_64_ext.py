@@ -11,6 +11,7 @@ DEVICE_TYPE = DeviceType(
     slug="genericx86-64-ext",
     name="Generic x86_64 (legacy MBR)",
     matches=is_64_bit_pc,
+    boot_entry="resinOS",
     firmware=(Firmware.BIOS, Firmware.UEFI),
     image_tags=("genericx86-64-ext",),
 )

@@ -11,6 +11,7 @@ DEVICE_TYPE = DeviceType(
     slug="intel-nuc",
     name="Intel NUC (64-bit PC, MBR)",
     matches=is_64_bit_pc,
+    boot_entry="resinOS",
     firmware=(Firmware.BIOS, Firmware.UEFI),
     aliases=("nuc",),
     image_tags=("genericx86-64", "intel-nuc"),

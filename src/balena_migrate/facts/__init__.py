@@ -87,6 +87,8 @@ class BlockDevice:
     table_id: str = ""
     table_type: str = ""
     """ "dos" or "gpt"; on a partition that of its disk."""
+    part_type: str = ""
+    """Of a partition: the GUID of its type in lower case, or of an MBR its number ("0xef")."""
     serial: str = ""
     model: str = ""
     transport: str = ""
@@ -166,12 +168,65 @@ class DiskFacts:
         return tuple(d for d in self.chain(device) if d.kind == "disk") if device else ()
 
 
+ESP_TYPES = ("c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "0xef")
+"""The types of an EFI system partition (UEFI specification 2.10, 5.2.2 and 5.3.3)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirmwareEntry:
+    """A boot option of UEFI firmware."""
+
+    number: int
+    label: str
+    partuuid: str
+    """Of the partition that the file is on, as BlockDevice.partuuid; "" where it names none."""
+    file: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EfiFacts:
+    """UEFI firmware and its variables."""
+
+    bits: int = 0
+    """Of the firmware: 64 or 32; 0 where the kernel does not say."""
+    unwritable: str = ""
+    """Why variables cannot be read or written; "" where they can."""
+    readable: bool = True
+    free_bytes: int | None = None
+    """The room for variables; None where the kernel does not say."""
+    current: int | None = None
+    """The number of the entry that started this system."""
+    next: int | None = None
+    """The number of the entry that the next start begins with, once (BootNext)."""
+    order: tuple[int, ...] = ()
+    entries: tuple[FirmwareEntry, ...] = ()
+    damaged: tuple[str, ...] = ()
+    """The names of variables that make no sense."""
+    kernel_stub: bool = False
+    """Whether the firmware itself can start the running kernel's file."""
+    left_over: bool = False
+    """Whether the folder for stage 2's files is there already."""
+
+    def find_entry(self, number: int | None) -> FirmwareEntry | None:
+        return next((entry for entry in self.entries if entry.number == number), None)
+
+
+def kernel_path(release: str) -> str:
+    """The kernel's file, by the name that Debian's and Ubuntu's packages give it."""
+    return f"/boot/vmlinuz-{release}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class BootFacts:
     firmware: Firmware
     kernel_release: str
     kernel_command_line: str
     secure_boot: bool | None = None
+    """None where there is no such thing, or it cannot be read."""
+    efi: EfiFacts | None = None
+    """None where the firmware is not UEFI."""
+    kernel_bytes: int = 0
+    """The size of the running kernel's file; 0 where it is not where Debian's packages put it."""
     tryboot: bool = False
     """Raspberry Pi: firmware, kernel and init support the one-shot start from tryboot.txt."""
     in_tryboot: bool = False

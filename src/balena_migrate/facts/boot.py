@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PurePath
 
+from balena_migrate.core.efi_variables import find_value
 from balena_migrate.core.errors import FileError
 from balena_migrate.core.system import System
-from balena_migrate.facts import FAT, BootFacts, DiskFacts, Firmware, HardwareFacts
+from balena_migrate.facts import FAT, BootFacts, DiskFacts, Firmware, HardwareFacts, kernel_path
+from balena_migrate.facts.efi import read_efi
 
-SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
-"""UEFI specification, 3.3 "Globally Defined Variables"; efivarfs puts four bytes of attributes before the value."""
+SECURE_BOOT = "SecureBoot"
+"""The variable; UEFI specification 2.10, 3.3."""
 
 _BOOTLOADER = "/proc/device-tree/chosen/bootloader"
 TRYBOOT = f"{_BOOTLOADER}/tryboot"
@@ -48,11 +50,14 @@ def read_boot(
 ) -> BootFacts:
     """The boot facts; `patterns` and `named` say which configuration files' text is wanted."""
     files, unreadable = read_boot_files(system, patterns, named)
+    firmware, kernel = find_firmware(system, hardware), kernel_path(os.uname().release)
     return BootFacts(
-        firmware=find_firmware(system, hardware),
+        firmware=firmware,
         kernel_release=os.uname().release,
         kernel_command_line=(system.find_text("/proc/cmdline") or "").strip(),
         secure_boot=_read_secure_boot(system),
+        efi=read_efi(system, disks, kernel) if firmware is Firmware.UEFI else None,
+        kernel_bytes=system.stat(kernel).st_size if system.is_file(kernel) else 0,
         tryboot=knows_tryboot(system, os.uname().release),
         in_tryboot=_read_cell(system, TRYBOOT) != 0,
         bootloader_built_s=_read_cell(system, BUILD_TIMESTAMP),
@@ -158,6 +163,7 @@ def find_kernels(system: System) -> tuple[str, ...]:
 
 def _read_secure_boot(system: System) -> bool | None:
     try:
-        return system.read_bytes(SECURE_BOOT)[4:5] == b"\1"
+        value = find_value(system, SECURE_BOOT)
     except FileError:
         return None
+    return value[:1] == b"\1" if value else None

@@ -44,7 +44,7 @@ PSEUDO_FILE_SYSTEMS = frozenset(
 
 LUKS = "crypto_LUKS"
 
-COLUMNS = "NAME,PATH,TYPE,SIZE,FSTYPE,LABEL,UUID,PARTUUID,PTUUID,PTTYPE,SERIAL,MODEL,TRAN,RO,LOG-SEC,START"
+COLUMNS = "NAME,PATH,TYPE,SIZE,FSTYPE,LABEL,UUID,PARTUUID,PTUUID,PTTYPE,PARTTYPE,SERIAL,MODEL,TRAN,RO,LOG-SEC,START"
 
 
 def parse_lsblk(text: str) -> tuple[BlockDevice, ...]:
@@ -86,6 +86,7 @@ def _parse_device(item: dict[str, Any]) -> BlockDevice:
         partuuid=text("partuuid"),
         table_id=text("ptuuid"),
         table_type=text("pttype"),
+        part_type=text("parttype").lower(),
         serial=text("serial"),
         model=text("model"),
         transport=text("tran"),

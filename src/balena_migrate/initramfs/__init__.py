@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
+from balena_migrate.core.efi_variables import EFIVARFS
 from balena_migrate.core.plugins import load_all
 from balena_migrate.core.system import System
 from balena_migrate.facts import FAT, DiskFacts, Facts, Mount
@@ -112,6 +113,7 @@ def find_needs(facts: Facts, boot_folder: str, paths: Sequence[str], log_drive: 
         names += [device.name] if (device := facts.disks.find_device(log_drive)) else []
         kinds.append(log_fs_type)
     boot = facts.disks.find_mount(boot_folder)
+    kinds += [EFIVARFS] if facts.boot.efi and facts.boot.efi.readable else []
     return Needs(
         kernel_release=facts.boot.kernel_release,
         kernel_command_line=facts.boot.kernel_command_line,

@@ -50,12 +50,12 @@ def restore_without_root(machine: System, handover: Handover, console: Console, 
     again and again. A failure is logged.
     """
     others = handover.file_systems[1:]
-    undo = tuple(record for record in handover.boot_undo if any(_is_on(record.path, fs) for fs in others))
+    undo = tuple(r for r in handover.boot_undo if r.is_variable or any(_is_on(r.path, fs) for fs in others))
     for file_system in others:
         (root / file_system.mount_point.lstrip("/")).mkdir(parents=True, exist_ok=True)
     rest = replace(handover, file_systems=others, boot_undo=undo)
     with oldsystem.mounted_beside(machine, System(root), rest, console):
-        oldsystem.restore_boot(System(root), rest, console)
+        oldsystem.restore_boot(machine, System(root), rest, console)
 
 
 def _is_on(path: str, file_system: FileSystem) -> bool:

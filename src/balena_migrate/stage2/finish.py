@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from balena_migrate.core.balena import STATE_LABEL
 from balena_migrate.core.errors import DiskError
+from balena_migrate.core.handover import NewBootEntry
 from balena_migrate.core.steps import Step
 from balena_migrate.stage2 import disks, grow, transfer
+from balena_migrate.stage2.boot_entries import write_boot_entry
 from balena_migrate.stage2.frame import Stage2, after_the_line, again
 from balena_migrate.stage2.stash import Stash
 
@@ -18,6 +20,9 @@ def finish(stage2: Stage2, stash: Stash, target: str) -> None:
     the log that says why is put there.
     """
     handover, console, step = stage2.handover, stage2.console, stage2.console.step
+    if entry := handover.boot_entry:
+        with after_the_line(console), step(Step.BOOT_ENTRY):
+            again(console, lambda: enter(stage2, entry))
     if handover.data_partition.grow_bytes:
         with after_the_line(console), step(Step.GROW):
             again(console, lambda: grow_data(stage2, target))
@@ -26,6 +31,13 @@ def finish(stage2: Stage2, stash: Stash, target: str) -> None:
     if handover.machine_id:
         with after_the_line(console), step(Step.MACHINE_ID):
             again(console, lambda: keep_machine_id(stage2, target))
+
+
+def enter(stage2: Stage2, entry: NewBootEntry) -> None:
+    """The firmware starts the new system first."""
+    new = write_boot_entry(stage2.machine, entry)
+    removed = ", ".join(f"Boot{number:04X}" for number in new.removed) or "none"
+    stage2.console.say(f"boot entry Boot{new.number:04X} is first; removed: {removed}")
 
 
 def grow_data(stage2: Stage2, target: str) -> None:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from balena_migrate.core.changes import CONTENT_LIMIT_BYTES, take_back
+from balena_migrate.core.changes import CONTENT_LIMIT_BYTES, UndoRecord, take_back
 from balena_migrate.core.errors import CommandError, DiskError, FileError
 from balena_migrate.core.handover import FileSystem, Handover, StoredFile, describe_content
 from balena_migrate.core.mountinfo import MountInfo, mounts_below, read_mountinfo
@@ -17,6 +17,7 @@ from balena_migrate.core.stage2_result import Stage2Result, write_stage2_result
 from balena_migrate.core.system import System
 from balena_migrate.images.partitions.known_disk import find_file_system
 from balena_migrate.stage2 import kernel, mounts
+from balena_migrate.stage2.boot_entries import variables
 from balena_migrate.stage2.console import Console
 from balena_migrate.stage2.mounts import Taken
 
@@ -76,7 +77,7 @@ def mounts_of(machine: System, old: System) -> tuple[MountInfo, ...]:
     return mounts_below(read_mountinfo(machine), old.root.resolve())
 
 
-def restore_boot(old: System, handover: Handover, console: Console) -> None:
+def restore_boot(machine: System, old: System, handover: Handover, console: Console) -> None:
     """Restore the boot configuration from before stage 1, as far as possible; a failure is logged, not fatal.
 
     The records are undone newest first, the one that decides what boots before the others. A file that was changed
@@ -85,13 +86,24 @@ def restore_boot(old: System, handover: Handover, console: Console) -> None:
     left = {file.path: file for file in handover.boot_written}
     for record in handover.boot_undo:
         try:
-            with kernel.writable(holder(old, handover, record.path)):
+            with _writable(machine, old, handover, record) as system:
                 if record.path in left and not _is_there(old, left[record.path]):
                     console.say(f"{record.path} is not as stage 1 left it")
-                take_back(old, record)
+                take_back(system, record)
             console.say(f"{record.describe()}: done")
         except (FileError, DiskError, OSError) as error:
             console.say(f"{record.describe()}: failed: {error}")
+
+
+@contextlib.contextmanager
+def _writable(machine: System, old: System, handover: Handover, record: UndoRecord) -> Iterator[System]:
+    """What the record is about can be changed in the block, in the system that is given."""
+    if record.is_variable:
+        with variables():
+            yield machine
+    else:
+        with kernel.writable(holder(old, handover, record.path)):
+            yield old
 
 
 def _is_there(old: System, file: StoredFile) -> bool:

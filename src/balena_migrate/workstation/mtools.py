@@ -47,8 +47,15 @@ class FatDrive:
         """The target is a copy of the file; one that was there is replaced."""
         self._run("mcopy", "-n", f"::/{path}", target)
 
-    def _run(self, program: str, *arguments: str | Path) -> bytes:
+    def write_file(self, path: str, content: bytes) -> None:
+        """The file has this content; its folder exists."""
+        self._run("mcopy", "-o", "-", f"::/{path}", data=content)
+
+    def remove_file(self, path: str) -> None:
+        self._run("mdel", f"::/{path}")
+
+    def _run(self, program: str, *arguments: str | Path, data: bytes = b"") -> bytes:
         # The user's own settings must not matter. mkfs.fat makes file systems without a whole number of tracks.
         environment = ("env", "MTOOLSRC=/dev/null", "MTOOLS_SKIP_CHECK=1", "LC_ALL=C.UTF-8")
         drive = f"{self.image}@@{self.offset_bytes}"
-        return System().run([*environment, program, "-i", drive, *arguments]).stdout
+        return System().run([*environment, program, "-i", drive, *arguments], data=data).stdout

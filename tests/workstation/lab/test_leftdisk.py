@@ -11,7 +11,8 @@ import pytest
 
 from balena_migrate.core.units import MIB
 from balena_migrate.images.room import grown_table
-from balena_migrate.workstation.lab.leftdisk import CLEAN, JOURNAL, ONE_TABLE, SIZE, TABLE, left_disk_checks
+from balena_migrate.workstation.lab.disklayout import Table
+from balena_migrate.workstation.lab.leftdisk import BACKUP, CLEAN, JOURNAL, ONE_TABLE, SIZE, TABLE, left_disk_checks
 from balena_migrate.workstation.lab.lookalike.layout import plan_layout, table_sectors
 from balena_migrate.workstation.lab.lookalike.specs import find_spec
 from tests.support.tables import image_of, put_blocks
@@ -19,6 +20,7 @@ from tests.support.tables import image_of, put_blocks
 pytestmark = pytest.mark.processes
 
 SPEC = replace(find_spec("intel-nuc"), boot_bytes=8 * MIB, root_bytes=8 * MIB, data_bytes=60 * MIB)
+GPT_SPEC = replace(SPEC, table=Table.GPT)
 DATA = plan_layout(SPEC).labelled("resin-data")
 GROWN_BYTES = 128 * MIB
 DISK_BYTES = 512 * MIB
@@ -94,3 +96,39 @@ def test_a_table_with_an_extended_partition_that_is_too_long_or_too_short(tmp_pa
         file.seek(446 + 3 * 16 + 12)
         file.write(sectors)
     assert TABLE in [check.name for check in left_disk_checks(disk, SPEC, grown=True) if not check.passed]
+
+
+def make_gpt_disk(path: Path, table_bytes: int) -> Path:
+    """A disk with a GPT made for this size, and an empty resin-data."""
+    layout = plan_layout(GPT_SPEC)
+    with path.open("wb") as file:
+        file.truncate(DISK_BYTES)
+        for offset, sectors in table_sectors(replace(layout, size_bytes=table_bytes)).items():
+            file.seek(offset)
+            file.write(sectors)
+    data = layout.labelled("resin-data")
+    options = f"offset={data.start_bytes},nodiscard"
+    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-E", options, path, "60M"], check=True, capture_output=True)
+    return path
+
+
+def found_on_gpt(disk: Path) -> dict[str, bool]:
+    return {check.name: check.passed for check in left_disk_checks(disk, GPT_SPEC, grown=False)}
+
+
+def test_a_gpt_with_its_backup_at_the_end_of_the_disk(tmp_path: Path) -> None:
+    found = found_on_gpt(make_gpt_disk(tmp_path / "disk", DISK_BYTES))
+    assert found == dict.fromkeys((TABLE, BACKUP, ONE_TABLE, SIZE, JOURNAL, CLEAN), True)
+
+
+def test_a_gpt_with_its_backup_at_the_end_of_the_image(tmp_path: Path) -> None:
+    found = found_on_gpt(make_gpt_disk(tmp_path / "disk", plan_layout(GPT_SPEC).size_bytes))
+    assert not found[BACKUP] and not found[TABLE]
+
+
+def test_a_gpt_whose_backup_has_a_wrong_sum(tmp_path: Path) -> None:
+    disk = make_gpt_disk(tmp_path / "disk", DISK_BYTES)
+    with disk.open("r+b") as file:
+        file.seek(DISK_BYTES - 512 + 56)
+        file.write(b"\xff")
+    assert not found_on_gpt(disk)[BACKUP]

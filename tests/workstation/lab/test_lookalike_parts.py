@@ -15,7 +15,7 @@ from balena_migrate.core.errors import LabError
 from balena_migrate.core.system import System
 from balena_migrate.workstation.lab.lookalike.bootpart import fingerprint, identity_files
 from balena_migrate.workstation.lab.lookalike.bundle import bundle_kernel
-from balena_migrate.workstation.lab.lookalike.grubboot import environment_block
+from balena_migrate.workstation.lab.lookalike.grubboot import efi_files, environment_block
 from balena_migrate.workstation.lab.lookalike.initramfs import make_initramfs
 from balena_migrate.workstation.lab.lookalike.specs import SPECS, find_spec
 
@@ -53,6 +53,15 @@ def test_grub_environment_is_one_block() -> None:
     assert len(block) == 1024
     assert block.startswith(b"# GRUB Environment Block\n")
     assert b"\nresin_root_part=2\n" in block
+
+
+@pytest.mark.processes
+def test_the_program_for_uefi_has_its_configuration_beside_it() -> None:
+    files = efi_files(Path("/usr/lib/grub/x86_64-efi"))
+    assert set(files) == {f"EFI/BOOT/{name}" for name in ("bootx64.efi", "grub.cfg", "grubenv", "grub_extraenv")}
+    program = files["EFI/BOOT/bootx64.efi"]
+    assert program.startswith(b"MZ") and b"/EFI/BOOT\0" in program
+    assert files["EFI/BOOT/grubenv"] == environment_block()
 
 
 def _made_up_kernel(body: bytes, init_size: int) -> bytes:

@@ -69,6 +69,13 @@ def test_a_report_among_other_lines_is_read() -> None:
     assert "backup.tgz" not in {file.path for file in report.data_files}
 
 
+def test_a_report_of_uefi_has_what_efibootmgr_printed() -> None:
+    report = parse_report("\n".join(_lines(_data(boot_entries=_b64("BootOrder: 0001\n"), backup_at_end=True))))
+    assert (report.boot_entries, report.backup_at_end) == ("BootOrder: 0001\n", True)
+    other = parse_report("\n".join(_lines(_data())))
+    assert (other.boot_entries, other.backup_at_end) == ("", False)
+
+
 def test_profiles_are_read_without_those_that_networkmanager_makes_by_itself() -> None:
     office = "connection.id:resin-wifi-01\nconnection.type:802-11-wireless\n802-11-wireless.ssid:a:b; ü\nipv4.dns:\n"
     lo = "connection.id:lo\nconnection.type:loopback\ngsm.apn:--\n"

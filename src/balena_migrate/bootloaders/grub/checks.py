@@ -7,7 +7,7 @@ import contextlib
 import re
 from collections.abc import Iterator, Mapping
 
-from balena_migrate.bootloaders.grub.entry import kernel_arguments
+from balena_migrate.bootloaders.arguments import choose_arguments, stage2_arguments
 from balena_migrate.bootloaders.grub.environment import armed, parse_environment
 from balena_migrate.bootloaders.grub.files import (
     CUSTOM_CFG,
@@ -234,7 +234,7 @@ def _check_roots(facts: Facts) -> Iterator[Finding]:
 
 
 def _check_arguments(config: Config, facts: Facts) -> Iterator[Finding]:
-    for argument in kernel_arguments(config, facts):
+    for argument in stage2_arguments(config, choose_arguments(facts.boot.kernel_command_line)):
         try:
             quote(argument)
         except ValueError as error:

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import re
 
-from balena_migrate.bootloaders import PANIC_REBOOT_S
-from balena_migrate.bootloaders.arguments import choose_arguments
+from balena_migrate.bootloaders.arguments import choose_arguments, stage2_arguments
 from balena_migrate.bootloaders.grub.files import boot_file_system, boot_prefix
 from balena_migrate.bootloaders.grub.words import quote
 from balena_migrate.core.paths import BOOT_ENTRY, INITRAMFS_NAME
@@ -74,17 +73,10 @@ def entry_text(config: Config, facts: Facts) -> str:
         "UUID": device.uuid,
         "PREFIX": boot_prefix(mount),
         "KERNEL": f"vmlinuz-{facts.boot.kernel_release}",
-        "ARGUMENTS": " ".join(map(quote, kernel_arguments(config, facts))),
+        "ARGUMENTS": " ".join(map(quote, stage2_arguments(config, choose_arguments(facts.boot.kernel_command_line)))),
         "FORGET": "\n".join(f"    unset {name}" for name in FORGOTTEN),
     }
     return re.sub(r"@([A-Z]+)@", lambda match: values[match[1]], _TEXT)
-
-
-def kernel_arguments(config: Config, facts: Facts) -> tuple[str, ...]:
-    """All arguments of stage 2's kernel, in order and not quoted. The last panic= is the one that counts."""
-    arguments = choose_arguments(facts.boot.kernel_command_line).kept
-    debug = ("debug",) if config.debug and "debug" not in arguments else ()
-    return (*arguments, *debug, f"panic={PANIC_REBOOT_S}")
 
 
 def _module_for(mount: Mount) -> str:

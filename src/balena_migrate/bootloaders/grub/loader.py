@@ -42,6 +42,9 @@ class Grub:
     def recognise(self, facts: Facts) -> bool:
         return facts.boot.firmware is Firmware.BIOS and GRUB_CFG in facts.boot.files
 
+    def passed_over(self, facts: Facts) -> None:
+        return None
+
     def one_shot(self, facts: Facts) -> bool:
         return True
 
@@ -54,11 +57,17 @@ class Grub:
     def boot_folder(self, facts: Facts) -> str:
         return "/boot"
 
+    def kernel_copy_bytes(self, facts: Facts) -> int:
+        return 0
+
     def arguments(self, facts: Facts) -> Arguments:
         return choose_arguments(facts.boot.kernel_command_line)
 
     def check(self, config: Config, facts: Facts) -> Iterator[Finding]:
         yield from check_boot(config, facts)
+
+    def preparations(self, config: Config, facts: Facts) -> tuple[Action, ...]:
+        return ()
 
     def boot_actions(self, config: Config, facts: Facts) -> tuple[Action, ...]:
         custom = facts.boot.files.get(CUSTOM_CFG, "")

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import datetime
 
-from balena_migrate.bootloaders import PANIC_REBOOT_S
-from balena_migrate.bootloaders.arguments import Arguments, choose_arguments
+from balena_migrate.bootloaders.arguments import Arguments, choose_arguments, stage2_arguments
 from balena_migrate.bootloaders.raspberrypi.autoboot import AUTOBOOT
 from balena_migrate.bootloaders.raspberrypi.board import Chip
 from balena_migrate.bootloaders.raspberrypi.boot_partition import Place, config_files, filtered_number, is_first_fat
@@ -29,11 +28,10 @@ RESTART_S = 1776124800
 
 def changed_files(config: Config, facts: Facts, place: Place) -> dict[str, str]:
     """The files of the boot partition that start stage 2. Raises UnclearError if that would not be certain."""
-    kept = chosen_arguments(facts, place).kept
-    debug = ("debug",) if config.debug and "debug" not in kept else ()
+    arguments = stage2_arguments(config, chosen_arguments(facts, place))
     files = config_files(facts.boot.files, place.mount)
     changed = edit(files, place.board, initramfs=INITRAMFS_NAME, cmdline=OUR_CMDLINE)
-    return {**changed, OUR_CMDLINE: " ".join((*kept, *debug, f"panic={PANIC_REBOOT_S}")) + "\n"}
+    return {**changed, OUR_CMDLINE: " ".join(arguments) + "\n"}
 
 
 def chosen_arguments(facts: Facts, place: Place) -> Arguments:

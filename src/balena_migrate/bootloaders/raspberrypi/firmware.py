@@ -71,6 +71,9 @@ class RaspberryPi:
     def recognise(self, facts: Facts) -> bool:
         return facts.boot.firmware is Firmware.RASPBERRY_PI
 
+    def passed_over(self, facts: Facts) -> None:
+        return None
+
     def one_shot(self, facts: Facts) -> bool:
         place = find_place(facts)
         return isinstance(place, Place) and not why_no_try(facts, place)
@@ -86,6 +89,9 @@ class RaspberryPi:
         mount = boot_mount(facts)
         return mount.mount_point if mount else "/boot"
 
+    def kernel_copy_bytes(self, facts: Facts) -> int:
+        return 0
+
     def arguments(self, facts: Facts) -> Arguments | None:
         with contextlib.suppress(UnclearError):
             if isinstance(place := find_place(facts), Place):
@@ -94,6 +100,9 @@ class RaspberryPi:
 
     def check(self, config: Config, facts: Facts) -> Iterator[Finding]:
         yield from check_boot(facts)
+
+    def preparations(self, config: Config, facts: Facts) -> tuple[Action, ...]:
+        return ()
 
     def boot_actions(self, config: Config, facts: Facts) -> tuple[Action, ...]:
         place = find_place(facts)

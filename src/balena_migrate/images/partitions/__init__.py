@@ -28,13 +28,17 @@ class TableKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Partition:
-    """`type` is two hexadecimal digits ("0e") in an MBR, a GUID in upper case in GPT; `name` is GPT's alone."""
+    """`type` is two hexadecimal digits ("0e") in an MBR, a GUID in upper case in GPT.
+
+    `name` and `id`, a GUID in lower case, are GPT's alone.
+    """
 
     number: int
     start_bytes: int
     size_bytes: int
     type: str
     name: str = ""
+    id: str = ""
     bootable: bool = False
 
     @property

@@ -120,6 +120,7 @@ def _partition(entry: Entry, number: int, sector_bytes: int) -> Partition | None
         start_bytes=first * sector_bytes,
         size_bytes=(last - first + 1) * sector_bytes,
         type=str(uuid.UUID(bytes_le=entry.type_id)).upper(),
+        id=str(uuid.UUID(bytes_le=entry.id)),
         name=entry.name.decode("utf-16-le", "replace").split("\0", 1)[0],
         bootable=bool(entry.attributes & _LEGACY_BIOS_BOOTABLE),
     )

@@ -39,7 +39,7 @@ def migrate(stage2: Stage2) -> None:
             with step(Step.MOUNT):
                 held.enter_context(oldsystem.mounted_beside(machine, old, handover, console))
             with step(Step.RESTORE_BOOT):
-                oldsystem.restore_boot(old, handover, console)
+                oldsystem.restore_boot(machine, old, handover, console)
             with step(Step.LOG):
                 held.enter_context(oldsystem.logging_to_drive(machine, handover, console))
             with step(Step.SECURE):

@@ -18,6 +18,7 @@ from balena_migrate.core.handover import TermExit
 from balena_migrate.core.paths import INITRAMFS_NAME
 from balena_migrate.core.steps import Step, started
 from balena_migrate.status import DeviceState
+from balena_migrate.workstation.lab.bootentries import armed_checks, new_entry_checks
 from balena_migrate.workstation.lab.console import Console
 from balena_migrate.workstation.lab.damage import Damage
 from balena_migrate.workstation.lab.disks import mounted, read_partitions
@@ -29,6 +30,7 @@ from balena_migrate.workstation.lab.result import Check, same
 from balena_migrate.workstation.lab.run import PROGRAM, Run
 from balena_migrate.workstation.lab.snapshot import file_hash
 from balena_migrate.workstation.lab.timeline import STAGE2_LINE
+from balena_migrate.workstation.lab.variables import read_boot_variables
 from balena_migrate.workstation.lab.virtual import RESET, SHUTDOWN
 
 STAGE1_TIMEOUT_S = 3600.0
@@ -77,6 +79,13 @@ class Stage1:
             reason = run.reboot() if found[1] else run.wait_off()
         yield same("the device reboots after stage 1", RESET, reason)
         run.record.armed = run.look_at_armed_disk()
+        yield from self._next_boot_checks(run)
+
+    def _next_boot_checks(self, run: Run) -> Iterator[Check]:
+        """Check what the firmware starts next, if that can be read from the disk or from the firmware's variables."""
+        before, now = run.record.before.variables, read_boot_variables(run.prepared.disk)
+        if before and now:
+            yield from armed_checks(before, now, None if run.config.no_setup else run.prepared.folder_on_fat)
         next_boot = run.prepared.machine.next_boot(run.prepared.disk)
         if next_boot and run.record.before.next_boot:
             ours = run.record.before.next_boot.initramfs if run.config.no_setup else (INITRAMFS_NAME,)
@@ -158,6 +167,9 @@ def report_checks(run: Run, report: Report) -> Iterator[Check]:
         yield from new_system_checks(
             run.prepared, run.record.armed, report, FatImage(disk, boot.start_bytes).read, backups
         )
+    before, now = run.record.before.variables, read_boot_variables(disk)
+    if before and now:
+        yield from new_entry_checks(before, now, disk, report.boot_entries)
     if run.prepared.expect.machine_id:
         with on_new_disk(disk, report, "resin-state") as state:
             yield machine_id_check(run.prepared.expect.machine_id, state)

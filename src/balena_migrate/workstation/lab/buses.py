@@ -31,10 +31,11 @@ _DISKS = {
 }
 
 
-def attached(drives: Sequence[Path], bus: Bus, *, boot_disk_last: bool = False) -> list[str]:
+def attached(drives: Sequence[Path], bus: Bus, *, boot_disk_last: bool = False, ranked: bool = True) -> list[str]:
     """QEMU's arguments for these disks, all of one model; the first one boots.
 
-    It is also the first in the order of plugs, unless it is plugged in behind the others.
+    It is also the first in the order of plugs, unless it is plugged in behind the others. A BIOS learns from QEMU which
+    one is first (`ranked`); UEFI has its own order, which QEMU would change.
 
     The disk's writes are not flushed to the host's disk: when QEMU is killed they are still in the host's page cache,
     so nothing that the device wrote is lost, and a rehearsal does not wait for the host's disk.
@@ -45,7 +46,7 @@ def attached(drives: Sequence[Path], bus: Bus, *, boot_disk_last: bool = False) 
     for port, index in enumerate(ports):
         disk = _DISKS[bus].format(port=port, plug=port + 1) + f",drive=disk{index}"
         if bus is not Bus.MMC:
-            disk += f",serial=LAB{index + 1:04},bootindex={index + 1}"
+            disk += f",serial=LAB{index + 1:04}" + (f",bootindex={index + 1}" if ranked else "")
         arguments += ["-drive", f"if=none,id=disk{index},file={drives[index]},format=raw,cache=unsafe,discard=unmap"]
         arguments += ["-device", disk]
     return arguments

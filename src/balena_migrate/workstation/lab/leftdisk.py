@@ -4,18 +4,23 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from balena_migrate.core.system import System, last_lines
-from balena_migrate.core.units import in_mib
+from balena_migrate.core.units import SECTOR_BYTES, in_mib
+from balena_migrate.workstation.lab.disklayout import Table
 from balena_migrate.workstation.lab.disks import Span, read_partitions, require_file
 from balena_migrate.workstation.lab.lookalike.layout import plan_layout
 from balena_migrate.workstation.lab.lookalike.specs import ImageSpec
 from balena_migrate.workstation.lab.result import Check, same
 
 TABLE = "partition table after stage 2"
+BACKUP = "backup of the GPT after stage 2"
 ONE_TABLE = "kinds of partition tables anywhere on the disk after stage 2"
 SIZE = "size of resin-data after stage 2"
 CLEAN = "errors in resin-data after stage 2"
@@ -34,6 +39,8 @@ def left_disk_checks(disk: Path, image: ImageSpec, *, grown: bool) -> Iterator[C
     shipped = plan_layout(image).labelled("resin-data")
     spans = read_partitions(disk)
     yield same(TABLE, "no errors", _wrong_in_table(disk, spans))
+    if image.table is Table.GPT:
+        yield same(BACKUP, "at the disk's end", "at the disk's end" if _ends_with_header(disk) else "not there")
     yield same(ONE_TABLE, *_kinds_of_tables(disk))
     data = next((span for span in spans if span.start_bytes == shipped.start_bytes), None)
     if data is None:
@@ -56,6 +63,16 @@ def _wrong_in_table(disk: Path, spans: tuple[Span, ...]) -> str:
     size = disk.stat().st_size
     out = [str(span.start_bytes) for span in spans if span.start_bytes + span.size_bytes > size]
     return f"the partition at byte {', '.join(out)} exceeds the disk" if out else "no errors"
+
+
+def _ends_with_header(disk: Path) -> bool:
+    """Whether the last sector is a GPT's header that says so and has the right sum (UEFI specification 2.10, 5.3.2)."""
+    with require_file(disk).open("rb") as file:
+        last = file.seek(-SECTOR_BYTES, os.SEEK_END) // SECTOR_BYTES
+        sector = file.read()
+    mark, size, crc, here = struct.unpack_from("<8s4xII4xQ", sector)
+    checked = sector[:16] + bytes(4) + sector[20 : min(size, SECTOR_BYTES)]
+    return bool(mark == b"EFI PART" and here == last and zlib.crc32(checked) == crc)
 
 
 def _kinds_of_tables(disk: Path) -> tuple[str, str]:

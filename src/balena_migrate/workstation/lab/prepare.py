@@ -18,6 +18,7 @@ from balena_migrate.workstation.lab.disks import FileSystem, copy_disk, make_dis
 from balena_migrate.workstation.lab.expected import Expected, read_expected
 from balena_migrate.workstation.lab.lookalike import build_image, expected_boot_files
 from balena_migrate.workstation.lab.machines import Machine
+from balena_migrate.workstation.lab.variables import copy_store
 from balena_migrate.workstation.lab.wishes import Device, Expect, Options, Wishes
 
 KIT_FOLDER = "opt/balena-migrate"
@@ -70,11 +71,20 @@ class Prepared:
         """The old system's FAT: a Raspberry Pi's boot partition or a PC's EFI partition."""
         return next((system for system in self.file_systems if system.fat), None)
 
+    @property
+    def folder_on_fat(self) -> str | None:
+        """Where on the FAT stage 1 puts the initramfs, "" for its root; None if that is on another file system."""
+        folder = self.device.guest.boot_folder
+        if self.fat is None or not f"{folder}/".startswith(f"{self.fat.folder}/"):
+            return None
+        return folder.removeprefix(self.fat.folder).strip("/")
+
     def copied(self, source: Path, target: Path) -> Prepared:
-        """The same device, with its drives copied from `source` to `target`."""
+        """The same device, with its drives, and its firmware's variables, copied from `source` to `target`."""
         names = [drive.name for drive in self.drives]
         for name in names:
             copy_disk(source / name, target / name)
+        copy_store(source / names[0], target / names[0])
         return replace(self, drives=tuple(target / name for name in names))
 
 
@@ -91,6 +101,7 @@ def prepare(
         settings["CHANGE_DEVICE_TYPE"] = "TRUE"  # the invented config.json is for another image
     disk = folder / "disk.img"
     copy_disk(built.disk, disk)
+    copy_store(built.disk, disk)
     say("copying the kit, the image and the owner's files to the device")
     with mounted_system(disk, built.file_systems) as root:
         put_kit(guest.architecture, root, cache, say)

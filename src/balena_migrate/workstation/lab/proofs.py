@@ -18,6 +18,7 @@ from typing import Any
 from balena_migrate.core.units import in_mib
 from balena_migrate.settings import Config
 from balena_migrate.workstation.lab import owner
+from balena_migrate.workstation.lab.disklayout import Table
 from balena_migrate.workstation.lab.disks import Span, mounted
 from balena_migrate.workstation.lab.expected import parse_keyfile
 from balena_migrate.workstation.lab.lookalike import Report, ReportedFile
@@ -91,6 +92,10 @@ def new_system_checks(
     yield same("partition labels", LABELS, tuple(part.label for part in by_number(report)))
     yield same("file systems with errors", "none", _list(p.label for p in report.partitions if p.check_status))
     yield _grown(report)
+    if report.partition_table == Table.GPT:
+        yield same(
+            "backup of the GPT at the disk's end when the new system started", expected=True, found=report.backup_at_end
+        )
     yield _command_line(report, prepared.device)
     yield _config_json(prepared, report.config_json)
     if prepared.boot_files is not None:

@@ -12,6 +12,7 @@ from balena_migrate.core.journal import parse_journal
 from balena_migrate.core.paths import INITRAMFS_NAME, JOURNAL, STAGE2_CONFIG
 from balena_migrate.settings import Config
 from balena_migrate.workstation.lab import owner
+from balena_migrate.workstation.lab.bootentries import firmware_path
 from balena_migrate.workstation.lab.console import Shell
 from balena_migrate.workstation.lab.damage import Damage, damaged
 from balena_migrate.workstation.lab.disks import mounted_system, read_partitions
@@ -22,7 +23,9 @@ from balena_migrate.workstation.lab.proofs import Armed, backup_names, read_back
 from balena_migrate.workstation.lab.result import Check, DiskState, TimelineStep, same
 from balena_migrate.workstation.lab.snapshot import file_hash, find_changes, read_tree
 from balena_migrate.workstation.lab.timeline import Timeline
+from balena_migrate.workstation.lab.variables import BootVariables, read_boot_variables
 from balena_migrate.workstation.lab.virtual import BOOT_TIMEOUT_S, Boot, VirtualDevice
+from balena_migrate.workstation.mtools import FatDrive
 
 PROGRAM = f"/{KIT_FOLDER}/balena-migrate"
 SHOWN_CHANGES = 20
@@ -34,6 +37,8 @@ class OldState:
 
     files: dict[str, str]
     next_boot: Start | None
+    variables: BootVariables | None = None
+    """The boot entries of a firmware with UEFI."""
     other_disk: str = ""
     """The digest of the other disk; "" if there is none."""
 
@@ -144,26 +149,40 @@ class Run:
             )
 
     def _initramfs_bytes(self, root: Path) -> int:
-        fat, folder = self.prepared.fat, self.prepared.device.guest.boot_folder
-        if fat and fat.folder == folder:
-            return len(FatImage(self.prepared.disk, fat.span.start_bytes).read(INITRAMFS_NAME))
-        return (root / folder / INITRAMFS_NAME).stat().st_size
+        drive, path = self._initramfs
+        return len(drive.read_file(path)) if drive else (root / path).stat().st_size
+
+    @property
+    def _initramfs(self) -> tuple[FatDrive | None, str]:
+        """The FAT on which stage 1 puts it, if it does, and the path there or below the root folder."""
+        fat, folder = self.prepared.fat, self.prepared.folder_on_fat
+        if fat is None or folder is None:
+            return None, f"{self.prepared.device.guest.boot_folder}/{INITRAMFS_NAME}"
+        drive = FatDrive(image=self.prepared.disk, offset_bytes=fat.span.start_bytes)
+        return drive, f"{folder}/{INITRAMFS_NAME}".lstrip("/")
 
     def damage_initramfs(self, how: Damage) -> None:
-        """Damage the initramfs of stage 2, while the device is off. Only PCs have it on an ext4."""
-        with mounted_system(self.prepared.disk, self.prepared.file_systems) as root:
-            path = root / self.prepared.device.guest.boot_folder / INITRAMFS_NAME
-            content = damaged(path.read_bytes(), how)
+        """Damage the initramfs of stage 2, while the device is off."""
+        drive, path = self._initramfs
+        if drive:
+            content = damaged(drive.read_file(path), how)
             if content is None:
-                path.unlink()
+                drive.remove_file(path)
             else:
-                path.write_bytes(content)
+                drive.write_file(path, content)
+            return
+        with mounted_system(self.prepared.disk, self.prepared.file_systems) as root:
+            content = damaged((root / path).read_bytes(), how)
+            if content is None:
+                (root / path).unlink()
+            else:
+                (root / path).write_bytes(content)
 
     def may_be_left(self) -> tuple[str, ...]:
         """What stage 1 leaves behind for `undo` besides its own folder; none of the boot loader's files."""
-        initramfs = f"{self.prepared.device.guest.boot_folder}/{INITRAMFS_NAME}"
+        folder = self.prepared.device.guest.boot_folder
         return (
-            initramfs,
+            f"{folder}/{'*' if self.prepared.folder_on_fat else INITRAMFS_NAME}",
             STAGE2_CONFIG.lstrip("/"),
             *(f"{owner.HOME_DIR}/{name}" for name in backup_names(self.config)),
         )
@@ -180,10 +199,22 @@ class Run:
             expected=f"no change except the journal, logs{' and what undo removes' if self.record.left else ''}",
             found=", ".join(changes[:SHOWN_CHANGES]) or ("no change" if same_table else "a different partition table"),
         )
-        return [unchanged, *self.next_boot_checks()]
+        return [unchanged, *self._entries_checks(now.variables), *self.next_boot_checks()]
+
+    def _entries_checks(self, now: BootVariables | None) -> list[Check]:
+        """Check that the firmware's boot entries are the same, apart from one of ours that undo removes."""
+        before, folder = self.record.before.variables, self.prepared.folder_on_fat
+        if before is None or now is None:
+            return []
+        if self.record.left and folder:
+            now = now.without(firmware_path(folder))
+        return [same("the firmware's boot entries", "\n".join(before.lines()), "\n".join(now.lines()))]
 
     def next_boot_checks(self) -> list[Check]:
-        """Check that the next boot is the original one, if that can be read from the disk."""
+        """Check that the next boot is the original one, if that can be read from the disk or the firmware's store."""
+        before, variables = self.record.before.variables, read_boot_variables(self.prepared.disk)
+        if before and variables:
+            return [same("boot entry of the next start", before.first, variables.first)]
         now = self.prepared.machine.next_boot(self.prepared.disk)
         return [same("next boot", self.record.before.next_boot, now)] if now else []
 
@@ -198,5 +229,6 @@ def read_old_system(prepared: Prepared) -> OldState:
     return OldState(
         files=files,
         next_boot=prepared.machine.next_boot(prepared.disk),
+        variables=read_boot_variables(prepared.disk),
         other_disk=file_hash(prepared.other_disk) if prepared.other_disk else "",
     )

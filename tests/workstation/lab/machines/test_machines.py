@@ -10,7 +10,7 @@ import pytest
 from balena_migrate.core.errors import LabError
 from balena_migrate.workstation.lab.buses import Bus
 from balena_migrate.workstation.lab.machines import Start
-from balena_migrate.workstation.lab.machines.pc import PcMachine
+from balena_migrate.workstation.lab.machines.pc import Firmware, PcMachine
 from balena_migrate.workstation.lab.machines.raspberrypi import machine
 from balena_migrate.workstation.lab.machines.raspberrypi.machine import RASPI3B, PiMachine
 
@@ -67,6 +67,13 @@ def test_a_pc_has_its_drives_in_their_order(tmp_path: Path) -> None:
         "ide-hd,bus=ide.1,drive=disk1,serial=LAB0002,bootindex=2",
     ]
     assert option(argv, "-m") == "512M" and option(argv, "-smp") == "1"
+
+
+def test_uefi_has_an_order_of_its_own_and_its_variables_beside_the_boot_disk(tmp_path: Path) -> None:
+    machine = PcMachine(kernel=tmp_path / "vmlinuz", firmware=Firmware.UEFI)
+    argv = machine.argv([tmp_path / "a"], 512, tmp_path)
+    assert "ide-hd,bus=ide.0,drive=disk0,serial=LAB0001" in argv
+    assert f"if=pflash,unit=1,format=raw,file={tmp_path}/variables.fd" in argv
 
 
 def test_the_boot_disk_may_come_behind_another_one(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from balena_migrate.workstation.lab.console import Shell
 from balena_migrate.workstation.lab.disklayout import DiskLayout, Kind, Part, Table, make_laid_out
 from balena_migrate.workstation.lab.disks import mounted_system
 from balena_migrate.workstation.lab.guests import FASTER_KERNEL, Guest, GuestDisk, initramfs_files, put_files
-from balena_migrate.workstation.lab.machines.pc import PROGRAM, PcMachine
+from balena_migrate.workstation.lab.machines.pc import PROGRAM, Firmware, PcMachine
 from balena_migrate.workstation.lab.qemu import running
 
 BOOT_TIMEOUT_S = 1800
@@ -35,6 +35,7 @@ class DebianPc(Guest):
     commands: tuple[str, ...] = ()
     first_files: Mapping[str, str] = field(default_factory=dict)
     """Files that have to be there before the packages are installed: they make the guest's own initramfs small."""
+    firmware: Firmware = Firmware.BIOS
 
     def build(self, disk_mib: int, cache: Path, say: Say) -> GuestDisk:
         """The disk boots on its own, with GRUB installed and configured by the guest's own programs."""
@@ -43,8 +44,11 @@ class DebianPc(Guest):
             archive = _build_archive(self, cache, say)
             say(f"installing {self.name} on a disk of {disk_mib} MiB")
             _make_disk(self, archive, folder, disk_mib)
-            say(f"booting {self.name} once, to install GRUB")
+            say(f"booting {self.name} once, to install its boot loader")
             _boot_and_install(self, folder)
+            if self.firmware is not Firmware.BIOS:
+                say(f"booting {self.name} by that, so that the firmware adds its own boot entries")
+                _boot_by_itself(self, folder)
 
         folder = cached(cache, f"{self.name}-disk", (self, disk_mib), make)
         return GuestDisk(
@@ -54,10 +58,10 @@ class DebianPc(Guest):
         )
 
 
-_CONSOLE = f"console=tty0 console=ttyS0,115200 {FASTER_KERNEL}"
+CONSOLE = f"console=tty0 console=ttyS0,115200 {FASTER_KERNEL}"
 _UNITS = "etc/systemd/system"
-_ROOT_UUID = "0f6d3c1e-7a52-4b39-9d0e-5c1b8a7e2f41"
-_ROOT = Part(kind=Kind.ROOT, uuid=_ROOT_UUID)
+ROOT_UUID = "0f6d3c1e-7a52-4b39-9d0e-5c1b8a7e2f41"
+ROOT = Part(kind=Kind.ROOT, uuid=ROOT_UUID)
 _DISK_DRIVERS = (
     *("ahci", "sd_mod", "nvme", "virtio_pci", "virtio_blk", "virtio_scsi", "xhci_pci", "usb_storage", "uas"),
     *("sdhci_pci", "mmc_block"),
@@ -90,7 +94,7 @@ _MASKED = (
 DEBIAN_12 = DebianPc(
     name="debian-12-amd64",
     boot_folder="boot",
-    old_names=(_ROOT_UUID,),
+    old_names=(ROOT_UUID,),
     disk_mib=4096,
     memory_mib=1024,
     reboot="systemctl reboot",
@@ -101,13 +105,13 @@ DEBIAN_12 = DebianPc(
         *("linux-image-amd64", "initramfs-tools", "zstd", "grub-pc"),
         *("systemd-sysv", "udev", "kmod", "dbus", "iproute2", "procps", "e2fsprogs", "fdisk"),
     ),
-    layout=DiskLayout(table_id="0x5a3c91e7", parts=(_ROOT,)),
+    layout=DiskLayout(table_id="0x5a3c91e7", parts=(ROOT,)),
     files={
         "etc/hostname": "depot-gateway\n",
         "etc/hosts": "127.0.0.1 localhost\n127.0.1.1 depot-gateway\n",
         "etc/default/grub": (
             'GRUB_DEFAULT=0\nGRUB_TIMEOUT=0\nGRUB_DISTRIBUTOR=Debian\nGRUB_CMDLINE_LINUX_DEFAULT=""\n'
-            f'GRUB_CMDLINE_LINUX="{_CONSOLE}"\nGRUB_TERMINAL="console serial"\n'
+            f'GRUB_CMDLINE_LINUX="{CONSOLE}"\nGRUB_TERMINAL="console serial"\n'
             'GRUB_SERIAL_COMMAND="serial --unit=0 --speed=115200"\n'
         ),
         "etc/systemd/network/20-wired.network": (
@@ -145,7 +149,7 @@ _USR = Part(kind=Kind.USR, size_bytes=1024 * MIB, uuid="6f1c2a90-5b7e-4d83-8e21-
 DEBIAN_12_USR = replace(
     DEBIAN_12,
     name="debian-12-usr-amd64",
-    layout=replace(DEBIAN_12.layout, parts=(_ROOT, _USR)),
+    layout=replace(DEBIAN_12.layout, parts=(ROOT, _USR)),
 )
 
 DEBIAN_12_GPT = replace(
@@ -158,7 +162,7 @@ DEBIAN_12_GPT = replace(
             Part(kind=Kind.BIOS_GRUB, size_bytes=MIB),
             Part(kind=Kind.BOOT, size_bytes=256 * MIB, uuid="e2a9b1d4-3c5f-4a7b-8d60-1f2e3d4c5b6a"),
             Part(kind=Kind.SWAP, size_bytes=256 * MIB, uuid="a1c3e5f7-9b0d-4c2e-8f6a-7b5d3e1c9a80"),
-            _ROOT,
+            ROOT,
         ),
         swap_file_bytes=64 * MIB,
     ),
@@ -176,7 +180,7 @@ DEBIAN_12_I386 = replace(
 def _machine(guest: DebianPc, folder: Path) -> PcMachine:
     """The guest's machine, with a processor of its architecture and no better one."""
     processor = "qemu32" if guest.architecture == Architecture.I386 else "qemu64"
-    return PcMachine(kernel=folder / "vmlinuz", processor=processor)
+    return PcMachine(kernel=folder / "vmlinuz", processor=processor, firmware=guest.firmware)
 
 
 def _build_archive(guest: DebianPc, cache: Path, say: Say) -> Path:
@@ -215,17 +219,32 @@ def _make_disk(guest: DebianPc, archive: Path, folder: Path, disk_mib: int) -> N
 
 
 def _boot_and_install(guest: DebianPc, folder: Path) -> None:
-    """The only boot with a kernel from the host: afterwards the disk boots on its own."""
+    """The only boot with a kernel from the host: afterwards the disk boots on its own.
+
+    Firmware with Secure Boot would not start that kernel; one without it leaves the same variables.
+    """
+    guest.firmware.new_store(folder / "disk.img")
     machine = _machine(guest, folder)
-    _, *arguments = machine.argv([folder / "disk.img"], guest.memory_mib, folder)
-    arguments += ["-kernel", f"{folder}/vmlinuz", "-initrd", f"{folder}/initrd.img"]
-    arguments += ["-append", f"root=UUID={guest.layout.find_uuid(Kind.ROOT)} ro {_CONSOLE}"]
+    if guest.firmware is Firmware.SECURE_BOOT:
+        machine = replace(machine, firmware=Firmware.UEFI)
+    arguments = ["-kernel", f"{folder}/vmlinuz", "-initrd", f"{folder}/initrd.img"]
+    arguments += ["-append", f"root=UUID={guest.layout.find_uuid(Kind.ROOT)} ro {CONSOLE}"]
+    _boot(guest, machine, folder, arguments, guest.commands)
+    (folder / "initrd.img").unlink()
+
+
+def _boot_by_itself(guest: DebianPc, folder: Path) -> None:
+    _boot(guest, _machine(guest, folder), folder, (), ())
+
+
+def _boot(guest: DebianPc, machine: PcMachine, folder: Path, arguments: Sequence[str], commands: Iterable[str]) -> None:
+    """The guest has booted, run these commands and shut itself down."""
+    _, *common = machine.argv([folder / "disk.img"], guest.memory_mib, folder)
     logs = {"console": folder / "install-console.log", "shell": folder / "install-shell.log"}
-    with running(PROGRAM, arguments, serial_logs=logs) as device:
+    with running(PROGRAM, [*common, *arguments], serial_logs=logs) as device:
         shell = Shell(device.consoles["shell"])
         shell.log_in(BOOT_TIMEOUT_S)
-        for command in guest.commands:
+        for command in commands:
             shell.run(command, timeout_s=BOOT_TIMEOUT_S)
         device.consoles["shell"].send(f"{guest.power_off}\n")
         device.wait_off(BOOT_TIMEOUT_S)
-    (folder / "initrd.img").unlink()

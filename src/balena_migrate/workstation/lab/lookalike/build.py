@@ -19,7 +19,13 @@ from balena_migrate.core.units import MIB, SECTOR_BYTES
 from balena_migrate.workstation.cache import cached
 from balena_migrate.workstation.lab.lookalike.bootpart import fingerprint, identity_files, pi_files
 from balena_migrate.workstation.lab.lookalike.bundle import bundle_kernel
-from balena_migrate.workstation.lab.lookalike.grubboot import BOOT_CODE_BYTES, GrubCode, grub_files, make_boot_code
+from balena_migrate.workstation.lab.lookalike.grubboot import (
+    BOOT_CODE_BYTES,
+    GrubCode,
+    efi_files,
+    grub_files,
+    make_boot_code,
+)
 from balena_migrate.workstation.lab.lookalike.initramfs import make_initramfs
 from balena_migrate.workstation.lab.lookalike.layout import Layout, Partition, plan_layout, table_sectors
 from balena_migrate.workstation.lab.lookalike.networkmanager import add_network_manager
@@ -30,6 +36,8 @@ from balena_migrate.workstation.mtools import FatDrive
 LIST_NAME = "boot-files.json"
 FAKE_TIME_S = 1767225600
 """2026-01-01 00:00 UTC: the time of everything in an image that has a time."""
+_WITH_BIOS = (BootCode.GRUB, BootCode.GRUB_BIOS)
+_WITH_EFI = (BootCode.GRUB, BootCode.GRUB_EFI)
 _CONTAINER = hashlib.sha256(b"balenaOS look-alike").hexdigest()
 
 
@@ -93,7 +101,7 @@ def _build_raw(spec: ImageSpec, sources: Sources, work: Path) -> tuple[dict[str,
     """The files of the boot partition, and the raw image in the folder `work`."""
     layout = plan_layout(spec)
     initramfs = make_initramfs(sources.root)
-    code = make_boot_code(sources.grub_modules) if spec.boot_code is BootCode.GRUB else None
+    code = make_boot_code(sources.grub_modules) if spec.boot_code in _WITH_BIOS else None
     files = _boot_files(spec, sources, initramfs, code)
     raw = work / "image.raw"
     _write_table(layout, code, raw)
@@ -115,9 +123,11 @@ def _boot_files(spec: ImageSpec, sources: Sources, initramfs: bytes, code: GrubC
     files = identity_files(spec)
     if code:
         files |= grub_files(sources.grub_modules, code)
-    elif spec.boot_code is BootCode.NONE:
+    if spec.boot_code in _WITH_EFI:
+        files |= efi_files(sources.grub_efi_modules)
+    if spec.boot_code is BootCode.NONE:
         files[spec.kernel_name] = bundle_kernel(sources.kernel.read_bytes(), initramfs)
-    else:
+    if spec.boot_code is BootCode.FIRMWARE:
         files |= pi_files(spec, sources, initramfs)
     return files | {f"{'balenaos' if spec.renamed else 'resinos'}.fingerprint": fingerprint(files)}
 
@@ -125,7 +135,7 @@ def _boot_files(spec: ImageSpec, sources: Sources, initramfs: bytes, code: GrubC
 def _root_files(spec: ImageSpec, sources: Sources, initramfs: bytes) -> dict[str, bytes]:
     """A "hostapp" root file system: the system is a container, and links point to the active one."""
     files = {"etc/machine-id": b"", "counter": b"1\n", f"hostapps/{_CONTAINER}/boot/init": b""}
-    if spec.boot_code is BootCode.GRUB:
+    if spec.boot_code in (*_WITH_BIOS, *_WITH_EFI):
         kernel = bundle_kernel(sources.kernel.read_bytes(), initramfs)
         files[f"hostapps/{_CONTAINER}/boot/{spec.kernel_name}"] = kernel
     return files

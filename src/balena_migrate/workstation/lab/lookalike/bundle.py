@@ -22,7 +22,9 @@ _DESTINATION = 128 << 20
 
 
 def bundle_kernel(kernel: bytes, initramfs: bytes) -> bytes:
-    """A bzImage that starts `kernel` with `initramfs` if booted by the 16- or 32-bit protocol (not by UEFI).
+    """A bzImage that starts `kernel` with `initramfs` if booted by the 16- or 32-bit protocol (not by its EFI stub).
+
+    GRUB 2.06 uses the 32-bit one on UEFI, too, where Secure Boot is off.
 
     Raises LabError if `kernel` is not a relocatable bzImage, or if both together exceed the memory that a boot loader
     reserves for it.

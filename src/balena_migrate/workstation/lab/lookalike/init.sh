@@ -65,6 +65,18 @@ grow() {
     resize2fs "$data"
 }
 
+# Whether the last sector is the backup header of a GPT.
+backup_at_end() {
+    last=$(($(sysfs "$disk" size) - 1))
+    dd if="$disk" bs=512 skip="$last" count=1 2>/dev/null | grep -q 'EFI PART' && echo true || echo false
+}
+
+# Empty where the firmware is no UEFI.
+boot_entries() {
+    mount -t efivarfs efivarfs /sys/firmware/efi/efivars 2>/dev/null || return 0
+    efibootmgr -v
+}
+
 text() { base64 | tr -d '\n'; }
 
 # Each partition that has a file system, while none is mounted; the status is what e2fsck found.
@@ -144,6 +156,8 @@ report() {
 "seconds":$(cut -d ' ' -f 1 /proc/uptime),
 "data_sectors_before":$before,
 "disk_sectors":$(sysfs "$disk" size),
+"backup_at_end":$backup_at_end,
+"boot_entries":"$(boot_entries | text)",
 "table":$(sfdisk --json "$disk"),
 "partitions":[$partitions],
 "profiles":"$profiles",
@@ -165,6 +179,7 @@ start
 data=$(find_label resin-data)
 disk=/dev/$(basename "$(readlink -f "/sys/class/block/${data#/dev/}/..")")
 before=$(sysfs "$data" size)
+backup_at_end=$(backup_at_end)
 grow
 partitions=$(describe_partitions)
 mkdir -p /boot /data /rootA

@@ -11,7 +11,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _APPLETS = (
-    *("awk", "base64", "basename", "cat", "chmod", "chroot", "cp", "cut", "find", "findfs", "grep", "gzip", "insmod"),
+    *(
+        "awk",
+        "base64",
+        "basename",
+        "cat",
+        "chmod",
+        "chroot",
+        "cp",
+        "cut",
+        "dd",
+        "find",
+        "findfs",
+        "grep",
+        "gzip",
+        "insmod",
+    ),
     *("mkdir", "mount"),
     *("poweroff", "readlink", "seq", "sh", "sha256sum", "sleep", "stat", "sync", "tr", "umount", "uname", "wc"),
 )

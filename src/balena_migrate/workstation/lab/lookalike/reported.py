@@ -57,6 +57,10 @@ class Report:
     data_bytes_before: int
     partition_table: str
     """"dos" or "gpt"."""
+    backup_at_end: bool = False
+    """Whether the backup of a GPT was at the disk's end before anything was grown."""
+    boot_entries: str = ""
+    """What efibootmgr -v printed; "" without UEFI."""
     partitions: tuple[ReportedPartition, ...]
     config_json: bytes
     profiles: tuple[Mapping[str, str], ...] = field(default=(), repr=False)
@@ -108,6 +112,8 @@ def _build(data: dict[str, Any]) -> Report:
         disk_bytes=data["disk_sectors"] * SECTOR_BYTES,
         data_bytes_before=data["data_sectors_before"] * SECTOR_BYTES,
         partition_table=data["table"]["partitiontable"]["label"],
+        backup_at_end=data.get("backup_at_end", False),
+        boot_entries=_text(data.get("boot_entries", "")),
         partitions=tuple(_partition(item) for item in data["partitions"]),
         config_json=base64.b64decode(data["config_json"]),
         profiles=_profiles(data.get("profiles", "")),

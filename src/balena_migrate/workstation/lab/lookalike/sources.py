@@ -24,10 +24,11 @@ from balena_migrate.workstation.elf import find_libraries, read_needs
 from balena_migrate.workstation.lab.lookalike.specs import Board
 
 PROGRAMS = ("bin/busybox", "sbin/sfdisk", "sbin/e2fsck", "sbin/resize2fs")
+_PC_PROGRAMS = ("bin/efibootmgr",)
 _FILE_SYSTEM_MODULES = ("ext4", "crc32c_generic", "vfat", "nls_cp437", "nls_ascii", "nls_utf8")
 _PC_MODULES = (
     *("ahci", "ata_piix", "sd_mod", "nvme", "virtio_pci", "virtio_blk", "virtio_scsi"),
-    *("sdhci_pci", "mmc_block", "xhci_pci", "ehci_pci", "usb_storage", "uas"),
+    *("sdhci_pci", "mmc_block", "xhci_pci", "ehci_pci", "usb_storage", "uas", "efivarfs"),
 )
 # Without the watchdog's driver a Pi can neither restart nor halt.
 _PI_MODULES = ("bcm2835_dma", "gpio_regulator", "fixed", "sdhci_iproc", "bcm2835", "mmc_block", "bcm2835_wdt")
@@ -41,13 +42,15 @@ class Platform:
     debian_arch: str
     packages: tuple[str, ...]
     modules: tuple[str, ...]
+    programs: tuple[str, ...] = PROGRAMS
 
 
 PLATFORMS = {
     Board.PC: Platform(
         debian_arch="amd64",
-        packages=("linux-image-amd64", "grub-pc-bin"),
+        packages=("linux-image-amd64", "grub-pc-bin", "grub-efi-amd64-bin", "efibootmgr"),
         modules=_PC_MODULES + _FILE_SYSTEM_MODULES,
+        programs=PROGRAMS + _PC_PROGRAMS,
     ),
     Board.PC_32: Platform(
         debian_arch="i386",
@@ -68,7 +71,7 @@ PLATFORMS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """A folder with `vmlinuz`, `root/` (programs, libraries, modules), `dtbs/` and `grub/`."""
+    """A folder with `vmlinuz`, `root/` (programs, libraries, modules), `dtbs/`, `grub/` and `grub-efi/`."""
 
     folder: Path
 
@@ -84,6 +87,10 @@ class Sources:
     def grub_modules(self) -> Path:
         return self.folder / "grub"
 
+    @property
+    def grub_efi_modules(self) -> Path:
+        return self.folder / "grub-efi"
+
     def device_tree(self, upstream_name: str) -> Path:
         """The device tree with this name in the kernel's sources."""
         return self.folder / "dtbs" / f"{upstream_name}.dtb"
@@ -92,7 +99,7 @@ class Sources:
 def fetch_sources(board: Board, cache_dir: Path) -> Sources:
     """The sources for a kind of board, fetched once and kept in the cache."""
     platform = PLATFORMS[board]
-    recipe = (SUITE, platform, PROGRAMS)
+    recipe = (SUITE, platform)
     return Sources(folder=cached(cache_dir, f"lookalike-{board}", recipe, lambda folder: _make(platform, folder)))
 
 
@@ -118,15 +125,16 @@ def _collect(platform: Platform, everything: Path, wanted: Path) -> None:
     (wanted / "root").mkdir()
     (kernel,) = everything.glob("boot/vmlinuz-*")
     shutil.copy(kernel, wanted / "vmlinuz")
-    for name in PROGRAMS:
+    for name in platform.programs:
         copy_program(everything, everything / name, wanted / "root")
     _copy_modules(platform, everything, wanted / "root")
     (wanted / "dtbs").mkdir()
     for tree in everything.glob("usr/lib/linux-image-*/**/bcm*.dtb"):
         shutil.copy(tree, wanted / "dtbs")
-    grub = everything / "usr/lib/grub/i386-pc"
-    if grub.is_dir():
-        shutil.copytree(grub, wanted / "grub")
+    for name, target in (("i386-pc", "grub"), ("x86_64-efi", "grub-efi")):
+        modules = everything / "usr/lib/grub" / name
+        if modules.is_dir():
+            shutil.copytree(modules, wanted / target)
 
 
 def copy_program(everything: Path, program: Path, root: Path) -> None:

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from balena_migrate.core.errors import LabError
 from balena_migrate.core.units import MIB
+from balena_migrate.workstation.lab.disklayout import Table
 
 
 class Board(StrEnum):
@@ -36,7 +37,12 @@ class BootCode(StrEnum):
     """The boot loader that an image ships."""
 
     GRUB = "grub"
-    """boot.img and core.img at the start of the disk, grub.cfg in resin-boot, the kernel in resin-rootA."""
+    """boot.img and core.img at the start of the disk, grub.cfg in resin-boot, the kernel in resin-rootA; and, for UEFI,
+    the same as a program in EFI/BOOT with its own grub.cfg."""
+    GRUB_BIOS = "grub-bios"
+    """Only that for a BIOS."""
+    GRUB_EFI = "grub-efi"
+    """Only that for UEFI."""
     NONE = "none"
     """Nothing: the kernel is in resin-boot, and the migration must add GRUB and its configuration."""
     FIRMWARE = "firmware"
@@ -64,6 +70,7 @@ class ImageSpec:
     data_bytes: int = 192 * MIB
     kernel_name: str = ""
     device_trees: tuple[str, ...] = ()
+    table: Table = Table.DOS
     network_manager: bool = False
     """Whether NetworkManager is in resin-rootA, and reports how it understands the profiles in resin-boot."""
 
@@ -115,6 +122,19 @@ _NUC_2_15 = replace(
     data_bytes=1024 * MIB,
     kernel_name="vmlinuz",
 )
+_GENERIC_AMD64 = replace(
+    _NUC,
+    name="generic-amd64",
+    device_type="generic-amd64",
+    device_name="Generic x86_64 (GPT)",
+    machine="generic-amd64",
+    aliases=(),
+    boot_code=BootCode.GRUB_EFI,
+    os_version="6.5.24",
+    supervisor_version="17.0.3",
+    root_bytes=1000 * MIB,
+    table=Table.GPT,
+)
 _CORE2_32 = replace(
     _NUC,
     name="intel-core2-32",
@@ -123,6 +143,7 @@ _CORE2_32 = replace(
     machine="intel-core2-32",
     aliases=(),
     board=Board.PC_32,
+    boot_code=BootCode.GRUB_BIOS,
 )
 _PI = ImageSpec(
     name="raspberry-pi",
@@ -200,5 +221,8 @@ _PI5 = replace(
 
 SPECS: dict[str, ImageSpec] = {
     spec.name: spec
-    for spec in (_NUC, _NUC_NETWORK, _NUC_2_15, _CORE2_32, _PI, _PI2, _PI3, _PI3_2_15, _PI3_64, _PI4_64, _PI5)
+    for spec in (
+        *(_NUC, _NUC_NETWORK, _NUC_2_15, _GENERIC_AMD64, _CORE2_32),
+        *(_PI, _PI2, _PI3, _PI3_2_15, _PI3_64, _PI4_64, _PI5),
+    )
 }

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""UEFI firmware: its size, what it starts, and whether its variables can be changed."""
+
+from __future__ import annotations
+
+import struct
+
+from balena_migrate.core.efi_variables import EFIVARFS, EFIVARS, find_options, find_value, parse_numbers
+from balena_migrate.core.errors import FileError
+from balena_migrate.core.load_option import parse_option
+from balena_migrate.core.mountinfo import MountInfo, read_mountinfo
+from balena_migrate.core.paths import ESP_FOLDER
+from balena_migrate.core.system import System
+from balena_migrate.facts import ESP_TYPES, FAT, BlockDevice, DiskFacts, EfiFacts, FirmwareEntry, Mount
+
+PLATFORM_SIZE = "/sys/firmware/efi/fw_platform_size"
+"""The kernel's Documentation/ABI/testing/sysfs-firmware-efi; since Linux 4.0."""
+
+PE_AMD64 = 0x8664
+"""The machine of a file that 64-bit firmware of a PC starts (Microsoft's PE format, "Machine types")."""
+_HEAD_BYTES = 4096
+
+
+def find_esps(disks: DiskFacts) -> tuple[tuple[Mount, BlockDevice], ...]:
+    """The EFI system partitions that are mounted whole, in the order of their mounts; one mounted twice only once."""
+    found: dict[str, tuple[Mount, BlockDevice]] = {}
+    for mount in disks.mounts:
+        device = disks.find_device(mount.source)
+        if device and device.part_type in ESP_TYPES and mount.fstype in FAT and mount.root == "/":
+            found.setdefault(device.name, (mount, device))
+    return tuple(found.values())
+
+
+def read_efi(system: System, disks: DiskFacts, kernel: str) -> EfiFacts:
+    """What is true of the firmware; `kernel` is the running kernel's file. Raises FileError."""
+    mounted = next((m for m in read_mountinfo(system) if (m.fstype, m.mount_point) == (EFIVARFS, EFIVARS)), None)
+    entries, damaged = read_entries(system)
+    current, following = _read_number(system, "BootCurrent"), _read_number(system, "BootNext")
+    bits = (system.find_text(PLATFORM_SIZE) or "").strip()
+    return EfiFacts(
+        bits=int(bits) if bits.isdigit() else 0,
+        readable=mounted is not None,
+        unwritable=_unwritable(mounted),
+        free_bytes=_free_bytes(system) if mounted else None,
+        current=current,
+        next=following,
+        order=_read_numbers(system, "BootOrder"),
+        entries=entries,
+        damaged=damaged,
+        kernel_stub=has_stub(system, kernel),
+        left_over=any(system.exists(f"{mount.mount_point}/{ESP_FOLDER}") for mount, _ in find_esps(disks)),
+    )
+
+
+def _unwritable(mounted: MountInfo | None) -> str:
+    if mounted is None:
+        return f"{EFIVARFS} is not mounted at {EFIVARS}"
+    return f"{EFIVARS} is mounted read-only" if "ro" in (*mounted.options, *mounted.super_options) else ""
+
+
+def read_entries(system: System) -> tuple[tuple[FirmwareEntry, ...], tuple[str, ...]]:
+    """The boot options, by number, and the names of those that make no sense."""
+    entries, damaged = [], []
+    try:
+        options = find_options(system)
+    except FileError as error:
+        return (), (error.message,)
+    for number, value in sorted(options.items()):
+        try:
+            option = parse_option(value)
+        except ValueError:
+            damaged.append(f"Boot{number:04X}")
+            continue
+        partuuid = option.hard_drive.partuuid if option.hard_drive else ""
+        entries.append(FirmwareEntry(number=number, label=option.label, partuuid=partuuid, file=option.file))
+    return tuple(entries), tuple(damaged)
+
+
+def _read_numbers(system: System, name: str) -> tuple[int, ...]:
+    try:
+        return parse_numbers(find_value(system, name) or b"")
+    except FileError:
+        return ()
+
+
+def _read_number(system: System, name: str) -> int | None:
+    return next(iter(_read_numbers(system, name)), None)
+
+
+def _free_bytes(system: System) -> int | None:
+    """efivarfs says it since Linux 6.6; before, its size is 0."""
+    try:
+        space = system.statvfs(EFIVARS)
+    except FileError:
+        return None
+    return space.f_bavail * space.f_frsize if space.f_blocks else None
+
+
+def has_stub(system: System, kernel: str) -> bool:
+    """Whether 64-bit firmware can start the kernel's file itself: it is a PE file then.
+
+    Source: the kernel's Documentation/admin-guide/efi-stub.rst.
+    """
+    try:
+        with system.open(kernel) as file:
+            return pe_machine(file.read(_HEAD_BYTES)) == PE_AMD64
+    except (FileError, OSError):
+        return False
+
+
+def pe_machine(head: bytes) -> int | None:
+    """The machine that a PE file is for, by its first 4 KiB; None if it is none."""
+    if head[:2] != b"MZ" or len(head) < 64:
+        return None
+    place = struct.unpack_from("<I", head, 60)[0]
+    if head[place : place + 4] != b"PE\0\0" or place + 6 > len(head):
+        return None
+    return int(struct.unpack_from("<H", head, place + 4)[0])

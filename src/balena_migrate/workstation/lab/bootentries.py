@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The checks of a UEFI firmware's boot entries: after stage 1, and once the new system has reported."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from balena_migrate.core.paths import INITRAMFS_NAME
+from balena_migrate.core.system import System
+from balena_migrate.workstation.lab.disklayout import Table
+from balena_migrate.workstation.lab.disks import require_file
+from balena_migrate.workstation.lab.result import Check, same
+from balena_migrate.workstation.lab.variables import BootEntry, BootVariables
+
+LABEL = "balenaOS"
+"""The label of the entry that balena's own flasher makes (meta-balena, resin-init-flasher)."""
+LOADER = r"\EFI\BOOT\bootx64.efi"
+KERNEL_NAME = "vmlinuz.efi"
+ON_A_DISK = "HD("
+
+
+def firmware_path(folder: str, name: str = "") -> str:
+    """A path on a FAT as a firmware has it."""
+    return "\\".join(["", *folder.split("/"), name])
+
+
+def armed_checks(before: BootVariables, now: BootVariables, folder: str | None) -> Iterator[Check]:
+    """After stage 1, BootNext names the kernel in the folder on the FAT; without a folder, nothing has changed."""
+    if folder is None:
+        yield same("the firmware's boot entries after stage 1", before.lines(), now.lines())
+        return
+    entry = now.first if now.next is not None else None
+    yield Check(
+        name="what BootNext names",
+        passed=entry is not None and _starts_stage2(entry, folder),
+        expected=f"{firmware_path(folder, KERNEL_NAME)}, with initrd={firmware_path(folder, INITRAMFS_NAME)}",
+        found=entry.line if entry else "nothing",
+    )
+    yield same("BootOrder after stage 1", before.order, now.order)
+    others = [entry for entry in now.entries if entry != now.first]
+    yield same("other boot entries after stage 1", list(before.entries), others)
+
+
+def _starts_stage2(entry: BootEntry, folder: str) -> bool:
+    words = entry.optional.decode("utf-16-le", "replace").rstrip("\0").split()
+    initrd = f"initrd={firmware_path(folder, INITRAMFS_NAME)}"
+    return entry.path.endswith(firmware_path(folder, KERNEL_NAME)) and initrd in words
+
+
+def new_entry_checks(before: BootVariables, now: BootVariables, disk: Path, shown: str) -> Iterator[Check]:
+    """The new system's entry is there and first, those of the old system are gone, the others keep their order.
+
+    `shown` is what the new system's efibootmgr printed.
+    """
+    wanted = f"{partition_path(disk, 1)}/{LOADER}"
+    entry = now.find(LABEL)
+    found = entry.path if entry else "no such entry"
+    passed = entry is not None and entry.bootable and entry.path.lower() == wanted.lower()
+    yield Check(name=f"boot entry {LABEL}", passed=passed, expected=wanted, found=found)
+    yield same("the first boot entry", LABEL, now.first.label if now.first else "none")
+    old = {item.path for item in before.entries if ON_A_DISK in item.path}
+    left = [item.label for item in now.entries if item.path in old]
+    yield same("boot entries of the old system that are left", [], left)
+    both = set(before.order) & set(now.order)
+    kept = [number for number in before.order if number in both]
+    yield same("order of the other boot entries", kept, [number for number in now.order if number in both])
+    yield from _shown_checks(now, shown)
+
+
+def _shown_checks(now: BootVariables, shown: str) -> Iterator[Check]:
+    """efibootmgr reads what this module reads from outside."""
+    lines = shown.splitlines()
+    order = "BootOrder: " + ",".join(f"{number:04X}" for number in now.order)
+    yield same("order that the new system's efibootmgr shows", order, next((x for x in lines if "BootOrder" in x), ""))
+    entry = now.find(LABEL)
+    wanted = f"Boot{entry.number:04X}* {LABEL}" if entry else LABEL
+    found = next((line for line in lines if line.startswith(wanted)), "")
+    yield Check(
+        name="boot entry that the new system's efibootmgr shows",
+        passed=bool(entry) and LOADER.lower() in found.lower(),
+        expected=f"{wanted} ... {LOADER}",
+        found=found or shown,
+    )
+
+
+def partition_path(disk: Path, number: int) -> str:
+    """A partition's part of a device path, as the boot entries here have it."""
+    table = json.loads(System().run(["sfdisk", "--json", require_file(disk)]).stdout)["partitiontable"]
+    part = table["partitions"][number - 1]
+    kind, ident = ("GPT", part["uuid"].lower()) if table["label"] == Table.GPT else ("MBR", table["id"])
+    return f"HD({number},{kind},{ident},0x{part['start']:x},0x{part['size']:x})"
