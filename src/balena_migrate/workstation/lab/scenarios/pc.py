@@ -295,6 +295,13 @@ SCENARIOS = (
     ),
     replace(
         PC_BIOS,
+        name="pc-second-disk",
+        description="two disks that are alike on virtio, and the system is on the second one",
+        device=replace(PC, other_disk=True, bus=Bus.VIRTIO),
+        acts=(Shows(command="findmnt -n -o SOURCE /", pattern="/dev/vdb1"), *MIGRATION, OtherDisk()),
+    ),
+    replace(
+        PC_BIOS,
         name="pc-i386",
         description="a PC with a 32-bit processor, Debian 12 i386, image for intel-core2-32",
         device=replace(PC, guest=DEBIAN_12_I386, image=find_spec("intel-core2-32")),
