@@ -62,3 +62,13 @@ def test_what_is_no_file_system_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "zeros").write_bytes(bytes(1 << 20))
     with pytest.raises((CommandError, LabError)):
         FatDrive(image=tmp_path / "zeros").free_bytes()
+
+
+def test_a_file_in_a_folder_is_replaced_and_removed(drive: FatDrive, tmp_path: Path) -> None:
+    fill(drive, tmp_path / "in")
+    drive.write_file("sub/two", b"3" * 7000)
+    assert drive.read_file("sub/two") == b"3" * 7000
+    drive.remove_file("sub/two")
+    assert drive.list_files() == ["a long name.txt"]
+    drive.write_file("sub/new", b"\0\xff\r\n")
+    assert drive.read_file("sub/new") == b"\0\xff\r\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from balena_migrate.workstation.cache import cache_folder
 from balena_migrate.workstation.lab.lookalike import build_image, expected_boot_files, parse_report, write_image
 from balena_migrate.workstation.lab.lookalike.grubboot import make_boot_code
 from balena_migrate.workstation.lab.lookalike.sources import fetch_sources
-from balena_migrate.workstation.lab.lookalike.specs import Board
+from balena_migrate.workstation.lab.lookalike.specs import Board, find_spec
+from balena_migrate.workstation.lab.machines.pc import Firmware
 
 pytestmark = pytest.mark.vm
 
@@ -30,10 +32,11 @@ def _disk(image: Path, folder: Path) -> Path:
     return disk
 
 
-def _boot_pc(disk: Path, timeout_s: float) -> str:
-    """What a PC with a BIOS writes to its serial port until it is off or the time is over."""
+def _boot_pc(disk: Path, timeout_s: float, firmware: Firmware = Firmware.BIOS) -> str:
+    """What a PC writes to its serial port until it is off or the time is over."""
     argv = ["qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi", "-m", "512", "-nographic", "-no-reboot"]
     argv += ["-nic", "none", "-drive", f"file={disk},format=raw,if=none,id=disk", "-device", "ide-hd,drive=disk"]
+    argv += firmware.arguments(disk)
     try:
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=True)
     except subprocess.TimeoutExpired as stopped:
@@ -53,6 +56,18 @@ def test_current_image_boots_by_itself_and_reports(tmp_path: Path) -> None:
     assert report.data_bytes_before == 196 << 20
     assert data.start_bytes + data.size_bytes == DISK_BYTES
     assert "remove_me_to_reset" in {file.path for file in report.data_files}
+
+
+@pytest.mark.parametrize("name", ["generic-amd64", "intel-nuc"])
+def test_an_image_with_a_loader_for_uefi_boots_there_without_a_boot_entry(name: str, tmp_path: Path) -> None:
+    image = build_image(replace(find_spec(name), root_bytes=320 << 20), cache_folder())
+    disk = _disk(image, tmp_path)
+    Firmware.UEFI.new_store(disk)
+    report = parse_report(_boot_pc(disk, 600, Firmware.UEFI))
+    assert "BootOrder: " in report.boot_entries and "balenaOS" not in report.boot_entries
+    assert not report.backup_at_end, "a GPT's backup is at the image's end, and an MBR has none"
+    data = report.find_partition("resin-data")
+    assert data is not None and data.start_bytes + data.size_bytes > DISK_BYTES - (2 << 20)
 
 
 def test_old_image_boots_only_once_it_is_given_a_boot_loader(tmp_path: Path) -> None:

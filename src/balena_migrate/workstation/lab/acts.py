@@ -169,7 +169,7 @@ def report_checks(run: Run, report: Report) -> Iterator[Check]:
         )
     before, now = run.record.before.variables, read_boot_variables(disk)
     if before and now:
-        yield from new_entry_checks(before, now, disk, report.boot_entries)
+        yield from new_entry_checks(before, now, disk, run.prepared.device.image.boot_entry, report.boot_entries)
     if run.prepared.expect.machine_id:
         with on_new_disk(disk, report, "resin-state") as state:
             yield machine_id_check(run.prepared.expect.machine_id, state)

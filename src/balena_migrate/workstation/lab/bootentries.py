@@ -7,17 +7,14 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from balena_migrate.core.paths import INITRAMFS_NAME
+from balena_migrate.core.paths import INITRAMFS_NAME, KERNEL_NAME
 from balena_migrate.core.system import System
 from balena_migrate.workstation.lab.disklayout import Table
 from balena_migrate.workstation.lab.disks import require_file
 from balena_migrate.workstation.lab.result import Check, same
 from balena_migrate.workstation.lab.variables import BootEntry, BootVariables
 
-LABEL = "balenaOS"
-"""The label of the entry that balena's own flasher makes (meta-balena, resin-init-flasher)."""
 LOADER = r"\EFI\BOOT\bootx64.efi"
-KERNEL_NAME = "vmlinuz.efi"
 ON_A_DISK = "HD("
 
 
@@ -49,33 +46,33 @@ def _starts_stage2(entry: BootEntry, folder: str) -> bool:
     return entry.path.endswith(firmware_path(folder, KERNEL_NAME)) and initrd in words
 
 
-def new_entry_checks(before: BootVariables, now: BootVariables, disk: Path, shown: str) -> Iterator[Check]:
-    """The new system's entry is there and first, those of the old system are gone, the others keep their order.
+def new_entry_checks(before: BootVariables, now: BootVariables, disk: Path, label: str, shown: str) -> Iterator[Check]:
+    """The new system's entry has this label and is first, the old system's are gone, the others keep their order.
 
     `shown` is what the new system's efibootmgr printed.
     """
     wanted = f"{partition_path(disk, 1)}/{LOADER}"
-    entry = now.find(LABEL)
+    entry = now.find(label)
     found = entry.path if entry else "no such entry"
     passed = entry is not None and entry.bootable and entry.path.lower() == wanted.lower()
-    yield Check(name=f"boot entry {LABEL}", passed=passed, expected=wanted, found=found)
-    yield same("the first boot entry", LABEL, now.first.label if now.first else "none")
+    yield Check(name="boot entry of the new system", passed=passed, expected=wanted, found=found)
+    yield same("the first boot entry", label, now.first.label if now.first else "none")
     old = {item.path for item in before.entries if ON_A_DISK in item.path}
     left = [item.label for item in now.entries if item.path in old]
     yield same("boot entries of the old system that are left", [], left)
     both = set(before.order) & set(now.order)
     kept = [number for number in before.order if number in both]
     yield same("order of the other boot entries", kept, [number for number in now.order if number in both])
-    yield from _shown_checks(now, shown)
+    yield from _shown_checks(now, label, shown)
 
 
-def _shown_checks(now: BootVariables, shown: str) -> Iterator[Check]:
+def _shown_checks(now: BootVariables, label: str, shown: str) -> Iterator[Check]:
     """efibootmgr reads what this module reads from outside."""
     lines = shown.splitlines()
     order = "BootOrder: " + ",".join(f"{number:04X}" for number in now.order)
     yield same("order that the new system's efibootmgr shows", order, next((x for x in lines if "BootOrder" in x), ""))
-    entry = now.find(LABEL)
-    wanted = f"Boot{entry.number:04X}* {LABEL}" if entry else LABEL
+    entry = now.find(label)
+    wanted = f"Boot{entry.number:04X}* {label}" if entry else label
     found = next((line for line in lines if line.startswith(wanted)), "")
     yield Check(
         name="boot entry that the new system's efibootmgr shows",

@@ -18,7 +18,7 @@ from balena_migrate.workstation.lab.disks import FileSystem, copy_disk, make_dis
 from balena_migrate.workstation.lab.expected import Expected, read_expected
 from balena_migrate.workstation.lab.lookalike import build_image, expected_boot_files
 from balena_migrate.workstation.lab.machines import Machine
-from balena_migrate.workstation.lab.variables import copy_store
+from balena_migrate.workstation.lab.variables import copy_store, fill_store
 from balena_migrate.workstation.lab.wishes import Device, Expect, Options, Wishes
 
 KIT_FOLDER = "opt/balena-migrate"
@@ -72,12 +72,16 @@ class Prepared:
         return next((system for system in self.file_systems if system.fat), None)
 
     @property
+    def boot_folder(self) -> str:
+        """Where stage 1 puts the initramfs, relative to the root folder."""
+        return self.device.boot_folder or self.device.guest.boot_folder
+
+    @property
     def folder_on_fat(self) -> str | None:
         """Where on the FAT stage 1 puts the initramfs, "" for its root; None if that is on another file system."""
-        folder = self.device.guest.boot_folder
-        if self.fat is None or not f"{folder}/".startswith(f"{self.fat.folder}/"):
+        if self.fat is None or not f"{self.boot_folder}/".startswith(f"{self.fat.folder}/"):
             return None
-        return folder.removeprefix(self.fat.folder).strip("/")
+        return self.boot_folder.removeprefix(self.fat.folder).strip("/")
 
     def copied(self, source: Path, target: Path) -> Prepared:
         """The same device, with its drives, and its firmware's variables, copied from `source` to `target`."""
@@ -102,6 +106,8 @@ def prepare(
     disk = folder / "disk.img"
     copy_disk(built.disk, disk)
     copy_store(built.disk, disk)
+    if device.variables_left_bytes is not None:
+        fill_store(disk, device.variables_left_bytes)
     say("copying the kit, the image and the owner's files to the device")
     with mounted_system(disk, built.file_systems) as root:
         put_kit(guest.architecture, root, cache, say)

@@ -157,7 +157,7 @@ class Run:
         """The FAT on which stage 1 puts it, if it does, and the path there or below the root folder."""
         fat, folder = self.prepared.fat, self.prepared.folder_on_fat
         if fat is None or folder is None:
-            return None, f"{self.prepared.device.guest.boot_folder}/{INITRAMFS_NAME}"
+            return None, f"{self.prepared.boot_folder}/{INITRAMFS_NAME}"
         drive = FatDrive(image=self.prepared.disk, offset_bytes=fat.span.start_bytes)
         return drive, f"{folder}/{INITRAMFS_NAME}".lstrip("/")
 
@@ -180,7 +180,7 @@ class Run:
 
     def may_be_left(self) -> tuple[str, ...]:
         """What stage 1 leaves behind for `undo` besides its own folder; none of the boot loader's files."""
-        folder = self.prepared.device.guest.boot_folder
+        folder = self.prepared.boot_folder
         return (
             f"{folder}/{'*' if self.prepared.folder_on_fat else INITRAMFS_NAME}",
             STAGE2_CONFIG.lstrip("/"),

@@ -25,6 +25,8 @@ MAY_CHANGE = (
     "etc/.updated",
     "var/.updated",
     "root/.bash_history",
+    # Written by any start of systemd-boot (systemd, docs/RANDOM_SEEDS.md).
+    "boot/efi/loader/random-seed",
 )
 """Paths of files that may differ after a rehearsal, as shell patterns."""
 

@@ -30,6 +30,10 @@ class Device:
     """Whether there is another disk of the same size and model, with data. It comes before the boot disk."""
     bus: Bus = Bus.SATA
     """Where a PC's disks hang."""
+    variables_left_bytes: int | None = None
+    """If set, how much is left in a UEFI firmware's variable store."""
+    boot_folder: str = ""
+    """Where stage 1 puts the initramfs, if this device makes it another folder than the guest's."""
     hardware: tuple[str, ...] = ()
     """QEMU's arguments for what else the device has, such as a second network card."""
 

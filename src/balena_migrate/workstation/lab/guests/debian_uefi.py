@@ -34,6 +34,13 @@ DEBIAN_12_UEFI = replace(
 )
 DEBIAN_13_UEFI = replace(DEBIAN_12_UEFI, name="debian-13-uefi-amd64", suite=DEBIAN_13.suite)
 DEBIAN_12_SECURE_BOOT = replace(DEBIAN_12_UEFI, name="debian-12-secure-boot-amd64", firmware=Firmware.SECURE_BOOT)
+DEBIAN_12_FULL_ESP = replace(
+    DEBIAN_12_UEFI,
+    name="debian-12-full-esp-amd64",
+    layout=replace(DEBIAN_12_UEFI.layout, parts=(replace(_ESP, size_bytes=100 * MIB), ROOT)),
+    # As where a vendor's update of the firmware was left there.
+    commands=(*DEBIAN_12_UEFI.commands, "dd if=/dev/urandom of=/boot/efi/firmware.cap bs=1M count=80"),
+)
 
 _INSTALL_KERNEL = "kernel-install add $(uname -r) /boot/vmlinuz-$(uname -r) /boot/initrd.img-$(uname -r)"
 DEBIAN_13_SYSTEMD_BOOT = replace(

@@ -71,6 +71,8 @@ class ImageSpec:
     kernel_name: str = ""
     device_trees: tuple[str, ...] = ()
     table: Table = Table.DOS
+    boot_entry: str = ""
+    """The label of the entry that its flasher adds to a UEFI firmware's (meta-balena, resin-init-flasher)."""
     network_manager: bool = False
     """Whether NetworkManager is in resin-rootA, and reports how it understands the profiles in resin-boot."""
 
@@ -109,6 +111,7 @@ _NUC = ImageSpec(
     os_version="2.82.11+rev1",
     supervisor_version="12.9.3",
     kernel_name="bzImage",
+    boot_entry="resinOS",
 )
 _NUC_NETWORK = replace(_NUC, name="intel-nuc-network", network_manager=True)
 _NUC_2_15 = replace(
@@ -134,6 +137,7 @@ _GENERIC_AMD64 = replace(
     supervisor_version="17.0.3",
     root_bytes=1000 * MIB,
     table=Table.GPT,
+    boot_entry="balenaOS",
 )
 _CORE2_32 = replace(
     _NUC,

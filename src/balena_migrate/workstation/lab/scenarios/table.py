@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from balena_migrate.core.errors import UsageError
-from balena_migrate.workstation.lab.scenarios import Scenario, pc, raspberrypi
+from balena_migrate.workstation.lab.scenarios import Scenario, pc, pc_uefi, raspberrypi
 
 DEFAULT_SCENARIO = "pc-bios"
-SCENARIOS = {scenario.name: scenario for scenario in (*pc.SCENARIOS, *raspberrypi.SCENARIOS)}
+SCENARIOS = {scenario.name: scenario for scenario in (*pc.SCENARIOS, *pc_uefi.SCENARIOS, *raspberrypi.SCENARIOS)}
 
 
 def find_scenario(name: str) -> Scenario:

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rehearsals on PCs with UEFI."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from balena_migrate.core.units import KIB, MIB
+from balena_migrate.status import DeviceState
+from balena_migrate.workstation.lab.acts import Damaged, OldSystem, Refused, Stage1, Stage2Dies, Status, Undo
+from balena_migrate.workstation.lab.damage import LAST_LINE, Damage
+from balena_migrate.workstation.lab.guests.debian_uefi import (
+    DEBIAN_12_FULL_ESP,
+    DEBIAN_12_SECURE_BOOT,
+    DEBIAN_12_UEFI,
+    DEBIAN_13_SYSTEMD_BOOT,
+    DEBIAN_13_UEFI,
+)
+from balena_migrate.workstation.lab.lookalike import find_spec
+from balena_migrate.workstation.lab.scenarios import CUT_STAGE2, NO_FLASH, UNDO, Scenario
+from balena_migrate.workstation.lab.wishes import Device, Wishes
+
+PC = Device(guest=DEBIAN_12_UEFI, image=replace(find_spec("generic-amd64"), root_bytes=320 * MIB))
+"""The image has smaller root file systems than the real one, which only take time to write."""
+UNTESTED = {"UNTESTED": "TRUE"}
+"""The device type has not been migrated outside the lab."""
+
+PC_UEFI = Scenario(
+    name="pc-uefi",
+    description="PC with UEFI, Debian 12, image for generic-amd64 with a GPT",
+    device=PC,
+    wishes=Wishes(settings=UNTESTED),
+    in_tests=True,
+)
+
+SCENARIOS = (
+    PC_UEFI,
+    Scenario(
+        name="pc-uefi-mbr-image",
+        description="the same PC, image for intel-nuc: an MBR, and loaders for BIOS and UEFI",
+        device=replace(PC, image=find_spec("intel-nuc")),
+    ),
+    Scenario(
+        name="pc-uefi-debian-13",
+        description="PC with UEFI, Debian 13 with GRUB",
+        device=replace(PC, guest=DEBIAN_13_UEFI),
+        wishes=Wishes(settings=UNTESTED),
+    ),
+    Scenario(
+        name="pc-uefi-systemd-boot",
+        description="PC with UEFI, Debian 13 with systemd-boot and no GRUB",
+        device=replace(PC, guest=DEBIAN_13_SYSTEMD_BOOT),
+        wishes=Wishes(settings=UNTESTED),
+    ),
+    Scenario(
+        name="pc-uefi-grub-one-shot",
+        description="an EFI partition without room for stage 2: GRUB starts it",
+        device=replace(PC, guest=DEBIAN_12_FULL_ESP, boot_folder="boot"),
+        wishes=Wishes(settings=UNTESTED),
+    ),
+    Scenario(
+        name="pc-uefi-full-variables",
+        description="a firmware with room for one boot entry, but not for stage 2's as well: GRUB starts it",
+        # Debian 12's kernel does not say how much room there is; that of Debian 13 does.
+        device=replace(PC, guest=DEBIAN_13_UEFI, boot_folder="boot", variables_left_bytes=2 * KIB),
+        wishes=Wishes(settings=UNTESTED),
+    ),
+    replace(
+        PC_UEFI,
+        name="pc-uefi-panic",
+        description="stage 2's process is killed at its start: the firmware starts the old system",
+        acts=(
+            Stage1(),
+            Damaged(how=Damage.KILLED),
+            Stage2Dies(shows=LAST_LINE),
+            Status(state=DeviceState.NOT_STARTED),
+            Undo(),
+            OldSystem(at_once=True),
+        ),
+        in_tests=False,
+    ),
+    replace(
+        PC_UEFI,
+        name="pc-uefi-cut-stage2",
+        description="power cut in stage 2, before the line: the firmware starts the old system; then undo",
+        acts=CUT_STAGE2,
+        in_tests=False,
+    ),
+    Scenario(
+        name="pc-uefi-undo",
+        description="undo before the reboot takes the boot entry back, too",
+        device=PC,
+        wishes=Wishes(settings={**UNTESTED, "DO_REBOOT": "FALSE"}),
+        acts=UNDO,
+    ),
+    Scenario(
+        name="pc-uefi-no-flash",
+        description="NO_FLASH: stage 2 runs up to the line and returns to the unchanged old system",
+        device=PC,
+        wishes=Wishes(settings={**UNTESTED, "NO_FLASH": "TRUE"}),
+        acts=NO_FLASH,
+    ),
+    Scenario(
+        name="pc-secure-boot",
+        description="Secure Boot, which starts Debian's signed shim but not balenaOS: stage 1 refuses",
+        device=replace(PC, guest=DEBIAN_12_SECURE_BOOT),
+        acts=(Refused(finding="secure-boot"), OldSystem(at_once=True)),
+    ),
+)
