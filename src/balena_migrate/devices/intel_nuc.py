@@ -55,7 +55,7 @@ DEVICE_TYPE = DeviceType(
         ),
         Tested(
             image="2.82",
-            machine="QEMU q35, x86-64, disk on NVMe, virtio or USB",
+            machine="QEMU q35, x86-64, disk on NVMe, virtio or USB, or a memory card",
             firmware="real SeaBIOS, real GRUB 2.06",
             system="Debian 12 amd64",
             what="full migration",
