@@ -48,7 +48,7 @@ DEVICE_TYPE = DeviceType(
         ),
         Tested(
             image="2.82",
-            machine="QEMU q35, x86-64, two AHCI disks of the same size and model",
+            machine="QEMU q35, x86-64, two disks of the same size and model, on AHCI and on virtio",
             firmware="real SeaBIOS, real GRUB 2.06",
             system="Debian 12 amd64",
             what="full migration; the other disk stayed the same to the byte",
