@@ -27,7 +27,7 @@ from balena_migrate.plan import Plan, describe, expected_window, make_plan
 from balena_migrate.settings import Config
 from balena_migrate.stage1 import file_systems
 from balena_migrate.survey import Accepted, accept
-from tests.support.facts import pc_facts, pi_facts
+from tests.support.facts import pc_facts, pi_facts, uefi_facts
 from tests.support.surveys import carrying, some_backup, some_image, stage1_of
 from tests.support.system import device_with
 from tests.support.tables import DATA_FILE_SYSTEM
@@ -51,10 +51,14 @@ CONFIGS = {
     "pc-default": Config(home_dir="/root/migration"),
     "pc-flash": Config(home_dir="/root/migration", no_flash=False),
     "pc-no-setup": Config(home_dir="/root/migration", no_setup=True),
+    "pc-uefi": Config(home_dir="/root/migration", no_flash=False),
+    "pc-uefi-grub": Config(home_dir="/root/migration", no_flash=False),
     "pi-config-txt": Config(home_dir="/root/migration", no_flash=False),
     "pi-tryboot": Config(home_dir="/root/migration", no_flash=False),
 }
 DEVICES = {
+    "pc-uefi": uefi_facts(),
+    "pc-uefi-grub": uefi_facts(free_bytes=20 * MIB),
     "pi-config-txt": pi_facts(),
     "pi-tryboot": pi_facts(disk="nvme0n1", revision="c03114", tryboot=True),
 }
@@ -114,6 +118,9 @@ def test_the_table_is_made_for_the_backups_as_they_became(
     assert (place.grow_bytes, place.size_bytes) == (grow_mib * MIB, (grow_mib or 196) * MIB)
 
 
+SETTLED = Block(offset_bytes=0, content=b"a GPT with its copy at the disk's end")
+
+
 @pytest.mark.parametrize(
     ("kind", "at_end", "erased"),
     [
@@ -126,6 +133,7 @@ def test_the_copy_of_the_old_gpt_does_not_stay_beside_an_mbr(
     kind: TableKind, at_end: bytes, erased: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     composed: list[tuple[Block, ...]] = []
+    monkeypatch.setattr(stage1_module, "settled_table", lambda image, size: (SETTLED,) if kind is TableKind.GPT else ())
     monkeypatch.setattr(stage1_module, "compose", lambda *arguments, table: composed.append(table))
     monkeypatch.setattr(stage1_module, "dump_patches", lambda patches: b"patches")
     accepted = accepted_for(CONFIGS["pc-flash"])
@@ -140,7 +148,8 @@ def test_the_copy_of_the_old_gpt_does_not_stay_beside_an_mbr(
     (action,) = (action for action in stage1_of(accepted).actions() if action.name is ActionName.PATCHES)
     assert isinstance(action, Produce)
     action.make(device_with(tmp_path, accepted.facts.disks), action.path)
-    assert composed == [(Block(offset_bytes=end, content=bytes(512)),) if erased else ()]
+    settled = () if kind is TableKind.DOS else (SETTLED,)
+    assert composed == [(Block(offset_bytes=end, content=bytes(512)),) if erased else settled]
 
 
 def test_the_boot_change_is_the_last_thing() -> None:

@@ -44,7 +44,7 @@ from balena_migrate.images.partitions.device import has_gpt_copy
 from balena_migrate.images.partitions.gpt import erased_copy, last_sector
 from balena_migrate.images.partitions.known_disk import find_file_system, find_place, find_target, read_identity
 from balena_migrate.images.patches import Block, dump_patches
-from balena_migrate.images.room import grown_size_bytes, grown_table
+from balena_migrate.images.room import grown_size_bytes, grown_table, settled_table
 from balena_migrate.initramfs import builder_named
 from balena_migrate.strategies import strategy_named
 from balena_migrate.survey import Accepted
@@ -121,7 +121,7 @@ class Stage1:
 
     def _make_patches(self, system: System, path: str) -> None:
         """Compose the boot partition. The file contains secrets: it has mode 0600 in a folder of mode 0700."""
-        assets = self._loader.assets(system, boot_of(self._image))
+        assets = self._loader.assets(system, boot_of(self._image, self._facts.boot.firmware))
         survey = self._accepted.survey
         files = (*survey.boot_files(), *assets.files)
         table = (*efi_blocks(self._facts.boot, self._image), *self._grown_table(), *self._erased_gpt(system))
@@ -136,7 +136,7 @@ class Stage1:
     def _grown_table(self) -> tuple[Block, ...]:
         size_bytes = self._grow_bytes
         if not size_bytes:
-            return ()
+            return settled_table(self._image, self._target.size_bytes)
         old_mib, new_mib = self._image.data.size_bytes // MIB, size_bytes // MIB
         self._say(f"resin-data grows from {old_mib} to {new_mib} MiB for the backup")
         return grown_table(self._image, size_bytes, self._target.size_bytes)

@@ -23,7 +23,14 @@ from balena_migrate.images.partitions import TableKind
 from balena_migrate.images.partitions.resize import resize_last_partition
 from balena_migrate.images.partitions.table import read_table
 from balena_migrate.images.patches import Block
-from balena_migrate.images.room import LEFT_FREE_BYTES, MARGIN_BYTES, grown_room_bytes, grown_size_bytes, grown_table
+from balena_migrate.images.room import (
+    LEFT_FREE_BYTES,
+    MARGIN_BYTES,
+    grown_room_bytes,
+    grown_size_bytes,
+    grown_table,
+    settled_table,
+)
 from balena_migrate.images.room import room_bytes as room_of
 from balena_migrate.workstation.lab.lookalike.layout import plan_layout, table_sectors
 from balena_migrate.workstation.lab.lookalike.specs import find_spec
@@ -80,6 +87,23 @@ def test_an_mbr_with_its_chain_of_records(tmp_path: Path, name: str, size_bytes:
     start, count = struct.unpack("<II", read_at(disk, before[3]["start"] * 512 + 446 + 16 + 8, 8))
     assert start + count == before[3]["size"], "the link to the last record ends with its partition"
     assert read_table(lambda offset, length: read_at(disk, offset, length)).partitions[-1].end_bytes == end
+
+
+@pytest.mark.processes
+def test_a_gpt_that_does_not_grow_has_its_copy_at_the_disks_end_all_the_same(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    make_gpt(disk)
+    before = read_by_sfdisk(disk)["partitions"]
+    put_blocks(disk, settled_table(image_of(disk), DISK_BYTES), DISK_BYTES)
+    assert_sound(disk)
+    assert read_by_sfdisk(disk)["partitions"] == before
+    assert read_at(disk, DISK_BYTES - 512, 8) == b"EFI PART"
+
+
+@pytest.mark.processes
+def test_an_mbr_that_does_not_grow_stays_as_it_is(tmp_path: Path) -> None:
+    make_mbr(tmp_path / "disk", "intel-nuc")
+    assert settled_table(image_of(tmp_path / "disk"), DISK_BYTES) == ()
 
 
 def read_at(path: Path, offset: int, length: int) -> bytes:

@@ -13,7 +13,7 @@ import bisect
 from balena_migrate.core.units import MIB, SECTOR_BYTES
 from balena_migrate.images import Image
 from balena_migrate.images.filesystems.ext import ExtFileSystem
-from balena_migrate.images.partitions import HEAD_BYTES
+from balena_migrate.images.partitions import HEAD_BYTES, TableKind
 from balena_migrate.images.partitions.resize import resize_last_partition
 from balena_migrate.images.patches import Block
 
@@ -57,6 +57,17 @@ def grown_table(image: Image, size_bytes: int, disk_bytes: int) -> tuple[Block, 
     with image.start_file.open("rb") as start:
         head = start.read(min(HEAD_BYTES, image.size_bytes))
     return resize_last_partition(head, image.extended_records, image.table, image.data, size_bytes, disk_bytes)
+
+
+def settled_table(image: Image, disk_bytes: int) -> tuple[Block, ...]:
+    """What must be written in place of a GPT so that its copy is at the disk's end; nothing for an MBR.
+
+    The image has it at its own end, and the disk's end may have that of the old system's table, from which firmware and
+    programs that repair tables would bring that table back. Raises ImageError as grown_table does.
+    """
+    if image.table.kind is not TableKind.GPT or image.table.sector_bytes != SECTOR_BYTES:
+        return ()
+    return grown_table(image, image.data.size_bytes, disk_bytes)
 
 
 def _most_groups(image: Image, disk_bytes: int) -> int:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import subprocess
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,6 +125,20 @@ def test_a_gpt_with_its_backup_at_the_end_of_the_disk(tmp_path: Path) -> None:
 def test_a_gpt_with_its_backup_at_the_end_of_the_image(tmp_path: Path) -> None:
     found = found_on_gpt(make_gpt_disk(tmp_path / "disk", plan_layout(GPT_SPEC).size_bytes))
     assert not found[BACKUP] and not found[TABLE]
+
+
+def test_the_backup_of_another_gpt_at_the_end_of_the_disk(tmp_path: Path) -> None:
+    """Such as that of the old system."""
+    disk = make_gpt_disk(tmp_path / "disk", DISK_BYTES)
+    with disk.open("r+b") as file:
+        file.seek(DISK_BYTES - 512)
+        header = bytearray(file.read())
+        header[56:72] = bytes(16)
+        header[16:20] = bytes(4)
+        header[16:20] = zlib.crc32(header[:92]).to_bytes(4, "little")
+        file.seek(DISK_BYTES - 512)
+        file.write(header)
+    assert not found_on_gpt(disk)[BACKUP]
 
 
 def test_a_gpt_whose_backup_has_a_wrong_sum(tmp_path: Path) -> None:

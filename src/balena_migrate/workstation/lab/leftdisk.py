@@ -26,6 +26,7 @@ SIZE = "size of resin-data after stage 2"
 CLEAN = "errors in resin-data after stage 2"
 JOURNAL = "journal of resin-data after stage 2"
 """On a Raspberry Pi 5, balena's boot loader mounts the new system's partitions before that system itself does."""
+_GPT_ID = slice(56, 72)
 ANY_STATUS = tuple(range(256))
 
 _BLOCKS = re.compile(r"^(Block count|Block size):\s+(\d+)$", re.MULTILINE)
@@ -66,13 +67,18 @@ def _wrong_in_table(disk: Path, spans: tuple[Span, ...]) -> str:
 
 
 def _ends_with_header(disk: Path) -> bool:
-    """Whether the last sector is a GPT's header that says so and has the right sum (UEFI specification 2.10, 5.3.2)."""
+    """Whether the last sector is a header of this GPT and no other, says so, and has the right sum.
+
+    Source: UEFI specification 2.10, 5.3.2.
+    """
     with require_file(disk).open("rb") as file:
+        first = file.read(2 * SECTOR_BYTES)[SECTOR_BYTES:]
         last = file.seek(-SECTOR_BYTES, os.SEEK_END) // SECTOR_BYTES
         sector = file.read()
-    mark, size, crc, here = struct.unpack_from("<8s4xII4xQ", sector)
+    size, crc, here = struct.unpack_from("<II4xQ", sector, 12)
     checked = sector[:16] + bytes(4) + sector[20 : min(size, SECTOR_BYTES)]
-    return bool(mark == b"EFI PART" and here == last and zlib.crc32(checked) == crc)
+    same_table = (sector[:8], sector[_GPT_ID]) == (b"EFI PART", first[_GPT_ID])
+    return bool(same_table and here == last and zlib.crc32(checked) == crc)
 
 
 def _kinds_of_tables(disk: Path) -> tuple[str, str]:

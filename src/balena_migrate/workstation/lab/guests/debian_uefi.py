@@ -11,6 +11,11 @@ from balena_migrate.workstation.lab.guests.debian_pc import CONSOLE, DEBIAN_12, 
 from balena_migrate.workstation.lab.machines.pc import Firmware
 
 _ESP = Part(kind=Kind.ESP, size_bytes=256 * MIB, uuid="C1F4-29D7")
+_FILES = {
+    **DEBIAN_12.files,
+    # On a busy workstation, the EFI partition may take minutes to appear, too.
+    "etc/systemd/system.conf.d/lab.conf": "[Manager]\nDefaultTimeoutStartSec=30min\nDefaultDeviceTimeoutSec=30min\n",
+}
 _OTHER_PACKAGES = tuple(name for name in DEBIAN_12.packages if name != "grub-pc")
 _GRUB = ("grub-efi-amd64", "grub-efi-amd64-signed", "shim-signed", "efibootmgr", "dosfstools")
 """As Debian's installer has it: the signed shim is started whether or not Secure Boot is on."""
@@ -23,7 +28,7 @@ DEBIAN_12_UEFI = replace(
     packages=(*_OTHER_PACKAGES, *_GRUB),
     layout=DiskLayout(table=Table.GPT, table_id="7d2f6a31-0c8e-4b59-a1d4-3e97c05b8f26", parts=(_ESP, ROOT)),
     files={
-        **DEBIAN_12.files,
+        **_FILES,
         # GRUB's console is the firmware's, and OVMF has that on the first serial port.
         "etc/default/grub": (
             'GRUB_DEFAULT=0\nGRUB_TIMEOUT=0\nGRUB_DISTRIBUTOR=Debian\nGRUB_CMDLINE_LINUX_DEFAULT=""\n'
@@ -48,7 +53,7 @@ DEBIAN_13_SYSTEMD_BOOT = replace(
     name="debian-13-systemd-boot-amd64",
     packages=(*_OTHER_PACKAGES, "systemd-boot", "efibootmgr", "dosfstools"),
     files={
-        **DEBIAN_12.files,
+        **_FILES,
         "etc/kernel/cmdline": f"root=UUID={ROOT_UUID} ro {CONSOLE}\n",
         "etc/kernel/entry-token": "debian\n",
     },

@@ -65,10 +65,16 @@ grow() {
     resize2fs "$data"
 }
 
-# Whether the last sector is the backup header of a GPT.
+# Whether the last sector is the backup header of this disk's GPT: it has the same GUID.
 backup_at_end() {
-    last=$(($(sysfs "$disk" size) - 1))
-    dd if="$disk" bs=512 skip="$last" count=1 2>/dev/null | grep -q 'EFI PART' && echo true || echo false
+    id=$(gpt_id 1)
+    [ -n "$id" ] && [ "$id" = "$(gpt_id $(($(sysfs "$disk" size) - 1)))" ] && echo true || echo false
+}
+
+# The GUID in a GPT's header in this sector; nothing where there is none.
+gpt_id() {
+    dd if="$disk" bs=512 skip="$1" count=1 2>/dev/null > /sector
+    grep -q 'EFI PART' /sector && dd if=/sector bs=1 skip=56 count=16 2>/dev/null | base64
 }
 
 # Empty where the firmware is no UEFI.
