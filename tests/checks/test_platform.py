@@ -31,7 +31,7 @@ def test_what_was_never_run_is_refused_and_untested_turns_that_into_a_warning() 
         (
             OsFacts(id="debian", version_id="12", pretty_name="Debian GNU/Linux 12 (bookworm)"),
             Severity.OK,
-            "Debian GNU/Linux 12 (bookworm), by os-release, was tested on a virtual PC",
+            "Debian GNU/Linux 12 (bookworm), by os-release, was tested on virtual PCs",
         ),
         (
             OsFacts(id="debian", version_id="12", pretty_name="Debian GNU/Linux 12 (bookworm)", rpi_issue="Raspberry"),

@@ -38,6 +38,30 @@ DEVICE_TYPE = DeviceType(
             what="full migration",
         ),
         Tested(
+            image="2.82",
+            machine="QEMU q35, x86-64, AHCI disk with a GPT",
+            firmware="real SeaBIOS, real GRUB 2.06",
+            system="Debian 12 amd64",
+            what=(
+                "full migration, with GRUB on a bios_grub partition, a separate /boot, and a swap partition and a swap"
+                " file in use; no old GPT is left"
+            ),
+        ),
+        Tested(
+            image="2.82",
+            machine="QEMU q35, x86-64, two disks of the same size and model, on AHCI and on virtio",
+            firmware="real SeaBIOS, real GRUB 2.06",
+            system="Debian 12 amd64",
+            what="full migration; the other disk stayed the same to the byte",
+        ),
+        Tested(
+            image="2.82",
+            machine="QEMU q35, x86-64, disk on NVMe, virtio or USB, or a memory card",
+            firmware="real SeaBIOS, real GRUB 2.06",
+            system="Debian 12 amd64",
+            what="full migration",
+        ),
+        Tested(
             image="2.15 (ships no boot loader for BIOS)",
             machine="QEMU q35, x86-64, AHCI disk",
             firmware="real SeaBIOS, real GRUB 2.06",

@@ -34,8 +34,8 @@ _DISKS = {
 def attached(drives: Sequence[Path], bus: Bus, *, boot_disk_last: bool = False, ranked: bool = True) -> list[str]:
     """QEMU's arguments for these disks, all of one model; the first one boots.
 
-    It is also the first for the kernel, unless it is plugged in behind the others. A BIOS learns from QEMU which one is
-    first (`ranked`); UEFI has its own order, which QEMU would change.
+    It is also the first in the order of plugs, unless it is plugged in behind the others. A BIOS learns from QEMU which
+    one is first (`ranked`); UEFI has its own order, which QEMU would change.
 
     The disk's writes are not flushed to the host's disk: when QEMU is killed they are still in the host's page cache,
     so nothing that the device wrote is lost, and a rehearsal does not wait for the host's disk.

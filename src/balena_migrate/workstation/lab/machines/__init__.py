@@ -28,7 +28,8 @@ class Machine(ABC):
 
     `off_words` is a pattern for the kernel's last message, if the machine does not power off by itself. `hardware` are
     QEMU's arguments for what is plugged in besides. `bus` is where a PC's disks hang; a Raspberry Pi has its card slot.
-    With `boot_disk_last`, the kernel finds the disk from which a PC boots behind the other ones.
+    With `boot_disk_last`, the disk from which a PC boots is plugged in behind the other ones. The kernel's names need
+    not follow that order, since it looks at several ports at once.
     """
 
     lines: tuple[str, ...]

@@ -291,9 +291,20 @@ SCENARIOS = (
     replace(
         PC_BIOS,
         name="pc-two-disks",
-        description="two disks of the same size and model; the system is on the one that the kernel finds second",
+        description="two disks of the same size and model, which the kernel names in any order",
         device=replace(PC, other_disk=True),
-        acts=(Shows(command="findmnt -n -o SOURCE /", pattern="/dev/sdb1"), *MIGRATION, OtherDisk()),
+        acts=(
+            Shows(command="lsblk -d -n -b -o SIZE,MODEL", pattern=r"(\d+ +QEMU HARDDISK)\s+\1"),
+            *MIGRATION,
+            OtherDisk(),
+        ),
+    ),
+    replace(
+        PC_BIOS,
+        name="pc-second-disk",
+        description="two disks that are alike on virtio, and the system is on the second one",
+        device=replace(PC, other_disk=True, bus=Bus.VIRTIO),
+        acts=(Shows(command="findmnt -n -o SOURCE /", pattern="/dev/vdb1"), *MIGRATION, OtherDisk()),
     ),
     replace(
         PC_BIOS,
