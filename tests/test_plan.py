@@ -27,7 +27,7 @@ from balena_migrate.plan import Plan, describe, expected_window, make_plan
 from balena_migrate.settings import Config
 from balena_migrate.stage1 import file_systems
 from balena_migrate.survey import Accepted, accept
-from tests.support.facts import pc_facts, pi_facts
+from tests.support.facts import pc_facts, pi_facts, uefi_facts
 from tests.support.surveys import carrying, some_backup, some_image, stage1_of
 from tests.support.system import device_with
 from tests.support.tables import DATA_FILE_SYSTEM
@@ -51,10 +51,14 @@ CONFIGS = {
     "pc-default": Config(home_dir="/root/migration"),
     "pc-flash": Config(home_dir="/root/migration", no_flash=False),
     "pc-no-setup": Config(home_dir="/root/migration", no_setup=True),
+    "pc-uefi": Config(home_dir="/root/migration", no_flash=False),
+    "pc-uefi-grub": Config(home_dir="/root/migration", no_flash=False),
     "pi-config-txt": Config(home_dir="/root/migration", no_flash=False),
     "pi-tryboot": Config(home_dir="/root/migration", no_flash=False),
 }
 DEVICES = {
+    "pc-uefi": uefi_facts(),
+    "pc-uefi-grub": uefi_facts(free_bytes=20 * MIB),
     "pi-config-txt": pi_facts(),
     "pi-tryboot": pi_facts(disk="nvme0n1", revision="c03114", tryboot=True),
 }

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from balena_migrate.bootloaders import passed_over
 from balena_migrate.bootloaders.arguments import Arguments
 from balena_migrate.core.changes import Action
+from balena_migrate.core.efi_variables import is_variable, variable_name
 from balena_migrate.core.units import MIB, in_mib
 from balena_migrate.strategies import strategy_named
 from balena_migrate.survey import Accepted
@@ -132,8 +133,13 @@ def sections(plan: Plan) -> Iterator[Section]:
 
 def _changes(plan: Plan) -> tuple[str, ...]:
     actions = enumerate((*plan.actions, *plan.boot_actions), start=1)
-    lines = tuple(f"  {number:2}. {action.title} ({action.path})" for number, action in actions)
+    lines = tuple(f"  {number:2}. {action.title} ({_shown(action.path)})" for number, action in actions)
     return lines if plan.boot_actions else (*lines, "      NO_SETUP is set: what boots next is not changed")
+
+
+def _shown(path: str) -> str:
+    """A variable by the name that the firmware has for it: its path in efivarfs is long, and says no more."""
+    return f"its variable {variable_name(path)}" if is_variable(path) else path
 
 
 def _arguments(arguments: Arguments) -> tuple[str, ...]:

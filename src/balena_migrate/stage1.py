@@ -121,7 +121,7 @@ class Stage1:
 
     def _make_patches(self, system: System, path: str) -> None:
         """Compose the boot partition. The file contains secrets: it has mode 0600 in a folder of mode 0700."""
-        assets = self._loader.assets(system, boot_of(self._image))
+        assets = self._loader.assets(system, boot_of(self._image, self._facts.boot.firmware))
         survey = self._accepted.survey
         files = (*survey.boot_files(), *assets.files)
         table = (*efi_blocks(self._facts.boot, self._image), *self._grown_table(), *self._erased_gpt(system))

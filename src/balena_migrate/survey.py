@@ -148,6 +148,15 @@ class Survey:
         content = merged(payload.config_json, edits, payload.image_config_json)
         return (*network, BootFile(path=CONFIG_JSON, content=content))
 
+    def asset_files(self) -> tuple[BootFile, ...]:
+        """The boot loader's own files for resin-boot, where the image does not bring it.
+
+        Raises ImageError if the image cannot be booted.
+        """
+        if self.image is None or self.boot_loader is None:
+            return ()
+        return self.boot_loader.asset_files(boot_of(self.image, self.facts.boot.firmware))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Accepted:
@@ -290,11 +299,11 @@ def read_image_config(image: Image | None) -> bytes:
 def read_boot_room(survey: Survey) -> BootRoom | Finding | None:
     """The room in resin-boot for what is put there, or why that cannot be put there; None where the image is not for
     this device, which is said elsewhere."""
-    image, loader = survey.image, survey.boot_loader
-    if image is None or loader is None or survey.device_type not in device_types_for(survey.facts):
+    image = survey.image
+    if image is None or survey.boot_loader is None or survey.device_type not in device_types_for(survey.facts):
         return None
     try:
-        files = (*survey.boot_files(), *loader.asset_files(boot_of(image)))
+        files = (*survey.boot_files(), *survey.asset_files())
         with image.start_file.open("rb") as file:
             return find_boot_room(Fat(partition_reader(file, image.boot)), files)
     except ImageError as error:

@@ -18,7 +18,7 @@ from balena_migrate.bootloaders.grub.words import quote
 from balena_migrate.core.errors import ImageError
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
-from balena_migrate.facts import BlockDevice, DiskFacts, Facts
+from balena_migrate.facts import BlockDevice, DiskFacts, Facts, Firmware
 from balena_migrate.facts.boot import find_kernels
 from balena_migrate.findings import Finding, Severity
 from balena_migrate.settings import Config
@@ -131,19 +131,29 @@ def test_a_grubenv_that_grub_cannot_write_is_a_blocker(fstype: str, kind: str) -
 
 
 def test_an_image_that_brings_its_boot_loader_gets_none() -> None:
-    image = ImageBoot(boot_start_bytes=4 * MIB, boot_files=("grub/grub.cfg",), has_boot_code=True)
+    image = ImageBoot(
+        firmware=Firmware.BIOS, boot_start_bytes=4 * MIB, boot_files=("grub/grub.cfg",), has_boot_code=True
+    )
     assets = BOOT_LOADER.assets(System("/"), image)
     assert (assets.files, assets.blocks) == ((), ())
 
 
+def test_under_uefi_no_image_gets_boot_code_for_bios() -> None:
+    image = ImageBoot(firmware=Firmware.UEFI, boot_start_bytes=4 * MIB, boot_files=("vmlinuz",), has_boot_code=False)
+    assert BOOT_LOADER.asset_files(image) == ()
+    assert BOOT_LOADER.assets(System("/nowhere"), image).blocks == ()
+
+
 def test_an_image_without_any_way_to_boot_is_refused() -> None:
     with pytest.raises(ImageError, match="nor a kernel"):
-        BOOT_LOADER.assets(System("/"), ImageBoot(boot_start_bytes=4 * MIB, boot_files=(), has_boot_code=False))
+        BOOT_LOADER.assets(
+            System("/"), ImageBoot(firmware=Firmware.BIOS, boot_start_bytes=4 * MIB, boot_files=(), has_boot_code=False)
+        )
 
 
 @pytest.mark.processes
 def test_an_old_image_gets_boot_code_and_grub_cfg() -> None:
-    image = ImageBoot(boot_start_bytes=4 * MIB, boot_files=("vmlinuz",), has_boot_code=False)
+    image = ImageBoot(firmware=Firmware.BIOS, boot_start_bytes=4 * MIB, boot_files=("vmlinuz",), has_boot_code=False)
     assets = BOOT_LOADER.assets(System("/"), image)
     boot, core = assets.blocks
     assert [file.path for file in assets.files] == ["grub/grub.cfg"]

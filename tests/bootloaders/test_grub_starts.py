@@ -169,3 +169,19 @@ def test_our_entry_and_its_way_back_wait_for_nobody(broken: bool, wanted: Starte
     if broken:
         disk.remove(OURS)
     assert start(disk) == wanted
+
+
+STUB = f"search.fs_uuid {UUID} root hd0,gpt2\nset prefix=($root)'/boot/grub'\nconfigfile $prefix/grub.cfg\n"
+
+
+@pytest.mark.parametrize("loads", [True, False])
+def test_through_the_stub_that_the_firmwares_grub_reads_first(loads: bool, tmp_path: Path) -> None:
+    """As under UEFI; the way back is the same where our initramfs cannot be loaded."""
+    disk = armed_disk(Case(), tmp_path)
+    disk.debugfs("mkdir /EFI", "mkdir /EFI/debian")
+    disk.write("EFI/debian/grub.cfg", STUB.encode())
+    if not loads:
+        disk.remove(OURS)
+    assert start(disk, prefix="/EFI/debian") == (STAGE2 if loads else OLD)
+    assert "next_entry" not in disk.environment() or not disk.environment()["next_entry"]
+    assert start(disk, prefix="/EFI/debian") == OLD

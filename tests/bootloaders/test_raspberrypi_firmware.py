@@ -23,7 +23,7 @@ from balena_migrate.core.changes import take_back
 from balena_migrate.core.paths import INITRAMFS_NAME
 from balena_migrate.core.system import System
 from balena_migrate.devices import device_types, device_types_for
-from balena_migrate.facts import Facts
+from balena_migrate.facts import Facts, Firmware
 from balena_migrate.facts.boot import read_boot_files
 from balena_migrate.facts.root_argument import names_root
 from balena_migrate.findings import Severity
@@ -328,7 +328,9 @@ def test_autoboot_txt_of_another_disk_says_nothing() -> None:
 
 def test_nothing_is_installed_after_the_flash() -> None:
     """The image's own boot partition boots the board: no files, no boot code, and no program that would make them."""
-    image = ImageBoot(boot_start_bytes=4 << 20, boot_files=("config.txt",), has_boot_code=False)
+    image = ImageBoot(
+        firmware=Firmware.RASPBERRY_PI, boot_start_bytes=4 << 20, boot_files=("config.txt",), has_boot_code=False
+    )
     assert BOOT_LOADER.assets(System("/none"), image) == BootAssets()
     assert BOOT_LOADER.programs == ()
 

@@ -10,6 +10,7 @@ import pytest
 from balena_migrate.core.memory import MemoryFacts
 from balena_migrate.core.units import MIB
 from balena_migrate.findings import Severity, blocker
+from balena_migrate.settings import Config, InitramfsName
 from tests.support.facts import pc_facts, pi_facts
 from tests.support.findings import PI_IMAGE, blockers, findings
 from tests.support.surveys import some_image, some_survey
@@ -23,7 +24,10 @@ def test_a_good_pc_passes_and_is_told_what_was_looked_at() -> None:
 
 def test_all_findings_come_at_once() -> None:
     facts = replace(pc_facts(), uid=1000, memory=MemoryFacts(total_bytes=200 * MIB, available_bytes=0), programs={})
-    assert blockers(some_survey(facts, kit_base_bytes=0, image=None, problems=(blocker("image", "no image"),))) == [
+    config = Config(initramfs=InitramfsName.INITRAMFS_TOOLS)
+    assert blockers(
+        some_survey(facts, config, kit_base_bytes=0, image=None, problems=(blocker("image", "no image"),))
+    ) == [
         "not-root",
         "programs-missing",
         "no-kit",

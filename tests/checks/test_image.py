@@ -13,11 +13,10 @@ from balena_migrate.facts import Facts
 from balena_migrate.findings import Finding, Severity
 from balena_migrate.images import Image, ImageKind
 from balena_migrate.images.boot_room import BootRoom
-from balena_migrate.images.partitions import PartitionTable, TableKind
 from balena_migrate.survey import Payload, Survey
 from tests.support.facts import pc_facts, pi_facts
 from tests.support.findings import blockers, findings
-from tests.support.surveys import BOOT, DATA, some_backup, some_image, some_survey
+from tests.support.surveys import some_backup, some_image, some_survey
 from tests.support.tables import DATA_FILE_SYSTEM
 
 
@@ -32,11 +31,6 @@ from tests.support.tables import DATA_FILE_SYSTEM
 )
 def test_an_image_for_something_else_is_refused_by_its_content(wrong: Image, code: str) -> None:
     assert blockers(some_survey(image=wrong)) == [code]
-
-
-def test_a_gpt_image_does_not_boot_from_bios() -> None:
-    gpt = replace(some_image(), table=PartitionTable(kind=TableKind.GPT, id="g", partitions=(BOOT, DATA)))
-    assert blockers(some_survey(image=gpt)) == ["image-needs-uefi"]
 
 
 @pytest.mark.parametrize(

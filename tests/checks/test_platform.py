@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from balena_migrate import checks
-from balena_migrate.facts import OsFacts
+from balena_migrate.facts import Firmware, OsFacts
 from balena_migrate.findings import Severity
+from balena_migrate.images import Image
 from balena_migrate.settings import Config
 from tests.support.facts import pc_facts, pi_facts
 from tests.support.findings import PI_IMAGE, blockers
@@ -65,3 +66,25 @@ def test_a_boot_partition_that_is_not_mounted_is_refused_once() -> None:
     facts = pi_facts()
     facts = replace(facts, disks=replace(facts.disks, mounts=facts.disks.mounts[:1]))
     assert blockers(some_survey(facts, image=some_image(**PI_IMAGE))) == ["pi-no-boot-partition"]
+
+
+OLD_IMAGE = some_image(files=("vmlinuz",), has_bios_boot_code=False)
+
+
+@pytest.mark.parametrize(
+    ("firmware", "image", "missing"),
+    [
+        (Firmware.BIOS, OLD_IMAGE, True),
+        (Firmware.BIOS, some_image(), False),
+        (Firmware.BIOS, some_image(files=(), has_bios_boot_code=False), False),
+        (Firmware.UEFI, OLD_IMAGE, False),
+    ],
+)
+def test_grubs_programs_are_needed_where_the_image_has_no_boot_code(
+    firmware: Firmware, image: Image, missing: bool
+) -> None:
+    facts = pc_facts()
+    bare = replace(facts, programs={}, boot=replace(facts.boot, firmware=firmware))
+    assert ("programs-missing" in blockers(some_survey(bare, image=image))) == missing
+    able = replace(bare, programs={"grub-mkimage": "/usr/bin/grub-mkimage"})
+    assert "programs-missing" not in blockers(some_survey(able, image=image))

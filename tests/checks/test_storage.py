@@ -339,3 +339,19 @@ def test_a_log_drive_has_to_be_there_and_on_another_disk() -> None:
     facts = with_disks(facts, stick)
     assert blockers(some_survey(facts, Config(log_drive="/dev/sdb1"))) == ["log-drive-file-system"]
     assert blockers(some_survey(facts, Config(log_drive="/dev/sdb1", log_fs_type="vfat"))) == []
+
+
+@pytest.mark.parametrize(
+    ("table_type", "table_id", "refused"),
+    [("gpt", "", True), ("gpt", "0f0f0f0f-1", False), ("dos", "", False), ("", "", False)],
+)
+def test_a_gpt_that_only_its_copy_keeps_is_refused_with_its_repair(
+    table_type: str, table_id: str, refused: bool
+) -> None:
+    """The device runs, and would not start again: lsblk knows the table, and the disk's start does not."""
+    facts = pc_facts()
+    disk = replace(facts.disks.devices[0], table_type=table_type, table_id=table_id)
+    disks = replace(facts.disks, devices=(disk, *facts.disks.devices[1:]))
+    found = [f for f in findings(some_survey(replace(facts, disks=disks))) if f.code == "disk-table-damaged"]
+    assert bool(found) == refused
+    assert not found or "sfdisk --dump /dev/sda > /root/table" in found[0].remedy

@@ -13,7 +13,8 @@ from balena_migrate.core.load_option import HardDrive, LoadOption, dump_option
 from balena_migrate.core.paths import ESP_FOLDER
 from balena_migrate.core.system import System
 from balena_migrate.facts import FirmwareEntry
-from balena_migrate.facts.efi import PE_AMD64, PLATFORM_SIZE, find_esps, has_stub, pe_machine, read_efi
+from balena_migrate.facts.efi import PLATFORM_SIZE, find_esps, has_stub, read_efi
+from balena_migrate.images.efi_program import X86_64
 from tests.support.facts import ESP_PARTUUID, uefi_facts
 
 KERNEL = "/boot/vmlinuz-6.1.0-test"
@@ -22,7 +23,7 @@ ESP = HardDrive(number=1, start_lba=2048, sectors=1_048_576, partuuid=ESP_PARTUU
 DEBIAN = dump_option(LoadOption(label="debian", hard_drive=ESP, file="\\EFI\\debian\\shimx64.efi"))
 
 
-def pe_file(machine: int = PE_AMD64) -> bytes:
+def pe_file(machine: int = X86_64) -> bytes:
     head = bytearray(512)
     head[:2], head[60:64] = b"MZ", struct.pack("<I", 0x80)
     head[0x80:0x86] = b"PE\0\0" + struct.pack("<H", machine)
@@ -101,21 +102,12 @@ def test_an_esp_that_is_mounted_twice_counts_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "machine"),
-    [
-        (pe_file(), PE_AMD64),
-        (pe_file(0x14C), 0x14C),
-        (b"MZ" + bytes(600), None),
-        (b"\x1f\x8b" + bytes(600), None),
-        (pe_file()[:0x84], None),
-        (b"MZ", None),
-        (b"", None),
-    ],
+    ("content", "stub"),
+    [(pe_file(), True), (pe_file(0x14C), False), (b"MZ" + bytes(600), False), (b"\x1f\x8b" + bytes(600), False)],
 )
-def test_a_file_for_firmware_names_its_machine(tmp_path: Path, content: bytes, machine: int | None) -> None:
+def test_a_kernel_that_64_bit_firmware_starts_is_a_program_for_it(tmp_path: Path, content: bytes, stub: bool) -> None:
     put(tmp_path, KERNEL, content)
-    assert pe_machine(content) == machine
-    assert has_stub(System(tmp_path), KERNEL) is (machine == PE_AMD64)
+    assert has_stub(System(tmp_path), KERNEL) is stub
 
 
 def test_a_kernel_that_is_gone_is_none(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from balena_migrate.core.system import System
 from balena_migrate.facts import BlockDevice, BootFacts, DiskFacts, HardwareFacts, Mount, OsFacts
 from balena_migrate.facts.boot import find_changed, knows_tryboot, read_boot
 from balena_migrate.facts.disks import parse_lsblk
-from balena_migrate.facts.hardware import parse_cpuinfo_revision, parse_device_tree_strings
+from balena_migrate.facts.hardware import parse_cpuinfo_long_mode, parse_cpuinfo_revision, parse_device_tree_strings
 from balena_migrate.facts.os import parse_os_release, read_os
 from tests.support.corpus import corpus
 
@@ -45,6 +45,20 @@ def test_every_os_release_of_the_collection_is_read() -> None:
 def test_memory_is_in_bytes() -> None:
     new = parse_meminfo("MemTotal:  1024 kB\nMemFree: 1 kB\nMemAvailable:   512 kB\n")
     assert (new.total_bytes, new.available_bytes) == (1 << 20, 512 << 10)
+
+
+def test_a_processor_with_a_64_bit_mode() -> None:
+    """The whole word: clflush_lm is not lm, nor is lahf_lm."""
+    assert parse_cpuinfo_long_mode("processor\t: 0\nflags\t\t: fpu sse2 lm lahf_lm\nbugs\t: x\n")
+    assert not parse_cpuinfo_long_mode("processor\t: 0\nflags\t\t: fpu nx lahf_lm\nbugs\t: lm\n")
+    assert not parse_cpuinfo_long_mode("Features\t: half thumb lm\n")
+
+
+def test_the_processors_of_the_collection() -> None:
+    paths = [path for path in corpus("proc-cpuinfo").rglob("*") if path.is_file() and "x86_64" in path.name]
+    texts = [path.read_bytes().decode("utf-8", "replace") for path in paths]
+    assert [parse_cpuinfo_long_mode(text) for text in texts if "\nflags" in text].count(False) == 0
+    assert len(paths) > 3
 
 
 def test_revision_and_device_tree() -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from balena_migrate.core.errors import FileError, ImageError
 from balena_migrate.images import Image, ImageKind
+from balena_migrate.images.balenaos import BIOS_BOOT_TYPE
 from balena_migrate.images.scan import read_image
-from tests.support.images import BOOT_FILES, make_image, mbr_image, put
+from tests.support.images import BOOT_FILES, BOOT_SECTORS, BOOT_START, ESP, gpt_image, make_image, mbr_image, put
 
 pytestmark = pytest.mark.processes
 
@@ -82,6 +83,17 @@ def test_grub_for_bios(tmp_path: Path) -> None:
     put(raw, 1, b"core")
     assert read(tmp_path, raw).identity.has_bios_boot_code
     assert "grub/grub.cfg" in read(tmp_path, raw).identity.files
+
+
+def test_a_gpts_boot_code_needs_a_partition_for_its_second_part(tmp_path: Path) -> None:
+    """boot.img alone is what a protective MBR may hold."""
+    raw = make_image(tmp_path, gpt=True)
+    raw[0x180:0x185] = b"GRUB "
+    assert not read(tmp_path, raw).identity.has_bios_boot_code
+    parts = [("resin-boot", ESP, BOOT_START, BOOT_SECTORS), ("bios", BIOS_BOOT_TYPE, 34, 2000)]
+    raw[: 1 << 20] = gpt_image(parts)[: 1 << 20]
+    raw[0x180:0x185] = b"GRUB "
+    assert read(tmp_path, raw).identity.has_bios_boot_code
 
 
 def test_a_raw_image_that_is_cut_short(tmp_path: Path) -> None:

@@ -240,11 +240,14 @@ def emulated(text: str) -> str:
     return _EMULATION + text
 
 
-def start(disk: GrubDisk, *, reboots: bool = False) -> Started:
-    """Start grub-emu on the disk, and once more if it `reboots`. Raises TimeoutExpired if GRUB waits."""
+def start(disk: GrubDisk, *, reboots: bool = False, prefix: str = "/boot/grub") -> Started:
+    """Start grub-emu on the disk, and once more if it `reboots`; its first grub.cfg is in the folder `prefix`.
+
+    Raises TimeoutExpired if GRUB waits.
+    """
     devices = disk.disk.with_suffix(".map")
     devices.write_text(f"(hd0) {disk.disk}\n")
-    argv = ["grub-emu", "--device-map", str(devices), "--root", "hd0,msdos1", "--directory", "/boot/grub"]
+    argv = ["grub-emu", "--device-map", str(devices), "--root", "hd0,msdos1", "--directory", prefix]
     environment = {"TERM": "dumb", "LC_ALL": "C", "PATH": "/usr/bin:/bin"}
     found = Started(kernel="", initramfs="")
     for _ in range(2 if reboots else 1):

@@ -16,6 +16,7 @@ from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
 from balena_migrate.facts import Facts
 from balena_migrate.images import Identity, Image, ImageKind
+from balena_migrate.images.efi_program import X86_64
 from balena_migrate.images.partitions import Partition, PartitionTable, TableKind
 from balena_migrate.initramfs import initramfs_tools
 from balena_migrate.settings import Config
@@ -36,11 +37,12 @@ def some_image(
         "label": "resin-boot",
         "slug": slug,
         "aliases": (),
-        "arch": "amd64",
+        "arch": "aarch64" if slug.startswith("raspberry") else "amd64",
         "machine": "genericx86-64",
         "os_version": "2.82.11+rev1",
-        "files": ("config.json",),
+        "files": ("EFI/BOOT/bootx64.efi", "config.json", "grub/grub.cfg"),
         "has_bios_boot_code": True,
+        "efi_machine": X86_64,
     }
     return Image(
         path=Path("/root") / name,

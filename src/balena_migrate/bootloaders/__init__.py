@@ -16,7 +16,7 @@ from balena_migrate.bootloaders.arguments import Arguments
 from balena_migrate.core.changes import Action
 from balena_migrate.core.plugins import load_all
 from balena_migrate.core.system import System
-from balena_migrate.facts import DiskFacts, Facts
+from balena_migrate.facts import DiskFacts, Facts, Firmware
 from balena_migrate.findings import Code, Finding
 from balena_migrate.images import Image
 from balena_migrate.images.boot_file import BootFile
@@ -37,14 +37,17 @@ class BootAssets:
 class ImageBoot:
     """What a boot loader has to know about the image: where resin-boot is, its files, and LBA 0."""
 
+    firmware: Firmware
+    """What will start it."""
     boot_start_bytes: int
     boot_files: tuple[str, ...]
     has_boot_code: bool
 
 
-def boot_of(image: Image) -> ImageBoot:
-    """What a boot loader has to know about this image."""
+def boot_of(image: Image, firmware: Firmware) -> ImageBoot:
+    """What a boot loader has to know about this image, which this firmware will start."""
     return ImageBoot(
+        firmware=firmware,
         boot_start_bytes=image.boot.start_bytes,
         boot_files=image.identity.files,
         has_boot_code=image.identity.has_bios_boot_code,
@@ -67,7 +70,7 @@ class BootLoader(Protocol):
 
     @property
     def programs(self) -> tuple[str, ...]:
-        """The device's own programs that stage 1 needs for it."""
+        """The device's own programs that `assets` starts, where an image needs any."""
 
     @property
     def codes(self) -> tuple[Code, ...]:

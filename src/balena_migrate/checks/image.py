@@ -12,18 +12,17 @@ from balena_migrate.checks._untested import untested
 from balena_migrate.core.os_version import parse_version
 from balena_migrate.core.units import SECTOR_BYTES
 from balena_migrate.devices import DeviceType, device_types, device_types_for
-from balena_migrate.facts import Firmware
+from balena_migrate.devices._pc import is_64_bit_pc, is_pc
+from balena_migrate.facts import Facts
 from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed, warning
 from balena_migrate.images import Image, ImageKind
 from balena_migrate.images.filesystems.ext_features import features_beyond
-from balena_migrate.images.partitions import TableKind
 from balena_migrate.survey import Survey
 
 _FITTING = "Use the image of a device type that this device can run."
 CODES = (
     Code("image-flasher", BLOCKS, "The image installs balenaOS from a USB stick.", "Use the raw image instead."),
     Code("image-device-type", BLOCKS, "The image is for a device type that does not run on this device.", _FITTING),
-    Code("image-needs-uefi", BLOCKS, "The image starts through UEFI only, and this PC starts through BIOS.", _FITTING),
     Code("image-name", WARNS, "The image's file name mentions another device type than its content."),
     Code(
         "image-older-than-board",
@@ -83,7 +82,8 @@ def _check_device_type(survey: Survey, image: Image) -> Iterator[Finding]:
     device = survey.device_type
     slugs = ", ".join(d.slug for d in wanted) or "no known device type"
     if device is None or device not in wanted:
-        cause = f"the image is for {image.identity.slug or 'an unknown device type'}; this device can run {slugs}"
+        slug = image.identity.slug or "an unknown device type"
+        cause = f"the image is for {slug}; {_device(survey.facts)} can run {slugs}"
         yield blocker("image-device-type", cause, "use an image for one of these")
         return
     version = image.identity.os_version or "of unknown version"
@@ -93,9 +93,12 @@ def _check_device_type(survey: Survey, image: Image) -> Iterator[Finding]:
         yield untested(
             survey.config, "device-untested", f"{device.slug} is known, but was never migrated with this tool"
         )
-    if survey.facts.boot.firmware is Firmware.BIOS and image.table.kind is TableKind.GPT:
-        cause = "the image has a GPT and starts through UEFI only; this PC starts through BIOS"
-        yield blocker("image-needs-uefi", cause)
+
+
+def _device(facts: Facts) -> str:
+    """For people, with why a PC runs no 64-bit image."""
+    only_32_bit = is_pc(facts) and not is_64_bit_pc(facts)
+    return "this device, whose processor has no 64-bit mode," if only_32_bit else "this device"
 
 
 def _check_name(survey: Survey, image: Image) -> Iterator[Finding]:

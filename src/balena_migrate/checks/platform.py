@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 from balena_migrate.bootloaders import passed_over
 from balena_migrate.checks._untested import untested
+from balena_migrate.core.errors import ImageError
 from balena_migrate.devices import device_types_for
 from balena_migrate.facts import OsFacts
 from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed
@@ -42,8 +44,10 @@ CODES = (
     Code(
         "programs-missing",
         BLOCKS,
-        "Programs that stage 1 needs are not installed.",
-        "Install grub-common and grub-pc-bin; for INITRAMFS=initramfs-tools also that.",
+        "Programs that stage 1 needs are not installed: for an image without a boot loader for BIOS, or to make the"
+        " initramfs.",
+        "Install grub-common and grub-pc-bin, or use an image that brings its boot loader; for"
+        " INITRAMFS=initramfs-tools also that.",
     ),
     Code(
         "no-kit",
@@ -119,13 +123,20 @@ def _check_no_loader(survey: Survey) -> Iterator[Finding]:
 
 
 def _check_programs(survey: Survey) -> Iterator[Finding]:
-    loader = survey.boot_loader
-    needed = (*builder_named(survey.config.initramfs).programs, *(loader.programs if loader else ()))
+    needed = (*builder_named(survey.config.initramfs).programs, *_asset_programs(survey))
     missing = [name for name in needed if name not in survey.facts.programs]
     if missing:
         cause = f"these programs are missing: {', '.join(missing)}"
         remedy = "install the packages that provide them (grub-common, grub-pc-bin, initramfs-tools)"
         yield blocker("programs-missing", cause, remedy)
+
+
+def _asset_programs(survey: Survey) -> tuple[str, ...]:
+    """What the boot loader starts for this image: nothing where that brings its own boot loader."""
+    with contextlib.suppress(ImageError):  # that it cannot be booted is a finding of its own
+        if survey.boot_loader and survey.asset_files():
+            return survey.boot_loader.programs
+    return ()
 
 
 def _check_kit(survey: Survey) -> Iterator[Finding]:

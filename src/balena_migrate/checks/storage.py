@@ -70,6 +70,12 @@ CODES = (
     ),
     Code("disk-sectors", BLOCKS, "The disk's sectors are not of 512 bytes."),
     Code(
+        "disk-table-damaged",
+        BLOCKS,
+        "The GPT at the disk's start is damaged: the kernel would find no partitions at the next start.",
+        "Have it written again from its copy, by the command that `check` names.",
+    ),
+    Code(
         "disk-read-only",
         BLOCKS,
         "The disk is read-only.",
@@ -188,6 +194,14 @@ def _check_size(survey: Survey) -> Iterator[Finding]:
     if survey.target.sector_bytes != SECTOR_BYTES:
         cause = f"{survey.target.path} has sectors of {survey.target.sector_bytes} bytes, not 512"
         yield blocker("disk-sectors", cause)
+    if survey.target.table_type == TableKind.GPT and not survey.target.table_id:
+        path = survey.target.path
+        cause = (
+            f"the GPT at the start of {path} is damaged, and its copy at the end is not: the kernel does not look at"
+            " that one, so after the next start it would find no partitions"
+        )
+        copied = f"sfdisk --dump {path} > /root/table && sfdisk --no-reread --force {path} < /root/table"
+        yield blocker("disk-table-damaged", cause, f"have it written again from the copy: {copied}")
     if survey.target.read_only:
         remedy = "see the kernel's log (dmesg): a worn card or disk turns read-only, and must be replaced"
         yield blocker("disk-read-only", f"{survey.target.path} is read-only", remedy)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from balena_migrate.cli.output import printable
 from balena_migrate.core.balena import DATA_LABEL
 from balena_migrate.core.units import format_size
+from balena_migrate.images.efi_program import machine_name
 
 if TYPE_CHECKING:
     from balena_migrate.facts import BlockDevice, ClockFacts, Facts, Mount
@@ -58,6 +59,7 @@ def image_sections(image: Image) -> Iterator[Section]:
         ("architecture", found.arch or "unknown"),
         ("kind", found.kind.value),
         ("BIOS boot code", "yes" if found.has_bios_boot_code else "no"),
+        ("EFI loader", "no" if found.efi_machine is None else machine_name(found.efi_machine)),
         ("format", image.format),
         ("file size", format_size(image.file_bytes)),
         ("size on disk", format_size(image.size_bytes)),

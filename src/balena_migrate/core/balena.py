@@ -13,6 +13,8 @@ STATE_LABEL = "resin-state"
 DATA_LABEL = "resin-data"
 
 # In resin-boot.
+EFI_LOADER = "EFI/BOOT/bootx64.efi"
+"""What 64-bit UEFI firmware starts where no entry names something (UEFI specification 2.10, 3.5.1.1)."""
 CONFIG_JSON = "config.json"
 CONNECTIONS_FOLDER = "system-connections"
 """NetworkManager keyfiles, copied to /etc/NetworkManager on every boot."""

@@ -10,8 +10,8 @@ X86 = ("x86_64", "i386", "i486", "i586", "i686")
 
 
 def is_64_bit_pc(facts: Facts) -> bool:
-    """Whether the running kernel is a 64-bit PC's: a 32-bit kernel proves nothing about the processor."""
-    return facts.hardware.machine in X86_64
+    """Whether this is a PC that can run a 64-bit kernel: it does, or its processor says so under a 32-bit one."""
+    return facts.hardware.machine in X86_64 or (is_pc(facts) and facts.hardware.long_mode)
 
 
 def is_pc(facts: Facts) -> bool:

@@ -62,6 +62,8 @@ class HardwareFacts:
     compatible: tuple[str, ...] = ()
     revision: str = ""
     """The Raspberry Pi's revision code in hexadecimal, as found (with the warranty bits); "" on other machines."""
+    long_mode: bool = False
+    """Whether a PC's processor runs 64-bit kernels, whatever kernel it runs now."""
 
 
 _NO_DISKS = ("ram", "zram", "nbd", "rbd", "drbd", "bcache", "iscsi", "fcoe")

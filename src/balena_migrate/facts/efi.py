@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import struct
-
 from balena_migrate.core.efi_variables import EFIVARFS, EFIVARS, find_options, find_value, parse_numbers
 from balena_migrate.core.errors import FileError
 from balena_migrate.core.load_option import parse_option
@@ -12,13 +10,10 @@ from balena_migrate.core.mountinfo import MountInfo, read_mountinfo
 from balena_migrate.core.paths import ESP_FOLDER
 from balena_migrate.core.system import System
 from balena_migrate.facts import ESP_TYPES, FAT, BlockDevice, DiskFacts, EfiFacts, FirmwareEntry, Mount
+from balena_migrate.images.efi_program import HEAD_BYTES, X86_64, parse_machine
 
 PLATFORM_SIZE = "/sys/firmware/efi/fw_platform_size"
 """The kernel's Documentation/ABI/testing/sysfs-firmware-efi; since Linux 4.0."""
-
-PE_AMD64 = 0x8664
-"""The machine of a file that 64-bit firmware of a PC starts (Microsoft's PE format, "Machine types")."""
-_HEAD_BYTES = 4096
 
 
 def find_esps(disks: DiskFacts) -> tuple[tuple[Mount, BlockDevice], ...]:
@@ -103,16 +98,6 @@ def has_stub(system: System, kernel: str) -> bool:
     """
     try:
         with system.open(kernel) as file:
-            return pe_machine(file.read(_HEAD_BYTES)) == PE_AMD64
+            return parse_machine(file.read(HEAD_BYTES)) == X86_64
     except (FileError, OSError):
         return False
-
-
-def pe_machine(head: bytes) -> int | None:
-    """The machine that a PE file is for, by its first 4 KiB; None if it is none."""
-    if head[:2] != b"MZ" or len(head) < 64:
-        return None
-    place = struct.unpack_from("<I", head, 60)[0]
-    if head[place : place + 4] != b"PE\0\0" or place + 6 > len(head):
-        return None
-    return int(struct.unpack_from("<H", head, place + 4)[0])

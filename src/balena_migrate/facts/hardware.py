@@ -28,6 +28,12 @@ def parse_cpuinfo_model(text: str) -> str:
     return model[1] if model else "Raspberry Pi" if chip else ""
 
 
+def parse_cpuinfo_long_mode(text: str) -> bool:
+    """Whether a PC's processor has a 64-bit mode: the flag lm (Linux, arch/x86/include/asm/cpufeatures.h)."""
+    flags = re.search(r"^flags[ \t]*:(.*)$", text, re.MULTILINE)
+    return flags is not None and "lm" in flags[1].split()
+
+
 def parse_device_tree_strings(data: bytes) -> tuple[str, ...]:
     """A device tree property that is a list of strings, each ended by a NUL."""
     return tuple(part.decode("ascii", "replace") for part in data.split(b"\0") if part)
@@ -43,6 +49,7 @@ def read_hardware(system: System) -> HardwareFacts:
         model=model[0] if model else parse_cpuinfo_model(cpuinfo),
         compatible=_device_tree_strings(system, "compatible"),
         revision=parse_cpuinfo_revision(cpuinfo) or _device_tree_revision(system),
+        long_mode=parse_cpuinfo_long_mode(cpuinfo),
     )
 
 

@@ -40,7 +40,9 @@ class Identity:
     files: tuple[str, ...]
     """All files of the boot partition."""
     has_bios_boot_code: bool
-    """GRUB's boot.img in sector 0 and, where the table is an MBR, a core.img behind it."""
+    """GRUB's boot.img in sector 0, and a place for core.img: behind it in an MBR image, in a GPT a partition."""
+    efi_machine: int | None = None
+    """The machine for which EFI/BOOT/bootx64.efi is built, as images.efi_program names it; None where it is missing."""
     boot_sector_bytes: int = SECTOR_BYTES
     """Of the logical sectors of the boot partition's file system."""
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from balena_migrate.core.balena import BOOT_LABEL
+from balena_migrate.core.balena import BOOT_LABEL, EFI_LOADER
 from balena_migrate.core.errors import ImageError
 from balena_migrate.core.units import MIB
 from balena_migrate.images import Identity, ImageKind
+from balena_migrate.images.efi_program import HEAD_BYTES, parse_machine
 from balena_migrate.images.filesystems.fat import Fat
 from balena_migrate.images.partitions import Partition, PartitionTable, TableKind
 
@@ -22,6 +23,8 @@ FAT_TYPES = (
     "C12A7328-F81F-11D2-BA4B-00A0C93EC93B",  # EFI system partition
     "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7",  # Microsoft basic data
 )
+BIOS_BOOT_TYPE = "21686148-6449-6E6F-744E-656564454649"
+"""GRUB's manual, "BIOS installation"."""
 FLASHER_MARKS = ("balena-image-flasher", "resin-image-flasher")
 RAW_MARKS = ("balena-image", "resin-image")
 FILE_LIMIT_BYTES = MIB
@@ -55,15 +58,19 @@ def read_identity(fat: Fat, table: PartitionTable, head: bytes) -> Identity:
         machine=_text(yocto, "machine") if isinstance(yocto, dict) else "",
         os_version=parse_os_version((_find_file(fat, "os-release") or b"").decode("utf-8", "replace")),
         files=fat.files,
-        has_bios_boot_code=has_grub_boot_code(head, table.kind),
+        has_bios_boot_code=has_grub_boot_code(head, table),
+        efi_machine=_find_efi_machine(fat),
         boot_sector_bytes=fat.geometry.sector_bytes,
     )
 
 
-def has_grub_boot_code(head: bytes, kind: TableKind) -> bool:
+def has_grub_boot_code(head: bytes, table: PartitionTable) -> bool:
     """Whether GRUB's boot.img is in sector 0 (it holds its name, for its messages), and core.img in sector 1 of an MBR
     disk; on a GPT disk core.img has a partition of its own."""
-    core = kind == TableKind.GPT or any(head[512:1024])
+    if table.kind is TableKind.GPT:
+        core = any(partition.type == BIOS_BOOT_TYPE for partition in table.partitions)
+    else:
+        core = any(head[512:1024])
     return b"GRUB" in head[:_BOOT_CODE_BYTES] and core
 
 
@@ -89,6 +96,13 @@ def _find_file(fat: Fat, path: str) -> bytes | None:
     if entry is None or entry.is_folder or entry.size_bytes > FILE_LIMIT_BYTES:
         return None
     return fat.read_file(path)
+
+
+def _find_efi_machine(fat: Fat) -> int | None:
+    entry = fat.find(EFI_LOADER)
+    if entry is None or entry.is_folder:
+        return None
+    return parse_machine(fat.read_start(EFI_LOADER, HEAD_BYTES))
 
 
 def _parse_device_type(content: bytes) -> dict[str, Any]:

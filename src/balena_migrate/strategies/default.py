@@ -50,10 +50,11 @@ def check(survey: Survey, initramfs_bytes: int, backup_bytes: int) -> Iterator[F
 
 
 def after_the_line(accepted: Accepted) -> tuple[str, ...]:
-    """Flash, grow resin-data if need be, transfer, reboot."""
-    size_mib, target = accepted.image.size_bytes // MIB, accepted.target.path
+    """Flash, the firmware's boot entry, grow resin-data if need be, transfer, reboot."""
+    size_mib, target, efi = accepted.image.size_bytes // MIB, accepted.target.path, accepted.facts.boot.efi
     return (
         f"write {size_mib} MiB to {target}, the first MiB last, and read it back",
+        *(["put the new system first among the firmware's boot entries"] if efi and not efi.unwritable else []),
         *_growth(accepted),
         "copy the backup and the log to resin-data",
         "reboot into balenaOS",

@@ -15,6 +15,7 @@ from balena_migrate.core.errors import FileError
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
 from balena_migrate.images.partitions.device import has_gpt_copy, read_table_id
+from tests.support.images import mbr_image
 
 
 def disk(path: Path, content: bytes = b"") -> Path:
@@ -130,3 +131,11 @@ def test_a_gpt_on_a_disk_with_long_sectors_has_its_id(tmp_path: Path) -> None:
     keys = "g n 1 256 511 x i 7D0C1C5B-2A8F-4B46-9BE4-6F1D0C8F2A31 r w".replace(" ", "\n") + "\n"
     subprocess.run(["fdisk", "-b", "4096", path], input=keys, text=True, check=True, capture_output=True)
     assert read_table_id(System(tmp_path), "/disk") == "7d0c1c5b-2a8f-4b46-9be4-6f1d0c8f2a31"
+
+
+def test_the_id_of_an_mbr_is_known_whatever_its_logical_partitions_are(tmp_path: Path) -> None:
+    """The kernel takes those that it can read."""
+    image = mbr_image()
+    image[26624 : 26624 + 512] = bytes(512)
+    disk(tmp_path / "disk", bytes(image[: 8 * MIB]))
+    assert read_table_id(System(tmp_path), "/disk") == "1234abcd"

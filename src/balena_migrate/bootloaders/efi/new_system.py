@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from balena_migrate.core.balena import EFI_LOADER
 from balena_migrate.core.handover import NewBootEntry
 from balena_migrate.core.load_option import HardDrive, LoadOption, dump_option
 from balena_migrate.facts import BlockDevice, BootFacts, Facts
@@ -10,8 +11,8 @@ from balena_migrate.images import Image
 from balena_migrate.images.partitions import TableKind
 from balena_migrate.images.patches import Block
 
-LOADER = "\\EFI\\BOOT\\bootx64.efi"
-"""Also the fallback path, which firmware tries by itself (UEFI specification 2.10, 3.5.1.1)."""
+LOADER = "\\" + EFI_LOADER.replace("/", "\\")
+"""As firmware writes a path."""
 BOOT_CODE_BYTES = 446
 NO_TABLE_ID = "00000000"
 """An MBR's id once that is zeros."""

@@ -11,6 +11,7 @@ from balena_migrate.bootloaders import BootAssets, ImageBoot
 from balena_migrate.core.balena import BOOT_LABEL, ROOT_LABEL
 from balena_migrate.core.errors import ImageError
 from balena_migrate.core.system import System
+from balena_migrate.facts import Firmware
 from balena_migrate.images.boot_file import BootFile
 from balena_migrate.images.patches import Block
 
@@ -40,9 +41,10 @@ def make_assets(system: System, image: ImageBoot) -> BootAssets:
 def asset_files(image: ImageBoot) -> tuple[BootFile, ...]:
     """grub.cfg for an image that ships no GRUB for BIOS. Raises ImageError if it has no kernel in resin-boot either.
 
+    UEFI firmware starts the image's own loader, and needs nothing of this.
     Images before meta-balena 2.21 (balena-intel v2.21.0+rev1) have no /grub/grub.cfg and maybe no boot code.
     """
-    if image.has_boot_code and "grub/grub.cfg" in image.boot_files:
+    if image.firmware is Firmware.UEFI or (image.has_boot_code and "grub/grub.cfg" in image.boot_files):
         return ()
     if "vmlinuz" not in image.boot_files:
         raise ImageError("the image has neither a GRUB for BIOS nor a kernel in resin-boot that one could start")

@@ -15,13 +15,14 @@ from balena_migrate.bootloaders.grub.files import (
     GRUB_CFG_SIGNATURE,
     GRUBENV,
     boot_file_system,
-    kernel_path,
 )
 from balena_migrate.bootloaders.grub.script import Statement, kernel_lines, statements, values_of
+from balena_migrate.bootloaders.grub.stub_checks import CODES as STUB_CODES
+from balena_migrate.bootloaders.grub.stub_checks import check_configuration, check_stubs
 from balena_migrate.bootloaders.grub.words import quote
 from balena_migrate.core.errors import ImageError
 from balena_migrate.core.paths import BOOT_ENTRY
-from balena_migrate.facts import Facts
+from balena_migrate.facts import Facts, kernel_path
 from balena_migrate.facts.root_argument import find_root_argument, names_root
 from balena_migrate.facts.twins import find_twins, twin_remedy
 from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed, warning
@@ -101,13 +102,26 @@ CODES = (
     Code("grub-other-one-shot", WARNS, "GRUB already has a one-shot entry, which stage 2 replaces."),
     Code("grubenv-missing", BLOCKS, "GRUB's environment block does not exist.", f"Run grub-editenv {GRUBENV} create."),
     Code("grubenv-damaged", BLOCKS, "GRUB's environment block is damaged.", f"Run grub-editenv {GRUBENV} create."),
-    Code("grubenv-not-writable", BLOCKS, "GRUB cannot clear the one-shot entry on this file system or device."),
+    Code(
+        "grubenv-not-writable",
+        BLOCKS,
+        "GRUB cannot clear the one-shot entry on this file system or device (btrfs, ZFS, LVM, RAID, encryption).",
+        "Move /boot to an ext4 partition of its own, and run grub-install and update-grub.",
+    ),
+    *STUB_CODES,
 )
 
 
 def check_boot(config: Config, facts: Facts) -> Iterator[Finding]:
     """Whether GRUB would start stage 2 once, and the old system whenever stage 2 cannot be started or gives up."""
+    yield from check_configuration(facts)
+    if GRUB_CFG in facts.boot.files:
+        yield from _check_own(config, facts)
+
+
+def _check_own(config: Config, facts: Facts) -> Iterator[Finding]:
     texts = {path: facts.boot.files[path] for path in (GRUB_CFG, CUSTOM_CFG) if path in facts.boot.files}
+    yield from check_stubs(facts)
     yield from _check_one_shot(texts[GRUB_CFG])
     yield from _check_default(texts)
     yield from _check_entry(texts)
@@ -213,7 +227,7 @@ def _enforces(text: str) -> bool:
 
 
 def _check_kernel(facts: Facts) -> Iterator[Finding]:
-    if (path := kernel_path(facts)) in facts.boot.kernels:
+    if (path := kernel_path(facts.boot.kernel_release)) in facts.boot.kernels:
         return
     others = ", ".join(facts.boot.kernels)
     cause = f"the kernel {facts.boot.kernel_release} is running, but {path}, which GRUB would load, is gone or empty"
@@ -256,14 +270,17 @@ def _searched(facts: Facts) -> tuple[str, ...]:
     ours = []
     with contextlib.suppress(ImageError):
         ours.append(boot_file_system(facts)[1].uuid)
-    theirs = re.findall(r"^\s*search\s.*--fs-uuid.*\s([0-9A-Fa-f-]+)\s*$", facts.boot.files[GRUB_CFG], re.MULTILINE)
+    lines = (line.split() for line in facts.boot.files[GRUB_CFG].splitlines())
+    searches = (words for words in lines if words[:1] == ["search"] and "--fs-uuid" in words)
+    theirs = [words[-1] for words in searches if re.fullmatch(r"[0-9A-Fa-f-]+", words[-1])]
     return tuple(dict.fromkeys(uuid for uuid in (*ours, *theirs) if uuid))
 
 
 def _check_environment(facts: Facts) -> Iterator[Finding]:
     remedy = f"grub-editenv {GRUBENV} create"
     if obstacle := _find_obstacle(facts):
-        yield blocker("grubenv-not-writable", obstacle)
+        own = "move /boot to an ext4 partition of its own, and run grub-install and update-grub"
+        yield blocker("grubenv-not-writable", obstacle, own)
     elif GRUBENV not in facts.boot.files:
         yield blocker("grubenv-missing", f"{GRUBENV} does not exist", remedy)
     else:

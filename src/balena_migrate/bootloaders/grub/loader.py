@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GRUB 2 on a PC with BIOS: a one-shot menu entry, and boot code for images that have none.
+"""GRUB 2 on a PC: a one-shot menu entry, and under BIOS boot code for images that have none.
 
 The entry goes into custom.cfg, which Debian's and Ubuntu's grub.cfg reads at every start (41_custom), and is chosen
 once by `next_entry` in grubenv, which grub.cfg clears before it boots (00_header). Both are plain file writes, so
 nothing has to run to undo them. GRUB clears next_entry by writing the blocks of grubenv in place, which it
 cannot do on LVM, RAID, btrfs and the like (GRUB manual, "Environment block"): such a device would boot stage 2 forever.
+
+Under UEFI it is the second way, for devices that the firmware itself cannot start stage 2 on; all of this is the same.
 """
 
 from __future__ import annotations
@@ -17,7 +19,15 @@ from balena_migrate.bootloaders.grub.assets import asset_files, make_assets
 from balena_migrate.bootloaders.grub.checks import CODES, check_boot
 from balena_migrate.bootloaders.grub.entry import entry_text
 from balena_migrate.bootloaders.grub.environment import armed, parse_environment
-from balena_migrate.bootloaders.grub.files import CUSTOM_CFG, GRUB_CFG, GRUB_CFG_SIGNATURE, GRUBENV
+from balena_migrate.bootloaders.grub.files import (
+    CUSTOM_CFG,
+    GRUB2_CFG,
+    GRUB_CFG,
+    GRUB_CFG_SIGNATURE,
+    GRUBENV,
+    stub_patterns,
+)
+from balena_migrate.bootloaders.grub.stub import other_configurations
 from balena_migrate.core.changes import Action, ActionName, WriteFile
 from balena_migrate.core.system import System
 from balena_migrate.facts import DiskFacts, Facts, Firmware
@@ -27,20 +37,22 @@ from balena_migrate.settings import Config
 
 
 class Grub:
-    """GRUB 2 under BIOS."""
+    """GRUB 2, under BIOS and under UEFI."""
 
     name = "GRUB 2"
-    programs = ("update-grub", "grub-mkimage", "grub-install")
+    programs = ("grub-mkimage",)
     codes = CODES
 
     def files(self, disks: DiskFacts) -> tuple[str, ...]:
-        return (GRUB_CFG, GRUB_CFG_SIGNATURE, GRUBENV, CUSTOM_CFG)
+        return (GRUB_CFG, GRUB_CFG_SIGNATURE, GRUBENV, CUSTOM_CFG, GRUB2_CFG, *stub_patterns(disks))
 
     def named_files(self, disks: DiskFacts, files: Mapping[str, str]) -> tuple[str, ...]:
         return ()
 
     def recognise(self, facts: Facts) -> bool:
-        return facts.boot.firmware is Firmware.BIOS and GRUB_CFG in facts.boot.files
+        """Also where its configuration is not where Debian and Ubuntu have it, which is a finding."""
+        on_pc = facts.boot.firmware in (Firmware.BIOS, Firmware.UEFI)
+        return on_pc and (GRUB_CFG in facts.boot.files or bool(other_configurations(facts)))
 
     def passed_over(self, facts: Facts) -> None:
         return None

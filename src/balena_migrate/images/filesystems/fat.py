@@ -158,6 +158,15 @@ class Fat:
             raise ImageError(f"is a damaged FAT file system: {path} is truncated")
         return content[: entry.size_bytes]
 
+    def read_start(self, path: str, length: int) -> bytes:
+        """The first bytes of a file, fewer where it is shorter. Raises ImageError if it does not exist."""
+        entry = self.find(path)
+        if entry is None or entry.is_folder:
+            raise ImageError(f"there is no file {path}")
+        length = min(length, entry.size_bytes)
+        clusters = -(-length // self.geometry.cluster_bytes)
+        return b"".join(self._contents(entry.chain[:clusters]))[:length]
+
     @property
     def free_clusters(self) -> int:
         return self._table[2:].count(0)
