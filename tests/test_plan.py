@@ -98,7 +98,9 @@ def test_the_table_is_made_for_the_backups_as_they_became(
     coming = iter(made)
     composed: list[object] = []
     monkeypatch.setattr(stage1_module, "make_backup", lambda *arguments: next(coming))
-    monkeypatch.setattr(stage1_module, "grown_table", lambda image, size, disk: (f"a table for {size // MIB} MiB",))
+    monkeypatch.setattr(
+        stage1_module, "fitted_table", lambda image, size, disk: (f"a table for {size // MIB} MiB",) if size else ()
+    )
     monkeypatch.setattr(stage1_module, "compose", lambda *arguments, table: composed.append(table))
     monkeypatch.setattr(stage1_module, "dump_patches", lambda patches: b"patches")
     accepted = accepted_for(CONFIGS["pc-flash"], backup_bytes=900 * MIB, backups=len(made))
@@ -133,8 +135,9 @@ def test_the_copy_of_the_old_gpt_does_not_stay_beside_an_mbr(
     kind: TableKind, at_end: bytes, erased: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     composed: list[tuple[Block, ...]] = []
-    monkeypatch.setattr(stage1_module, "settled_table", lambda image, size: (SETTLED,) if kind is TableKind.GPT else ())
     monkeypatch.setattr(stage1_module, "compose", lambda *arguments, table: composed.append(table))
+    fitted = (SETTLED,) if kind is TableKind.GPT else ()
+    monkeypatch.setattr(stage1_module, "fitted_table", lambda image, size, disk: fitted)
     monkeypatch.setattr(stage1_module, "dump_patches", lambda patches: b"patches")
     accepted = accepted_for(CONFIGS["pc-flash"])
     accepted = replace(accepted, image=replace(accepted.image, table=replace(accepted.image.table, kind=kind)))
@@ -148,8 +151,7 @@ def test_the_copy_of_the_old_gpt_does_not_stay_beside_an_mbr(
     (action,) = (action for action in stage1_of(accepted).actions() if action.name is ActionName.PATCHES)
     assert isinstance(action, Produce)
     action.make(device_with(tmp_path, accepted.facts.disks), action.path)
-    settled = () if kind is TableKind.DOS else (SETTLED,)
-    assert composed == [(Block(offset_bytes=end, content=bytes(512)),) if erased else settled]
+    assert composed == [(Block(offset_bytes=end, content=bytes(512)),) if erased else fitted]
 
 
 def test_the_boot_change_is_the_last_thing() -> None:

@@ -39,12 +39,13 @@ from balena_migrate.core.units import MIB
 from balena_migrate.facts import BlockDevice, DiskFacts, Mount
 from balena_migrate.findings import Severity
 from balena_migrate.images.compose import compose
+from balena_migrate.images.flasher import extract
 from balena_migrate.images.partitions import TableKind
 from balena_migrate.images.partitions.device import has_gpt_copy
 from balena_migrate.images.partitions.gpt import erased_copy, last_sector
 from balena_migrate.images.partitions.known_disk import find_file_system, find_place, find_target, read_identity
 from balena_migrate.images.patches import Block, dump_patches
-from balena_migrate.images.room import grown_size_bytes, grown_table, settled_table
+from balena_migrate.images.room import fitted_table, grown_size_bytes
 from balena_migrate.initramfs import builder_named
 from balena_migrate.strategies import strategy_named
 from balena_migrate.survey import Accepted
@@ -75,6 +76,7 @@ class Stage1:
         """All actions before it. None of these changes the next boot."""
         return (
             MakeDir(name=ActionName.WORK_DIR, title="create the folder for stage 2's files", path=WORK_DIR, mode=0o700),
+            *self._image_actions(),
             *map(self._backup_action, self._accepted.payload.backups),
             Produce(
                 name=ActionName.PATCHES, title="compose the new boot partition", path=PATCHES, make=self._make_patches
@@ -93,6 +95,19 @@ class Stage1:
                 make=self._make_initramfs,
             ),
         )
+
+    def _image_actions(self) -> tuple[Action, ...]:
+        """What takes the image out of a flasher image, where it is inside one."""
+        image = self._image
+        if image.inside is None:
+            return ()
+
+        def make(system: System, path: str) -> None:
+            with self._progress("system image") as report, system.replacing(path) as file:
+                extract(image, file, report)
+
+        title = "take the system image out of the flasher image"
+        return (Produce(name=ActionName.IMAGE, title=title, path=str(image.path), make=make),)
 
     def _backup_action(self, plan: BackupPlan) -> Action:
         what = "backup of the volumes" if plan.volumes else "backup"
@@ -124,7 +139,7 @@ class Stage1:
         assets = self._loader.assets(system, boot_of(self._image, self._facts.boot.firmware))
         survey = self._accepted.survey
         files = (*survey.boot_files(), *assets.files)
-        table = (*efi_blocks(self._facts.boot, self._image), *self._grown_table(), *self._erased_gpt(system))
+        table = (*efi_blocks(self._facts.boot, self._image), *self._table(), *self._erased_gpt(system))
         patches = compose(self._image, files, assets.blocks, survey.work_dir, system, table=table)
         system.write_file(path, dump_patches(patches), mode=0o600)
 
@@ -133,13 +148,12 @@ class Stage1:
         """The size to which resin-data must grow for the backups that were made; 0 if they fit."""
         return grown_size_bytes(self._image, self._backup_bytes, self._target.size_bytes) or 0
 
-    def _grown_table(self) -> tuple[Block, ...]:
+    def _table(self) -> tuple[Block, ...]:
         size_bytes = self._grow_bytes
-        if not size_bytes:
-            return settled_table(self._image, self._target.size_bytes)
-        old_mib, new_mib = self._image.data.size_bytes // MIB, size_bytes // MIB
-        self._say(f"resin-data grows from {old_mib} to {new_mib} MiB for the backup")
-        return grown_table(self._image, size_bytes, self._target.size_bytes)
+        if size_bytes:
+            old_mib, new_mib = self._image.data.size_bytes // MIB, size_bytes // MIB
+            self._say(f"resin-data grows from {old_mib} to {new_mib} MiB for the backup")
+        return fitted_table(self._image, size_bytes, self._target.size_bytes)
 
     def _erased_gpt(self, system: System) -> Iterator[Block]:
         """What an MBR image leaves of the old system's GPT: the copy of its header, behind the image."""
@@ -155,7 +169,7 @@ class Stage1:
 
     def _handover(self, system: System) -> Handover:
         facts, config, image, target = self._facts, self._config, self._image, self._target
-        stored = StoredFile(path=str(image.path), size_bytes=image.file_bytes, sha256=image.sha256)
+        stored = self._stored_image(system)
         patches = stored_file(system, PATCHES)
         changes = (*self._preparations, *self._boot_actions)
         boot_undo = tuple(action.capture(system) for action in reversed(changes))
@@ -187,6 +201,12 @@ class Stage1:
             machine_id=self._accepted.payload.preserved.machine_id,
             boot_entry=new_boot_entry(facts, image, target, self._accepted.device_type.boot_entry),
         )
+
+    def _stored_image(self, system: System) -> StoredFile:
+        image = self._image
+        if image.inside:
+            return stored_file(system, str(image.path))
+        return StoredFile(path=str(image.path), size_bytes=image.file_bytes, sha256=image.sha256)
 
     def _term_exit(self) -> TermExit:
         """A reboot where the old system would not go on from stage 2 as it starts by itself."""

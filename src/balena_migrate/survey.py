@@ -26,10 +26,11 @@ from balena_migrate.devices import DeviceType, device_types_for, find_device_typ
 from balena_migrate.facts import BlockDevice, Facts, Mount
 from balena_migrate.facts.gather import read_facts
 from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, is_refused, warning
-from balena_migrate.images import Image
+from balena_migrate.images import Image, ImageKind
 from balena_migrate.images.boot_file import BootFile
 from balena_migrate.images.boot_room import BootRoom, find_boot_room
 from balena_migrate.images.filesystems.fat import Fat
+from balena_migrate.images.flasher import gzip_name, read_system_image
 from balena_migrate.images.scan import partition_reader, read_image
 from balena_migrate.initramfs import Needs, Recipe, builder_named, find_needs
 from balena_migrate.network.model import NetworkSettings
@@ -65,6 +66,9 @@ CODES = (
     ),
 )
 _OTHER = "use another image of this device type"
+
+EXTRACTED = "extracted-"
+"""How the name of the image begins that stage 1 takes out of a flasher image, in HOME_DIR."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,12 +269,17 @@ def survey_needs(config: Config, facts: Facts) -> Needs:
 
 
 def find_image(system: System, config: Config, work_dir: Path, progress: Progress) -> Image | Finding:
-    """The image, read to its last byte, or the reason why there is none."""
+    """The image, read to its last byte, or the reason why there is none; of a flasher image, the one inside."""
     if not config.image_name:
         return blocker("image", "no image is named", "set IMAGE_NAME to the name of a file in HOME_DIR")
     try:
         with progress("image") as report:
-            return read_image(system.real(config.in_home(config.image_name)), work_dir, report)
+            image = read_image(system.real(config.in_home(config.image_name)), work_dir, report)
+        if image.identity.kind is not ImageKind.FLASHER:
+            return image
+        path = Path(config.in_home(f"{EXTRACTED}{gzip_name(image.path.name)}"))
+        with progress("system image") as report:
+            return read_system_image(image, path, work_dir, system, report)
     except (FileError, ImageError) as error:
         return blocker("image", error.message, error.hint)
 

@@ -17,7 +17,7 @@ from balena_migrate.bootloaders.grub.files import CUSTOM_CFG, GRUB2_CFG, GRUB_CF
 from balena_migrate.bootloaders.grub.stub import Goal, find_goal, is_whole
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
-from balena_migrate.facts import BlockDevice, Facts, Firmware, Mount
+from balena_migrate.facts import BlockDevice, EfiFacts, Facts, Firmware, FirmwareEntry, Mount
 from balena_migrate.facts.boot import read_boot_files
 from balena_migrate.findings import Finding, Severity
 from balena_migrate.settings import Config
@@ -131,6 +131,22 @@ def test_where_two_stubs_differ_the_firmware_decides_and_that_is_said() -> None:
     facts = uefi_facts({"debian": OURS, "ubuntu": OTHER})
     assert blockers(facts) == []
     assert "EFI/ubuntu/grub.cfg leads elsewhere" in found(facts)["grub-uncertain"].cause
+
+
+@pytest.mark.parametrize(
+    ("file", "code"),
+    [
+        ("\\EFI\\ubuntu\\shimx64.efi", "grub-other-system"),
+        ("EFI\\debian\\grubx64.efi", "grub-leads-here"),
+        ("EFI\\other\\grubx64.efi", "grub-uncertain"),
+    ],
+)
+def test_where_two_stubs_differ_the_entry_that_started_the_device_decides(file: str, code: str) -> None:
+    facts = uefi_facts({"debian": OURS, "ubuntu": OTHER})
+    efi = EfiFacts(current=3, entries=(FirmwareEntry(number=3, label="x", partuuid="p", file=file),))
+    assert {"grub-other-system", "grub-leads-here", "grub-uncertain"} & set(
+        found(replace(facts, boot=replace(facts.boot, efi=efi)))
+    ) == {code}
 
 
 @pytest.mark.parametrize("gone", [DEBIAN.format("9999-gone", "/boot/grub"), "rubbish {"])

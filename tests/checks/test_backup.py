@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 
 from balena_migrate.carried.backup import BackupPlan, BackupResult, Skipped, SparseFile
-from balena_migrate.checks.backup import Room, check_plans, check_result
+from balena_migrate.checks.backup import Room, check_plans, check_result, find_room
 from balena_migrate.core.units import GIB, MIB
 from balena_migrate.findings import Finding, Severity
 from balena_migrate.settings import Config
+from tests.support.surveys import image_inside, some_survey
 
 PLAIN = BackupPlan(
     name="backup.tgz",
@@ -232,3 +233,9 @@ def test_volumes_with_more_holes_than_resin_data_has_room_are_refused() -> None:
 def test_a_backup_of_more_than_an_hour_is_warned_of(minutes: int, slow: bool) -> None:
     plans = (replace(PLAIN, expected_s=minutes * 30), replace(PLAIN, expected_s=minutes * 30))
     assert ("backup-slow" in codes(list(check_plans(plans, Config(), Room())))) is slow
+
+
+def test_a_backup_and_the_image_of_a_flasher_share_the_room_in_home() -> None:
+    image, home = image_inside(), Config(home_dir="/root")
+    plain, both = find_room(some_survey(None, home)), find_room(some_survey(None, home, image=image))
+    assert plain.home_free_bytes and both.home_free_bytes == plain.home_free_bytes - image.file_bytes

@@ -8,15 +8,18 @@ from dataclasses import replace
 import pytest
 
 from balena_migrate.carried.keep import PreservedSettings
+from balena_migrate.checks.image import EXTRACT_MARGIN_BYTES
 from balena_migrate.core.units import KIB
 from balena_migrate.facts import Facts
 from balena_migrate.findings import Finding, Severity
-from balena_migrate.images import Image, ImageKind
+from balena_migrate.images import Image
 from balena_migrate.images.boot_room import BootRoom
+from balena_migrate.images.partitions import TableKind
+from balena_migrate.settings import Config
 from balena_migrate.survey import Payload, Survey
 from tests.support.facts import pc_facts, pi_facts
 from tests.support.findings import blockers, findings
-from tests.support.surveys import some_backup, some_image, some_survey
+from tests.support.surveys import image_inside, some_backup, some_image, some_survey
 from tests.support.tables import DATA_FILE_SYSTEM
 
 
@@ -26,11 +29,34 @@ from tests.support.tables import DATA_FILE_SYSTEM
         (some_image(slug="raspberrypi3"), "image-device-type"),
         (some_image(slug="generic-amd64"), "image-device-type"),
         (some_image(slug=""), "image-device-type"),
-        (some_image(kind=ImageKind.FLASHER), "image-flasher"),
     ],
 )
 def test_an_image_for_something_else_is_refused_by_its_content(wrong: Image, code: str) -> None:
     assert blockers(some_survey(image=wrong)) == [code]
+
+
+HOME = Config(home_dir="/root")
+
+
+def with_free(free_bytes: int) -> Facts:
+    facts = pc_facts()
+    mounts = tuple(replace(mount, free_bytes=free_bytes) for mount in facts.disks.mounts)
+    return replace(facts, disks=replace(facts.disks, mounts=mounts))
+
+
+@pytest.mark.parametrize(("spare_bytes", "severity"), [(0, Severity.OK), (-1, Severity.BLOCKER)])
+def test_a_flasher_image_needs_room_for_what_is_inside(spare_bytes: int, severity: Severity) -> None:
+    image = image_inside()
+    facts = with_free(image.file_bytes + EXTRACT_MARGIN_BYTES + spare_bytes)
+    (found,) = (found for found in findings(some_survey(facts, HOME, image=image)) if found.code == "image-flasher")
+    assert found.severity is severity
+    assert "flasher.img.gz is a flasher image" in found.cause and "/root/extracted-flasher.img.gz" in found.cause
+    command = "balena-migrate image extract /root/flasher.img.gz extracted-flasher.img.gz"
+    assert (command in found.remedy) == (severity is Severity.BLOCKER)
+
+
+def test_a_plain_image_says_nothing_of_flashers() -> None:
+    assert "image-flasher" not in {found.code for found in findings(some_survey())}
 
 
 @pytest.mark.parametrize(
@@ -146,6 +172,11 @@ def test_enough_room_in_resin_boot_is_said(slots: int | None) -> None:
 def test_an_image_for_disks_with_larger_sectors_is_refused() -> None:
     """U-Boot reads no FAT whose sectors are not the disk's."""
     assert blockers(some_survey(image=some_image(boot_sector_bytes=4096))) == ["image-boot-sectors"]
+
+
+def test_an_image_whose_gpt_is_for_larger_sectors_is_refused() -> None:
+    table = replace(some_image().table, kind=TableKind.GPT, sector_bytes=4096)
+    assert blockers(some_survey(image=replace(some_image(), table=table))) == ["image-boot-sectors"]
 
 
 FIVE, CM5, CM5_LITE, FIVE_HUNDRED, FOUR = "c04170", "d04180", "b041a0", "d04190", "c03111"

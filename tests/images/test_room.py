@@ -7,6 +7,7 @@ import json
 import re
 import struct
 import subprocess
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,24 +18,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balena_migrate.core.errors import ImageError
+from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
 from balena_migrate.images import Image
+from balena_migrate.images.boot_file import BootFile
+from balena_migrate.images.compose import compose
 from balena_migrate.images.partitions import TableKind
 from balena_migrate.images.partitions.resize import resize_last_partition
 from balena_migrate.images.partitions.table import read_table
-from balena_migrate.images.patches import Block
+from balena_migrate.images.patches import Block, Patches, dump_patches, parse_patches
 from balena_migrate.images.room import (
     LEFT_FREE_BYTES,
     MARGIN_BYTES,
+    fitted_table,
     grown_room_bytes,
     grown_size_bytes,
     grown_table,
-    settled_table,
 )
 from balena_migrate.images.room import room_bytes as room_of
+from balena_migrate.images.scan import read_image
+from balena_migrate.stage2.target import open_disk
 from balena_migrate.workstation.lab.lookalike.layout import plan_layout, table_sectors
 from balena_migrate.workstation.lab.lookalike.specs import find_spec
-from tests.support.images import gpt_image, mbr_image, put, table_sector
+from tests.support.flash import flash_image
+from tests.support.images import gpt_image, make_image, mbr_image, put, table_sector
 from tests.support.surveys import some_image
 from tests.support.tables import DATA_FILE_SYSTEM, assert_sound, image_of, put_blocks, read_by_sfdisk
 
@@ -87,23 +94,6 @@ def test_an_mbr_with_its_chain_of_records(tmp_path: Path, name: str, size_bytes:
     start, count = struct.unpack("<II", read_at(disk, before[3]["start"] * 512 + 446 + 16 + 8, 8))
     assert start + count == before[3]["size"], "the link to the last record ends with its partition"
     assert read_table(lambda offset, length: read_at(disk, offset, length)).partitions[-1].end_bytes == end
-
-
-@pytest.mark.processes
-def test_a_gpt_that_does_not_grow_has_its_copy_at_the_disks_end_all_the_same(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    make_gpt(disk)
-    before = read_by_sfdisk(disk)["partitions"]
-    put_blocks(disk, settled_table(image_of(disk), DISK_BYTES), DISK_BYTES)
-    assert_sound(disk)
-    assert read_by_sfdisk(disk)["partitions"] == before
-    assert read_at(disk, DISK_BYTES - 512, 8) == b"EFI PART"
-
-
-@pytest.mark.processes
-def test_an_mbr_that_does_not_grow_stays_as_it_is(tmp_path: Path) -> None:
-    make_mbr(tmp_path / "disk", "intel-nuc")
-    assert settled_table(image_of(tmp_path / "disk"), DISK_BYTES) == ()
 
 
 def read_at(path: Path, offset: int, length: int) -> bytes:
@@ -163,6 +153,86 @@ def test_a_gpt_with_its_copy_at_the_end_of_the_disk(tmp_path: Path, disk_bytes: 
     before["partitions"][4]["size"] = 768 * MIB // 512
     before["lastlba"] = disk_bytes // 512 - 34
     assert after == before
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("more", [0, 512, 4096, 33 * 512, 34 * 512, MIB, 700 * MIB + 512, DISK_BYTES])
+@pytest.mark.parametrize("grow_bytes", [0, 512 * MIB])
+def test_a_gpt_fits_its_disk_before_the_first_start(tmp_path: Path, more: int, grow_bytes: int) -> None:
+    """Whether resin-data grows or not; sfdisk finds nothing to repair, and the image's own copy is gone."""
+    disk_bytes = GPT_IMAGE_BYTES + more + (grow_bytes and DISK_BYTES)
+    disk = tmp_path / "disk"
+    make_gpt(disk)
+    before, image = read_by_sfdisk(disk), image_of(disk)
+    blocks = fitted_table(image, grow_bytes, disk_bytes)
+    put_blocks(disk, patched(image, blocks), disk_bytes)
+    assert_sound(disk)
+    after = read_by_sfdisk(disk)
+    before["partitions"][4]["size"] = (grow_bytes or 415744 * 512) // 512
+    before["lastlba"] = disk_bytes // 512 - 34
+    assert after == before
+    at_image_end = read_at(disk, GPT_IMAGE_BYTES - 512, 8)
+    assert at_image_end == (b"EFI PART" if disk_bytes == GPT_IMAGE_BYTES else bytes(8))
+    assert read_at(disk, disk_bytes - 512, 8) == b"EFI PART"
+
+
+def patched(image: Image, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
+    """The blocks, by the rules for patches: in their order, none over another or over the image's end."""
+    return Patches(size_bytes=image.size_bytes, blocks=blocks).blocks
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("more", [4096, 20 * MIB])
+def test_a_composed_gpt_image_is_flashed_with_its_copy_at_the_end(tmp_path: Path, more: int) -> None:
+    """By stage 2's own engine, out of the file that stage 1 hands over, onto a disk that held something else."""
+    raw = make_image(tmp_path, gpt=True)
+    (tmp_path / "image").write_bytes(raw)
+    image = read_image(tmp_path / "image", tmp_path, lambda done, total: None)
+    disk_bytes = image.size_bytes + more
+    table = fitted_table(image, 0, disk_bytes)
+    files = (BootFile(path="config.json", content=b"{}"),)
+    patches = parse_patches(dump_patches(compose(image, files, (), tmp_path, System("/"), table=table)), "patches")
+    disk = tmp_path / "disk"
+    disk.write_bytes(b"\xa5" * disk_bytes)
+    with (tmp_path / "image").open("rb") as source, open_disk(disk) as target:
+        flash_image(source, "raw", image.size_bytes, target, patches)
+    assert_sound(disk)
+    assert [part["start"] for part in read_by_sfdisk(disk)["partitions"]] == [2048, 18432]
+    put_blocks(disk, [Block(offset_bytes=512, content=bytes(512))], disk_bytes)
+    done = subprocess.run(["sfdisk", "--json", disk], check=True, capture_output=True, text=True)
+    assert "backup appears OK" in done.stderr
+
+
+@pytest.mark.processes
+def test_an_mbr_says_nothing_of_its_disk(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    make_mbr(disk, "intel-nuc")
+    assert fitted_table(image_of(disk), 0, DISK_BYTES) == ()
+    assert fitted_table(image_of(disk), 384 * MIB, DISK_BYTES) == grown_table(image_of(disk), 384 * MIB, DISK_BYTES)
+
+
+@pytest.mark.processes
+def test_a_gpt_without_room_for_its_copy_is_an_error(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    make_gpt(disk)
+    image = replace(image_of(disk), size_bytes=4642816 * 512)
+    with pytest.raises(ImageError, match="no room for its copy"):
+        fitted_table(image, 0, image.size_bytes + 512)
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("place", [4227072, 100, 1 << 40])
+def test_a_copy_that_is_elsewhere_is_left_alone(place: int, tmp_path: Path) -> None:
+    """In a partition, before them all, or behind the image: whatever such a header says."""
+    disk = tmp_path / "disk"
+    make_gpt(disk)
+    head = bytearray(read_at(disk, 0, MIB))
+    struct.pack_into("<Q", head, 512 + 32, place)
+    struct.pack_into("<I", head, 512 + 16, 0)
+    struct.pack_into("<I", head, 512 + 16, zlib.crc32(head[512 : 512 + 92]))
+    put_blocks(disk, [Block(offset_bytes=0, content=bytes(head))], GPT_IMAGE_BYTES)
+    blocks = fitted_table(image_of(disk), 0, DISK_BYTES)
+    assert not [block for block in blocks if not any(block.content)]
 
 
 @pytest.mark.processes

@@ -110,7 +110,7 @@ def make_fat(
     """A FAT file system with these files; starts programs."""
     path.write_bytes(bytes(boot_sectors(bits) * SECTOR))
     _run("mkfs.fat", "-F", str(bits), "-s", str(cluster_sectors), "-n", label, str(path))
-    for folder in sorted({str(Path(name).parent) for name in files} - {"."}):
+    for folder in sorted({str(parent) for name in files for parent in Path(name).parents} - {"."}):
         _run("mmd", "-i", str(path), f"::{folder}")
     for name, content in files.items():
         _run("mcopy", "-i", str(path), "-", f"::{name}", data=content)

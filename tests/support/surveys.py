@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from balena_migrate.core.progress import Report
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
 from balena_migrate.facts import Facts
-from balena_migrate.images import Identity, Image, ImageKind
+from balena_migrate.images import Identity, Image, ImageKind, Inside
 from balena_migrate.images.efi_program import X86_64
 from balena_migrate.images.partitions import Partition, PartitionTable, TableKind
+from balena_migrate.images.patches import Patches
 from balena_migrate.initramfs import initramfs_tools
 from balena_migrate.settings import Config
 from balena_migrate.stage1 import Stage1
@@ -55,6 +57,20 @@ def some_image(
         start_file=Path("/none"),
         identity=Identity(**{**values, **identity}),
     )
+
+
+def image_inside(folder: Path = Path("/root"), **more: Any) -> Image:
+    """An image that is still inside of a flasher image; `more` are fields of Inside."""
+    values = {
+        "flasher": folder / "flasher.img.gz",
+        "flasher_bytes": 1024 * MIB,
+        "size_bytes": 908 * MIB,
+        "runs": (),
+        "sha256": "00",
+        "patches": Patches(size_bytes=908 * MIB, blocks=()),
+        **more,
+    }
+    return replace(some_image(), path=folder / "extracted-flasher.img.gz", inside=Inside(**values))
 
 
 def some_backup(*, expected_bytes: int = 0) -> BackupPlan:

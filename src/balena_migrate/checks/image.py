@@ -4,24 +4,34 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from balena_migrate.bootloaders.raspberrypi.board import D0_TREES, LATER_DEVICE_TREES, Board, find_board
 from balena_migrate.checks._untested import untested
 from balena_migrate.core.os_version import parse_version
-from balena_migrate.core.units import SECTOR_BYTES
+from balena_migrate.core.units import MIB, SECTOR_BYTES, in_mib
 from balena_migrate.devices import DeviceType, device_types, device_types_for
 from balena_migrate.devices._pc import is_64_bit_pc, is_pc
 from balena_migrate.facts import Facts
 from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed, warning
-from balena_migrate.images import Image, ImageKind
+from balena_migrate.images import Image
 from balena_migrate.images.filesystems.ext_features import features_beyond
 from balena_migrate.survey import Survey
 
+EXTRACT_MARGIN_BYTES = 64 * MIB
+"""Stays free in HOME_DIR beside the image that is taken out of a flasher image: it is often on the root file system."""
+
 _FITTING = "Use the image of a device type that this device can run."
 CODES = (
-    Code("image-flasher", BLOCKS, "The image installs balenaOS from a USB stick.", "Use the raw image instead."),
+    Code(
+        "image-flasher",
+        BLOCKS + PASSES,
+        "The image is a flasher image, which installs balenaOS from a USB stick: stage 1 takes the system image out of"
+        " it, into HOME_DIR; or there is no room for that.",
+        "Take it out where there is room, with `balena-migrate image extract`, and use the result.",
+    ),
     Code("image-device-type", BLOCKS, "The image is for a device type that does not run on this device.", _FITTING),
     Code("image-name", WARNS, "The image's file name mentions another device type than its content."),
     Code(
@@ -34,7 +44,7 @@ CODES = (
     Code(
         "image-boot-sectors",
         BLOCKS,
-        "The image's boot partition is a FAT file system for disks with other sectors than 512 bytes.",
+        "The image is for disks with other sectors than 512 bytes, by its GPT or its boot partition's file system.",
         "Use the image as balenaCloud offers it for download.",
     ),
     Code("image-boot-room", PASSES, "The room in the image's boot partition for what is put there."),
@@ -65,16 +75,30 @@ def check(survey: Survey) -> Iterator[Finding]:
     image = survey.image
     if image is None:
         return
-    if image.identity.kind is ImageKind.FLASHER:
-        cause = "the image is a flasher, which installs balenaOS from a USB stick; it cannot be written in place"
-        yield blocker("image-flasher", cause, "use the raw image of this device type")
-        return
+    yield from _check_flasher(survey, image)
     yield from _check_device_type(survey, image)
     yield from _check_name(survey, image)
     yield from _check_data_features(survey, image)
     yield from _check_board(survey, image)
     yield from _check_boot_sectors(image)
     yield from _check_boot_room(survey)
+
+
+def _check_flasher(survey: Survey, image: Image) -> Iterator[Finding]:
+    inside, home = image.inside, survey.facts.disks.find_mount(survey.config.in_home("."))
+    if inside is None or home is None:
+        return
+    need = image.file_bytes + EXTRACT_MARGIN_BYTES
+    text = (
+        f"{inside.flasher.name} is a flasher image; stage 1 takes the system image out of it, into {image.path}, which"
+        f" needs {in_mib(need)}; HOME_DIR has {in_mib(home.free_bytes)} free"
+    )
+    if need <= home.free_bytes:
+        yield passed("image-flasher", text)
+        return
+    command = shlex.join(["balena-migrate", "image", "extract", str(inside.flasher), image.path.name])
+    remedy = f"take it out where there is room ({command}), copy that here instead, and set IMAGE_NAME to it"
+    yield blocker("image-flasher", text, remedy)
 
 
 def _check_device_type(survey: Survey, image: Image) -> Iterator[Finding]:
@@ -162,6 +186,9 @@ def _missing_tree(board: Board, files: tuple[str, ...]) -> str:
 
 def _check_boot_sectors(image: Image) -> Iterator[Finding]:
     """Disks with other sectors are refused, too (checks/storage.py)."""
+    if image.table.sector_bytes != SECTOR_BYTES:
+        cause = f"the image's GPT is for disks with sectors of {image.table.sector_bytes} bytes, not {SECTOR_BYTES}"
+        yield blocker("image-boot-sectors", cause, "use the image as balenaCloud offers it for download")
     size = image.identity.boot_sector_bytes
     if size != SECTOR_BYTES:
         # U-Boot, fs/fat/fat.c, get_fs_info: "FAT sector size mismatch".

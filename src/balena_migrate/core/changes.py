@@ -147,6 +147,8 @@ class ActionName(StrEnum):
 
     WORK_DIR = "work-dir"
     """The folder for stage 2's files."""
+    IMAGE = "image"
+    """The system image, taken out of a flasher image."""
     VOLUMES_BACKUP = "volumes-backup"
     """The archive from which balena's supervisor restores volumes."""
     BACKUP = "backup"

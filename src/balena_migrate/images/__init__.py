@@ -9,8 +9,9 @@ from pathlib import Path
 
 from balena_migrate.core.units import SECTOR_BYTES
 from balena_migrate.images.filesystems.ext import ExtFileSystem
+from balena_migrate.images.filesystems.ext_files import Run
 from balena_migrate.images.partitions import Partition, PartitionTable
-from balena_migrate.images.patches import Block
+from balena_migrate.images.patches import Block, Patches
 
 
 class ImageKind(StrEnum):
@@ -48,6 +49,22 @@ class Identity:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Inside:
+    """Where an image is that still has to be taken out of a flasher image: see images.flasher."""
+
+    flasher: Path
+    flasher_bytes: int
+    """The size of the flasher image on a disk."""
+    size_bytes: int
+    runs: tuple[Run, ...]
+    """Where in the flasher image its bytes are; what is between two runs is zeros."""
+    sha256: str
+    """Of the image as it is there, unpacked."""
+    patches: Patches
+    """What the flasher would put into its boot partition."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Image:
     """An image file that was read to its last byte and found to be sound.
 
@@ -70,6 +87,8 @@ class Image:
     """The sectors that describe the logical partitions of an MBR, in the order of their chain."""
     data_file_system: ExtFileSystem | None = None
     """resin-data's as the image brings it; None if it is no ext4 file system."""
+    inside: Inside | None = None
+    """If not None, the file is not there yet: `path` is where it will be, and `file_bytes` about its size."""
 
     @property
     def data(self) -> Partition:

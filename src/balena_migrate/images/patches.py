@@ -40,6 +40,17 @@ class Block:
         return self.offset_bytes + len(self.content)
 
 
+def split(block: Block, at_bytes: int) -> tuple[Block, ...]:
+    """The block in two where it crosses this place; each part is whole."""
+    if not block.offset_bytes < at_bytes < block.end_bytes:
+        return (block,)
+    length = at_bytes - block.offset_bytes
+    return (
+        Block(offset_bytes=block.offset_bytes, content=block.content[:length]),
+        Block(offset_bytes=at_bytes, content=block.content[length:]),
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Patches:
     """Blocks in the order of their offsets, none over another, each inside of an image of `size_bytes` or behind it.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How large resin-data must be for a backup to fit, and the partition table for that size.
+"""How large resin-data must be for a backup to fit, and the partition table for that size and that of the disk.
 
 Only as far as the backup needs, in whole block groups, and never to the end of the disk: balenaOS grows resin-data
 itself at its first boot where more than 10 MiB are free behind it, and resizes the file system then. So it goes on as
@@ -9,13 +9,15 @@ on any other disk, and finds and repairs also a file system that we could not gr
 from __future__ import annotations
 
 import bisect
+from collections.abc import Iterator
 
 from balena_migrate.core.units import MIB, SECTOR_BYTES
 from balena_migrate.images import Image
 from balena_migrate.images.filesystems.ext import ExtFileSystem
 from balena_migrate.images.partitions import HEAD_BYTES, TableKind
+from balena_migrate.images.partitions.gpt import copy_bytes
 from balena_migrate.images.partitions.resize import resize_last_partition
-from balena_migrate.images.patches import Block
+from balena_migrate.images.patches import Block, split
 
 MARGIN_BYTES = 8 * MIB
 """For stage 2's log and what ext4 needs to describe the files."""
@@ -49,6 +51,18 @@ def grown_size_bytes(image: Image, files_bytes: int, disk_bytes: int) -> int | N
     return system.size_bytes(choices[found]) if found < len(choices) else None
 
 
+def fitted_table(image: Image, grow_bytes: int, disk_bytes: int) -> tuple[Block, ...]:
+    """What must be written in place of the image's partition table on a disk of this size; resin-data has this size,
+    or for 0 its own.
+
+    A GPT has its copy at the end of the disk then, as it must before the first start, and none at the image's end. An
+    MBR says nothing of the disk. Raises ImageError as grown_table does.
+    """
+    if not grow_bytes and image.table.kind is not TableKind.GPT:
+        return ()
+    return grown_table(image, grow_bytes or image.data.size_bytes, disk_bytes)
+
+
 def grown_table(image: Image, size_bytes: int, disk_bytes: int) -> tuple[Block, ...]:
     """What must be written in place of the image's partition table so that resin-data has this size.
 
@@ -56,18 +70,20 @@ def grown_table(image: Image, size_bytes: int, disk_bytes: int) -> tuple[Block, 
     """
     with image.start_file.open("rb") as start:
         head = start.read(min(HEAD_BYTES, image.size_bytes))
-    return resize_last_partition(head, image.extended_records, image.table, image.data, size_bytes, disk_bytes)
+    blocks = resize_last_partition(head, image.extended_records, image.table, image.data, size_bytes, disk_bytes)
+    if image.table.kind is TableKind.GPT:
+        blocks = (*blocks, *_without_old_copy(image, head, blocks))
+    parts = (part for block in blocks for part in split(block, image.size_bytes))
+    return tuple(sorted(parts, key=lambda block: block.offset_bytes))
 
 
-def settled_table(image: Image, disk_bytes: int) -> tuple[Block, ...]:
-    """What must be written in place of a GPT so that its copy is at the disk's end; nothing for an MBR.
-
-    The image has it at its own end, and the disk's end may have that of the old system's table, from which firmware and
-    programs that repair tables would bring that table back. Raises ImageError as grown_table does.
-    """
-    if image.table.kind is not TableKind.GPT or image.table.sector_bytes != SECTOR_BYTES:
-        return ()
-    return grown_table(image, image.data.size_bytes, disk_bytes)
+def _without_old_copy(image: Image, head: bytes, blocks: tuple[Block, ...]) -> Iterator[Block]:
+    """Zeros for the header at the image's end, which somebody might find there once the table is another one."""
+    start = copy_bytes(head)
+    end = start + SECTOR_BYTES
+    taken = any(block.offset_bytes < end and start < block.end_bytes for block in blocks)
+    if image.data.end_bytes <= start and end <= image.size_bytes and not taken:
+        yield Block(offset_bytes=start, content=bytes(SECTOR_BYTES))
 
 
 def _most_groups(image: Image, disk_bytes: int) -> int:

@@ -15,7 +15,7 @@ from balena_migrate.core.digest import Digester
 from balena_migrate.core.errors import FileError, ImageError
 from balena_migrate.core.progress import Report
 from balena_migrate.core.units import GIB, SECTOR_BYTES
-from balena_migrate.images import Image
+from balena_migrate.images import Identity, Image
 from balena_migrate.images.balenaos import find_boot_partition, read_identity
 from balena_migrate.images.filesystems.ext import (
     JOURNAL_BYTES,
@@ -27,7 +27,7 @@ from balena_migrate.images.filesystems.ext import (
     parse_superblock,
 )
 from balena_migrate.images.filesystems.fat import Fat
-from balena_migrate.images.formats import magic_bytes, read_chunks, sniff_format
+from balena_migrate.images.formats import Format, magic_bytes, read_chunks, sniff_format
 from balena_migrate.images.partitions import HEAD_BYTES, Partition, PartitionTable, Read
 from balena_migrate.images.partitions.mbr import logical_partitions
 from balena_migrate.images.partitions.table import parse_head, with_logical
@@ -59,7 +59,15 @@ def _read_image(path: Path, file: BinaryIO, start_file: Path, report: Report) ->
     packed = sniff_format(file.read(magic_bytes()))
     file.seek(0)
     source = _HashingSource(file, report)
-    chunks = read_chunks(source, packed, HEAD_BYTES)
+    image = scan_pieces(read_chunks(source, packed, HEAD_BYTES), path, packed, start_file)
+    return replace(image, file_bytes=source.done.size_bytes, sha256=source.done.digest().sha256)
+
+
+def scan_pieces(chunks: Iterator[Piece], path: Path, packed: Format, start_file: Path) -> Image:
+    """What an image is, by its pieces, which are read to the last; without its file's size and SHA-256.
+
+    Raises ImageError as read_image does, and OSError where `start_file` cannot be written.
+    """
     head, rest = _split_head(chunks)
     scan = _Scan(head.data)
     with create_private(start_file) as start:
@@ -69,21 +77,25 @@ def _read_image(path: Path, file: BinaryIO, start_file: Path, report: Report) ->
             scan.take(chunk)
         start.truncate(max(HEAD_BYTES, scan.boot.end_bytes))
     table = scan.finish()
-    with start_file.open("rb") as start:
-        identity = read_identity(Fat(partition_reader(start, scan.boot)), table, head.data)
     return Image(
         path=path,
         format=packed.name,
-        file_bytes=source.done.size_bytes,
-        sha256=source.done.digest().sha256,
+        file_bytes=0,
+        sha256="",
         size_bytes=scan.size_bytes,
         table=table,
         boot=scan.boot,
         start_file=start_file,
-        identity=identity,
+        identity=identify(start_file, scan.boot, table),
         extended_records=tuple(scan.records),
         data_file_system=scan.data_file_system(),
     )
+
+
+def identify(start_file: Path, boot: Partition, table: PartitionTable) -> Identity:
+    """Which balenaOS an image holds, by its `start_file`. Raises ImageError if its boot partition is damaged."""
+    with start_file.open("rb") as start:
+        return read_identity(Fat(partition_reader(start, boot)), table, start.read(HEAD_BYTES))
 
 
 def _split_head(chunks: Iterator[Piece]) -> tuple[Piece, Iterator[Piece]]:

@@ -44,6 +44,14 @@ def test_a_disk_without_a_table_has_no_id_and_one_that_cannot_be_read_is_an_erro
             read_table_id(System(tmp_path), name)
 
 
+def test_the_id_of_an_mbr_is_known_whatever_its_logical_partitions_are(tmp_path: Path) -> None:
+    """The kernel takes those that it can read."""
+    image = mbr_image()
+    image[26624 * 512 : 26625 * 512] = bytes(512)
+    disk(tmp_path / "disk", bytes(image[: 8 * MIB]))
+    assert read_table_id(System(tmp_path), "/disk") == "1234abcd"
+
+
 @pytest.mark.processes
 def test_the_copy_of_a_gpt_is_seen_also_where_another_table_was_written_over_the_first_one(tmp_path: Path) -> None:
     path, system = disk(tmp_path / "disk"), System(tmp_path)
@@ -131,11 +139,3 @@ def test_a_gpt_on_a_disk_with_long_sectors_has_its_id(tmp_path: Path) -> None:
     keys = "g n 1 256 511 x i 7D0C1C5B-2A8F-4B46-9BE4-6F1D0C8F2A31 r w".replace(" ", "\n") + "\n"
     subprocess.run(["fdisk", "-b", "4096", path], input=keys, text=True, check=True, capture_output=True)
     assert read_table_id(System(tmp_path), "/disk") == "7d0c1c5b-2a8f-4b46-9be4-6f1d0c8f2a31"
-
-
-def test_the_id_of_an_mbr_is_known_whatever_its_logical_partitions_are(tmp_path: Path) -> None:
-    """The kernel takes those that it can read."""
-    image = mbr_image()
-    image[26624 : 26624 + 512] = bytes(512)
-    disk(tmp_path / "disk", bytes(image[: 8 * MIB]))
-    assert read_table_id(System(tmp_path), "/disk") == "1234abcd"

@@ -53,6 +53,7 @@ CASES = [
     ("raspberrypi3-2.15", 1_807_745_024, OF_2_2),
     ("intel-nuc", 952_107_008, OF_2_82),
     ("intel-nuc-network", 952_107_008, OF_2_82),
+    ("intel-nuc-flasher", 952_107_008, OF_2_82),
     ("intel-core2-32", 952_107_008, OF_2_82),
     ("generic-amd64", 2_378_170_368, OF_GENERIC),
     ("raspberry-pi", 952_107_008, OF_2_82_PI),

@@ -51,7 +51,7 @@ def check_stubs(facts: Facts) -> Iterator[Finding]:
     """Whether the firmware's GRUB is led to /boot/grub. Under BIOS, core.img knows, which grub-install wrote."""
     if facts.boot.firmware is not Firmware.UEFI:
         return
-    found = {path: where_it_leads(facts, text) for path, text in stubs(facts).items()}
+    found = {path: where_it_leads(facts, text) for path, text in _read_stubs(facts).items()}
     here = [path for path, leads in found.items() if leads is Leads.HERE]
     others = [path for path, leads in found.items() if leads is Leads.ELSEWHERE]
     if others and not here:
@@ -67,6 +67,15 @@ def check_stubs(facts: Facts) -> Iterator[Finding]:
     elif reason := _why_unknown(facts, tuple(found)):
         cause = f"{reason}, so it is not certain that GRUB reads {FOLDER}: if not, the old system just starts"
         yield warning("grub-uncertain", cause, "mount /boot/efi, or run grub-install and update-grub")
+
+
+def _read_stubs(facts: Facts) -> dict[str, str]:
+    """Those that GRUB may read: beside the program by which the firmware started this system, where it says so."""
+    efi, found = facts.boot.efi, stubs(facts)
+    entry = efi.find_entry(efi.current) if efi else None
+    folder = entry.file.replace("\\", "/").rpartition("/")[0].strip("/").lower() if entry else ""
+    beside = {path: text for path, text in found.items() if folder and f"/{folder}/grub.cfg" in path.lower()}
+    return beside or found
 
 
 def _other_system(facts: Facts, path: str) -> Finding:

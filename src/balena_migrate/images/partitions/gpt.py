@@ -132,7 +132,7 @@ def _partition(entry: Entry, number: int, sector_bytes: int) -> Partition | None
 def longer_gpt(head: bytes, longer: Partition, disk_bytes: int) -> Iterator[Block]:
     """The protective MBR's entry, the header with its entries, and the copy of both at the end of the disk.
 
-    `head` is the first MiB, whose GPT was found well; sectors have 512 bytes.
+    `head` is the first MiB, whose GPT was found well; sectors have 512 bytes. Raises ImageError without room for it.
     """
     header = Header(*_HEADER.unpack_from(head, SECTOR_BYTES))
     rest = head[SECTOR_BYTES + _HEADER.size : SECTOR_BYTES + header.header_bytes]
@@ -143,6 +143,8 @@ def longer_gpt(head: bytes, longer: Partition, disk_bytes: int) -> Iterator[Bloc
 
     last = disk_bytes // SECTOR_BYTES - 1
     copy = last - -(-len(entries) // SECTOR_BYTES)
+    if longer.end_bytes > copy * SECTOR_BYTES:
+        raise ImageError("its GPT has no room for its copy behind the last partition, at the end of the disk")
     primary = header._replace(
         own_lba=1, other_lba=last, last_usable_lba=copy - 1, entries_crc=zlib.crc32(entries), header_crc=0
     )
@@ -153,6 +155,11 @@ def longer_gpt(head: bytes, longer: Partition, disk_bytes: int) -> Iterator[Bloc
     sectors = entries.ljust((last - copy) * SECTOR_BYTES, b"\0")
     content = sectors + _header_bytes(backup, rest).ljust(SECTOR_BYTES, b"\0")
     yield Block(offset_bytes=copy * SECTOR_BYTES, content=bytes(content))
+
+
+def copy_bytes(head: bytes) -> int:
+    """Where the copy of the header is, by the header; `head` as in longer_gpt."""
+    return Header(*_HEADER.unpack_from(head, SECTOR_BYTES)).other_lba * SECTOR_BYTES
 
 
 def _header_bytes(header: Header, rest: bytes) -> bytes:

@@ -19,6 +19,7 @@ from balena_migrate.core.units import MIB, SECTOR_BYTES
 from balena_migrate.workstation.cache import cached
 from balena_migrate.workstation.lab.lookalike.bootpart import fingerprint, identity_files, pi_files
 from balena_migrate.workstation.lab.lookalike.bundle import bundle_kernel
+from balena_migrate.workstation.lab.lookalike.flasher import files_inside, flash_boot_files, inner_path, plan_flasher
 from balena_migrate.workstation.lab.lookalike.grubboot import (
     BOOT_CODE_BYTES,
     GrubCode,
@@ -88,6 +89,7 @@ def _build(spec: ImageSpec, cache_dir: Path, folder: Path, tell: Say) -> None:
         if spec.network_manager:
             add_network_manager(Path(work, "rootA"), cache_dir)
         files, raw = _build_raw(spec, sources, Path(work))
+        raw = _wrap(spec, files, raw) if spec.flasher else raw
         _compress(raw, folder / spec.file_name)
     _write_list(files, folder / LIST_NAME)
 
@@ -105,7 +107,7 @@ def _build_raw(spec: ImageSpec, sources: Sources, work: Path) -> tuple[dict[str,
     files = _boot_files(spec, sources, initramfs, code)
     raw = work / "image.raw"
     _write_table(layout, code, raw)
-    _make_boot(spec, layout.labelled("resin-boot"), files, raw)
+    _make_boot(spec, layout.labelled("resin-boot"), files_inside(files) if spec.flasher else files, raw)
     root_a = _stage(work / "rootA", _root_files(spec, sources, initramfs))
     (root_a / "boot").symlink_to("current/boot")
     (root_a / "current").symlink_to(f"hostapps/{_CONTAINER}")
@@ -117,6 +119,19 @@ def _build_raw(spec: ImageSpec, sources: Sources, work: Path) -> tuple[dict[str,
     _make_ext4(layout.labelled("resin-state"), raw)
     _make_ext4(layout.labelled("resin-data"), raw, "-i", "8192", "-b", "4096", "-d", str(work / "data"))
     return files, raw
+
+
+def _wrap(spec: ImageSpec, files: dict[str, bytes], raw: Path) -> Path:
+    """A flasher image beside the raw image, which moves into it."""
+    layout, flasher = plan_flasher(raw.stat().st_size), raw.with_name("flasher.raw")
+    _write_table(layout, None, flasher)
+    _make_boot(spec, layout.labelled("flash-boot"), flash_boot_files(spec, files), flasher)
+    root = _stage(raw.with_name("flash-rootA"), {"etc/os-release": files["os-release"], inner_path(spec): b""})
+    raw.replace(root / inner_path(spec))
+    _stage(root, {})
+    _make_ext4(layout.labelled("flash-rootA"), flasher, "-i", "8192", "-d", str(root))
+    _make_ext4(layout.labelled("flash-rootB"), flasher, "-i", "8192")
+    return flasher
 
 
 def _boot_files(spec: ImageSpec, sources: Sources, initramfs: bytes, code: GrubCode | None) -> dict[str, bytes]:

@@ -75,6 +75,8 @@ class ImageSpec:
     """The label of the entry that its flasher adds to a UEFI firmware's (meta-balena, resin-init-flasher)."""
     network_manager: bool = False
     """Whether NetworkManager is in resin-rootA, and reports how it understands the profiles in resin-boot."""
+    flasher: bool = False
+    """Whether the image is inside of a flasher image, with its GRUB configuration beside it."""
 
     @property
     def renamed(self) -> bool:
@@ -114,6 +116,7 @@ _NUC = ImageSpec(
     boot_entry="resinOS",
 )
 _NUC_NETWORK = replace(_NUC, name="intel-nuc-network", network_manager=True)
+_NUC_FLASHER = replace(_NUC, name="intel-nuc-flasher", flasher=True)
 _NUC_2_15 = replace(
     _NUC,
     name="intel-nuc-2.15",
@@ -226,7 +229,7 @@ _PI5 = replace(
 SPECS: dict[str, ImageSpec] = {
     spec.name: spec
     for spec in (
-        *(_NUC, _NUC_NETWORK, _NUC_2_15, _GENERIC_AMD64, _CORE2_32),
+        *(_NUC, _NUC_NETWORK, _NUC_FLASHER, _NUC_2_15, _GENERIC_AMD64, _CORE2_32),
         *(_PI, _PI2, _PI3, _PI3_2_15, _PI3_64, _PI4_64, _PI5),
     )
 }

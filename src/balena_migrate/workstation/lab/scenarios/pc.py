@@ -99,6 +99,12 @@ exec tar -czf "$1" -C / srv/depot
 SCENARIOS = (
     PC_BIOS,
     Scenario(
+        name="pc-flasher-image",
+        description="the same PC, with a flasher image: stage 1 takes the system image out of it, and puts the "
+        "boot loader's configuration into that, which travels beside it",
+        device=replace(PC, image=find_spec("intel-nuc-flasher")),
+    ),
+    Scenario(
         name="pc-bios-2.15",
         description="the same PC, image of 2018, which ships no boot loader for BIOS; a log drive, a backup script, "
         "and Wi-Fi networks selected by name",
