@@ -29,12 +29,12 @@ OURS = BootEntry(
 ARMED = replace(BEFORE, entries=(*BEFORE.entries, OURS), next=0x10)
 TABLE = "label: gpt\nlabel-id: 0c8e7d2f-6a31-4b59-a1d4-3e97c05b8f26\n"
 NEW_PARTITION = "HD(1,GPT,11111111-2222-3333-4444-555555555555,0x800,0x1000)"
-NEW = BootEntry(number=3, label="balenaOS", path=rf"{NEW_PARTITION}/\EFI\BOOT\bootx64.efi")
-AFTER = BootVariables(entries=(MENU, SHELL, NEW), order=(3, 0, 2), next=None)
+NEW = BootEntry(number=1, label="balenaOS", path=rf"{NEW_PARTITION}/\EFI\BOOT\bootx64.efi")
+AFTER = BootVariables(entries=(MENU, SHELL, NEW), order=(1, 0, 2), next=None)
 SHOWN = f"""\
-BootCurrent: 0003
-BootOrder: 0003,0000,0002
-Boot0003* balenaOS\t{NEW_PARTITION}/File(\\EFI\\BOOT\\bootx64.efi)
+BootCurrent: 0001
+BootOrder: 0001,0000,0002
+Boot0001* balenaOS\t{NEW_PARTITION}/File(\\EFI\\BOOT\\bootx64.efi)
 """
 
 
@@ -91,10 +91,10 @@ def test_the_new_systems_entry_is_first_and_the_old_systems_are_gone(disk: Path)
             "boot entry of the new system",
         ),
         (replace(AFTER, entries=(MENU, SHELL, replace(NEW, bootable=False))), SHOWN, "boot entry of the new system"),
-        (replace(AFTER, order=(2, 3, 0)), SHOWN, "the first boot entry"),
-        (replace(AFTER, order=(3, 2, 0)), SHOWN, "order of the other boot entries"),
+        (replace(AFTER, order=(2, 1, 0)), SHOWN, "the first boot entry"),
+        (replace(AFTER, order=(1, 2, 0)), SHOWN, "order of the other boot entries"),
         (replace(AFTER, entries=(*AFTER.entries, OURS)), SHOWN, "boot entries of the old system that are left"),
-        (AFTER, SHOWN.replace("0003,", ""), "order that the new system's efibootmgr shows"),
+        (AFTER, SHOWN.replace("0001,", ""), "order that the new system's efibootmgr shows"),
         (AFTER, SHOWN.replace("BOOT\\", ""), "boot entry that the new system's efibootmgr shows"),
     ],
 )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,8 @@ def test_entries_order_and_next_are_those_of_the_bytes(disk: Path) -> None:
     )
     assert (found.order, found.next) == ((3, 0xBA), 0xBA)
     assert found.first == found.find("ours") == found.entries[1]
+    assert found.entries[1].line.endswith("vmlinuz.efi ro")
+    assert replace(found.entries[1], optional=b"\x07\xff").arguments == "07ff"
     assert found.lines()[2:] == ("BootOrder 0003,00BA", "BootNext 00BA")
 
 

@@ -36,14 +36,13 @@ def armed_checks(before: BootVariables, now: BootVariables, folder: str | None) 
         found=entry.line if entry else "nothing",
     )
     yield same("BootOrder after stage 1", before.order, now.order)
-    others = [entry for entry in now.entries if entry != now.first]
-    yield same("other boot entries after stage 1", list(before.entries), others)
+    others = [other.line for other in now.entries if other != entry]
+    yield same("other boot entries after stage 1", [entry.line for entry in before.entries], others)
 
 
 def _starts_stage2(entry: BootEntry, folder: str) -> bool:
-    words = entry.optional.decode("utf-16-le", "replace").rstrip("\0").split()
     initrd = f"initrd={firmware_path(folder, INITRAMFS_NAME)}"
-    return entry.path.endswith(firmware_path(folder, KERNEL_NAME)) and initrd in words
+    return entry.path.endswith(firmware_path(folder, KERNEL_NAME)) and initrd in entry.arguments.split()
 
 
 def new_entry_checks(before: BootVariables, now: BootVariables, disk: Path, label: str, shown: str) -> Iterator[Check]:
@@ -60,7 +59,7 @@ def new_entry_checks(before: BootVariables, now: BootVariables, disk: Path, labe
     old = {item.path for item in before.entries if ON_A_DISK in item.path}
     left = [item.label for item in now.entries if item.path in old]
     yield same("boot entries of the old system that are left", [], left)
-    both = set(before.order) & set(now.order)
+    both = {item.number for item in before.entries if item in now.entries}
     kept = [number for number in before.order if number in both]
     yield same("order of the other boot entries", kept, [number for number in now.order if number in both])
     yield from _shown_checks(now, label, shown)

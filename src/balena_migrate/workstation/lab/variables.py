@@ -43,7 +43,13 @@ class BootEntry:
     def line(self) -> str:
         """All of it as text."""
         mark = "*" if self.bootable else ""
-        return f"Boot{self.number:04X}{mark} {self.label} {self.path} {self.optional.hex()}".rstrip()
+        return f"Boot{self.number:04X}{mark} {self.label} {self.path} {self.arguments}".rstrip()
+
+    @property
+    def arguments(self) -> str:
+        """What the firmware passes to the program, as text where it is that."""
+        text = self.optional.decode("utf-16-le", "replace").rstrip("\0")
+        return text if text.isascii() and text.isprintable() else self.optional.hex()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -104,6 +104,7 @@ SCENARIOS = (
         name="pc-secure-boot",
         description="Secure Boot, which starts Debian's signed shim but not balenaOS: stage 1 refuses",
         device=replace(PC, guest=DEBIAN_12_SECURE_BOOT),
+        wishes=Wishes(settings=UNTESTED),
         acts=(Refused(finding="secure-boot"), OldSystem(at_once=True)),
     ),
 )
