@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from balena_migrate.core.errors import DiskError
+from balena_migrate.core.handover import NewBootEntry
 from balena_migrate.core.system import System
-from balena_migrate.stage2 import disks, frame, grow, transfer
+from balena_migrate.stage2 import boot_entries, disks, frame, grow, transfer
 from balena_migrate.stage2.console import Console
 from balena_migrate.stage2.finish import finish
 from balena_migrate.stage2.frame import TRIES, Stage2
@@ -32,6 +33,7 @@ class NewSystem:
         monkeypatch.setattr(frame, "PAUSE_S", 0)
         monkeypatch.setattr(disks, "find_data_partition", lambda machine, disk, place: f"{disk}6")
         monkeypatch.setattr(disks, "find_labelled", lambda machine, disk, label: f"{disk}5")
+        monkeypatch.setattr(boot_entries, "write_boot_entry", self.boot_entry)
         monkeypatch.setattr(grow, "grow", lambda device, size: self.called("grow", device, size))
         monkeypatch.setattr(transfer, "transfer", self.transfer)
         monkeypatch.setattr(transfer, "keep_machine_id", lambda device, name: self.called("machine-id", device, name))
@@ -41,6 +43,10 @@ class NewSystem:
         if self.broken.get(name.replace("-", "_"), 0) > 0:
             self.broken[name.replace("-", "_")] -= 1
             raise DiskError(f"no {name} today")
+
+    def boot_entry(self, machine: System, entry: NewBootEntry) -> boot_entries.NewOrder:
+        self.called("boot-entry", entry.option.decode())
+        return boot_entries.NewOrder(removed=(1, 0xBA), number=0, order=(0, 2))
 
     def transfer(self, device: str, files: Any, stash: Any, log: str) -> None:
         self.log = log
@@ -67,6 +73,23 @@ def test_nothing_grows_where_the_backup_fits(monkeypatch: pytest.MonkeyPatch) ->
     new = NewSystem(monkeypatch)
     finished(HANDOVER)
     assert new.calls == [TRANSFER]
+
+
+UEFI = replace(GROWN, boot_entry=NewBootEntry(option=b"new", old_partuuids=()))
+
+
+def test_the_firmware_gets_its_entry_first_and_the_log_says_which_went(monkeypatch: pytest.MonkeyPatch) -> None:
+    new = NewSystem(monkeypatch)
+    finished(UEFI)
+    assert new.calls == ["boot-entry new", GROW, TRANSFER, MACHINE_ID]
+    assert "boot entry Boot0000 is first; removed: Boot0001, Boot00BA" in new.log
+
+
+def test_a_firmware_that_takes_no_entry_holds_up_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    new = NewSystem(monkeypatch, boot_entry=TRIES)
+    finished(UEFI)
+    assert new.calls == ["boot-entry new"] * TRIES + [GROW, TRANSFER, MACHINE_ID]
+    assert "step boot-entry failed permanently: no boot-entry today" in new.log
 
 
 def test_growing_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

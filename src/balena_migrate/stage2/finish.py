@@ -7,8 +7,7 @@ from balena_migrate.core.balena import STATE_LABEL
 from balena_migrate.core.errors import DiskError
 from balena_migrate.core.handover import NewBootEntry
 from balena_migrate.core.steps import Step
-from balena_migrate.stage2 import disks, grow, transfer
-from balena_migrate.stage2.boot_entries import write_boot_entry
+from balena_migrate.stage2 import boot_entries, disks, grow, transfer
 from balena_migrate.stage2.frame import Stage2, after_the_line, again
 from balena_migrate.stage2.stash import Stash
 
@@ -35,7 +34,7 @@ def finish(stage2: Stage2, stash: Stash, target: str) -> None:
 
 def enter(stage2: Stage2, entry: NewBootEntry) -> None:
     """The firmware starts the new system first."""
-    new = write_boot_entry(stage2.machine, entry)
+    new = boot_entries.write_boot_entry(stage2.machine, entry)
     removed = ", ".join(f"Boot{number:04X}" for number in new.removed) or "none"
     stage2.console.say(f"boot entry Boot{new.number:04X} is first; removed: {removed}")
 
