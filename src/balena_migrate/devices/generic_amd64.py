@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from balena_migrate.devices import DeviceType
+from balena_migrate.devices import DeviceType, Tested
 from balena_migrate.devices._pc import is_64_bit_pc
 from balena_migrate.facts import Firmware
 
@@ -13,4 +13,31 @@ DEVICE_TYPE = DeviceType(
     matches=is_64_bit_pc,
     firmware=(Firmware.UEFI,),
     image_tags=("generic-amd64",),
+    tested=(
+        Tested(
+            image="6.5 (GPT, with smaller root partitions)",
+            machine="QEMU q35, x86-64, AHCI disk with a GPT",
+            firmware="real OVMF; its BootNext starts stage 2",
+            system="Debian 12 amd64 with GRUB 2.06",
+            what=(
+                "full migration, with the boot entry that the new system's efibootmgr shows; NO_FLASH; undo; back in"
+                " the old system by itself after a stage 2 that is killed at its start, and after a power cut before"
+                " the line; refused: Secure Boot"
+            ),
+        ),
+        Tested(
+            image="6.5",
+            machine="QEMU q35, x86-64, AHCI disk with a GPT",
+            firmware="real OVMF; its BootNext starts stage 2",
+            system="Debian 13 amd64, with GRUB 2.12 and with systemd-boot",
+            what="full migration",
+        ),
+        Tested(
+            image="6.5",
+            machine="QEMU q35, x86-64, AHCI disk with a GPT",
+            firmware="real OVMF; real GRUB 2.06 and 2.12 start stage 2",
+            system="Debian 12 and 13 amd64",
+            what="full migration with an EFI system partition, and with a store of variables, that has no room",
+        ),
+    ),
 )

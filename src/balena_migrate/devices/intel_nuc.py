@@ -62,6 +62,13 @@ DEVICE_TYPE = DeviceType(
             what="full migration",
         ),
         Tested(
+            image="2.82",
+            machine="QEMU q35, x86-64, AHCI disk with a GPT",
+            firmware="real OVMF; its BootNext starts stage 2",
+            system="Debian 12 amd64 with GRUB 2.06",
+            what="full migration, from a GPT to the image's MBR and its loader for UEFI",
+        ),
+        Tested(
             image="2.15 (ships no boot loader for BIOS)",
             machine="QEMU q35, x86-64, AHCI disk",
             firmware="real SeaBIOS, real GRUB 2.06",

@@ -15,7 +15,7 @@ from balena_migrate.settings import SETTINGS, Config
 from balena_migrate.survey import accept
 from balena_migrate.workstation.lab import owner
 from balena_migrate.workstation.lab.acts import NewSystem, OldSystem, PowerCut, Stage1, Status, Undo
-from balena_migrate.workstation.lab.guests.debian_pc import DEBIAN_12
+from balena_migrate.workstation.lab.guests.debian_pc import DEBIAN_12, DEBIAN_12_I386
 from balena_migrate.workstation.lab.guests.debian_pi import PI_GUESTS
 from balena_migrate.workstation.lab.guests.debian_uefi import DEBIAN_12_UEFI
 from balena_migrate.workstation.lab.scenarios import MIGRATION, NO_FLASH, NO_SETUP
@@ -52,7 +52,7 @@ def test_a_settings_key_is_known() -> None:
 
 def test_every_board_is_migrated_to_its_end_in_the_tests() -> None:
     """Of its other endings some are, and the rest in ./rehearse --all."""
-    boards = {guest.name for guest in (DEBIAN_12, DEBIAN_12_UEFI, *PI_GUESTS)}
+    boards = {guest.name for guest in (DEBIAN_12, DEBIAN_12_I386, DEBIAN_12_UEFI, *PI_GUESTS)}
     migrated = {s.device.guest.name for s in SCENARIOS.values() if s.in_tests and NewSystem() in s.acts}
     assert boards == migrated
 

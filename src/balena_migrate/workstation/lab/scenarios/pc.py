@@ -311,6 +311,7 @@ SCENARIOS = (
         name="pc-i386",
         description="a PC with a 32-bit processor, Debian 12 i386, image for intel-core2-32",
         device=replace(PC, guest=DEBIAN_12_I386, image=find_spec("intel-core2-32")),
+        in_tests=True,
     ),
     replace(PC_BIOS, name="pc-nvme", description="the disk is an NVMe", device=replace(PC, bus=Bus.NVME)),
     replace(PC_BIOS, name="pc-virtio", description="the disk hangs on virtio", device=replace(PC, bus=Bus.VIRTIO)),

@@ -22,14 +22,11 @@ from balena_migrate.workstation.lab.wishes import Device, Wishes
 
 PC = Device(guest=DEBIAN_12_UEFI, image=replace(find_spec("generic-amd64"), root_bytes=320 * MIB))
 """The image has smaller root file systems than the real one, which only take time to write."""
-UNTESTED = {"UNTESTED": "TRUE"}
-"""The device type has not been migrated outside the lab."""
 
 PC_UEFI = Scenario(
     name="pc-uefi",
     description="PC with UEFI, Debian 12, image for generic-amd64 with a GPT",
     device=PC,
-    wishes=Wishes(settings=UNTESTED),
     in_tests=True,
 )
 
@@ -44,26 +41,22 @@ SCENARIOS = (
         name="pc-uefi-debian-13",
         description="PC with UEFI, Debian 13 with GRUB",
         device=replace(PC, guest=DEBIAN_13_UEFI),
-        wishes=Wishes(settings=UNTESTED),
     ),
     Scenario(
         name="pc-uefi-systemd-boot",
         description="PC with UEFI, Debian 13 with systemd-boot and no GRUB",
         device=replace(PC, guest=DEBIAN_13_SYSTEMD_BOOT),
-        wishes=Wishes(settings=UNTESTED),
     ),
     Scenario(
         name="pc-uefi-grub-one-shot",
         description="an EFI partition without room for stage 2: GRUB starts it",
         device=replace(PC, guest=DEBIAN_12_FULL_ESP, boot_folder="boot"),
-        wishes=Wishes(settings=UNTESTED),
     ),
     Scenario(
         name="pc-uefi-full-variables",
         description="a firmware with room for one boot entry, but not for stage 2's as well: GRUB starts it",
         # Debian 12's kernel does not say how much room there is; that of Debian 13 does.
         device=replace(PC, guest=DEBIAN_13_UEFI, boot_folder="boot", variables_left_bytes=2 * KIB),
-        wishes=Wishes(settings=UNTESTED),
     ),
     replace(
         PC_UEFI,
@@ -77,7 +70,7 @@ SCENARIOS = (
             Undo(),
             OldSystem(at_once=True),
         ),
-        in_tests=False,
+        in_tests=True,
     ),
     replace(
         PC_UEFI,
@@ -90,21 +83,20 @@ SCENARIOS = (
         name="pc-uefi-undo",
         description="undo before the reboot takes the boot entry back, too",
         device=PC,
-        wishes=Wishes(settings={**UNTESTED, "DO_REBOOT": "FALSE"}),
+        wishes=Wishes(settings={"DO_REBOOT": "FALSE"}),
         acts=UNDO,
     ),
     Scenario(
         name="pc-uefi-no-flash",
         description="NO_FLASH: stage 2 runs up to the line and returns to the unchanged old system",
         device=PC,
-        wishes=Wishes(settings={**UNTESTED, "NO_FLASH": "TRUE"}),
+        wishes=Wishes(settings={"NO_FLASH": "TRUE"}),
         acts=NO_FLASH,
     ),
     Scenario(
         name="pc-secure-boot",
         description="Secure Boot, which starts Debian's signed shim but not balenaOS: stage 1 refuses",
         device=replace(PC, guest=DEBIAN_12_SECURE_BOOT),
-        wishes=Wishes(settings=UNTESTED),
         acts=(Refused(finding="secure-boot"), OldSystem(at_once=True)),
     ),
 )
