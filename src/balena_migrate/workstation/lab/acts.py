@@ -213,6 +213,25 @@ class Refused:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Fails:
+    """`run` fails and takes back what it had changed; `shows` is a pattern that its output must match."""
+
+    shows: str
+
+    def play(self, run: Run) -> Iterator[Check]:
+        shell = run.old_system()
+        with run.timeline.step("stage 1"):
+            text = shell.run(f"{PROGRAM} run </dev/null 2>&1", timeout_s=STAGE1_TIMEOUT_S, ok=(3,))
+        found = re.search(self.shows, text)
+        yield Check(
+            name="why stage 1 fails",
+            passed=found is not None,
+            expected=self.shows,
+            found=found[0] if found else text[-LAST_CHARACTERS:],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class PowerCut:
     """The power is cut as soon as stage 2 begins this step, or stage 1 this change."""
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from balena_migrate.core.units import KIB, MIB
 from balena_migrate.status import DeviceState
-from balena_migrate.workstation.lab.acts import Damaged, OldSystem, Refused, Stage1, Stage2Dies, Status, Undo
+from balena_migrate.workstation.lab.acts import Damaged, Fails, OldSystem, Refused, Stage1, Stage2Dies, Status, Undo
 from balena_migrate.workstation.lab.damage import LAST_LINE, Damage
+from balena_migrate.workstation.lab.guests.debian_pc import ROOT_UUID
 from balena_migrate.workstation.lab.guests.debian_uefi import (
     DEBIAN_12_FULL_ESP,
     DEBIAN_12_SECURE_BOOT,
@@ -57,6 +58,22 @@ SCENARIOS = (
         description="a firmware with room for one boot entry, but not for stage 2's as well: GRUB starts it",
         # Debian 12's kernel does not say how much room there is; that of Debian 13 does.
         device=replace(PC, guest=DEBIAN_13_UEFI, boot_folder="boot", variables_left_bytes=2 * KIB),
+    ),
+    Scenario(
+        name="pc-uefi-variables-run-out",
+        description="the same with a kernel that does not say how much room there is: stage 1 fails and takes all back",
+        device=replace(PC, variables_left_bytes=2 * KIB),
+        acts=(
+            Fails(shows="Boot00BA.*No space left on device"),
+            Status(state=DeviceState.UNDONE),
+            OldSystem(at_once=True),
+        ),
+    ),
+    Scenario(
+        name="pc-uefi-esp-not-mounted",
+        description="the EFI partition is not mounted: GRUB starts stage 2",
+        device=replace(PC, boot_folder="boot"),
+        wishes=Wishes(files={"etc/fstab": f"UUID={ROOT_UUID} / ext4 errors=remount-ro 0 1\n"}),
     ),
     replace(
         PC_UEFI,
