@@ -48,6 +48,13 @@ SCENARIOS = (
         description="PC with UEFI, Debian 13 with systemd-boot and no GRUB",
         device=replace(PC, guest=DEBIAN_13_SYSTEMD_BOOT),
     ),
+    replace(
+        PC_UEFI,
+        name="pc-uefi-initramfs-tools",
+        description="the device's own mkinitramfs makes the initramfs",
+        wishes=Wishes(settings={"INITRAMFS": "initramfs-tools"}),
+        in_tests=False,
+    ),
     Scenario(
         name="pc-uefi-grub-one-shot",
         description="an EFI partition without room for stage 2: GRUB starts it",
