@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from balena_migrate.checks.efi import check
@@ -10,6 +12,12 @@ from balena_migrate.facts import Facts
 from balena_migrate.findings import Severity
 from tests.support.facts import pc_facts, uefi_facts
 from tests.support.surveys import some_survey
+
+
+def with_room(free_bytes: int) -> Facts:
+    facts = uefi_facts()
+    assert facts.boot.efi
+    return replace(facts, boot=replace(facts.boot, efi=replace(facts.boot.efi, free_bytes=free_bytes)))
 
 
 @pytest.mark.parametrize(
@@ -20,6 +28,8 @@ from tests.support.surveys import some_survey
         (uefi_facts(bits=0), Severity.BLOCKER, "efi-32-bit"),
         (uefi_facts(readable=False, unwritable="efivarfs is not mounted"), Severity.BLOCKER, "efi-variables-hidden"),
         (uefi_facts(unwritable="efivarfs is mounted read-only"), Severity.WARNING, "efi-no-boot-entry"),
+        (with_room(100), Severity.WARNING, "efi-no-boot-entry"),
+        (with_room(4096), Severity.OK, "efi-boot-entry"),
         (uefi_facts(damaged=("Boot0003",)), Severity.WARNING, "efi-entry-damaged"),
     ],
 )

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,9 @@ from balena_migrate.core.efi_variables import (
     FULL_HINT,
     dump_numbers,
     find_options,
+    find_order,
     find_value,
+    find_variable,
     option_path,
     parse_numbers,
     variable_name,
@@ -68,10 +72,27 @@ def test_only_boot_options_count_as_such(system: System) -> None:
     assert variable_name(option_path(0xBA)) == "Boot00BA"
 
 
-def test_a_variable_that_is_cut_short_is_named(system: System) -> None:
-    (system.root / option_path(1).lstrip("/")).write_bytes(b"\7\0\0")
+def test_a_variable_that_is_cut_short_is_named_and_as_an_option_has_no_value(system: System) -> None:
+    for path in (option_path(1), variable_path("BootOrder")):
+        (system.root / path.lstrip("/")).write_bytes(b"\7\0\0")
     with pytest.raises(FileError, match=r"Boot0001.*cut short"):
-        find_options(system)
+        find_variable(system, option_path(1))
+    assert find_options(system) == {1: b""}
+    assert find_order(system) == ()
+
+
+def test_what_the_firmware_does_not_take_leaves_no_empty_file(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(fd: int, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, "no")
+
+    monkeypatch.setattr(os, "write", refuse)
+    with pytest.raises(FileError, match="No space left"):
+        write_variable(system, option_path(2), ATTRIBUTES)
+    assert not system.exists(option_path(2))
+    put(system, "Boot0003", b"x")
+    with pytest.raises(FileError, match="No space left"):
+        write_variable(system, option_path(3), ATTRIBUTES)
+    assert system.exists(option_path(3)), "one that was there stays"
 
 
 def test_a_full_store_says_what_to_do() -> None:

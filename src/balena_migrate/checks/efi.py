@@ -5,11 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from balena_migrate.core.efi_variables import EFIVARS
+from balena_migrate.core.balena import EFI_LOADER
+from balena_migrate.core.efi_variables import EFIVARS, FULL_HINT
 from balena_migrate.facts import EfiFacts
 from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed, warning
 from balena_migrate.survey import Survey
 
+ENTRY_BYTES = 512
+"""What the new system's boot entry and an order with it take."""
 _MOUNT = f"mount -t efivarfs efivarfs {EFIVARS}"
 CODES = (
     Code(
@@ -25,9 +28,9 @@ CODES = (
     Code(
         "efi-no-boot-entry",
         WARNS,
-        "The firmware's variables cannot be written: the new system starts by the fallback path, EFI/BOOT/bootx64.efi,"
-        " which firmware tries when no entry of its own leads anywhere.",
-        f"Mount them for writing (mount -o remount,rw {EFIVARS}).",
+        "The firmware's variables cannot be written, or have no room: the new system starts by the fallback path,"
+        " EFI/BOOT/bootx64.efi, which firmware tries when no entry of its own leads anywhere.",
+        f"Mount them for writing (mount -o remount,rw {EFIVARS}); remove what nobody reads any more.",
     ),
     Code("efi-entry-damaged", WARNS, "A boot entry of the firmware makes no sense; it is left alone."),
 )
@@ -58,10 +61,16 @@ def _check_variables(efi: EfiFacts) -> Iterator[Finding]:
         remedy = f"run {_MOUNT}; a real-time kernel needs the argument efi=runtime for that"
         yield blocker("efi-variables-hidden", cause, remedy)
     elif efi.unwritable:
-        cause = (
-            f"{efi.unwritable}: the firmware gets no boot entry for the new system, which then starts by the fallback"
-            " path, EFI/BOOT/bootx64.efi"
-        )
-        yield warning("efi-no-boot-entry", cause, f"mount -o remount,rw {EFIVARS}")
+        yield _no_entry(efi.unwritable, f"mount -o remount,rw {EFIVARS}")
+    elif efi.free_bytes is not None and efi.free_bytes < ENTRY_BYTES:
+        yield _no_entry(f"its store of variables has {efi.free_bytes} bytes free", FULL_HINT)
     else:
         yield passed("efi-boot-entry", "the firmware gets a boot entry for the new system after the flash")
+
+
+def _no_entry(reason: str, remedy: str) -> Finding:
+    cause = (
+        f"the firmware takes no boot entry for the new system ({reason}), which then starts by the fallback path,"
+        f" {EFI_LOADER}"
+    )
+    return warning("efi-no-boot-entry", cause, remedy)

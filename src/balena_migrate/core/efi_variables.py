@@ -7,6 +7,7 @@ Sources: the kernel's Documentation/filesystems/efivarfs.rst; the UEFI specifica
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -71,8 +72,10 @@ def find_value(system: System, name: str) -> bytes | None:
 def write_variable(system: System, path: str, content: bytes) -> None:
     """The variable has these attributes and this value, and keeps them without power. Raises FileError.
 
-    The kernel takes them in one write, straight to the firmware; there is nothing to flush and nothing to rename.
+    The kernel takes them in one write, straight to the firmware; there is nothing to flush and nothing to rename. What
+    the firmware does not take leaves an empty file, until that is removed.
     """
+    is_new = not system.exists(path)
     try:
         with errors_at(path):
             fd = os.open(system.real(path), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -81,6 +84,9 @@ def write_variable(system: System, path: str, content: bytes) -> None:
             finally:
                 os.close(fd)
     except FileError as error:
+        if is_new:
+            with contextlib.suppress(FileError):
+                remove_variable(system, path)
         full = error.reason == os.strerror(errno.ENOSPC)
         raise FileError(path, error.reason, hint=FULL_HINT if full else error.hint) from None
 
@@ -92,14 +98,24 @@ def remove_variable(system: System, path: str) -> None:
 
 
 def find_options(system: System) -> dict[int, bytes]:
-    """Number -> value of every boot option. Raises FileError where one cannot be read."""
+    """Number -> value of every boot option; of one that is cut short or unreadable no value."""
     found = {}
     for path in system.glob(f"{EFIVARS}/Boot*-{GLOBAL_GUID}"):
-        match = _BOOT_OPTION.fullmatch(path.name)
-        content = find_variable(system, str(path)) if match else None
-        if match and content is not None:
-            found[int(match[1], 16)] = content[ATTRIBUTES_BYTES:]
+        if match := _BOOT_OPTION.fullmatch(path.name):
+            found[int(match[1], 16)] = _value_or_nothing(system, str(path))
     return found
+
+
+def find_order(system: System) -> tuple[int, ...]:
+    """The numbers in BootOrder; none where it is missing or unreadable."""
+    return parse_numbers(_value_or_nothing(system, variable_path("BootOrder")))
+
+
+def _value_or_nothing(system: System, path: str) -> bytes:
+    try:
+        return (find_variable(system, path) or b"")[ATTRIBUTES_BYTES:]
+    except FileError:
+        return b""
 
 
 def parse_numbers(value: bytes) -> tuple[int, ...]:

@@ -195,7 +195,7 @@ class EfiFacts:
     """Why variables cannot be read or written; "" where they can."""
     readable: bool = True
     free_bytes: int | None = None
-    """The room for variables; None where the kernel does not say."""
+    """The room that the kernel leaves for variables; None where it does not say."""
     current: int | None = None
     """The number of the entry that started this system."""
     next: int | None = None

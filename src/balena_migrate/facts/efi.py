@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from balena_migrate.core.efi_variables import EFIVARFS, EFIVARS, find_options, find_value, parse_numbers
+from balena_migrate.core.efi_variables import EFIVARFS, EFIVARS, find_options, find_order, find_value, parse_numbers
 from balena_migrate.core.errors import FileError
 from balena_migrate.core.load_option import parse_option
 from balena_migrate.core.mountinfo import MountInfo, read_mountinfo
@@ -39,7 +39,7 @@ def read_efi(system: System, disks: DiskFacts, kernel: str) -> EfiFacts:
         free_bytes=_free_bytes(system) if mounted else None,
         current=current,
         next=following,
-        order=_read_numbers(system, "BootOrder"),
+        order=find_order(system),
         entries=entries,
         damaged=damaged,
         kernel_stub=has_stub(system, kernel),
@@ -56,11 +56,7 @@ def _unwritable(mounted: MountInfo | None) -> str:
 def read_entries(system: System) -> tuple[tuple[FirmwareEntry, ...], tuple[str, ...]]:
     """The boot options, by number, and the names of those that make no sense."""
     entries, damaged = [], []
-    try:
-        options = find_options(system)
-    except FileError as error:
-        return (), (error.message,)
-    for number, value in sorted(options.items()):
+    for number, value in sorted(find_options(system).items()):
         try:
             option = parse_option(value)
         except ValueError:
@@ -71,19 +67,15 @@ def read_entries(system: System) -> tuple[tuple[FirmwareEntry, ...], tuple[str, 
     return tuple(entries), tuple(damaged)
 
 
-def _read_numbers(system: System, name: str) -> tuple[int, ...]:
-    try:
-        return parse_numbers(find_value(system, name) or b"")
-    except FileError:
-        return ()
-
-
 def _read_number(system: System, name: str) -> int | None:
-    return next(iter(_read_numbers(system, name)), None)
+    try:
+        return next(iter(parse_numbers(find_value(system, name) or b"")), None)
+    except FileError:
+        return None
 
 
 def _free_bytes(system: System) -> int | None:
-    """efivarfs says it since Linux 6.6; before, its size is 0."""
+    """efivarfs says it since Linux 6.6, without the 5 KiB that the kernel keeps free on a PC; before, its size is 0."""
     try:
         space = system.statvfs(EFIVARS)
     except FileError:

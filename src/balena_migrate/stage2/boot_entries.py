@@ -20,9 +20,8 @@ from balena_migrate.core.efi_variables import (
     KEPT_ATTRIBUTES,
     dump_numbers,
     find_options,
-    find_value,
+    find_order,
     option_path,
-    parse_numbers,
     remove_variable,
     variable_path,
     write_variable,
@@ -58,8 +57,7 @@ def variables() -> Iterator[None]:
 def write_boot_entry(machine: System, entry: NewBootEntry) -> NewOrder:
     """The firmware starts the new system first. It can be done again. Raises DiskError or FileError."""
     with variables():
-        order = parse_numbers(find_value(machine, "BootOrder") or b"")
-        new = plan_order(find_options(machine), order, entry)
+        new = plan_order(find_options(machine), find_order(machine), entry)
         for number in new.removed:
             remove_variable(machine, option_path(number))
         _write(machine, option_path(new.number), entry.option)

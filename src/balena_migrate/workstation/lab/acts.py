@@ -168,8 +168,11 @@ def report_checks(run: Run, report: Report) -> Iterator[Check]:
             run.prepared, run.record.armed, report, FatImage(disk, boot.start_bytes).read, backups
         )
     before, now = run.record.before.variables, read_boot_variables(disk)
-    if before and now:
-        yield from new_entry_checks(before, now, disk, run.prepared.device.image.boot_entry, report.boot_entries)
+    label = run.prepared.device.image.boot_entry
+    if before and now and run.prepared.expect.boot_entry:
+        yield from new_entry_checks(before, now, disk, label, report.boot_entries)
+    elif now:
+        yield same("boot entry of the new system, which starts by the fallback path", None, now.find(label))
     if run.prepared.expect.machine_id:
         with on_new_disk(disk, report, "resin-state") as state:
             yield machine_id_check(run.prepared.expect.machine_id, state)

@@ -73,6 +73,8 @@ class Expect:
     """What KEEP must add to config.json."""
     machine_id: str = ""
     """The machine id that KEEP must put into resin-state; "" if KEEP does not ask for it."""
+    boot_entry: bool = True
+    """Whether a UEFI firmware has room for the new system's entry."""
     grows_data: bool = False
     """Whether the backup does not fit into the image's resin-data."""
 

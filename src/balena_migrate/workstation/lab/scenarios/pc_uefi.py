@@ -19,7 +19,7 @@ from balena_migrate.workstation.lab.guests.debian_uefi import (
 )
 from balena_migrate.workstation.lab.lookalike import find_spec
 from balena_migrate.workstation.lab.scenarios import CUT_STAGE2, NO_FLASH, UNDO, Scenario
-from balena_migrate.workstation.lab.wishes import Device, Wishes
+from balena_migrate.workstation.lab.wishes import Device, Expect, Wishes
 
 PC = Device(guest=DEBIAN_12_UEFI, image=replace(find_spec("generic-amd64"), root_bytes=320 * MIB))
 """The image has smaller root file systems than the real one, which only take time to write."""
@@ -61,14 +61,20 @@ SCENARIOS = (
         device=replace(PC, guest=DEBIAN_12_FULL_ESP, boot_folder="boot"),
     ),
     Scenario(
+        name="pc-uefi-few-variables",
+        description="a firmware with room for the new system's entry, but not for stage 2's as well: GRUB starts that",
+        # Linux leaves 5 KiB free. Debian 12's kernel does not say how much room there is; that of Debian 13 does.
+        device=replace(PC, guest=DEBIAN_13_UEFI, boot_folder="boot", variables_left_bytes=7 * KIB),
+    ),
+    Scenario(
         name="pc-uefi-full-variables",
-        description="a firmware with room for one boot entry, but not for stage 2's as well: GRUB starts it",
-        # Debian 12's kernel does not say how much room there is; that of Debian 13 does.
+        description="a firmware without any room: GRUB starts stage 2, and the fallback path the new system",
         device=replace(PC, guest=DEBIAN_13_UEFI, boot_folder="boot", variables_left_bytes=2 * KIB),
+        expect=Expect(boot_entry=False),
     ),
     Scenario(
         name="pc-uefi-variables-run-out",
-        description="the same with a kernel that does not say how much room there is: stage 1 fails and takes all back",
+        description="no room, and a kernel that does not say so: stage 1 fails, and takes all back",
         device=replace(PC, variables_left_bytes=2 * KIB),
         acts=(
             Fails(shows="Boot00BA.*No space left on device"),
