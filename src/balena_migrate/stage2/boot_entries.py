@@ -38,7 +38,7 @@ OUR_LABELS = (BOOT_ENTRY, "balenaOS", "resinOS")
 
 @dataclass(frozen=True, kw_only=True)
 class NewOrder:
-    """What becomes of the entries: `removed` by number, the new one's number, and the order."""
+    """The entries of a firmware as they shall be: those that go, the new one's number, and the order."""
 
     removed: tuple[int, ...]
     number: int
