@@ -50,7 +50,7 @@ class Identity:
 
 @dataclass(frozen=True, kw_only=True)
 class Inside:
-    """Where an image is that still has to be taken out of a flasher image: see images.flasher."""
+    """Where an image is that is yet to be taken out of a flasher image: see images.flasher."""
 
     flasher: Path
     flasher_bytes: int
