@@ -94,6 +94,7 @@ def test_the_new_systems_entry_is_first_and_the_old_systems_are_gone(disk: Path)
         (replace(AFTER, order=(2, 1, 0)), SHOWN, "the first boot entry"),
         (replace(AFTER, order=(1, 2, 0)), SHOWN, "order of the other boot entries"),
         (replace(AFTER, entries=(*AFTER.entries, OURS)), SHOWN, "boot entries of the old system that are left"),
+        (AFTER, SHOWN.replace("Current: 0001", "Current: 0002"), "entry that started the new system"),
         (AFTER, SHOWN.replace("0001,", ""), "order that the new system's efibootmgr shows"),
         (AFTER, SHOWN.replace("BOOT\\", ""), "boot entry that the new system's efibootmgr shows"),
     ],

@@ -66,11 +66,13 @@ def new_entry_checks(before: BootVariables, now: BootVariables, disk: Path, labe
 
 
 def _shown_checks(now: BootVariables, label: str, shown: str) -> Iterator[Check]:
-    """efibootmgr reads what this module reads from outside."""
+    """efibootmgr reads what this module reads from outside, and which entry the firmware started."""
     lines = shown.splitlines()
     order = "BootOrder: " + ",".join(f"{number:04X}" for number in now.order)
     yield same("order that the new system's efibootmgr shows", order, next((x for x in lines if "BootOrder" in x), ""))
     entry = now.find(label)
+    current = f"BootCurrent: {entry.number:04X}" if entry else label
+    yield same("entry that started the new system", current, next((x for x in lines if "BootCurrent" in x), ""))
     wanted = f"Boot{entry.number:04X}* {label}" if entry else label
     found = next((line for line in lines if line.startswith(wanted)), "")
     yield Check(
