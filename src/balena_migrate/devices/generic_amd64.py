@@ -20,9 +20,10 @@ DEVICE_TYPE = DeviceType(
             firmware="real OVMF; its BootNext starts stage 2",
             system="Debian 12 amd64 with GRUB 2.06",
             what=(
-                "full migration, with the boot entry that the new system's efibootmgr shows; NO_FLASH; undo; back in"
-                " the old system by itself after a stage 2 that is killed at its start, and after a power cut before"
-                " the line; refused: Secure Boot"
+                "full migration, with the composed initramfs and with the device's own mkinitramfs, and with the boot"
+                " entry that the new system's efibootmgr shows; NO_FLASH; undo; back in the old system by itself after"
+                " a stage 2 that is killed at its start, and after a power cut before the line; taken back: a stage 1"
+                " for which the variables have no room; refused: Secure Boot"
             ),
         ),
         Tested(
@@ -37,7 +38,10 @@ DEVICE_TYPE = DeviceType(
             machine="QEMU q35, x86-64, AHCI disk with a GPT",
             firmware="real OVMF; real GRUB 2.06 and 2.12 start stage 2",
             system="Debian 12 and 13 amd64",
-            what="full migration with an EFI system partition, and with a store of variables, that has no room",
+            what=(
+                "full migration, where the EFI system partition is full or not mounted, where the variables have room"
+                " for one entry, and where they have none, so that the new system starts by the fallback path"
+            ),
         ),
     ),
 )
