@@ -16,6 +16,7 @@ from balena_migrate.workstation.lab.variables import (
     BootVariables,
     copy_store,
     fill_store,
+    forget_next,
     parse_entry,
     read_boot_variables,
     store_of,
@@ -131,6 +132,21 @@ def test_a_full_store_keeps_its_entries_and_has_the_room_that_was_asked_for(disk
     assert 300 <= free < 400
     with pytest.raises(LabError, match="left, not 4096"):
         fill_store(disk, 4096)
+
+
+def test_a_store_forgets_boot_next_and_nothing_else(disk: Path) -> None:
+    put(
+        disk,
+        variable("Boot0001", entry("debian", "\\a")),
+        variable("BootOrder", b"\1\0"),
+        variable("BootNext", b"\1\0"),
+    )
+    before = read_boot_variables(disk)
+    assert before and before.next == 1
+    forget_next(disk)
+    assert read_boot_variables(disk) == replace(before, next=None)
+    with pytest.raises(LabError, match="has no BootNext"):
+        forget_next(disk)
 
 
 def test_what_is_no_variable_store_is_said_to_be_none(tmp_path: Path) -> None:

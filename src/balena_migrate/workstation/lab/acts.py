@@ -30,7 +30,7 @@ from balena_migrate.workstation.lab.result import Check, same
 from balena_migrate.workstation.lab.run import PROGRAM, Run
 from balena_migrate.workstation.lab.snapshot import file_hash
 from balena_migrate.workstation.lab.timeline import STAGE2_LINE
-from balena_migrate.workstation.lab.variables import read_boot_variables
+from balena_migrate.workstation.lab.variables import forget_next, read_boot_variables
 from balena_migrate.workstation.lab.virtual import RESET, SHUTDOWN
 
 STAGE1_TIMEOUT_S = 3600.0
@@ -266,6 +266,15 @@ class Damaged:
     def play(self, run: Run) -> Iterator[Check]:
         with run.timeline.step(f"damage: {self.how}"):
             run.damage_initramfs(self.how)
+        yield from ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BootNextForgotten:
+    """The firmware loses BootNext while the device is off, as one does that takes no notice of it."""
+
+    def play(self, run: Run) -> Iterator[Check]:
+        forget_next(run.prepared.disk)
         yield from ()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from virt.firmware.efi.bootentry import LOAD_OPTION_ACTIVE, LOAD_OPTION_CATEGORY
 from virt.firmware.efi.bootentry import BootEntry as RawEntry
 from virt.firmware.efi.devpath import DevicePathElem
-from virt.firmware.efi.efivar import EfiVar
+from virt.firmware.efi.efivar import EfiVar, EfiVarList
 from virt.firmware.varstore.edk2 import Edk2VarStore
 
 from balena_migrate.core.errors import LabError
@@ -121,6 +121,15 @@ def parse_entry(number: int, data: bytes) -> BootEntry:
     )
 
 
+def forget_next(disk: Path) -> None:
+    """The store has no BootNext, as after a firmware that removes it and does not look at it. Raises LabError."""
+    store = _read(store_of(disk))
+    variables = store.get_varlist()
+    if variables.pop("BootNext", None) is None:
+        raise LabError(f"{store_of(disk)} has no BootNext")
+    _write(store, variables, store_of(disk))
+
+
 def fill_store(disk: Path, left_bytes: int) -> None:
     """The store has variables of no use, and room for about this many bytes more. Raises LabError if it has less."""
     store = _read(store_of(disk))
@@ -130,9 +139,13 @@ def fill_store(disk: Path, left_bytes: int) -> None:
         raise LabError(f"the variable store has {room + left_bytes} bytes left, not {left_bytes}")
     for number, size in enumerate(_pieces(room)):
         variables[f"{FILLER}{number}"] = EfiVar(f"{FILLER}{number}", guid=_GLOBAL, data=bytes(size))
-    # The library's own writer takes ten seconds: it appends the free space byte by byte.
+    _write(store, variables, store_of(disk))
+
+
+def _write(store: Edk2VarStore, variables: EfiVarList, path: Path) -> None:
+    """The library's own writer takes ten seconds: it appends the free space byte by byte."""
     content = store.bytes_varlist(variables).ljust(store.end - store.start, b"\xff")
-    store_of(disk).write_bytes(store.filedata[: store.start] + content + store.filedata[store.end :])
+    path.write_bytes(store.filedata[: store.start] + content + store.filedata[store.end :])
 
 
 def _pieces(room: int) -> Iterator[int]:

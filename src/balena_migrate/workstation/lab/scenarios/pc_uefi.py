@@ -7,7 +7,17 @@ from dataclasses import replace
 
 from balena_migrate.core.units import KIB, MIB
 from balena_migrate.status import DeviceState
-from balena_migrate.workstation.lab.acts import Damaged, Fails, OldSystem, Refused, Stage1, Stage2Dies, Status, Undo
+from balena_migrate.workstation.lab.acts import (
+    BootNextForgotten,
+    Damaged,
+    Fails,
+    OldSystem,
+    Refused,
+    Stage1,
+    Stage2Dies,
+    Status,
+    Undo,
+)
 from balena_migrate.workstation.lab.damage import LAST_LINE, Damage
 from balena_migrate.workstation.lab.guests.debian_pc import ROOT_UUID
 from balena_migrate.workstation.lab.guests.debian_uefi import (
@@ -101,6 +111,20 @@ SCENARIOS = (
             OldSystem(at_once=True),
         ),
         in_tests=True,
+    ),
+    replace(
+        PC_UEFI,
+        name="pc-uefi-no-boot-next",
+        description="a firmware that takes no notice of BootNext starts the old system; then undo",
+        acts=(
+            Stage1(),
+            BootNextForgotten(),
+            Status(state=DeviceState.NOT_STARTED),
+            OldSystem(at_once=True),
+            Undo(),
+            OldSystem(at_once=True),
+        ),
+        in_tests=False,
     ),
     replace(
         PC_UEFI,
