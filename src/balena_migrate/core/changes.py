@@ -14,11 +14,10 @@ from enum import StrEnum
 from typing import Protocol
 
 from balena_migrate.core.efi_variables import (
-    ATTRIBUTES_BYTES,
-    KEPT_ATTRIBUTES,
     find_variable,
     remove_variable,
     variable_name,
+    write_value,
     write_variable,
 )
 from balena_migrate.core.errors import FileError
@@ -271,8 +270,7 @@ class WriteVariable:
         return UndoRecord(undo=Undo.SET_VARIABLE, path=self.path, content=content)
 
     def apply(self, system: System) -> None:
-        attributes = KEPT_ATTRIBUTES.to_bytes(ATTRIBUTES_BYTES, "little")
-        write_variable(system, self.path, attributes + self.value)
+        write_value(system, self.path, self.value)
 
 
 class CapturedOnce:

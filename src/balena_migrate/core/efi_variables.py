@@ -21,7 +21,7 @@ EFIVARFS = "efivarfs"
 """The kernel's name of the file system."""
 GLOBAL_GUID = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
 """Of the variables that the specification defines."""
-KEPT_ATTRIBUTES = 7
+_KEPT = 7
 """Kept without power, and there for boot loaders and for the running system."""
 ATTRIBUTES_BYTES = 4
 LIMIT_BYTES = 64 * 1024
@@ -67,6 +67,11 @@ def find_value(system: System, name: str) -> bytes | None:
     """The value of one of the specification's own variables; None if there is none. Raises FileError."""
     content = find_variable(system, variable_path(name))
     return None if content is None else content[ATTRIBUTES_BYTES:]
+
+
+def write_value(system: System, path: str, value: bytes) -> None:
+    """The variable has this value, and the attributes that all of those have which we make. Raises FileError."""
+    write_variable(system, path, _KEPT.to_bytes(ATTRIBUTES_BYTES, "little") + value)
 
 
 def write_variable(system: System, path: str, content: bytes) -> None:

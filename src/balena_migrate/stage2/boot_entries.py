@@ -14,17 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from balena_migrate.core.efi_variables import (
-    ATTRIBUTES_BYTES,
     EFIVARFS,
     EFIVARS,
-    KEPT_ATTRIBUTES,
     dump_numbers,
     find_options,
     find_order,
     option_path,
     remove_variable,
     variable_path,
-    write_variable,
+    write_value,
 )
 from balena_migrate.core.handover import NewBootEntry
 from balena_migrate.core.load_option import LoadOption, parse_option
@@ -60,8 +58,8 @@ def write_boot_entry(machine: System, entry: NewBootEntry) -> NewOrder:
         new = plan_order(find_options(machine), find_order(machine), entry)
         for number in new.removed:
             remove_variable(machine, option_path(number))
-        _write(machine, option_path(new.number), entry.option)
-        _write(machine, variable_path("BootOrder"), dump_numbers(new.order))
+        write_value(machine, option_path(new.number), entry.option)
+        write_value(machine, variable_path("BootOrder"), dump_numbers(new.order))
     return new
 
 
@@ -88,7 +86,3 @@ def _find_option(value: bytes) -> LoadOption | None:
         return parse_option(value)
     except ValueError:
         return None
-
-
-def _write(machine: System, path: str, value: bytes) -> None:
-    write_variable(machine, path, KEPT_ATTRIBUTES.to_bytes(ATTRIBUTES_BYTES, "little") + value)

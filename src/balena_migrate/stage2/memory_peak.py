@@ -15,11 +15,12 @@ PAUSE_S = 1.0
 
 
 class MemoryPeak:
-    """`peak_bytes` is the most that was in use at any sample, 0 before the first."""
+    """`peak_bytes` is the most that was in use at any sample, the first of which is taken when it is made."""
 
     def __init__(self, machine: System) -> None:
         self._machine = machine
         self.peak_bytes = 0
+        self.sample()
 
     @contextlib.contextmanager
     def sampled(self) -> Iterator[None]:
