@@ -26,7 +26,7 @@ from balena_migrate.workstation.lab.leftdisk import left_disk_checks
 from balena_migrate.workstation.lab.lookalike import Report, parse_report
 from balena_migrate.workstation.lab.machines.raspberrypi.firmware import FatImage
 from balena_migrate.workstation.lab.proofs import backups_on_disk, machine_id_check, new_system_checks, on_new_disk
-from balena_migrate.workstation.lab.result import Check, same
+from balena_migrate.workstation.lab.result import Check, matches, same
 from balena_migrate.workstation.lab.run import PROGRAM, Run
 from balena_migrate.workstation.lab.snapshot import file_hash
 from balena_migrate.workstation.lab.timeline import STAGE2_LINE
@@ -225,13 +225,7 @@ class Fails:
         shell = run.old_system()
         with run.timeline.step("stage 1"):
             text = shell.run(f"{PROGRAM} run </dev/null 2>&1", timeout_s=STAGE1_TIMEOUT_S, ok=(3,))
-        found = re.search(self.shows, text)
-        yield Check(
-            name="why stage 1 fails",
-            passed=found is not None,
-            expected=self.shows,
-            found=found[0] if found else text[-LAST_CHARACTERS:],
-        )
+        yield matches("why stage 1 fails", self.shows, text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -331,13 +325,7 @@ class Shows:
 
     def play(self, run: Run) -> Iterator[Check]:
         text = run.old_system().run(self.command, timeout_s=COMMAND_TIMEOUT_S)
-        found = re.search(self.pattern, text)
-        yield Check(
-            name=f"output of {self.command!r}",
-            passed=found is not None,
-            expected=self.pattern,
-            found=found[0] if found else text[-LAST_CHARACTERS:],
-        )
+        yield matches(f"output of {self.command!r}", self.pattern, text)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+SHOWN = 1500
+"""The characters of a text that a check shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +99,12 @@ def ran_to_its_end(reason: str) -> Check:
 def same(name: str, expected: object, found: object) -> Check:
     """A check that passes if both are equal."""
     return Check(name=name, passed=expected == found, expected=str(expected), found=str(found))
+
+
+def matches(name: str, pattern: str, text: str) -> Check:
+    """A check that passes if the pattern is found in the text; else it shows the text's end."""
+    found = re.search(pattern, text)
+    return Check(name=name, passed=found is not None, expected=pattern, found=found[0] if found else text[-SHOWN:])
 
 
 def not_compared(name: str, things: Iterable[str]) -> Check:

@@ -39,6 +39,7 @@ from balena_migrate.workstation.lab.prepare import LOG_DRIVE_UUID
 from balena_migrate.workstation.lab.scenarios import (
     CUT_STAGE1,
     CUT_STAGE2,
+    LOST_START,
     MIGRATION,
     NO_FLASH,
     NO_SETUP,
@@ -87,8 +88,8 @@ PC_NETWORK = Scenario(
 
 def _lost_start(name: str, description: str, *acts: Act, in_tests: bool) -> Scenario:
     """A start of stage 2 that comes to nothing: the old system comes up by itself, and `status` knows."""
-    back = (Status(state=DeviceState.NOT_STARTED), Undo(), OldSystem(at_once=True))
-    return replace(PC_NETWORK, name=name, description=description, acts=(Stage1(), *acts, *back), in_tests=in_tests)
+    acts = (Stage1(), *acts, *LOST_START)
+    return replace(PC_NETWORK, name=name, description=description, acts=acts, in_tests=in_tests)
 
 
 _BACKUP_SCRIPT = """\

@@ -16,7 +16,6 @@ from balena_migrate.workstation.lab.acts import (
     Stage1,
     Stage2Dies,
     Status,
-    Undo,
 )
 from balena_migrate.workstation.lab.damage import LAST_LINE, Damage
 from balena_migrate.workstation.lab.guests.debian_pc import ROOT_UUID
@@ -28,7 +27,7 @@ from balena_migrate.workstation.lab.guests.debian_uefi import (
     DEBIAN_13_UEFI,
 )
 from balena_migrate.workstation.lab.lookalike import find_spec
-from balena_migrate.workstation.lab.scenarios import CUT_STAGE2, NO_FLASH, UNDO, Scenario
+from balena_migrate.workstation.lab.scenarios import CUT_STAGE2, LOST_START, NO_FLASH, UNDO, UNTIL_UNDO, Scenario
 from balena_migrate.workstation.lab.wishes import Device, Expect, Wishes
 
 PC = Device(guest=DEBIAN_12_UEFI, image=replace(find_spec("generic-amd64"), root_bytes=320 * MIB))
@@ -102,28 +101,14 @@ SCENARIOS = (
         PC_UEFI,
         name="pc-uefi-panic",
         description="stage 2's process is killed at its start: the firmware starts the old system",
-        acts=(
-            Stage1(),
-            Damaged(how=Damage.KILLED),
-            Stage2Dies(shows=LAST_LINE),
-            Status(state=DeviceState.NOT_STARTED),
-            Undo(),
-            OldSystem(at_once=True),
-        ),
+        acts=(Stage1(), Damaged(how=Damage.KILLED), Stage2Dies(shows=LAST_LINE), *LOST_START),
         in_tests=True,
     ),
     replace(
         PC_UEFI,
         name="pc-uefi-no-boot-next",
         description="a firmware that takes no notice of BootNext starts the old system; then undo",
-        acts=(
-            Stage1(),
-            BootNextForgotten(),
-            Status(state=DeviceState.NOT_STARTED),
-            OldSystem(at_once=True),
-            Undo(),
-            OldSystem(at_once=True),
-        ),
+        acts=(Stage1(), BootNextForgotten(), *UNTIL_UNDO),
         in_tests=False,
     ),
     replace(
