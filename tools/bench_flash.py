@@ -10,6 +10,7 @@ import json
 import sys
 from pathlib import Path
 
+from balena_migrate.core.block_map import BlockMap
 from balena_migrate.images.formats import format_named
 from balena_migrate.images.patched_image import PatchedImage
 from balena_migrate.images.patches import Patches
@@ -21,7 +22,9 @@ from balena_migrate.stage2.target import open_disk
 def main() -> None:
     packed, disk_path, size_bytes = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     with packed.open("rb") as source, open_disk(disk_path) as disk:
-        goal = PatchedImage(source, format_named("gzip"), size_bytes, Patches(size_bytes=size_bytes, blocks=()))
+        goal = PatchedImage(
+            source, format_named("gzip"), size_bytes, Patches(size_bytes=size_bytes, blocks=()), BlockMap()
+        )
         result = write_image(goal, disk, FirstMibLast(), lambda step, done, total: None)
     print(json.dumps({"write_s": result.write_s, "reads_directly": result.reads_directly}))
 

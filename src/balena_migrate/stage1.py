@@ -187,6 +187,7 @@ class Stage1:
             image_format=image.format,
             image_size_bytes=image.size_bytes,
             patches=patches,
+            block_map=image.block_map,
             data_partition=self._data_partition(),
             data_files=data_files,
             file_systems=file_systems(system, facts.disks, paths),

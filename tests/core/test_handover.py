@@ -27,5 +27,5 @@ def test_a_damaged_file_is_refused(text: str) -> None:
 
 def test_another_format_is_named() -> None:
     data = json.loads(dump_handover(HANDOVER))
-    with pytest.raises(FileError, match="format 2 is unknown"):
-        parse_handover(json.dumps({**data, "format": 2}))
+    with pytest.raises(FileError, match="format 1 is unknown"):
+        parse_handover(json.dumps({**data, "format": 1}))

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from balena_migrate.core.block_map import BlockMap
 from balena_migrate.core.errors import DiskError, ImageError
 from balena_migrate.images import formats as registry
 from balena_migrate.images.formats import Format, format_named, formats, magic_bytes, read_chunks, sniff_format
@@ -83,7 +84,9 @@ def test_a_file_that_is_cut_short_or_damaged_is_no_image(name: str, spoil: str, 
 @pytest.mark.parametrize("name", [name for name in FILES if of_file(name)[0].pieces is not None])
 def test_stage_2_reads_what_stage_1_took(name: str, image: bytes) -> None:
     known, sample = of_file(name)
-    goal = PatchedImage(io.BytesIO(sample.pack(image)), known, len(image), Patches(size_bytes=len(image), blocks=()))
+    goal = PatchedImage(
+        io.BytesIO(sample.pack(image)), known, len(image), Patches(size_bytes=len(image), blocks=()), BlockMap()
+    )
     assert b"".join(piece.data for piece in goal.pieces(1 << 20)) == image
     assert b"".join(piece.data for piece in goal.pieces(1 << 20)) == image, "and again from the start"
 
@@ -97,7 +100,7 @@ def test_stage_2_refuses_a_format_that_it_does_not_read() -> None:
 
 def test_a_goal_and_its_patches_are_of_one_size() -> None:
     with pytest.raises(DiskError, match="patches are for an image of 7 bytes"):
-        PatchedImage(io.BytesIO(b""), format_named("raw"), 8, Patches(size_bytes=7, blocks=()))
+        PatchedImage(io.BytesIO(b""), format_named("raw"), 8, Patches(size_bytes=7, blocks=()), BlockMap())
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
+from balena_migrate.core.block_map import Range
 from balena_migrate.images.patches import Block, Patches
-from balena_migrate.images.pieces import Piece, in_chunks, piece, zeros
+from balena_migrate.images.pieces import Piece, in_chunks, only, piece, zeros
 
 SIZE = 400
 
@@ -78,3 +79,16 @@ def test_zeros_without_a_patch_stay_zeros() -> None:
 
 def test_the_content_is_not_in_repr() -> None:
     assert "secret" not in repr(piece(0, b"secret"))
+
+
+@given(images(), st.lists(st.tuples(st.integers(0, 20), st.integers(1, 60)), max_size=8))
+def test_what_is_not_used_becomes_gaps(pieces: tuple[Piece, ...], places: list[tuple[int, int]]) -> None:
+    used, offset = [], 0
+    for skip, size in places:
+        used.append(Range(offset + skip, offset + skip + size))
+        offset += skip + size
+    left = list(only(pieces, used))
+    wanted = {n for part in used for n in range(part.start_bytes, part.end_bytes)}
+    assert layout(left) == {place: byte for place, byte in layout(pieces).items() if place in wanted}
+    assert [part.offset_bytes for part in left] == sorted(part.offset_bytes for part in left)
+    assert max((part.end_bytes for part in left), default=0) == max((part.end_bytes for part in pieces), default=0)

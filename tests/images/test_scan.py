@@ -4,15 +4,28 @@ from __future__ import annotations
 import gzip
 import hashlib
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from balena_migrate.core.errors import FileError, ImageError
+from balena_migrate.core.units import KIB
 from balena_migrate.images import Image, ImageKind
 from balena_migrate.images.balenaos import BIOS_BOOT_TYPE
 from balena_migrate.images.scan import read_image
-from tests.support.images import BOOT_FILES, BOOT_SECTORS, BOOT_START, ESP, gpt_image, make_image, mbr_image, put
+from tests.support.images import (
+    BOOT_FILES,
+    BOOT_SECTORS,
+    BOOT_START,
+    ESP,
+    SECTOR,
+    gpt_image,
+    make_image,
+    mbr_image,
+    put,
+    table_sector,
+)
 
 pytestmark = pytest.mark.processes
 
@@ -125,3 +138,72 @@ def test_no_image_and_no_file(tmp_path: Path) -> None:
         read(tmp_path, b"")
     with pytest.raises(FileError, match="No such file"):
         read_image(tmp_path / "missing", tmp_path, lambda done, total: None)
+
+
+# What is free -------------------------------------------------------------------------------------------------------
+
+
+def with_file_system(folder: Path, raw: bytearray, start: int, sectors: int) -> bytearray:
+    put(raw, start, make_ext4(folder / f"ext4-{start}", {"file": b"content"}, sectors * SECTOR // KIB))
+    return raw
+
+
+ROOT = BOOT_START + BOOT_SECTORS
+STATE, DATA = ROOT + 8192 + 2048, ROOT + 8192 + 6144 + 128
+"""Where tests.support.images puts the partitions of an MBR image: two roots of 4096 sectors, and logical ones."""
+
+
+def make_ext4(path: Path, files: dict[str, bytes], size_kib: int) -> bytes:
+    folder = path.with_suffix(".files")
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    argv = ["mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-d", str(folder), str(path), f"{size_kib}k"]
+    subprocess.run(argv, check=True, capture_output=True)
+    return path.read_bytes()
+
+
+def partitions_with_free_blocks(image: Image) -> set[int]:
+    return {
+        partition.number
+        for partition in image.table.partitions
+        for free in image.block_map.free
+        if not partition.is_extended and partition.start_bytes <= free.start_bytes < partition.end_bytes
+    }
+
+
+def test_free_blocks_of_primary_and_logical_partitions(tmp_path: Path) -> None:
+    raw = make_image(tmp_path)
+    for start, sectors in ((ROOT, 4096), (STATE, 2048), (DATA, 4096)):
+        raw = with_file_system(tmp_path, raw, start, sectors)
+    image = read(tmp_path, raw)
+    assert partitions_with_free_blocks(image) == {2, 5, 6}
+    last = max(image.block_map.free, key=lambda free: free.end_bytes)
+    assert image.data.start_bytes < last.start_bytes < last.end_bytes <= image.data.end_bytes
+
+
+def test_the_boot_partition_is_written_whole_whatever_was_there_before(tmp_path: Path) -> None:
+    """A superblock that mkfs.fat left behind says what is free of a file system that is gone."""
+    raw = make_image(tmp_path)
+    superblock = with_file_system(tmp_path, bytearray(len(raw)), ROOT, 4096)[ROOT * SECTOR + 1024 :][:1024]
+    raw[BOOT_START * SECTOR + 1024 : BOOT_START * SECTOR + 2048] = superblock
+    assert read(tmp_path, raw).block_map.free == ()
+
+
+@pytest.mark.parametrize("second", [ROOT + 2048, ROOT + 4095, ROOT - 1])
+def test_nothing_is_free_where_partitions_are_over_each_other(tmp_path: Path, second: int) -> None:
+    raw = with_file_system(tmp_path, make_image(tmp_path), ROOT, 4096)
+    assert read(tmp_path, raw).block_map.free
+    entries = [(0x0E, BOOT_START, BOOT_SECTORS), (0x83, ROOT, 4096), (0x83, second, 4096)]
+    put(raw, 0, table_sector(entries, disk_id=0x1234ABCD))
+    found = read(tmp_path, raw)
+    assert partitions_with_free_blocks(found) & {2} == set()
+
+
+def test_nothing_is_free_where_an_extended_boot_record_is(tmp_path: Path) -> None:
+    raw = with_file_system(tmp_path, make_image(tmp_path), ROOT, 4096)
+    extended = ROOT + 4000
+    entries = [(0x0E, BOOT_START, BOOT_SECTORS), (0x83, ROOT, 4096), (0x0F, extended, 8192)]
+    put(raw, 0, table_sector(entries, disk_id=0x1234ABCD))
+    put(raw, extended, table_sector([(0x83, 4096, 2048)]))
+    assert read(tmp_path, raw).block_map.free == ()

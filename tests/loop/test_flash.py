@@ -160,6 +160,7 @@ def test_the_disk_of_the_running_system_is_refused(monkeypatch: pytest.MonkeyPat
 MEMORY = """
 import sys
 from pathlib import Path
+from balena_migrate.core.block_map import BlockMap
 from balena_migrate.images.formats import format_named
 from balena_migrate.images.patched_image import PatchedImage
 from balena_migrate.images.patches import Patches
@@ -173,7 +174,7 @@ def peak():
 before = peak()
 size = int(sys.argv[3])
 with open(sys.argv[1], "rb") as source, target.open_disk(Path(sys.argv[2])) as disk:
-    goal = PatchedImage(source, format_named("gzip"), size, Patches(size_bytes=size, blocks=()))
+    goal = PatchedImage(source, format_named("gzip"), size, Patches(size_bytes=size, blocks=()), BlockMap())
     write_image(goal, disk, FirstMibLast(), lambda *a: None)
 print(peak() - before)
 """

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from balena_migrate.core.block_map import BlockMap
 from balena_migrate.core.changes import ActionName, WriteFile
 from balena_migrate.core.errors import DiskError, MigrateError
 from balena_migrate.core.handover import (
@@ -87,6 +88,7 @@ def handover() -> Handover:
         image_format="raw",
         image_size_bytes=0,
         patches=NOTHING,
+        block_map=BlockMap(),
         data_partition=DataPartition(start_bytes=0, size_bytes=0),
         data_files=(),
         file_systems=(

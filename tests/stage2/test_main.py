@@ -22,7 +22,7 @@ from tests.support.handover import HANDOVER
         (None, "No such file or directory"),
         ("", "Expecting value"),
         ('{"format": 99}', "format 99 is unknown"),
-        ('{"format": 1}', "target"),
+        ('{"format": 2}', "target"),
         (dump_handover(replace(HANDOVER, strategy="OTHER")).decode(), "unknown strategy OTHER"),
     ],
 )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from balena_migrate.core.block_map import BlockMap
 from balena_migrate.images.formats import format_named
 from balena_migrate.images.patched_image import PatchedImage, RewindableSource
 from balena_migrate.images.patches import Patches
@@ -20,4 +21,6 @@ def flash_image(
     report: FlashReport = lambda step, done, total: None,
 ) -> FlashResult:
     """The image of this format is on the disk, with its patches, the first MiB last."""
-    return write_image(PatchedImage(source, format_named(packed), size_bytes, patches), disk, FirstMibLast(), report)
+    return write_image(
+        PatchedImage(source, format_named(packed), size_bytes, patches, BlockMap()), disk, FirstMibLast(), report
+    )

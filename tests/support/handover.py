@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from balena_migrate.core.block_map import BlockMap
 from balena_migrate.core.changes import Undo, UndoRecord
 from balena_migrate.core.handover import (
     DataFile,
@@ -22,6 +23,7 @@ HANDOVER = Handover(
     image_format="gzip",
     image_size_bytes=2,
     patches=StoredFile(path="/var/lib/balena-migrate/run/p", size_bytes=3, sha256="01"),
+    block_map=BlockMap(),
     data_partition=DataPartition(start_bytes=4, size_bytes=5),
     data_files=(DataFile(file=StoredFile(path="/b", size_bytes=6, sha256="02"), name="backup.tgz"),),
     file_systems=(

@@ -12,12 +12,13 @@ import json
 from dataclasses import dataclass
 from enum import StrEnum
 
+from balena_migrate.core.block_map import BlockMap
 from balena_migrate.core.changes import UndoRecord
 from balena_migrate.core.errors import FileError
 from balena_migrate.core.paths import STAGE2_CONFIG
 from balena_migrate.core.values import from_json, to_json
 
-HANDOVER_FORMAT = 1
+HANDOVER_FORMAT = 2
 
 
 class TermExit(StrEnum):
@@ -112,6 +113,8 @@ class Handover:
     """Decompressed."""
     patches: StoredFile
     """The differences from the image: the composed boot partition and, if resin-data grows, the partition table."""
+    block_map: BlockMap
+    """What of the image need not be written."""
     data_partition: DataPartition
     data_files: tuple[DataFile, ...]
     file_systems: tuple[FileSystem, ...]

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from balena_migrate.core.block_map import BlockMap
 from balena_migrate.core.units import SECTOR_BYTES
 from balena_migrate.images.filesystems.ext import ExtFileSystem
 from balena_migrate.images.filesystems.ext_files import Run
@@ -87,6 +88,8 @@ class Image:
     """The sectors that describe the logical partitions of an MBR, in the order of their chain."""
     data_file_system: ExtFileSystem | None = None
     """resin-data's as the image brings it; None if it is no ext4 file system."""
+    block_map: BlockMap = field(default_factory=BlockMap)
+    """What of it is free by its own file systems."""
     inside: Inside | None = None
     """If not None, the file is not there yet: `path` is where it will be, and `file_bytes` about its size."""
 

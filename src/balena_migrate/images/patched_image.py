@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a disk shall hold: an image with its patches.
+"""What a disk shall hold: of an image what its block map says, with its patches.
 
 Standard library only: stage 2 imports this too.
 """
 
 from __future__ import annotations
 
+import bisect
 import os
 from collections.abc import Iterator
 from typing import Protocol
 
+from balena_migrate.core.block_map import BlockMap
 from balena_migrate.core.errors import DiskError, ImageError
 from balena_migrate.images.formats import Format, read_chunks
-from balena_migrate.images.patches import Patches
-from balena_migrate.images.pieces import Piece, in_chunks
+from balena_migrate.images.patches import Block, Patches
+from balena_migrate.images.pieces import Piece, in_chunks, only
 
 
 class RewindableSource(Protocol):
@@ -25,15 +27,21 @@ class RewindableSource(Protocol):
 
 
 class PatchedImage:
-    """An image of `size_bytes` with its patches. Raises DiskError if these are for an image of another size."""
+    """An image of `size_bytes` with its patches, and without what is free and has no patch.
 
-    def __init__(self, source: RewindableSource, packed: Format, size_bytes: int, patches: Patches) -> None:
+    Raises DiskError if the patches are for an image of another size.
+    """
+
+    def __init__(
+        self, source: RewindableSource, packed: Format, size_bytes: int, patches: Patches, block_map: BlockMap
+    ) -> None:
         if patches.size_bytes != size_bytes:
             reason = f"the patches are for an image of {patches.size_bytes} bytes, and this one has {size_bytes}"
             raise DiskError(reason)
         self._source = source
         self._packed = packed
         self._patches = patches
+        self._used = block_map.used(size_bytes)
         self.size_bytes = size_bytes
 
     @property
@@ -41,14 +49,30 @@ class PatchedImage:
         """The size that a disk needs to hold it: patches may go behind the image."""
         return self._patches.end_bytes
 
+    @property
+    def write_bytes(self) -> int:
+        """The sum of the sizes of all pieces."""
+        used = sum(part.size_bytes for part in self._used)
+        return used + sum(self._gap_bytes(block) for block in self._patches.blocks)
+
+    def _gap_bytes(self, block: Block) -> int:
+        """How much of a patch is where nothing of the image is."""
+        first = bisect.bisect(self._used, block.offset_bytes, key=lambda part: part.end_bytes)
+        inside = 0
+        for part in self._used[first:]:
+            if part.start_bytes >= block.end_bytes:
+                break
+            inside += min(part.end_bytes, block.end_bytes) - max(part.start_bytes, block.offset_bytes)
+        return len(block.content) - inside
+
     def pieces(self, chunk_bytes: int) -> Iterator[Piece]:
-        """All of it, from the start, in pieces that end at multiples of `chunk_bytes`. It can be asked for again.
+        """All that has to be written, in pieces that end at multiples of `chunk_bytes`. It can be asked for again.
 
         Raises ImageError if the source cannot be read or is not an image of `size_bytes`; so an OSError is always
         the disk's.
         """
         try:
-            yield from in_chunks(self._patches.overlay(self._image(chunk_bytes)), chunk_bytes)
+            yield from in_chunks(self._patches.overlay(only(self._image(chunk_bytes), self._used)), chunk_bytes)
         except OSError as error:
             raise ImageError(f"cannot be read: {os.strerror(error.errno or 0)}") from None
 

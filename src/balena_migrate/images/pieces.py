@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from balena_migrate.core.block_map import Range
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -52,6 +54,24 @@ def piece(offset_bytes: int, content: bytes) -> Piece:
 def zeros(offset_bytes: int, size_bytes: int) -> Piece:
     """A piece that is all zeros."""
     return Piece(offset_bytes, size_bytes, None)
+
+
+def only(pieces: Iterable[Piece], used: Iterable[Range]) -> Iterator[Piece]:
+    """The same image with nothing but these ranges of it, which are in order; all else is gaps."""
+    ranges = iter(used)
+    here = next(ranges, None)
+    end = last_end = 0
+    for whole in pieces:
+        end = whole.end_bytes
+        while here is not None and here.start_bytes < end:
+            if (part := whole.part(here.start_bytes, here.end_bytes)) is not None:
+                yield part
+                last_end = part.end_bytes
+            if here.end_bytes > end:
+                break
+            here = next(ranges, None)
+    if last_end < end:
+        yield zeros(end, 0)
 
 
 def in_chunks(pieces: Iterable[Piece], chunk_bytes: int) -> Iterator[Piece]:

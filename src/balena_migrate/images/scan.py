@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
+from balena_migrate.core.block_map import BlockMap, Range, block_map
 from balena_migrate.core.digest import Digester
 from balena_migrate.core.errors import FileError, ImageError
 from balena_migrate.core.progress import Report
@@ -18,19 +19,16 @@ from balena_migrate.core.units import GIB, SECTOR_BYTES
 from balena_migrate.images import Identity, Image
 from balena_migrate.images.balenaos import find_boot_partition, read_identity
 from balena_migrate.images.filesystems.ext import (
-    JOURNAL_BYTES,
-    SUPERBLOCK_BYTES,
-    SUPERBLOCK_OFFSET,
     ExtFileSystem,
-    find_journal,
-    parse_journal,
-    parse_superblock,
+    read_file_system,
 )
+from balena_migrate.images.filesystems.ext_free import read_free
 from balena_migrate.images.filesystems.fat import Fat
 from balena_migrate.images.formats import Format, magic_bytes, read_chunks, sniff_format
 from balena_migrate.images.partitions import HEAD_BYTES, Partition, PartitionTable, Read
-from balena_migrate.images.partitions.mbr import logical_partitions
+from balena_migrate.images.partitions.mbr import FIRST_LOGICAL, LogicalPartitions
 from balena_migrate.images.partitions.table import parse_head, with_logical
+from balena_migrate.images.passing import Passing
 from balena_migrate.images.patches import Block
 from balena_migrate.images.pieces import Piece, piece
 
@@ -89,6 +87,7 @@ def scan_pieces(chunks: Iterator[Piece], path: Path, packed: Format, start_file:
         identity=identify(start_file, scan.boot, table),
         extended_records=tuple(scan.records),
         data_file_system=scan.data_file_system(),
+        block_map=scan.block_map(),
     )
 
 
@@ -147,76 +146,60 @@ class _HashingSource:
         return data
 
 
-class _Passing:
-    """A few bytes of the image, gathered as it passes."""
-
-    def __init__(self, start_bytes: int, size_bytes: int) -> None:
-        self._start_bytes = start_bytes
-        self._size_bytes = size_bytes
-        self.data = b""
-        """As far as they have passed."""
-
-    def take(self, chunk: Piece) -> None:
-        """Keep what of them is in the next piece of the image."""
-        missing = self._start_bytes + len(self.data)
-        part = chunk.part(missing, self._start_bytes + self._size_bytes)
-        if part is not None and part.offset_bytes == missing:
-            self.data += part.data
-
-
 class _Scan:
-    """Picks the partition table out of the image as it passes, and the superblocks of its last partition."""
+    """Picks the partition table out of the image as it passes, what of its partitions is free, and the superblocks of
+    its last partition."""
 
     def __init__(self, head: bytes) -> None:
         self._table = parse_head(head)
         self.boot = find_boot_partition(self._table)
         if self.boot.size_bytes > BOOT_LIMIT_BYTES:
             raise ImageError(f"its boot partition has {self.boot.size_bytes} bytes, more than any balenaOS image has")
-        self._chain = logical_partitions(self._table)
-        self._logical: tuple[Partition, ...] | None = None
-        self._wanted = 0
+        self._chain = LogicalPartitions(self._table)
         self.size_bytes = 0
         """Where the image ends, as far as it has passed."""
         self.records: list[Block] = []
         """The extended boot records that have passed."""
-        self._superblock: _Passing | None = None
-        self._journal: _Passing | None = None
-        self._advance(None)
+        self._free: dict[Partition, Passing[tuple[Range, ...]]] = {}
+        self._data: Passing[ExtFileSystem | None] | None = None
+        self._watch(self._table.partitions)
 
     def take(self, chunk: Piece) -> None:
         """Look at the next piece of the image."""
         self.size_bytes = chunk.end_bytes
-        while self._logical is None and (sector := chunk.part(self._wanted, self._wanted + SECTOR_BYTES)):
-            self._advance(sector.data)
-        if self._logical is None and self._wanted < chunk.offset_bytes:
+        while (wanted := self._chain.wanted) is not None and (sector := chunk.part(wanted, wanted + SECTOR_BYTES)):
+            self.records.append(Block(offset_bytes=wanted, content=sector.data))
+            self._chain.take(sector.data)
+            self._watch(self._chain.found)
+        if self._chain.wanted is not None and self._chain.wanted < chunk.offset_bytes:
             raise ImageError("its logical partitions are not in the order of their places")
-        if self._logical is not None:
-            self._take_data(chunk, self._logical)
+        if self._chain.wanted is None and self._data is None:
+            start = max(partition.start_bytes for partition in self._partitions)
+            self._data = Passing(read_file_system(), start)
+        for passing in self._free.values():
+            passing.take(chunk)
+        if self._data is not None:
+            self._data.take(chunk)
 
-    def _take_data(self, chunk: Piece, logical: tuple[Partition, ...]) -> None:
-        """Of the last partition, the superblock and then that of its journal."""
-        start = max(partition.start_bytes for partition in (*self._table.partitions, *logical))
-        if self._superblock is None:
-            self._superblock = _Passing(start + SUPERBLOCK_OFFSET, SUPERBLOCK_BYTES)
-        self._superblock.take(chunk)
-        journal = find_journal(self._superblock.data)
-        if self._journal is None and journal is not None:
-            self._journal = _Passing(start + journal, JOURNAL_BYTES)
-        if self._journal is not None:
-            self._journal.take(chunk)
+    def _watch(self, partitions: tuple[Partition, ...]) -> None:
+        """What is free in these will be known at the end. All of the boot partition is written: stage 1 changes it."""
+        for partition in partitions:
+            if partition not in self._free and not partition.is_extended and partition != self.boot:
+                self._free[partition] = Passing(read_free(partition.size_bytes), partition.start_bytes)
+
+    @property
+    def _partitions(self) -> tuple[Partition, ...]:
+        return (*self._table.partitions, *self._chain.found)
 
     def data_file_system(self) -> ExtFileSystem | None:
         """That of the last partition, at the image's end; None if it is no ext4."""
-        system = parse_superblock(self._superblock.data) if self._superblock else None
-        if system is None or self._journal is None:
-            return system
-        return replace(system, journal_incompatible=parse_journal(self._journal.data))
+        return self._data.result if self._data else None
 
     def finish(self) -> PartitionTable:
         """The whole table, at the image's end."""
-        if self._logical is None:
-            raise ImageError(f"is cut short: the extended boot record at byte {self._wanted} is missing")
-        table = with_logical(self._table, self._logical)
+        if self._chain.wanted is not None:
+            raise ImageError(f"is cut short: the extended boot record at byte {self._chain.wanted} is missing")
+        table = with_logical(self._table, self._chain.found)
         for partition in table.partitions:
             if partition.end_bytes > self.size_bytes:
                 raise ImageError(
@@ -225,10 +208,24 @@ class _Scan:
                 )
         return table
 
-    def _advance(self, sector: bytes | None) -> None:
-        if sector is not None:
-            self.records.append(Block(offset_bytes=self._wanted, content=sector))
-        try:
-            self._wanted = self._chain.send(sector) if sector is not None else next(self._chain)
-        except StopIteration as end:
-            self._logical = end.value
+    def block_map(self) -> BlockMap:
+        """What of the image is free, at its end."""
+        return block_map(
+            Range(partition.start_bytes + free.start_bytes, partition.start_bytes + free.end_bytes)
+            for partition, passing in self._free.items()
+            if self._is_alone(partition)
+            for free in passing.result or ()
+        )
+
+    def _is_alone(self, partition: Partition) -> bool:
+        """Whether nothing else is in a partition: not another one, no EBR, and not the first MiB."""
+        has_record = any(partition.start_bytes <= ebr.offset_bytes < partition.end_bytes for ebr in self.records)
+        is_crossed = any(_overlaps(partition, other) for other in self._partitions)
+        return partition.start_bytes >= HEAD_BYTES and not has_record and not is_crossed
+
+
+def _overlaps(one: Partition, other: Partition) -> bool:
+    """Whether two partitions share a part of the image, other than a logical one with its extended one."""
+    apart = one.end_bytes <= other.start_bytes or other.end_bytes <= one.start_bytes
+    is_inside = other.is_extended and one.number >= FIRST_LOGICAL
+    return one != other and not is_inside and not apart

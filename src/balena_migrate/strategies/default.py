@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from balena_migrate.core.units import MIB, in_mib
 from balena_migrate.findings import BLOCKS, PASSES, Code, Finding, blocker, passed
+from balena_migrate.images import Image
 from balena_migrate.images.room import grown_size_bytes
 from balena_migrate.settings import StrategyName
 from balena_migrate.strategies import Stage1Strategy
@@ -51,14 +52,22 @@ def check(survey: Survey, initramfs_bytes: int, backup_bytes: int) -> Iterator[F
 
 def after_the_line(accepted: Accepted) -> tuple[str, ...]:
     """Flash, the firmware's boot entry, grow resin-data if need be, transfer, reboot."""
-    size_mib, target, efi = accepted.image.size_bytes // MIB, accepted.target.path, accepted.facts.boot.efi
+    efi = accepted.facts.boot.efi
     return (
-        f"write {size_mib} MiB to {target}, the first MiB last, and read it back",
+        f"write {_written(accepted.image)} to {accepted.target.path}, the first MiB last, and read it back",
         *(["put the new system first among the firmware's boot entries"] if efi and not efi.unwritable else []),
         *_growth(accepted),
         "copy the backup and the log to resin-data",
         "reboot into balenaOS",
     )
+
+
+def _written(image: Image) -> str:
+    """What is written of an image."""
+    size_bytes, free_bytes = image.size_bytes, image.block_map.free_bytes
+    if not free_bytes:
+        return f"{size_bytes // MIB} MiB"
+    return f"{(size_bytes - free_bytes) // MIB} of {size_bytes // MIB} MiB, as the rest is free in its file systems,"
 
 
 def _growth(accepted: Accepted) -> tuple[str, ...]:

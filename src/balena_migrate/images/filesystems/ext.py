@@ -7,7 +7,9 @@ The rules for growing a mounted file system are those of the kernel's fs/ext4/re
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from balena_migrate.images.passing import Reader
 
 SUPERBLOCK_OFFSET = 1024
 SUPERBLOCK_BYTES = 1024
@@ -118,6 +120,18 @@ def parse_superblock(superblock: bytes) -> ExtFileSystem | None:
         incompatible=_u32(superblock, 96),
         read_only_compatible=_u32(superblock, 100),
     )
+
+
+def read_file_system() -> Reader[ExtFileSystem | None]:
+    """Reads the superblock, and that of the journal, as images.passing has it; None if it is no ext4.
+
+    Of a journal whose superblock cannot be read the features are 0.
+    """
+    superblock = yield SUPERBLOCK_OFFSET, SUPERBLOCK_BYTES
+    system, journal = parse_superblock(superblock), find_journal(superblock)
+    if system is None or journal is None:
+        return system
+    return replace(system, journal_incompatible=parse_journal((yield journal, JOURNAL_BYTES)))
 
 
 def find_journal(superblock: bytes) -> int | None:

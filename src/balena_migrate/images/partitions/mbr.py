@@ -8,7 +8,7 @@ Sources: the UEFI specification 2.10, 5.2.1, for the fields; the kernel's block/
 from __future__ import annotations
 
 import struct
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from balena_migrate.core.errors import ImageError
@@ -18,6 +18,8 @@ from balena_migrate.images.patches import Block
 
 GPT_PROTECTIVE_TYPE = "ee"
 LOGICAL_LIMIT = 124
+FIRST_LOGICAL = 5
+"""The number of the first logical partition, also where there are fewer primary ones."""
 
 _DISK_ID = struct.Struct("<I")
 _DISK_ID_OFFSET = 440
@@ -86,27 +88,30 @@ def parse_mbr(head: bytes) -> PartitionTable:
     return PartitionTable(kind=TableKind.DOS, id=f"{disk_id:08x}", partitions=partitions)
 
 
-def logical_partitions(table: PartitionTable) -> Generator[int, bytes, tuple[Partition, ...]]:
-    """Yields the offset of each EBR, is sent its sector, and returns the logical partitions.
+class LogicalPartitions:
+    """The chain of EBRs of an MBR, for what reads a disk and for a stream that passes only once.
 
-    A generator, so that the same code reads a disk and a stream that passes only once.
-    Raises ImageError if the chain is damaged, leaves the extended partition or runs in circles.
+    `found` are the logical partitions of the EBRs so far; `wanted` is the offset of the next EBR, None at the end.
     """
-    if table.kind != TableKind.DOS:
-        return ()
-    extended = next((p for p in table.partitions if p.is_extended), None)
-    found: list[Partition] = []
-    seen: set[int] = set()
-    here = extended.start_bytes if extended else None
-    while extended is not None and here is not None:
-        if here in seen or len(seen) > LOGICAL_LIMIT:
+
+    def __init__(self, table: PartitionTable) -> None:
+        self._extended = next((p for p in table.partitions if p.is_extended), None)
+        self._seen: set[int] = set()
+        self.found: tuple[Partition, ...] = ()
+        self.wanted = self._extended.start_bytes if self._extended and table.kind == TableKind.DOS else None
+
+    def take(self, sector: bytes) -> None:
+        """Read the EBR that is wanted.
+
+        Raises ImageError if the chain is damaged, leaves the extended partition or runs in circles.
+        """
+        here, extended = self.wanted, self._extended
+        assert here is not None and extended is not None, "no EBR is wanted"
+        if here in self._seen or len(self._seen) > LOGICAL_LIMIT:
             raise ImageError("the chain of its logical partitions runs in circles or is too long")
-        seen.add(here)
-        sector = yield here
-        logical, here = _parse_ebr(sector, here, extended, number=5 + len(found))
-        if logical is not None:
-            found.append(logical)
-    return tuple(found)
+        self._seen.add(here)
+        logical, self.wanted = _parse_ebr(sector, here, extended, number=FIRST_LOGICAL + len(self.found))
+        self.found += (logical,) if logical else ()
 
 
 def _parse_ebr(sector: bytes, here: int, extended: Partition, *, number: int) -> tuple[Partition | None, int | None]:
@@ -145,7 +150,7 @@ def _partition(entry: Entry, number: int, *, base_bytes: int) -> Partition | Non
 def longer_mbr(head: bytes, records: tuple[Block, ...], table: PartitionTable, longer: Partition) -> Iterator[Block]:
     """The entries that end with the last partition: its own, and those of what it is in."""
     extended = next((part for part in table.partitions if part.is_extended), None)
-    if longer.number <= 4 or extended is None:
+    if longer.number < FIRST_LOGICAL or extended is None:
         yield _ending_at(0, head, longer.number - 1, longer.end_bytes, base_bytes=0)
         return
     yield _ending_at(0, head, extended.number - 1, longer.end_bytes, base_bytes=0)

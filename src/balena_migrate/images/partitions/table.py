@@ -15,8 +15,8 @@ from balena_migrate.images.partitions import HEAD_BYTES, Partition, PartitionTab
 from balena_migrate.images.partitions.gpt import parse_gpt
 from balena_migrate.images.partitions.mbr import (
     GPT_PROTECTIVE_TYPE,
+    LogicalPartitions,
     has_signature,
-    logical_partitions,
     parse_mbr,
     read_entries,
 )
@@ -28,15 +28,10 @@ def read_table(read: Read) -> PartitionTable:
     Raises ImageError if there is none, or it is damaged.
     """
     table = parse_head(read(0, HEAD_BYTES))
-    chain = logical_partitions(table)
-    logical: tuple[Partition, ...] = ()
-    try:
-        offset = next(chain)
-        while True:
-            offset = chain.send(read(offset, SECTOR_BYTES))
-    except StopIteration as end:
-        logical = end.value
-    return with_logical(table, logical)
+    chain = LogicalPartitions(table)
+    while chain.wanted is not None:
+        chain.take(read(chain.wanted, SECTOR_BYTES))
+    return with_logical(table, chain.found)
 
 
 def with_logical(table: PartitionTable, logical: tuple[Partition, ...]) -> PartitionTable:

@@ -71,7 +71,9 @@ def open_goal(stash: Stash, handover: Handover, held: contextlib.ExitStack) -> P
     with stash.open(handover.patches) as file:
         patches = parse_patches(file.read(), handover.patches.path)
     image = held.enter_context(stash.open(handover.image))
-    return PatchedImage(image, format_named(handover.image_format), handover.image_size_bytes, patches)
+    return PatchedImage(
+        image, format_named(handover.image_format), handover.image_size_bytes, patches, handover.block_map
+    )
 
 
 def flash(goal: PatchedImage, disk: Disk, console: Console) -> None:
