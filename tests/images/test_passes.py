@@ -11,18 +11,19 @@ from balena_migrate.core.errors import FileError, ImageError
 from balena_migrate.core.units import MIB
 from balena_migrate.images import passes
 from balena_migrate.images.passes import opened
+from tests.images.formats import READABLE, of_file
 
-CONTENT = random.Random(1).randbytes(3 * MIB + 12345)
+CONTENT = bytes(510) + b"\x55\xaa" + random.Random(1).randbytes(3 * MIB + 12345)
 
 
 def ignored(done: int, total: int) -> None:
     """No report."""
 
 
-@pytest.fixture(params=["raw", "gzip"])
+@pytest.fixture(params=READABLE)
 def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     path = tmp_path / "image"
-    path.write_bytes(gzip.compress(CONTENT, 1) if request.param == "gzip" else CONTENT)
+    path.write_bytes(of_file(request.param)[1].pack(CONTENT))
     return path
 
 

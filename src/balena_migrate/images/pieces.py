@@ -79,22 +79,26 @@ def in_chunks(pieces: Iterable[Piece], chunk_bytes: int) -> Iterator[Piece]:
 
     So no piece is larger than a chunk. Zeros are known as such where they fill a whole chunk.
     """
-    start, held = 0, bytearray()
+    held: list[Piece] = []
     for whole in pieces:
-        if held and whole.offset_bytes != start + len(held):
-            yield piece(start, bytes(held))
-            held.clear()
+        if held and whole.offset_bytes != held[-1].end_bytes:
+            yield _joined(held)
+            held = []
         for part in _split(whole, chunk_bytes):
             if not held and part.size_bytes in (0, chunk_bytes):
                 yield part
                 continue
-            start = start if held else part.offset_bytes
-            held += part.data
-            if (start + len(held)) % chunk_bytes == 0:
-                yield piece(start, bytes(held))
-                held.clear()
+            held.append(part)
+            if part.end_bytes % chunk_bytes == 0:
+                yield _joined(held)
+                held = []
     if held:
-        yield piece(start, bytes(held))
+        yield _joined(held)
+
+
+def _joined(parts: list[Piece]) -> Piece:
+    """One piece with content, of parts that follow each other. Nothing is copied where there is only one."""
+    return piece(parts[0].offset_bytes, parts[0].data if len(parts) == 1 else b"".join(part.data for part in parts))
 
 
 def _split(whole: Piece, chunk_bytes: int) -> Iterator[Piece]:

@@ -11,4 +11,5 @@ IN_THE_DATA = 40
 SAMPLE = Sample(
     pack=lambda image: gzip.compress(image[:7_000_000], 1) + gzip.compress(image[7_000_000:], 1),
     damage=lambda packed: flip(packed, IN_THE_DATA),
+    commands=("gzip -c image", "gzip -9 -n -c image", "gzip -1 -c <image; gzip -c /dev/null; head -c 5000 /dev/zero"),
 )

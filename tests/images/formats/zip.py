@@ -14,4 +14,13 @@ def pack(image: bytes) -> bytes:
     return file.getvalue()
 
 
-SAMPLE = Sample(pack=pack)
+SAMPLE = Sample(
+    pack=pack,
+    commands=(
+        "zip -q one.zip image; cat one.zip",
+        "zip -q -0 two.zip image; cat two.zip",
+        # To a pipe, with sizes behind the content; from one, with zip64 fields.
+        "zip -q - image | cat",
+        "cat image | zip -q - - | cat",
+    ),
+)

@@ -3,7 +3,7 @@
 
 Formats that we only recognize, to say what to do about them, are files of the same kind.
 
-Standard library only: stage 2 imports this too.
+The standard library, zlib-ng and zstandard only: stage 2 imports this too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Protocol
 
 from balena_migrate.core.errors import ImageError
 from balena_migrate.core.plugins import load_all
-from balena_migrate.core.units import KIB
+from balena_migrate.core.units import GIB, KIB
 from balena_migrate.images.pieces import Piece, in_chunks
 
 INPUT_BYTES = 256 * KIB
@@ -33,6 +33,17 @@ class Source(Protocol):
 
 Pieces = Callable[[Source, int], Iterator[Piece]]
 
+START_BYTES = 4 * KIB
+"""How much of a file's start Format.memory_bytes asks for."""
+SMALL_BYTES = 64 * KIB
+"""The memory of a decoder that needs hardly any: deflate's window is 32 KiB, and its tables are smaller."""
+UNPACKED_LIMIT_BYTES = 64 * GIB
+"""No image of balenaOS comes near it. A few MiB can hold more zeros than a disk has, and reading them takes hours."""
+
+
+def _small(_start: bytes) -> int:
+    return SMALL_BYTES
+
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
@@ -40,8 +51,7 @@ class Format:
 
     `pieces(source, limit_bytes)` yields the image's pieces (see images.pieces), none larger than the limit, and reads
     the source to its last byte. Memory stays bounded whatever the file holds. It raises ImageError where the file is
-    damaged, cut short, or where something else follows the image. It is None for a format that is not supported; then
-    `remedy` says what to do.
+    damaged, cut short, or where something else follows the image. It is None for a format that is not supported.
     """
 
     name: str
@@ -49,8 +59,13 @@ class Format:
     """What a file of this format is, with an article: "a zip archive"."""
     magics: tuple[bytes, ...]
     """How such a file may begin; none for RAW, which every file is that is nothing else."""
+    unpack: str
+    """The start of a command that writes what such a file holds to its standard output; the file's name ends it."""
     pieces: Pieces | None = None
-    remedy: str = ""
+    memory_bytes: Callable[[bytes], int] = _small
+    """What the decoder needs, by the file's first START_BYTES, besides the piece and the input at hand."""
+    is_slow: bool = False
+    """Whether it is unpacked many times slower than gzip is."""
 
 
 @cache
@@ -70,10 +85,14 @@ def sniff_format(start: bytes) -> Format:
     Raises ImageError for one that is not supported, with what to do. A file that begins like none is RAW: whether it is
     a disk image its partition table tells.
     """
-    known = [known for known in formats() if start.startswith(known.magics)]
-    found = known[0] if known else next(raw for raw in formats() if not raw.magics)
+    found = find_packing(start) or next(raw for raw in formats() if not raw.magics)
     _reader(found)
     return found
+
+
+def find_packing(start: bytes) -> Format | None:
+    """The format that these bytes begin like, other than RAW, be it supported or not."""
+    return next((known for known in formats() if start.startswith(known.magics)), None)
 
 
 def format_named(name: str) -> Format:
@@ -87,12 +106,30 @@ def format_named(name: str) -> Format:
 def read_chunks(source: Source, packed: Format, chunk_bytes: int) -> Iterator[Piece]:
     """The image in pieces that end at multiples of `chunk_bytes` (see images.pieces.in_chunks).
 
-    Raises ImageError as Format.pieces does, and where the format is not supported.
+    Raises ImageError as Format.pieces does, where the format is not supported, where the image is packed once more, and
+    where it is larger than UNPACKED_LIMIT_BYTES.
     """
-    return in_chunks(_reader(packed)(source, chunk_bytes), chunk_bytes)
+    for chunk in in_chunks(_reader(packed)(source, chunk_bytes), chunk_bytes):
+        if chunk.offset_bytes == 0 and packed.magics and chunk.content:
+            _refuse_second_packing(packed, chunk.content)
+        if chunk.end_bytes > UNPACKED_LIMIT_BYTES:
+            raise ImageError(f"is larger than {UNPACKED_LIMIT_BYTES // GIB} GiB, which no balenaOS image is")
+        yield chunk
+
+
+def _refuse_second_packing(packed: Format, start: bytes) -> None:
+    inner = find_packing(start)
+    if inner is not None:
+        reason = f"is {packed.what}, and what it holds is {inner.what}: the image is packed twice"
+        raise ImageError(reason, hint=f"unpack it once: {packed.unpack} FILE > NEWFILE")
 
 
 def _reader(packed: Format) -> Pieces:
     if packed.pieces is None:
-        raise ImageError(f"is {packed.what}, which is not supported", hint=packed.remedy)
+        raise ImageError(f"is {packed.what}, which is not supported", hint=f"use an image that is {repacked(packed)}")
     return packed.pieces
+
+
+def repacked(packed: Format) -> str:
+    """The command that makes an image of this format one that is quick to unpack, for a remedy."""
+    return f"packed with zstd: {packed.unpack} FILE | zstd -10 -o NEWFILE.zst"

@@ -9,5 +9,5 @@ FORMAT = Format(
     name="7-zip",
     what="a 7-zip archive",
     magics=(b"7z\xbc\xaf\x27\x1c",),
-    remedy="unpack it, and compress the image with gzip",
+    unpack="7z x -so",
 )
