@@ -23,7 +23,8 @@ from balena_migrate.core.values import to_json
 from balena_migrate.facts import Facts
 from balena_migrate.images.partitions import TableKind
 from balena_migrate.images.patches import Block
-from balena_migrate.plan import Plan, describe, expected_window, make_plan
+from balena_migrate.images.window import expected_window, medium_of
+from balena_migrate.plan import Plan, describe, make_plan
 from balena_migrate.settings import Config
 from balena_migrate.stage1 import file_systems
 from balena_migrate.survey import Accepted, accept
@@ -164,8 +165,8 @@ def test_the_boot_change_is_the_last_thing() -> None:
 
 
 def test_the_window_is_longer_on_a_card_than_on_an_ssd() -> None:
-    card, _ = expected_window("/dev/mmcblk0", 900 * MIB)
-    ssd, _ = expected_window("/dev/nvme0n1", 900 * MIB)
+    card, _ = expected_window(medium_of("/dev/mmcblk0"), 900 * MIB)
+    ssd, _ = expected_window(medium_of("/dev/nvme0n1"), 900 * MIB)
     assert card == 90 + 45
     assert ssd < card / 10
 

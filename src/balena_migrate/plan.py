@@ -11,18 +11,12 @@ from dataclasses import dataclass
 
 from balena_migrate.bootloaders import passed_over
 from balena_migrate.bootloaders.arguments import Arguments
+from balena_migrate.checks.image import prepared_text
 from balena_migrate.core.changes import Action
 from balena_migrate.core.efi_variables import is_variable, variable_name
-from balena_migrate.core.units import MIB, in_mib
+from balena_migrate.images.window import expected_window, medium_of
 from balena_migrate.strategies import strategy_named
 from balena_migrate.survey import Accepted
-
-FLASH_SPEEDS_BYTES_PER_S = (
-    ("mmcblk", 10 * MIB),
-    ("nvme", 200 * MIB),
-    ("", 50 * MIB),
-)
-"""Conservative estimates by the disk's name: SD cards of class 10 write at least 10 MiB/s; all read twice as fast."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +38,8 @@ class Plan:
     window_s: float
     """How long the part after the line is expected to take."""
     window_text: str
+    image: str
+    """Why stage 1 prepares the image, in words; empty where it does not."""
     initramfs: str
     """What the initramfs of stage 2 gets, and how it is made."""
     before: str
@@ -60,24 +56,11 @@ class Section:
     lines: tuple[str, ...] = ()
 
 
-def expected_window(target: str, size_bytes: int, backup_bytes: int = 0) -> tuple[float, str]:
-    """The expected seconds from the first overwritten byte to the reboot, and the arithmetic."""
-    name = target.rpartition("/")[2]
-    speed = next(speed for prefix, speed in FLASH_SPEEDS_BYTES_PER_S if name.startswith(prefix))
-    seconds = (size_bytes + backup_bytes) / speed + size_bytes / (2 * speed)
-    backup = f", {in_mib(backup_bytes)} of backup written," if backup_bytes >= MIB else ""
-    text = (
-        f"{in_mib(size_bytes)} written at {in_mib(speed)}/s and read back at {in_mib(2 * speed)}/s{backup}"
-        f" (a conservative estimate for {target}) = {seconds:.0f} s"
-    )
-    return seconds, text
-
-
 def make_plan(accepted: Accepted, actions: tuple[Action, ...], boot_actions: tuple[Action, ...]) -> Plan:
     """The plan for an accepted device, without the boot change where NO_SETUP is set."""
     image, target, loader = accepted.image, accepted.target, accepted.boot_loader
     strategy = strategy_named(accepted.config.strategy)
-    seconds, text = expected_window(target.path, image.size_bytes, accepted.survey.backup_bytes)
+    seconds, text = expected_window(medium_of(target.path), image.write_bytes, accepted.survey.backup_bytes)
     return Plan(
         actions=actions,
         boot_actions=() if accepted.config.no_setup else boot_actions,
@@ -89,7 +72,8 @@ def make_plan(accepted: Accepted, actions: tuple[Action, ...], boot_actions: tup
         passed_over=tuple(f"{loader.name} starts stage 2, as {other.reason}." for other in passed_over(accepted.facts)),
         no_flash=accepted.config.no_flash,
         window_s=seconds,
-        window_text=text,
+        window_text=f"{text}, a conservative estimate for {target.path}",
+        image=prepared_text(accepted.survey),
         initramfs=accepted.survey.initramfs.text,
         before=strategy.before_the_line,
         after=strategy.after_the_line(accepted),
@@ -104,6 +88,8 @@ def describe(plan: Plan) -> str:
 def sections(plan: Plan) -> Iterator[Section]:
     """The plan in the order in which it happens."""
     yield Section(title="Stage 1, now; balena-migrate undo reverts all of it:", lines=_changes(plan))
+    if plan.image:
+        yield Section(title=f"The image: {plan.image}.")
     yield Section(title=f"The initramfs: {plan.initramfs}.")
     yield Section(title=f"A power cut between here and stage 2's first step {_after_power_cut(plan)}.")
     if plan.reboot_argument:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from balena_migrate import VERSION
 from balena_migrate.bootloaders import boot_of
@@ -15,7 +16,7 @@ from balena_migrate.carried.backup import BackupPlan, BackupResult, make_backup
 from balena_migrate.checks.backup import check_result, find_room
 from balena_migrate.checks.strategy import check_strategy
 from balena_migrate.core.changes import Action, ActionName, CapturedOnce, MakeDir, Produce, WriteFile
-from balena_migrate.core.errors import BackupError, DiskError
+from balena_migrate.core.errors import BackupError, DiskError, ImageError
 from balena_migrate.core.handover import (
     DataFile,
     DataPartition,
@@ -45,6 +46,7 @@ from balena_migrate.images.partitions.device import has_gpt_copy
 from balena_migrate.images.partitions.gpt import erased_copy, last_sector
 from balena_migrate.images.partitions.known_disk import find_file_system, find_place, find_target, read_identity
 from balena_migrate.images.patches import Block, dump_patches
+from balena_migrate.images.prepare import prepare, read_back
 from balena_migrate.images.room import fitted_table, grown_size_bytes
 from balena_migrate.initramfs import builder_named
 from balena_migrate.strategies import strategy_named
@@ -97,17 +99,31 @@ class Stage1:
         )
 
     def _image_actions(self) -> tuple[Action, ...]:
-        """What takes the image out of a flasher image, where it is inside one."""
-        image = self._image
-        if image.inside is None:
+        """What makes the file that stage 2 gets, where that is not there: out of a flasher image, or prepared."""
+        if self._image.inside is not None:
+            title, make = "take the system image out of the flasher image", self._extract_image
+        elif self._image.original is not None:
+            title, make = "prepare the image", self._prepare_image
+        else:
             return ()
+        return (Produce(name=ActionName.IMAGE, title=title, path=str(self._image.path), make=make),)
 
-        def make(system: System, path: str) -> None:
-            with self._progress("system image") as report, system.replacing(path) as file:
-                extract(image, file, report)
+    def _extract_image(self, system: System, path: str) -> None:
+        with self._progress("system image") as report, system.replacing(path) as file:
+            extract(self._image, file, report)
 
-        title = "take the system image out of the flasher image"
-        return (Produce(name=ActionName.IMAGE, title=title, path=str(image.path), make=make),)
+    def _prepare_image(self, system: System, path: str) -> None:
+        """Raises ImageError where the file became too large for the memory."""
+        assert self._image.original is not None, "the file is there"
+        with self._progress("preparing the image") as report, system.replacing(path) as file:
+            bmap = prepare(self._image.original, file, report)
+        with self._progress("reading it back") as report:
+            read_back(system.real(path), bmap, report)
+        survey = self._accepted.survey
+        made = replace(survey, image=replace(self._image, file_bytes=system.stat(path).st_size))
+        for finding in check_strategy(made, survey.backup_bytes):
+            if finding.severity is Severity.BLOCKER:
+                raise ImageError(finding.cause, hint=finding.remedy)
 
     def _backup_action(self, plan: BackupPlan) -> Action:
         what = "backup of the volumes" if plan.volumes else "backup"
@@ -205,7 +221,7 @@ class Stage1:
 
     def _stored_image(self, system: System) -> StoredFile:
         image = self._image
-        if image.inside:
+        if not image.is_there:
             return stored_file(system, str(image.path))
         return StoredFile(path=str(image.path), size_bytes=image.file_bytes, sha256=image.sha256)
 

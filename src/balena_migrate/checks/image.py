@@ -18,6 +18,7 @@ from balena_migrate.facts import Facts
 from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed, warning
 from balena_migrate.images import Image
 from balena_migrate.images.filesystems.ext_features import features_beyond
+from balena_migrate.images.formats import format_named
 from balena_migrate.survey import Survey
 
 EXTRACT_MARGIN_BYTES = 64 * MIB
@@ -31,6 +32,12 @@ CODES = (
         "The image is a flasher image, which installs balenaOS from a USB stick: stage 1 takes the system image out of"
         " it, into HOME_DIR; or there is no room for that.",
         "Take it out where there is room, with `balena-migrate image extract`, and use the result.",
+    ),
+    Code(
+        "image-prepared",
+        PASSES,
+        "Stage 1 prepares the image on the device, since its format is slow to unpack, or memory is too small for the"
+        " file as it is.",
     ),
     Code("image-device-type", BLOCKS, "The image is for a device type that does not run on this device.", _FITTING),
     Code("image-name", WARNS, "The image's file name mentions another device type than its content."),
@@ -76,6 +83,7 @@ def check(survey: Survey) -> Iterator[Finding]:
     if image is None:
         return
     yield from _check_flasher(survey, image)
+    yield from _check_form(survey)
     yield from _check_device_type(survey, image)
     yield from _check_name(survey, image)
     yield from _check_data_features(survey, image)
@@ -101,6 +109,25 @@ def _check_flasher(survey: Survey, image: Image) -> Iterator[Finding]:
     yield blocker("image-flasher", text, remedy)
 
 
+def _check_form(survey: Survey) -> Iterator[Finding]:
+    if text := prepared_text(survey):
+        yield passed("image-prepared", text)
+
+
+def prepared_text(survey: Survey) -> str:
+    """Why stage 1 prepares the image, and the arithmetic; empty where it does not."""
+    image, home = survey.image, survey.facts.disks.find_mount(survey.config.in_home("."))
+    if image is None or image.original is None or home is None:
+        return ""
+    original = image.original
+    slow = format_named(original.format).is_slow
+    why = f"{original.format} is slow to unpack" if slow else "memory is too small for the file as it is"
+    return (
+        f"stage 1 prepares the image, as {why}: {in_mib(original.file_bytes)} of {original.format} become about"
+        f" {in_mib(image.file_bytes)} of {image.format} in {image.path}; HOME_DIR has {in_mib(home.free_bytes)} free"
+    )
+
+
 def _check_device_type(survey: Survey, image: Image) -> Iterator[Finding]:
     wanted = device_types_for(survey.facts)
     device = survey.device_type
@@ -111,7 +138,12 @@ def _check_device_type(survey: Survey, image: Image) -> Iterator[Finding]:
         yield blocker("image-device-type", cause, "use an image for one of these")
         return
     version = image.identity.os_version or "of unknown version"
-    cause = f"balenaOS {version} for {device.slug} ({device.name}), readable to its last byte"
+    file = image.original or image
+    read = f", and as {file.bmap} says" if file.bmap else ""
+    cause = (
+        f"balenaOS {version} for {device.slug} ({device.name}), readable to its last byte{read};"
+        f" {in_mib(image.write_bytes)} of {in_mib(image.size_bytes)} are in use"
+    )
     yield passed("image", cause)
     if not device.tested:
         yield untested(

@@ -16,6 +16,7 @@ from balena_migrate.core.errors import RefusedError
 from balena_migrate.core.kit import find_kit
 from balena_migrate.core.system import System
 from balena_migrate.findings import Finding, is_refused
+from balena_migrate.image_form import with_best_form
 from balena_migrate.plan import Plan, make_plan
 from balena_migrate.stage1 import Stage1
 from balena_migrate.survey import Survey, accept, take_survey
@@ -26,7 +27,7 @@ def surveyed(system: System, config_file: str | None, flags: Flags) -> Iterator[
     """The survey of this device; the temporary folder is removed in the end."""
     config = config_from(system, config_file, flags)
     with tempfile.TemporaryDirectory(prefix="balena-migrate-", dir="/var/tmp") as folder:
-        yield take_survey(system, config, find_kit(), Path(folder), progress)
+        yield with_best_form(take_survey(system, config, find_kit(), Path(folder), progress))
 
 
 def prepare(survey: Survey, *, as_json: bool) -> tuple[Plan, tuple[Finding, ...]]:

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 
 from balena_migrate.cli.output import printable
 from balena_migrate.core.balena import DATA_LABEL
-from balena_migrate.core.units import format_size
+from balena_migrate.core.units import format_size, in_mib
 from balena_migrate.images.efi_program import machine_name
+from balena_migrate.images.window import EMMC, SD_CARD, SSD, expected_window
+from balena_migrate.strategies.default import memory_parts
 
 if TYPE_CHECKING:
     from balena_migrate.facts import BlockDevice, ClockFacts, Facts, Mount
     from balena_migrate.facts.network import NetworkFacts
-    from balena_migrate.images import Image
+    from balena_migrate.images import Identity, Image
     from balena_migrate.images.partitions import Partition
 
 WIDTH = 78
@@ -58,16 +60,18 @@ def image_sections(image: Image) -> Iterator[Section]:
         ("device type", found.slug or "unknown"),
         ("architecture", found.arch or "unknown"),
         ("kind", found.kind.value),
-        ("BIOS boot code", "yes" if found.has_bios_boot_code else "no"),
-        ("EFI loader", "no" if found.efi_machine is None else machine_name(found.efi_machine)),
+        ("firmware", ", ".join(boots_with(found)) or "unknown"),
         ("format", image.format),
         ("file size", format_size(image.file_bytes)),
         ("size on disk", format_size(image.size_bytes)),
+        ("in use", f"{format_size(image.write_bytes)}, {100 * image.write_bytes // image.size_bytes} %"),
         ("SHA-256", image.sha256),
+        ("compared with", image.bmap or "no bmap beside it"),
         ("partition table", f"{image.table.kind.value}, {image.table.id}"),
     )
     yield Section(title=str(image.path), rows=known)
-    heads = ("number", "start", "size", "type", "name")
+    yield Section(title="On a device", rows=tuple(_on_a_device(image)))
+    heads = ("number", "start", "size", "in use", "type", "name")
     rows = tuple(_partition_row(image, partition) for partition in image.table.partitions)
     yield Section(title="Partitions", rows=(heads, *rows))
     picture = draw_layout(image.size_bytes, image.table.partitions)
@@ -77,8 +81,27 @@ def image_sections(image: Image) -> Iterator[Section]:
 def _partition_row(image: Image, partition: Partition) -> tuple[str, ...]:
     known = {image.boot.number: image.identity.label, image.data.number: DATA_LABEL}
     name = partition.name or known.get(partition.number, "extended" if partition.is_extended else "")
-    sizes = (format_size(partition.start_bytes), format_size(partition.size_bytes))
+    used = "" if partition.is_extended else format_size(partition.size_bytes - image.free_bytes(partition))
+    sizes = (format_size(partition.start_bytes), format_size(partition.size_bytes), used)
     return str(partition.number), *sizes, partition.type, name
+
+
+def boots_with(identity: Identity) -> Iterator[str]:
+    """The kinds of firmware that can start the image."""
+    if identity.has_bios_boot_code:
+        yield "BIOS"
+    if identity.efi_machine is not None:
+        yield f"UEFI ({machine_name(identity.efi_machine)})"
+    if "config.txt" in identity.files:
+        yield "Raspberry Pi"
+
+
+def _on_a_device(image: Image) -> Iterator[tuple[str, str]]:
+    """What a migration to it would take, as far as that does not depend on the device."""
+    parts = " + ".join(f"{in_mib(size)} ({name})" for name, size in memory_parts(image))
+    yield "memory for stage 2", f"{parts} + initramfs + backup"
+    for medium in (SD_CARD, EMMC, SSD):
+        yield f"window on {medium.name}", expected_window(medium, image.write_bytes)[1]
 
 
 def draw_layout(size_bytes: int, partitions: Sequence[Partition], width: int = WIDTH) -> str:

@@ -90,8 +90,31 @@ class Image:
     """resin-data's as the image brings it; None if it is no ext4 file system."""
     block_map: BlockMap = field(default_factory=BlockMap)
     """What of it is free by its own file systems."""
+    bmap: str = ""
+    """The name of the bmap beside the file, with which it was compared; empty if there is none."""
+    unpacking_bytes: int = 0
+    """The memory that unpacking the file takes."""
+    prepared_bytes: int = 0
+    """About the size of its prepared form: see images.prepare."""
     inside: Inside | None = None
     """If not None, the file is not there yet: `path` is where it will be, and `file_bytes` about its size."""
+    original: Image | None = None
+    """The same, where stage 1 prepares the file from this one."""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the file is there before stage 1."""
+        return self.inside is None and self.original is None
+
+    @property
+    def write_bytes(self) -> int:
+        """What of it is written to the disk."""
+        return self.size_bytes - self.block_map.free_bytes
+
+    def free_bytes(self, partition: Partition) -> int:
+        """What of a partition is free."""
+        inside = (free for free in self.block_map.free if partition.start_bytes <= free.start_bytes)
+        return sum(free.size_bytes for free in inside if free.end_bytes <= partition.end_bytes)
 
     @property
     def data(self) -> Partition:

@@ -18,25 +18,29 @@ from balena_migrate.core.progress import Report
 from balena_migrate.core.units import GIB, SECTOR_BYTES
 from balena_migrate.images import Identity, Image
 from balena_migrate.images.balenaos import find_boot_partition, read_identity
+from balena_migrate.images.bmap import find_bmap, read_bmap
 from balena_migrate.images.filesystems.ext import (
     ExtFileSystem,
     read_file_system,
 )
 from balena_migrate.images.filesystems.ext_free import read_free
 from balena_migrate.images.filesystems.fat import Fat
-from balena_migrate.images.formats import Format, magic_bytes, read_chunks, sniff_format
+from balena_migrate.images.formats import START_BYTES, Format, read_chunks, sniff_format
 from balena_migrate.images.partitions import HEAD_BYTES, Partition, PartitionTable, Read
 from balena_migrate.images.partitions.mbr import FIRST_LOGICAL, LogicalPartitions
 from balena_migrate.images.partitions.table import parse_head, with_logical
 from balena_migrate.images.passing import Passing
 from balena_migrate.images.patches import Block
 from balena_migrate.images.pieces import Piece, piece
+from balena_migrate.images.zstd_packing import PackedSize
 
 BOOT_LIMIT_BYTES = GIB
 
 
 def read_image(path: Path, work_dir: Path, report: Report) -> Image:
     """Everything about the image in a file, which is read to its last byte, so that it is known to be complete.
+
+    Where a bmap is beside it, it is compared with that.
 
     `report` counts bytes of the file, which may be compressed. Leaves one sparse file in `work_dir` (Image.start_file),
     which only its owner may read: a downloaded image holds a config.json with keys. Memory is bounded.
@@ -54,11 +58,22 @@ def read_image(path: Path, work_dir: Path, report: Report) -> Image:
 
 
 def _read_image(path: Path, file: BinaryIO, start_file: Path, report: Report) -> Image:
-    packed = sniff_format(file.read(magic_bytes()))
+    start = file.read(START_BYTES)
+    packed = sniff_format(start)
     file.seek(0)
-    source = _HashingSource(file, report)
-    image = scan_pieces(read_chunks(source, packed, HEAD_BYTES), path, packed, start_file)
-    return replace(image, file_bytes=source.done.size_bytes, sha256=source.done.digest().sha256)
+    source = HashingSource(file, report)
+    chunks, bmap = read_chunks(source, packed, HEAD_BYTES), find_bmap(path)
+    if bmap is not None:
+        chunks = read_bmap(bmap).checked(chunks)
+    image = scan_pieces(chunks, path, packed, start_file)
+    done = source.done.digest()
+    return replace(
+        image,
+        file_bytes=done.size_bytes,
+        sha256=done.sha256,
+        bmap=bmap.name if bmap else "",
+        unpacking_bytes=packed.memory_bytes(start),
+    )
 
 
 def scan_pieces(chunks: Iterator[Piece], path: Path, packed: Format, start_file: Path) -> Image:
@@ -67,12 +82,13 @@ def scan_pieces(chunks: Iterator[Piece], path: Path, packed: Format, start_file:
     Raises ImageError as read_image does, and OSError where `start_file` cannot be written.
     """
     head, rest = _split_head(chunks)
-    scan = _Scan(head.data)
+    scan, packed_size = _Scan(head.data), PackedSize()
     with create_private(start_file) as start:
         _save(start, head)
         for chunk in itertools.chain((head,), rest):
             _save(start, chunk.part(scan.boot.start_bytes, scan.boot.end_bytes))
             scan.take(chunk)
+            packed_size.take(chunk)
         start.truncate(max(HEAD_BYTES, scan.boot.end_bytes))
     table = scan.finish()
     return Image(
@@ -88,6 +104,7 @@ def scan_pieces(chunks: Iterator[Piece], path: Path, packed: Format, start_file:
         extended_records=tuple(scan.records),
         data_file_system=scan.data_file_system(),
         block_map=scan.block_map(),
+        prepared_bytes=packed_size.bytes,
     )
 
 
@@ -130,7 +147,7 @@ def partition_reader(file: BinaryIO, partition: Partition) -> Read:
     return read
 
 
-class _HashingSource:
+class HashingSource:
     """A file that is read in order; counts and hashes what it gives."""
 
     def __init__(self, file: BinaryIO, report: Report) -> None:

@@ -30,16 +30,24 @@ CODES = (
 )
 
 
+def memory_parts(image: Image) -> tuple[tuple[str, int], ...]:
+    """What stage 2 needs memory for on every device, each part with its name and its bytes."""
+    return (
+        ("image", image.file_bytes),
+        *([("unpacking it", image.unpacking_bytes)] if image.unpacking_bytes >= MIB else []),
+        ("boot partition's changes", PATCHES_BYTES),
+        ("working memory", RESERVE_BYTES),
+    )
+
+
 def check(survey: Survey, initramfs_bytes: int, backup_bytes: int) -> Iterator[Finding]:
-    """One finding, with the arithmetic: total - initramfs - image - backup - boot partition's blocks - reserve >= 0."""
+    """One finding, with the arithmetic: total - initramfs - backup - image - boot partition's blocks - reserve >= 0."""
     if survey.image is None:
         return
     parts = (
         ("unpacked initramfs", UNPACKING * initramfs_bytes),
-        ("image", survey.image.file_bytes),
         ("backup", backup_bytes),
-        ("boot partition's changes", PATCHES_BYTES),
-        ("working memory", RESERVE_BYTES),
+        *memory_parts(survey.image),
     )
     need, total = sum(size for _, size in parts), survey.facts.memory.total_bytes
     sums = " + ".join(f"{round(size / MIB)} ({name})" for name, size in parts)
@@ -64,10 +72,9 @@ def after_the_line(accepted: Accepted) -> tuple[str, ...]:
 
 def _written(image: Image) -> str:
     """What is written of an image."""
-    size_bytes, free_bytes = image.size_bytes, image.block_map.free_bytes
-    if not free_bytes:
-        return f"{size_bytes // MIB} MiB"
-    return f"{(size_bytes - free_bytes) // MIB} of {size_bytes // MIB} MiB, as the rest is free in its file systems,"
+    if image.write_bytes == image.size_bytes:
+        return in_mib(image.size_bytes)
+    return f"{image.write_bytes // MIB} of {in_mib(image.size_bytes)}, as the rest is free in its file systems,"
 
 
 def _growth(accepted: Accepted) -> tuple[str, ...]:

@@ -16,10 +16,10 @@ pytestmark = pytest.mark.processes
 
 
 def test_image_inspect_names_what_is_wrong_with_a_file(tmp_path: Path) -> None:
-    (tmp_path / "image.zip").write_bytes(b"PK\x03\x04" + bytes(100))
-    done = balena_migrate("image", "inspect", tmp_path / "image.zip")
+    (tmp_path / "image.7z").write_bytes(b"7z\xbc\xaf\x27\x1c" + bytes(100))
+    done = balena_migrate("image", "inspect", tmp_path / "image.7z")
     assert done.returncode == 3
-    assert "is a zip archive" in done.stderr
+    assert "is a 7z archive" in done.stderr
 
 
 def test_image_inspect_prints_a_table_and_the_layout_to_scale(tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_image_inspect_prints_a_table_and_the_layout_to_scale(tmp_path: Path) ->
     lines = done.stdout.splitlines()
     assert "  device type      raspberrypi3" in lines
     assert "  size on disk     20 MiB" in lines
-    assert ["1", "1", "MiB", "8", "MiB", "0e", "resin-boot"] in [line.split() for line in lines]
+    assert ["1", "1", "MiB", "8", "MiB", "8", "MiB", "0e", "resin-boot"] in [line.split() for line in lines]
     assert lines[-1].strip() == f"...1{31 * '-'}2------3-------....5---....6-------........"
     assert "\x1b" not in done.stdout and "(" not in done.stdout
 
@@ -40,6 +40,46 @@ def test_json_of_an_image(tmp_path: Path) -> None:
     assert (found["format"], found["compression"], found["size_bytes"]) == (1, "raw", 20 << 20)
     assert (found["boot"]["number"], found["data"]["number"]) == (1, 6)
     assert found["identity"]["slug"] == "raspberrypi3"
+
+
+def test_image_prepare_makes_two_files_and_says_what_they_are(tmp_path: Path) -> None:
+    image = tmp_path / "os.img"
+    image.write_bytes(make_image(tmp_path))
+    done = balena_migrate("image", "prepare", image)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == str(tmp_path / "os.img.zst")
+    assert "  compared with    os.img.zst.bmap" in done.stdout.splitlines()
+    assert balena_migrate("image", "inspect", tmp_path / "os.img.zst").stdout == done.stdout
+    made = [tmp_path / name for name in ("os.img.zst", "os.img.zst.bmap")]
+    assert [path.stat().st_mode & 0o777 for path in made] == [0o600, 0o600]
+
+
+def test_json_of_an_image_that_was_prepared(tmp_path: Path) -> None:
+    image = tmp_path / "os.img"
+    image.write_bytes(make_image(tmp_path))
+    found = json.loads(balena_migrate("image", "prepare", image, tmp_path / "new.zst", "--json").stdout)
+    assert (found["compression"], found["size_bytes"], found["bmap"]) == ("zstd", 20 << 20, "new.zst.bmap")
+    assert found["windows_s"]["SD card"] == 3.0
+    assert found["firmware"] == []
+
+
+def test_image_prepare_replaces_no_file(tmp_path: Path) -> None:
+    image = tmp_path / "os.img"
+    image.write_bytes(make_image(tmp_path))
+    for name in ("os.img.zst", "os.img.zst.bmap"):
+        (tmp_path / name).write_bytes(b"mine")
+        done = balena_migrate("image", "prepare", image)
+        assert (done.returncode, f"{name} already exists" in done.stderr) == (2, True)
+        assert (tmp_path / name).read_bytes() == b"mine"
+        (tmp_path / name).unlink()
+
+
+def test_image_prepare_leaves_nothing_behind_where_it_fails(tmp_path: Path) -> None:
+    (tmp_path / "os.img").write_bytes(make_image(tmp_path)[: -(2 << 20)])
+    before = set(tmp_path.iterdir())
+    done = balena_migrate("image", "prepare", tmp_path / "os.img")
+    assert (done.returncode, "is cut short" in done.stderr) == (3, True)
+    assert set(tmp_path.iterdir()) == before
 
 
 @pytest.fixture

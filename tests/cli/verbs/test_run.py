@@ -73,6 +73,7 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> System:
         no_flash=True,
         window_s=1,
         window_text="",
+        image="",
         initramfs="",
         before="",
         after=(),

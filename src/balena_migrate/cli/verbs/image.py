@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`balena-migrate image inspect` and `image extract`."""
+"""`balena-migrate image inspect`, `image prepare` and `image extract`."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ import rich_click as click
 
 from balena_migrate.cli.options import device_system, json_option
 from balena_migrate.cli.output import print_json, progress
-from balena_migrate.cli.sections import format_sections, image_sections
+from balena_migrate.cli.sections import boots_with, format_sections, image_sections
 from balena_migrate.core.errors import UsageError
 from balena_migrate.images import Identity, Image
+from balena_migrate.images.bmap import bmap_name
 from balena_migrate.images.partitions import Partition, PartitionTable
+from balena_migrate.images.window import EMMC, SD_CARD, SSD, expected_window
+from balena_migrate.strategies.default import memory_parts
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageOutput:
-    """What an image is; for `image extract`, the one that was taken out."""
+    """What an image is; for `image extract`, the one that was taken out; for `image prepare`, the new one."""
 
     path: str
     compression: str
@@ -31,6 +34,16 @@ class ImageOutput:
     """Of the file as it is."""
     size_bytes: int
     """On the disk."""
+    write_bytes: int
+    """What of it is written: all but what is free in its own file systems."""
+    bmap: str
+    """The name of the bmap beside the file, with which it was compared; empty if there is none."""
+    firmware: tuple[str, ...]
+    """The kinds of firmware that can start it, for people."""
+    memory_bytes: int
+    """What stage 2 needs, besides its initramfs and the backup."""
+    windows_s: dict[str, float]
+    """By kind of medium, the seconds that writing it and reading it back are expected to take."""
     table: PartitionTable
     boot: Partition
     data: Partition
@@ -43,7 +56,7 @@ DOCUMENT = ImageOutput
 
 @click.group()
 def image() -> None:
-    """Inspect a balenaOS image, or take it out of a flasher image."""
+    """Inspect a balenaOS image, prepare it for devices, or take it out of a flasher image."""
 
 
 @image.command()
@@ -55,6 +68,46 @@ def inspect(file: Path, as_json: bool) -> None:
 
     with work_folder() as folder, progress("image") as report:
         show(read_image(file, folder, report), as_json=as_json)
+
+
+@image.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("output", type=click.Path(path_type=Path), required=False)
+@json_option
+def prepare(file: Path, output: Path | None, as_json: bool) -> None:
+    """Make the smallest and fastest form of an image, and print what it is.
+
+    That is zstd, with zeros where the image's file systems are free, and a bmap beside it, for bmaptool and to check
+    downloads. Without OUTPUT it is FILE with .zst in place of its ending. Both files are read back and compared.
+    """
+    from balena_migrate.images.prepare import prepare as write_image
+    from balena_migrate.images.prepare import prepared_name
+    from balena_migrate.images.scan import read_image
+
+    output = (output or file.with_name(prepared_name(file.name))).absolute()
+    bmap = output.with_name(bmap_name(output.name))
+    for path in (output, bmap):
+        if path.exists():
+            raise UsageError(f"{path} already exists", hint="name a new file as OUTPUT")
+    system = device_system()
+    with work_folder() as folder:
+        with progress("image") as report:
+            found = read_image(file, folder, report)
+        with progress(f"writing {output.name}") as report, system.replacing(output, mode=0o600) as target:
+            system.write_file(bmap, write_image(found, target, report), mode=0o600)
+        with removed_on_error(output, bmap), progress("reading it back") as report:
+            show(read_image(output, folder, report), as_json=as_json)
+
+
+@contextlib.contextmanager
+def removed_on_error(*paths: Path) -> Iterator[None]:
+    """These files are removed where the block fails."""
+    try:
+        yield
+    except BaseException:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        raise
 
 
 @image.command()
@@ -108,6 +161,11 @@ def output_of(found: Image) -> ImageOutput:
         file_bytes=found.file_bytes,
         sha256=found.sha256,
         size_bytes=found.size_bytes,
+        write_bytes=found.write_bytes,
+        bmap=found.bmap,
+        firmware=tuple(boots_with(found.identity)),
+        memory_bytes=sum(size for _, size in memory_parts(found)),
+        windows_s={medium.name: expected_window(medium, found.write_bytes)[0] for medium in (SD_CARD, EMMC, SSD)},
         table=found.table,
         boot=found.boot,
         data=found.data,
