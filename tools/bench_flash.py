@@ -22,7 +22,7 @@ def main() -> None:
     packed, disk_path, size_bytes = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     with packed.open("rb") as source, open_disk(disk_path) as disk:
         goal = PatchedImage(source, format_named("gzip"), size_bytes, Patches(size_bytes=size_bytes, blocks=()))
-        result = write_image(goal, disk, FirstMibLast(), lambda step, done, total: None)
+        result = write_image(goal, disk, FirstMibLast(), lambda progress: None, print)
     print(json.dumps({"write_s": result.write_s, "reads_directly": result.reads_directly}))
 
 

@@ -16,10 +16,12 @@ import pytest
 from balena_migrate.core.errors import DiskError
 from balena_migrate.core.units import MIB
 from balena_migrate.images.patches import Block, Patches
+from balena_migrate.images.pieces import piece
 from balena_migrate.stage2 import target
-from balena_migrate.stage2.flash import FlashResult
+from balena_migrate.stage2.commit import FirstMibLast
+from balena_migrate.stage2.flash import FlashResult, write_image
 from balena_migrate.stage2.target import find_users, open_disk, reread_partitions
-from tests.support.flash import flash_image
+from tests.support.flash import Pieces, flash_image
 from tests.support.images import mbr_image
 
 pytestmark = [
@@ -64,6 +66,30 @@ def test_the_disk_holds_the_image_and_is_read_back_past_the_cache(tmp_path: Path
     result = do_flash(tmp_path, loop)
     assert backing.read_bytes()[: len(IMAGE)] == GOAL
     assert result.reads_directly
+
+
+@pytest.mark.parametrize("sector_bytes", [512, 4096])
+def test_pieces_with_any_gaps_whatever_the_sectors(backing: Path, sector_bytes: int) -> None:
+    """Many that begin and end at blocks, some that do not, and one that ends with the disk."""
+    end = backing.stat().st_size
+    pieces = [piece(place, b"%08d" % place * 512) for place in range(2 * MIB, 30 * MIB, 3 * 4096)]
+    pieces += [piece(40 * MIB + 512, b"x" * 100_000), piece(50 * MIB + 3, b"y" * 3 * MIB), piece(end - 512, b"z" * 512)]
+
+    goal = Pieces(pieces)
+    old = random.Random(5).randbytes(MIB) * (end // MIB)
+    backing.write_bytes(old)
+    expected = bytearray(old)
+    expected[:MIB] = bytes(MIB)
+    for part in pieces:
+        expected[part.offset_bytes : part.end_bytes] = part.data
+    device = Path(run("losetup", "--find", "--show", "--sector-size", str(sector_bytes), backing))
+    try:
+        with open_disk(device) as disk:
+            result = write_image(goal, disk, FirstMibLast(), lambda progress: None, print)
+    finally:
+        run("losetup", "--detach", device)
+    assert backing.read_bytes() == expected
+    assert (result.written_bytes, result.rewritten_runs, result.reads_directly) == (goal.write_bytes, 0, True)
 
 
 def test_a_second_flash_over_the_first(tmp_path: Path, loop: Path, backing: Path) -> None:
@@ -163,6 +189,7 @@ from pathlib import Path
 from balena_migrate.images.formats import format_named
 from balena_migrate.images.patched_image import PatchedImage
 from balena_migrate.images.patches import Patches
+from balena_migrate.images.pieces import piece
 from balena_migrate.stage2 import target
 from balena_migrate.stage2.commit import FirstMibLast
 from balena_migrate.stage2.flash import write_image
@@ -174,15 +201,18 @@ before = peak()
 size = int(sys.argv[3])
 with open(sys.argv[1], "rb") as source, target.open_disk(Path(sys.argv[2])) as disk:
     goal = PatchedImage(source, format_named("gzip"), size, Patches(size_bytes=size, blocks=()))
-    write_image(goal, disk, FirstMibLast(), lambda *a: None)
+    write_image(goal, disk, FirstMibLast(), lambda progress: None, print)
 print(peak() - before)
 """
 
 
-def test_memory_is_bounded(tmp_path: Path, loop: Path) -> None:
-    """64 MiB of image take at most 32 MiB more than the interpreter with its modules."""
-    content = random.Random(4).randbytes(MIB) * 64
+def test_memory_is_bounded(tmp_path: Path, loop: Path, backing: Path) -> None:
+    """160 MiB of image take at most 40 MiB more than the interpreter with its modules: five windows of 4 MiB, what the
+    decoder holds, and its output."""
+    content = random.Random(4).randbytes(MIB) * 160
+    os.truncate(backing, 160 * MIB)
+    run("losetup", "--set-capacity", loop)
     path = tmp_path / "image.gz"
     path.write_bytes(gzip.compress(content, 1))
     extra_kib = int(run(sys.executable, "-c", MEMORY, path, loop, str(len(content))))
-    assert extra_kib < 32 * 1024, f"{extra_kib} KiB"
+    assert extra_kib < 40 * 1024, f"{extra_kib} KiB"

@@ -37,6 +37,11 @@ class PatchedImage:
         self.size_bytes = size_bytes
 
     @property
+    def write_bytes(self) -> int:
+        """The sum of the pieces' sizes."""
+        return self.size_bytes
+
+    @property
     def end_bytes(self) -> int:
         """The size that a disk needs to hold it: patches may go behind the image."""
         return self._patches.end_bytes

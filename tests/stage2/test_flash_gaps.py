@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine on goals of many pieces with gaps of any size, compared with bytes that were put together here."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import tempfile
+from pathlib import Path
+from unittest import mock
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from balena_migrate.core.units import KIB, MIB
+from balena_migrate.images.pieces import Piece, in_chunks, piece, zeros
+from balena_migrate.stage2 import window
+from balena_migrate.stage2.commit import FirstMibLast
+from balena_migrate.stage2.flash import FlashProgress, FlashResult, write_image
+from balena_migrate.stage2.readback import PART_BYTES, Witnesses
+from balena_migrate.stage2.window import WINDOW_BYTES, Run, Window, windows
+from tests.support.flash import FakeDisk, Pieces, spoilt
+
+DISK_BYTES = 6 * MIB
+SIZES = st.one_of(
+    st.integers(1, 3000),
+    st.sampled_from([512, 4096, 4096 + 512, 64 * KIB, MIB - 4096, MIB, MIB + 1]),
+    st.integers(1, 30).map(lambda count: count * 4096),
+)
+GAPS = st.one_of(st.just(0), SIZES)
+
+
+@st.composite
+def goals(draw: st.DrawFn) -> list[Piece]:
+    """Pieces in order, neighbours among them, some of zeros, on a disk of DISK_BYTES."""
+    found, end = list[Piece](), 0
+    for number, (gap, size) in enumerate(draw(st.lists(st.tuples(GAPS, SIZES), min_size=1, max_size=30))):
+        if end + gap + size > DISK_BYTES:
+            break
+        content = (b"%07d\n" % number) * (size // 8 + 1)
+        found.append(zeros(end + gap, size) if number % 5 == 4 else piece(end + gap, content[:size]))
+        end += gap + size
+    return found
+
+
+OLD = bytes(range(1, 256)) * (DISK_BYTES // 255) + bytes(DISK_BYTES % 255)
+
+
+def expected(pieces: list[Piece]) -> bytes:
+    """The old disk, its first MiB empty, with each piece at its place."""
+    disk = bytearray(OLD)
+    disk[:MIB] = bytes(MIB)
+    for part in pieces:
+        for place in (part.offset_bytes, part.end_bytes - 1):
+            assert 0 <= place < DISK_BYTES
+        disk[part.offset_bytes : part.offset_bytes + part.size_bytes] = part.content or bytes(part.size_bytes)
+    return bytes(disk)
+
+
+def flash(pieces: list[Piece], spots: frozenset[int] = frozenset()) -> tuple[bytes, FlashResult, FlashProgress]:
+    """What is on the disk then, on which each of the spots is written right only from the second time on."""
+    left = set(spots)
+
+    def fault(kind: str, offset: int, data: bytes) -> bytes:
+        hit = {spot for spot in left if kind == "write" and offset and offset <= spot < offset + len(data)}
+        left.difference_update(hit)
+        for spot in hit:
+            data = spoilt(data, offset, spot)
+        return data
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "disk")
+        path.write_bytes(OLD)
+        reports: list[FlashProgress] = []
+        with contextlib.closing(FakeDisk(path, fault if spots else None)) as disk:
+            result = write_image(Pieces(pieces), disk, FirstMibLast(), reports.append, lambda text: None)
+        return path.read_bytes(), result, reports[-1]
+
+
+@settings(deadline=None, max_examples=60)
+@given(goals())
+def test_each_piece_is_at_its_place_and_each_gap_is_as_it_was(pieces: list[Piece]) -> None:
+    found, result, progress = flash(pieces)
+    assert found == expected(pieces)
+    total = sum(piece.size_bytes for piece in pieces)
+    assert result.written_bytes == total
+    assert progress == FlashProgress(written_bytes=total, verified_bytes=total, total_bytes=total)
+
+
+@settings(deadline=None, max_examples=40)
+@given(goals(), st.frozensets(st.integers(MIB, DISK_BYTES - 1), min_size=1, max_size=4))
+def test_a_lost_byte_is_found_wherever_it_is(pieces: list[Piece], spots: frozenset[int]) -> None:
+    """Each spot that is in a piece is written again, and one in a gap is not touched."""
+    inside = [spot for spot in spots for part in pieces if part.offset_bytes <= spot < part.end_bytes]
+    found, result, _ = flash(pieces, spots)
+    assert found == expected(pieces)
+    assert bool(result.rewritten_runs) == bool(inside)
+
+
+@settings(deadline=None, max_examples=60)
+@given(goals())
+def test_windows_hold_the_pieces_and_neighbours_are_one_run(pieces: list[Piece]) -> None:
+    """A run ends only before a gap or with its window; O_DIRECT takes each from where it begins in memory."""
+    free: list[Window] = []
+    found = bytearray(len(OLD))
+    runs: list[tuple[int, int, int]] = []
+    """Window, begin and end."""
+    for number, filled in enumerate(windows(in_chunks(pieces, MIB), free)):
+        assert filled.size_bytes <= WINDOW_BYTES
+        for run in filled.runs:
+            found[run.offset_bytes : run.end_bytes] = run.view
+            runs.append((number, run.offset_bytes, run.end_bytes))
+        free.append(filled)
+    for part in pieces:
+        assert found[part.offset_bytes : part.end_bytes] == (part.content or bytes(part.size_bytes))
+    for (window_before, _, end), (window_after, start, _) in itertools.pairwise(runs):
+        assert start > end or (start == end and window_after == window_before + 1)
+
+
+def test_a_thousand_neighbours_are_one_write(tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    path.write_bytes(OLD)
+    pieces = [piece(2 * MIB + number * 4096, b"%4096d" % number) for number in range(512)]
+    with contextlib.closing(FakeDisk(path)) as disk:
+        write_image(Pieces(pieces), disk, FirstMibLast(), lambda progress: None, lambda text: None)
+    assert next(entry for entry in disk.log if entry[0] == "write" and entry[1]) == ("write", 2 * MIB, 2 * MIB)
+    assert path.read_bytes() == expected(pieces)
+
+
+def test_windows_are_used_again() -> None:
+    """One is enough where each is free before the next is filled."""
+    free: list[Window] = []
+    with mock.patch.object(window, "Window", side_effect=Window) as made:
+        for filled in windows(in_chunks([zeros(0, 64 * MIB)], MIB), free):
+            free.append(filled)
+    assert made.call_count == 1
+
+
+@settings(deadline=None, max_examples=60)
+@given(goals())
+def test_each_piece_has_a_witness(pieces: list[Piece]) -> None:
+    """Spoil all of one piece, and the last look sees it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "disk")
+        path.write_bytes(OLD)
+        parts = list(in_chunks(pieces, MIB))
+        with path.open("r+b") as file:
+            for part in parts:
+                os.pwrite(file.fileno(), part.data, part.offset_bytes)
+        witnesses = Witnesses()
+        witnesses.add(Run(part.offset_bytes, memoryview(bytearray(part.data))) for part in parts)
+        with contextlib.closing(FakeDisk(path)) as disk:
+            assert witnesses.find_wrong(disk) == []
+            for part in parts[:3]:
+                os.pwrite(disk._fd, b"\xa5" * part.size_bytes, part.offset_bytes)  # noqa: SLF001
+                (wrong,) = witnesses.find_wrong(disk)
+                assert part.offset_bytes <= wrong < part.end_bytes
+                os.pwrite(disk._fd, part.data, part.offset_bytes)  # noqa: SLF001
+
+
+@given(st.integers(0, 3 * MIB), st.integers(1, 2 * MIB), st.sampled_from(PART_BYTES))
+def test_parts_of_a_run_are_all_of_it_and_end_at_multiples(offset: int, size: int, part_bytes: int) -> None:
+    whole = Run(offset, memoryview(bytes(range(251)) * (size // 251 + 1))[:size])
+    parts = list(whole.parts(part_bytes))
+    assert b"".join(part.view for part in parts) == whole.view
+    assert parts[0].offset_bytes == offset
+    for before, after in itertools.pairwise(parts):
+        assert before.end_bytes == after.offset_bytes
+        assert after.offset_bytes % part_bytes == 0
+        assert len(before.view) <= part_bytes
