@@ -207,7 +207,7 @@ print(peak() - before)
 
 
 def test_memory_is_bounded(tmp_path: Path, loop: Path, backing: Path) -> None:
-    """160 MiB of image take at most 40 MiB more than the interpreter with its modules: five windows of 4 MiB, what the
+    """160 MiB of image take at most 52 MiB more than the interpreter with its modules: four windows of 8 MiB, what the
     decoder holds, and its output."""
     content = random.Random(4).randbytes(MIB) * 160
     os.truncate(backing, 160 * MIB)
@@ -215,4 +215,4 @@ def test_memory_is_bounded(tmp_path: Path, loop: Path, backing: Path) -> None:
     path = tmp_path / "image.gz"
     path.write_bytes(gzip.compress(content, 1))
     extra_kib = int(run(sys.executable, "-c", MEMORY, path, loop, str(len(content))))
-    assert extra_kib < 40 * 1024, f"{extra_kib} KiB"
+    assert extra_kib < 52 * 1024, f"{extra_kib} KiB"

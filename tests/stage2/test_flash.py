@@ -20,11 +20,19 @@ from balena_migrate.core.progress import Say
 from balena_migrate.core.units import MIB
 from balena_migrate.images.patches import Block, Patches
 from balena_migrate.images.pieces import Piece, in_chunks, piece, zeros
+from balena_migrate.stage2 import window
 from balena_migrate.stage2.commit import FirstMibLast
 from balena_migrate.stage2.flash import FlashProgress, FlashResult, write_image
 from balena_migrate.stage2.target import Disk
-from balena_migrate.stage2.window import WINDOW_BYTES
 from tests.support.flash import GOAL, IMAGE, PACKED, PATCHES, FakeDisk, Fault, flash_image
+
+WINDOW_BYTES = 4 * MIB
+
+
+@pytest.fixture(autouse=True)
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The image fills some."""
+    monkeypatch.setattr(window, "WINDOW_BYTES", WINDOW_BYTES)
 
 
 @pytest.fixture
@@ -143,11 +151,15 @@ def test_every_byte_is_read_back_after_it_was_flushed(target: Path) -> None:
 
 
 def test_what_is_written_is_read_back_while_the_rest_is_written(target: Path) -> None:
-    """The write of the last window waits until the first one is read back."""
-    first_read = threading.Event()
+    """The first window is read back only once the second is being written, and the last is written only once the first
+    is being read back."""
+    second_write, first_read = threading.Event(), threading.Event()
 
     def fault(kind: str, offset: int, data: bytes) -> bytes:
+        if kind == "write" and offset == MIB + WINDOW_BYTES:
+            second_write.set()
         if kind == "read" and offset == MIB:
+            assert second_write.wait(30)
             first_read.set()
         if kind == "write" and offset == MIB + 3 * WINDOW_BYTES:
             assert first_read.wait(30)

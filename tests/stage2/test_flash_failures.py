@@ -18,11 +18,19 @@ import pytest
 
 from balena_migrate.core.errors import FlashError
 from balena_migrate.core.units import KIB, MIB
-from balena_migrate.stage2.flash import FlashResult
+from balena_migrate.stage2 import window
+from balena_migrate.stage2.flash import FlashReport, FlashResult
 from balena_migrate.stage2.patience import PAUSES_S
 from balena_migrate.stage2.readback import REWRITES
-from balena_migrate.stage2.window import WINDOW_BYTES
 from tests.support.flash import GOAL, IMAGE, PACKED, PATCHES, FakeDisk, Fault, flash_image, spoilt
+
+WINDOW_BYTES = 4 * MIB
+
+
+@pytest.fixture(autouse=True)
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The image fills some."""
+    monkeypatch.setattr(window, "WINDOW_BYTES", WINDOW_BYTES)
 
 
 @pytest.fixture
@@ -46,9 +54,9 @@ def opened(path: Path, fault: Fault | None = None) -> Iterator[FakeDisk]:
         yield disk
 
 
-def run(disk: FakeDisk, said: list[str] | None = None) -> FlashResult:
+def run(disk: FakeDisk, said: list[str] | None = None, report: FlashReport = lambda progress: None) -> FlashResult:
     source, log = io.BytesIO(PACKED), [] if said is None else said
-    return flash_image(source, "gzip", len(IMAGE), disk, PATCHES, say=log.append)
+    return flash_image(source, "gzip", len(IMAGE), disk, PATCHES, report, log.append)
 
 
 def failing(kind: str, place: int, times: int) -> Fault:
@@ -111,9 +119,12 @@ def test_a_place_that_reads_back_wrong_is_written_again(target: Path, kind: str)
 
 def test_a_place_that_cannot_be_read_is_written_again(target: Path) -> None:
     """As a disk that replaces a bad sector when it is written."""
+    said: list[str] = []
     with opened(target, failing("read", 7 * MIB, 1)) as disk:
-        assert run(disk).rewritten_runs == 1
+        assert run(disk, said).rewritten_runs == 1
     assert target.read_bytes()[: len(IMAGE)] == GOAL
+    place = f"bytes {7 * MIB} to {8 * MIB} cannot be read back: Input/output error"
+    assert [line.split(": ", 1)[1] for line in said] == [f"{place}; written again in parts of 1 MiB"]
 
 
 @pytest.mark.parametrize("part_bytes", [64 * KIB, 4 * KIB])
@@ -123,9 +134,11 @@ def test_a_spot_that_takes_only_small_writes_gets_them(target: Path, part_bytes:
     def fault(kind: str, offset: int, data: bytes) -> bytes:
         return spoilt(data, offset, place) if kind == "write" and len(data) > part_bytes else data
 
+    said: list[str] = []
     with opened(target, fault) as disk:
-        assert run(disk).rewritten_runs == 1
+        assert run(disk, said).rewritten_runs == 1
     assert target.read_bytes()[: len(IMAGE)] == GOAL
+    assert said[-1].endswith(f"written again in parts of {part_bytes // KIB} KiB")
     small = [entry for entry in disk.log if entry[0] == "write" and 0 < entry[2] <= part_bytes]
     assert ("write", place - place % part_bytes, part_bytes) in small
 
@@ -199,12 +212,14 @@ def test_what_a_later_write_spoils_is_found_and_put_right(target: Path) -> None:
                 os.pwrite(file.fileno(), b"x" * MIB, place)
         return data
 
-    said: list[str] = []
+    said, verified = list[str](), list[int]()
     with opened(target, fault) as disk:
-        assert run(disk, said).rewritten_runs == 1
+        assert run(disk, said, lambda progress: verified.append(progress.verified_bytes)).rewritten_runs == 1
     assert target.read_bytes()[: len(IMAGE)] == GOAL
     assert f"1 of the places that were right are not any more, one at byte {place + MIB // 2}" in said[0]
     assert len(said) == 2
+    assert max(verified) == verified[-1]
+    assert verified != sorted(verified), "it begins anew"
 
 
 def test_a_block_that_is_only_misread_in_the_last_look_is_no_error(target: Path) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from balena_migrate.core.units import KIB, MIB
 from balena_migrate.images.pieces import Piece, in_chunks, piece, zeros
 from balena_migrate.stage2 import window
+from balena_migrate.stage2.aligned import is_aligned
 from balena_migrate.stage2.commit import FirstMibLast
 from balena_migrate.stage2.flash import FlashProgress, FlashResult, write_image
 from balena_migrate.stage2.readback import PART_BYTES, Witnesses
@@ -110,6 +111,7 @@ def test_windows_hold_the_pieces_and_neighbours_are_one_run(pieces: list[Piece])
         assert filled.size_bytes <= WINDOW_BYTES
         for run in filled.runs:
             found[run.offset_bytes : run.end_bytes] = run.view
+            assert len(run.view) < 4096 or is_aligned(run.view[:4096])
             runs.append((number, run.offset_bytes, run.end_bytes))
         free.append(filled)
     for part in pieces:

@@ -71,6 +71,26 @@ def test_work_behind_is_done_in_order_and_all_of_it_at_the_end_of_the_block() ->
     assert all(elsewhere)
 
 
+def test_one_item_is_behind_at_a_time_and_the_next_is_made_meanwhile() -> None:
+    """Four windows are enough for that reason: put() waits for the work on the last item, and not for its own."""
+    free, working = threading.Event(), threading.Event()
+
+    def work(item: int) -> None:
+        working.set()
+        assert free.wait(30)
+
+    with behind(work) as put:
+        put(1)
+        assert working.wait(30)
+        other = threading.Thread(target=lambda: put(2))
+        other.start()
+        other.join(0.1)
+        assert other.is_alive()
+        free.set()
+        other.join(30)
+        assert not other.is_alive()
+
+
 def test_an_error_behind_is_raised_at_the_end_at_the_latest() -> None:
     def work(item: int) -> None:
         raise ValueError(f"item {item}")

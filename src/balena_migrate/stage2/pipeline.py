@@ -15,7 +15,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 WAITING = 1
-"""How many items are between two threads at most."""
+"""How many items are made ahead at most, beside the one that is being made."""
 
 
 class _Failure:
@@ -60,33 +60,34 @@ def ahead(items: Iterator[T]) -> Generator[T, None, None]:
 
 @contextlib.contextmanager
 def behind(work: Callable[[T], None]) -> Iterator[Callable[[T], None]]:
-    """put(item) has the work done on it in another thread, in the order of the items. At the end of the block all of it
-    is done.
+    """put(item) has the work done on it in another thread, once that on the last item is done, for which it waits. At
+    the end of the block all of it is done.
 
     The first error of the work is raised by the next put(), or at the end; no work is done after it.
     """
-    waiting: queue.Queue[tuple[T] | None] = queue.Queue(WAITING)
+    items: queue.Queue[tuple[T] | None] = queue.Queue()
     errors: list[BaseException] = []
 
     def run() -> None:
-        while (got := waiting.get()) is not None:
-            if not errors:
-                try:
-                    work(got[0])
-                except BaseException as error:
-                    errors.append(error)
+        while (got := items.get()) is not None:
+            try:
+                work(got[0])
+            except BaseException as error:
+                errors.append(error)
+            items.task_done()
 
     def put(item: T) -> None:
+        items.join()
         if errors:
             raise errors[0]
-        waiting.put((item,))
+        items.put((item,))
 
     thread = threading.Thread(target=run, name="behind", daemon=True)
     thread.start()
     try:
         yield put
     finally:
-        waiting.put(None)
+        items.put(None)
         thread.join()
     if errors:
         raise errors[0]

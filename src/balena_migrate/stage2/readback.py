@@ -6,13 +6,15 @@ Standard library only.
 
 from __future__ import annotations
 
+import os
 import zlib
 from array import array
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from balena_migrate.core.errors import FlashError
 from balena_migrate.core.progress import Say
-from balena_migrate.core.units import KIB
+from balena_migrate.core.units import KIB, format_size
 from balena_migrate.stage2.aligned import ALIGNMENT_BYTES, align_down, same
 from balena_migrate.stage2.patience import without_end
 from balena_migrate.stage2.target import Disk
@@ -27,17 +29,26 @@ PART_BYTES = (CHUNK_BYTES, 64 * KIB, ALIGNMENT_BYTES)
 PLACES_SHOWN = 8
 
 
-def holds(disk: Disk, run: Run) -> bool:
-    """Whether the disk gives these bytes, CHUNK_BYTES at most. What cannot be read is as wrong as wrong bytes."""
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """A run that the disk does not hold, and why."""
+
+    run: Run
+    reason: str
+
+
+def find_wrong(disk: Disk, runs: Iterable[Run]) -> list[Wrong]:
+    """The parts of the runs that the disk does not hold. What cannot be read is as wrong as wrong bytes."""
+    parts = (part for run in runs for part in run.parts(CHUNK_BYTES))
+    return [Wrong(part, reason) for part in parts if (reason := _look(disk, part))]
+
+
+def _look(disk: Disk, part: Run) -> str:
+    """What is wrong with it; "" if nothing is."""
     try:
-        return same(disk.read(run.offset_bytes, len(run.view)), run.view)
-    except OSError:
-        return False
-
-
-def find_wrong(disk: Disk, runs: Iterable[Run]) -> list[Run]:
-    """The parts of the runs, CHUNK_BYTES at most, that the disk does not hold."""
-    return [part for run in runs for part in run.parts(CHUNK_BYTES) if not holds(disk, part)]
+        return "" if same(disk.read(part.offset_bytes, len(part.view)), part.view) else "read back wrong"
+    except OSError as error:
+        return f"cannot be read back: {os.strerror(error.errno or 0)}"
 
 
 def write(disk: Disk, runs: Iterable[Run], say: Say) -> None:
@@ -52,6 +63,12 @@ def write(disk: Disk, runs: Iterable[Run], say: Say) -> None:
         without_end(say, what, lambda: _write_once(disk, runs))
 
 
+def _write_once(disk: Disk, runs: Iterable[Run]) -> None:
+    for run in runs:
+        disk.write(run.offset_bytes, run.view)
+    disk.sync()
+
+
 def write_right(disk: Disk, run: Run, say: Say) -> None:
     """The disk holds the run, which was read back. Raises FlashError where it does not take it."""
     write(disk, (run,), say)
@@ -59,35 +76,37 @@ def write_right(disk: Disk, run: Run, say: Say) -> None:
         put_right(disk, wrong, say)
 
 
-def _write_once(disk: Disk, runs: Iterable[Run]) -> None:
-    for run in runs:
-        disk.write(run.offset_bytes, run.view)
-    disk.sync()
-
-
-def put_right(disk: Disk, wrong: Run, say: Say) -> None:
+def put_right(disk: Disk, wrong: Wrong, say: Say) -> None:
     """The disk holds the run, which was found wrong: it is written again, as a whole and then in smaller parts.
 
     Raises FlashError with the places where that does not help.
     """
-    say(f"{disk.path}: {wrong} read back wrong, and are written again")
     left = [wrong]
     for part_bytes in PART_BYTES:
-        left = [part for run in left for part in run.parts(part_bytes) if not _rewritten(disk, part, say)]
-    if left:
-        places = ", ".join(map(str, left[:PLACES_SHOWN])) + (" and more" if left[PLACES_SHOWN:] else "")
-        raise FlashError(
-            f"{disk.path}: {places} read back wrong, however often they are written",
-            hint="the disk is defective, or smaller than it claims",
-        )
+        say(f"{disk.path}: {_places(left)}; written again in parts of {format_size(part_bytes)}")
+        left = [found for item in left for part in item.run.parts(part_bytes) for found in _rewrite(disk, part, say)]
+        if not left:
+            return
+    raise FlashError(
+        f"{disk.path}: {_places(left)}, however often they are written",
+        hint="the disk is defective, or smaller than it claims",
+    )
 
 
-def _rewritten(disk: Disk, part: Run, say: Say) -> bool:
+def _rewrite(disk: Disk, part: Run, say: Say) -> list[Wrong]:
+    """The part, if it is wrong after REWRITES tries."""
+    wrong: list[Wrong] = []
     for _ in range(REWRITES):
         write(disk, (part,), say)
-        if holds(disk, part):
-            return True
-    return False
+        wrong = find_wrong(disk, (part,))
+        if not wrong:
+            break
+    return wrong
+
+
+def _places(wrong: list[Wrong]) -> str:
+    shown = ", ".join(f"{item.run} {item.reason}" for item in wrong[:PLACES_SHOWN])
+    return shown + (f" and {len(wrong) - PLACES_SHOWN} more places" if wrong[PLACES_SHOWN:] else "")
 
 
 class Witnesses:

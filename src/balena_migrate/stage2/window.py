@@ -16,9 +16,9 @@ from balena_migrate.stage2.target import READ_BYTES
 CHUNK_BYTES = READ_BYTES
 """The largest piece, and what is read back at once. Larger reads and writes bring nothing on flash memory."""
 
-WINDOW_BYTES = 4 * CHUNK_BYTES
-"""What is written between two flushes. There are at most five windows at a time: one that is filled, written and read
-back each, and one before each of the latter two."""
+WINDOW_BYTES = 8 * CHUNK_BYTES
+"""What is written between two flushes, which cost a disk with a cache of its own some milliseconds each. There are four
+windows at most: one that is being filled, one that is full, one that is being written, one that is being read back."""
 
 _ZEROS = bytes(CHUNK_BYTES)
 
