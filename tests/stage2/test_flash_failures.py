@@ -222,12 +222,15 @@ def test_what_a_later_write_spoils_is_found_and_put_right(target: Path) -> None:
     assert verified != sorted(verified), "it begins anew"
 
 
-def test_a_block_that_is_only_misread_in_the_last_look_is_no_error(target: Path) -> None:
+@pytest.mark.parametrize("error", [None, OSError(errno.EIO, "Input/output error")])
+def test_a_block_that_is_only_misread_in_the_last_look_is_no_error(target: Path, error: OSError | None) -> None:
     reads: list[int] = []
 
     def fault(kind: str, offset: int, data: bytes) -> bytes:
         if kind == "read" and len(data) == 4096:
             reads.append(offset)
+            if len(reads) == 3 and error:
+                raise error
             return bytes(4096) if len(reads) == 3 else data
         return data
 

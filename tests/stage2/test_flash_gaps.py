@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import tempfile
 from pathlib import Path
 from unittest import mock
@@ -24,6 +23,8 @@ from balena_migrate.stage2.window import WINDOW_BYTES, Run, Window, windows
 from tests.support.flash import FakeDisk, Pieces, spoilt
 
 DISK_BYTES = 6 * MIB
+Places = list[tuple[int, int]]
+"""Offset and size of each piece."""
 SIZES = st.one_of(
     st.integers(1, 3000),
     st.sampled_from([512, 4096, 4096 + 512, 64 * KIB, MIB - 4096, MIB, MIB + 1]),
@@ -33,16 +34,24 @@ GAPS = st.one_of(st.just(0), SIZES)
 
 
 @st.composite
-def goals(draw: st.DrawFn) -> list[Piece]:
-    """Pieces in order, neighbours among them, some of zeros, on a disk of DISK_BYTES."""
-    found, end = list[Piece](), 0
-    for number, (gap, size) in enumerate(draw(st.lists(st.tuples(GAPS, SIZES), min_size=1, max_size=30))):
+def goals(draw: st.DrawFn) -> Places:
+    """Places in order, neighbours among them, on a disk of DISK_BYTES."""
+    found, end = Places(), 0
+    for gap, size in draw(st.lists(st.tuples(GAPS, SIZES), min_size=1, max_size=30)):
         if end + gap + size > DISK_BYTES:
             break
-        content = (b"%07d\n" % number) * (size // 8 + 1)
-        found.append(zeros(end + gap, size) if number % 5 == 4 else piece(end + gap, content[:size]))
+        found.append((end + gap, size))
         end += gap + size
     return found
+
+
+def pieces_at(places: Places) -> list[Piece]:
+    """A piece at each place, no two alike; each fifth is zeros."""
+    contents = ((b"%07d\n" % number) * (size // 8 + 1) for number, (_, size) in enumerate(places))
+    return [
+        zeros(offset, size) if number % 5 == 4 else piece(offset, content[:size])
+        for number, ((offset, size), content) in enumerate(zip(places, contents, strict=True))
+    ]
 
 
 OLD = bytes(range(1, 256)) * (DISK_BYTES // 255) + bytes(DISK_BYTES % 255)
@@ -81,7 +90,8 @@ def flash(pieces: list[Piece], spots: frozenset[int] = frozenset()) -> tuple[byt
 
 @settings(deadline=None, max_examples=60)
 @given(goals())
-def test_each_piece_is_at_its_place_and_each_gap_is_as_it_was(pieces: list[Piece]) -> None:
+def test_each_piece_is_at_its_place_and_each_gap_is_as_it_was(places: Places) -> None:
+    pieces = pieces_at(places)
     found, result, progress = flash(pieces)
     assert found == expected(pieces)
     total = sum(piece.size_bytes for piece in pieces)
@@ -91,8 +101,9 @@ def test_each_piece_is_at_its_place_and_each_gap_is_as_it_was(pieces: list[Piece
 
 @settings(deadline=None, max_examples=40)
 @given(goals(), st.frozensets(st.integers(MIB, DISK_BYTES - 1), min_size=1, max_size=4))
-def test_a_lost_byte_is_found_wherever_it_is(pieces: list[Piece], spots: frozenset[int]) -> None:
+def test_a_lost_byte_is_found_wherever_it_is(places: Places, spots: frozenset[int]) -> None:
     """Each spot that is in a piece is written again, and one in a gap is not touched."""
+    pieces = pieces_at(places)
     inside = [spot for spot in spots for part in pieces if part.offset_bytes <= spot < part.end_bytes]
     found, result, _ = flash(pieces, spots)
     assert found == expected(pieces)
@@ -101,9 +112,9 @@ def test_a_lost_byte_is_found_wherever_it_is(pieces: list[Piece], spots: frozens
 
 @settings(deadline=None, max_examples=60)
 @given(goals())
-def test_windows_hold_the_pieces_and_neighbours_are_one_run(pieces: list[Piece]) -> None:
+def test_windows_hold_the_pieces_and_neighbours_are_one_run(places: Places) -> None:
     """A run ends only before a gap or with its window; O_DIRECT takes each from where it begins in memory."""
-    free: list[Window] = []
+    pieces, free = pieces_at(places), list[Window]()
     found = bytearray(len(OLD))
     runs: list[tuple[int, int, int]] = []
     """Window, begin and end."""
@@ -141,24 +152,54 @@ def test_windows_are_used_again() -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(goals())
-def test_each_piece_has_a_witness(pieces: list[Piece]) -> None:
-    """Spoil all of one piece, and the last look sees it."""
+def test_each_piece_that_stands_alone_has_a_witness_and_close_ones_have_one_together(places: Places) -> None:
+    """Spoil all of one such piece, or all that is within a MiB, and the last look sees it."""
+    parts = list(in_chunks(pieces_at(places), MIB))
+    ends = [-MIB, *(part.end_bytes for part in parts)]
+    starts = [*(part.offset_bytes for part in parts[1:]), DISK_BYTES + MIB]
+    alone = [
+        part
+        for part, before, after in zip(parts, ends, starts, strict=False)
+        if part.offset_bytes - before > 64 * KIB and after - part.end_bytes > 64 * KIB
+    ]
+    stretches = [(part.offset_bytes, part.end_bytes) for part in (*alone[:3], *alone[-3:])]
+    stretches += [
+        (place - place % MIB, place - place % MIB + MIB) for place in (part.offset_bytes for part in parts[::9])
+    ]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "disk")
-        path.write_bytes(OLD)
-        parts = list(in_chunks(pieces, MIB))
-        with path.open("r+b") as file:
-            for part in parts:
-                os.pwrite(file.fileno(), part.data, part.offset_bytes)
+        right = bytearray(OLD)
+        for part in parts:
+            right[part.offset_bytes : part.end_bytes] = part.data
+        path.write_bytes(right)
         witnesses = Witnesses()
         witnesses.add(Run(part.offset_bytes, memoryview(bytearray(part.data))) for part in parts)
         with contextlib.closing(FakeDisk(path)) as disk:
             assert witnesses.find_wrong(disk) == []
-            for part in parts[:3]:
-                os.pwrite(disk._fd, b"\xa5" * part.size_bytes, part.offset_bytes)  # noqa: SLF001
-                (wrong,) = witnesses.find_wrong(disk)
-                assert part.offset_bytes <= wrong < part.end_bytes
-                os.pwrite(disk._fd, part.data, part.offset_bytes)  # noqa: SLF001
+            for start, end in stretches:
+                path.write_bytes(right[:start] + b"\xa5" * (end - start) + right[end:])
+                wrong = witnesses.find_wrong(disk)
+                assert wrong
+                assert all(start <= place < end for place in wrong)
+
+
+def test_small_gaps_are_read_with_their_neighbours(tmp_path: Path) -> None:
+    """And what is wrong is still found by its own place."""
+    path = tmp_path / "disk"
+    path.write_bytes(OLD)
+    pieces = [piece(2 * MIB + number * 8192, b"%4096d" % number) for number in range(512)]
+    lost, said = [3 * MIB], list[str]()
+
+    def fault(kind: str, offset: int, data: bytes) -> bytes:
+        return b"x" * len(data) if kind == "write" and offset in lost and lost.pop() else data
+
+    with contextlib.closing(FakeDisk(path, fault)) as disk:
+        result = write_image(Pieces(pieces), disk, FirstMibLast(), lambda progress: None, said.append)
+    assert path.read_bytes() == expected(pieces)
+    assert result.rewritten_runs == 1
+    assert f"bytes {3 * MIB} to {3 * MIB + 4096} read back wrong" in said[0]
+    whole = [entry for entry in disk.log if entry[0] == "read" and entry[2] > 512 * KIB and entry[1]]
+    assert len(whole) == 5, "one each MiB, and the first one's end"
 
 
 @given(st.integers(0, 3 * MIB), st.integers(1, 2 * MIB), st.sampled_from(PART_BYTES))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import zlib
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from balena_migrate.core.errors import FlashError
@@ -26,6 +26,9 @@ REWRITES = 3
 PART_BYTES = (CHUNK_BYTES, 64 * KIB, ALIGNMENT_BYTES)
 """A flash memory with one bad spot may take all that is around it, and the spot itself when it is written alone."""
 
+GAP_BYTES = 64 * KIB
+"""To read a smaller gap with its neighbours is quicker than to read each by itself."""
+
 PLACES_SHOWN = 8
 
 
@@ -39,8 +42,39 @@ class Wrong:
 
 def find_wrong(disk: Disk, runs: Iterable[Run]) -> list[Wrong]:
     """The parts of the runs that the disk does not hold. What cannot be read is as wrong as wrong bytes."""
-    parts = (part for run in runs for part in run.parts(CHUNK_BYTES))
-    return [Wrong(part, reason) for part in parts if (reason := _look(disk, part))]
+    wrong: list[Wrong] = []
+    for parts in _close_together(runs):
+        if len(parts) == 1 or not _all_there(disk, parts):
+            wrong += [Wrong(part, reason) for part in parts if (reason := _look(disk, part))]
+    return wrong
+
+
+def _close_together(runs: Iterable[Run]) -> Iterator[list[Run]]:
+    """The runs in parts; those of one CHUNK_BYTES of the disk that have small gaps between them are together."""
+    found: list[Run] = []
+    for run in runs:
+        for part in run.parts(CHUNK_BYTES):
+            if found and not _are_close(found[-1], part):
+                yield found
+                found = []
+            found.append(part)
+    if found:
+        yield found
+
+
+def _are_close(before: Run, part: Run) -> bool:
+    gap_bytes = part.offset_bytes - before.end_bytes
+    return 0 <= gap_bytes <= GAP_BYTES and before.offset_bytes // CHUNK_BYTES == part.offset_bytes // CHUNK_BYTES
+
+
+def _all_there(disk: Disk, parts: list[Run]) -> bool:
+    """Whether one read over all of them gives each."""
+    start = parts[0].offset_bytes
+    try:
+        got = disk.read(start, parts[-1].end_bytes - start)
+    except OSError:
+        return False
+    return all(same(got[part.offset_bytes - start : part.end_bytes - start], part.view) for part in parts)
 
 
 def _look(disk: Disk, part: Run) -> str:
@@ -110,7 +144,8 @@ def _places(wrong: list[Wrong]) -> str:
 
 
 class Witnesses:
-    """One block of each piece, by which it is known later whether the piece is still there."""
+    """One block of each piece, by which it is known later whether the piece is still there. Of pieces that are close
+    together, it is a block of the largest."""
 
     def __init__(self) -> None:
         self._offsets = array("Q")
@@ -118,10 +153,9 @@ class Witnesses:
         self._checksums = array("L")
 
     def add(self, runs: Iterable[Run]) -> None:
-        """A block from the middle of each part of these runs, or all of a part that has no whole block."""
-        for run in runs:
-            for part in run.parts(CHUNK_BYTES):
-                self._add(_block_of(part))
+        """A block from the middle, or all of a piece that has no whole block."""
+        for parts in _close_together(runs):
+            self._add(_block_of(max(parts, key=lambda part: len(part.view))))
 
     def find_wrong(self, disk: Disk) -> list[int]:
         """The offsets of the blocks that the disk does not give any more."""
