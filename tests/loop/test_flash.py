@@ -92,6 +92,27 @@ def test_pieces_with_any_gaps_whatever_the_sectors(backing: Path, sector_bytes: 
     assert (result.written_bytes, result.rewritten_runs, result.reads_directly) == (goal.write_bytes, 0, True)
 
 
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_what_is_read_back_is_what_the_disk_has_and_not_what_the_cache_has(
+    loop: Path, backing: Path, monkeypatch: pytest.MonkeyPatch, is_refused: bool
+) -> None:
+    """Also where O_DIRECT is refused: the disk changes behind the kernel's back, and the next read sees it."""
+    if is_refused:
+        monkeypatch.setattr(target, "_open_directly", lambda path: -1)
+    with open_disk(loop) as disk:
+        assert disk.reads_directly is not is_refused
+        for number in range(20):
+            place = (number * 7919 * 4096) % (60 * MIB)
+            disk.write(place, memoryview(bytearray(b"right" * MIB)[:MIB]))
+            disk.sync()
+            assert bytes(disk.read(place, MIB)[:5]) == b"right"
+            with backing.open("r+b") as file:
+                file.seek(place)
+                file.write(b"wrong" * (MIB // 5))
+                os.fsync(file.fileno())
+            assert bytes(disk.read(place, MIB)[:5]) == b"wrong"
+
+
 def test_a_second_flash_over_the_first(tmp_path: Path, loop: Path, backing: Path) -> None:
     other = random.Random(3).randbytes(40 * MIB)
     do_flash(tmp_path, loop, other, Patches(size_bytes=len(other), blocks=()))
