@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ from balena_migrate.core.errors import DiskError
 from balena_migrate.core.units import MIB
 from balena_migrate.images.patches import Block, Patches
 from balena_migrate.images.pieces import piece
-from balena_migrate.stage2 import target
+from balena_migrate.stage2 import patience, target
 from balena_migrate.stage2.commit import FirstMibLast
 from balena_migrate.stage2.flash import FlashResult, write_image
 from balena_migrate.stage2.target import find_users, open_disk, reread_partitions
@@ -70,13 +72,14 @@ def test_the_disk_holds_the_image_and_is_read_back_past_the_cache(tmp_path: Path
 
 @pytest.mark.parametrize("sector_bytes", [512, 4096])
 def test_pieces_with_any_gaps_whatever_the_sectors(backing: Path, sector_bytes: int) -> None:
-    """Many that begin and end at blocks, some that do not, and one that ends with the disk."""
-    end = backing.stat().st_size
+    """Many that begin and end at blocks, some that do not, and one that ends with the disk, whose last block is half a
+    block where that is possible."""
+    end = 64 * MIB + (2048 if sector_bytes == 512 else 0)
     pieces = [piece(place, b"%08d" % place * 512) for place in range(2 * MIB, 30 * MIB, 3 * 4096)]
     pieces += [piece(40 * MIB + 512, b"x" * 100_000), piece(50 * MIB + 3, b"y" * 3 * MIB), piece(end - 512, b"z" * 512)]
 
     goal = Pieces(pieces)
-    old = random.Random(5).randbytes(MIB) * (end // MIB)
+    old = (random.Random(5).randbytes(MIB) * (end // MIB + 1))[:end]
     backing.write_bytes(old)
     expected = bytearray(old)
     expected[:MIB] = bytes(MIB)
@@ -111,6 +114,48 @@ def test_what_is_read_back_is_what_the_disk_has_and_not_what_the_cache_has(
                 file.write(b"wrong" * (MIB // 5))
                 os.fsync(file.fileno())
             assert bytes(disk.read(place, MIB)[:5]) == b"wrong"
+
+
+@pytest.fixture
+def full_loop(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
+    """A disk that fails to write once it holds 24 MiB, and the tmpfs that it is on."""
+    point = tmp_path / "tmpfs"
+    point.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", point)
+    try:
+        (point / "disk").touch()
+        os.truncate(point / "disk", 64 * MIB)
+        device = Path(run("losetup", "--find", "--show", point / "disk"))
+        try:
+            yield device, point
+        finally:
+            run("losetup", "--detach", device)
+    finally:
+        run("umount", point)
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_a_disk_that_fails_is_written_once_it_works_again(
+    full_loop: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, is_refused: bool
+) -> None:
+    """The kernel's own errors: of a write past the cache, and of a flush that finds out what the cache could not do."""
+    device, point = full_loop
+    monkeypatch.setattr(patience, "PAUSES_S", (0.01,))
+    if is_refused:
+        monkeypatch.setattr(target, "_open_directly", lambda path: -1)
+    image = random.Random(6).randbytes(MIB) * 40
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        if len(said) == 3:
+            run("mount", "-o", "remount,size=100m", point)
+
+    patches = Patches(size_bytes=len(image), blocks=())
+    with open_disk(device) as disk:
+        flash_image(io.BytesIO(image), "raw", len(image), disk, patches, say=say)
+    assert (point / "disk").read_bytes()[: len(image)] == image
+    assert re.search(r"writing bytes \d+ to \d+: OSError: .*; try 3 failed, the next one comes in", said[2])
 
 
 def test_a_second_flash_over_the_first(tmp_path: Path, loop: Path, backing: Path) -> None:
@@ -211,7 +256,7 @@ from balena_migrate.images.formats import format_named
 from balena_migrate.images.patched_image import PatchedImage
 from balena_migrate.images.patches import Patches
 from balena_migrate.images.pieces import piece
-from balena_migrate.stage2 import target
+from balena_migrate.stage2 import patience, target
 from balena_migrate.stage2.commit import FirstMibLast
 from balena_migrate.stage2.flash import write_image
 def peak():
