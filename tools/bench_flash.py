@@ -25,7 +25,7 @@ def main() -> None:
         goal = PatchedImage(
             source, format_named("gzip"), size_bytes, Patches(size_bytes=size_bytes, blocks=()), BlockMap()
         )
-        result = write_image(goal, disk, FirstMibLast(), lambda step, done, total: None)
+        result = write_image(goal, disk, FirstMibLast(), lambda progress: None, print)
     print(json.dumps({"write_s": result.write_s, "reads_directly": result.reads_directly}))
 
 

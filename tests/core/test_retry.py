@@ -56,6 +56,11 @@ def test_the_last_tries_error_is_raised_and_no_pause_follows_it(clock: Clock) ->
     assert (raised.value, reported, clock.pauses) == (third, [first, second], [5, 5])
 
 
+def test_several_pauses_come_one_after_the_other_and_the_last_one_from_then_on(clock: Clock) -> None:
+    assert retry(failing(*(OSError() for _ in range(5))), on=OSError, pause_s=(1, 2, 30)) == "done"
+    assert clock.pauses == [1, 2, 30, 30, 30]
+
+
 def test_there_is_one_try_after_the_limit(clock: Clock) -> None:
     with pytest.raises(OSError, match="5"):
         retry(failing(*map(OSError, "12345678")), on=OSError, pause_s=0.5, limit_s=1.5)

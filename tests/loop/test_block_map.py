@@ -95,7 +95,7 @@ def flash(image: Image, disk_path: Path, block_map: BlockMap, *blocks: Block) ->
     with image.path.open("rb") as source, open_disk(disk_path) as disk:
         patches = Patches(size_bytes=image.size_bytes, blocks=blocks)
         goal = PatchedImage(source, format_named(image.format), image.size_bytes, patches, block_map)
-        write_image(goal, disk, FirstMibLast(), lambda step, done, total: None)
+        write_image(goal, disk, FirstMibLast(), lambda progress: None, print)
         assert goal.write_bytes == sum(piece.size_bytes for piece in goal.pieces(MIB))
         return goal
 

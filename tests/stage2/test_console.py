@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import io
 import re
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from balena_migrate.core.steps import Step
-from balena_migrate.stage2.console import Console, outputs
+from balena_migrate.stage2.console import LINES_KEPT, Console, kernel_log, outputs
 
 
 class BrokenTerminal(io.StringIO):
@@ -71,3 +73,55 @@ def test_a_step_that_fails_is_the_current_one() -> None:
         raise ValueError("x")
     assert console.current is Step.SECURE
     assert console.steps == []
+
+
+def test_what_is_announced_is_in_the_kernels_log_with_its_level_and_on_the_console() -> None:
+    out, log = io.StringIO(), io.StringIO()
+    console = Console(out, kernel_log=log)
+    console.say("for the console")
+    console.announce("for both")
+    assert log.getvalue() == "<6>balena-migrate: for both\n"
+    assert [line.split("] ")[1] for line in out.getvalue().splitlines()] == ["for the console", "for both"]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_machine_without_a_kernel_log_does_without(tmp_path: Path, is_there: bool) -> None:
+    path = tmp_path / "kmsg"
+    if is_there:
+        path.touch()
+    with kernel_log(path if is_there else tmp_path / "no/kmsg") as log:
+        Console(io.StringIO(), kernel_log=log).announce("hello")
+        assert (log is not None) is is_there
+    assert not is_there or path.read_text() == "<6>balena-migrate: hello\n"
+
+
+def test_a_disk_that_fails_without_end_does_not_fill_the_memory() -> None:
+    console = Console()
+    for number in range(LINES_KEPT + 10):
+        console.say(str(number))
+    assert len(console.lines) == LINES_KEPT
+    assert console.lines[-1].endswith(f"] {LINES_KEPT + 9}")
+
+
+def test_lines_of_two_threads_do_not_mix() -> None:
+    class Slow(io.StringIO):
+        def write(self, text: str) -> int:
+            for letter in text:
+                super().write(letter)
+                time.sleep(0)
+            return len(text)
+
+    out = Slow()
+    console = Console(out)
+
+    def speak() -> None:
+        for _ in range(50):
+            console.say("x" * 50)
+
+    threads = [threading.Thread(target=speak) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(out.getvalue().splitlines()) == 200
+    assert all(re.fullmatch(r"balena-migrate: \[[\d.]+\] x{50}", line) for line in out.getvalue().splitlines())

@@ -13,10 +13,11 @@ import pytest
 from balena_migrate.core.errors import DiskError
 from balena_migrate.core.handover import NewBootEntry
 from balena_migrate.core.system import System
-from balena_migrate.stage2 import boot_entries, disks, frame, grow, transfer
+from balena_migrate.stage2 import boot_entries, disks, grow, patience, transfer
 from balena_migrate.stage2.console import Console
 from balena_migrate.stage2.finish import finish
-from balena_migrate.stage2.frame import TRIES, Stage2
+from balena_migrate.stage2.frame import Stage2
+from balena_migrate.stage2.patience import TRIES
 from balena_migrate.stage2.stash import RamStash
 from tests.support.handover import HANDOVER
 
@@ -30,7 +31,7 @@ class NewSystem:
         self.calls: list[str] = []
         self.log = ""
         self.broken = broken
-        monkeypatch.setattr(frame, "PAUSE_S", 0)
+        monkeypatch.setattr(patience, "PAUSE_S", 0)
         monkeypatch.setattr(disks, "find_data_partition", lambda machine, disk, place: f"{disk}6")
         monkeypatch.setattr(disks, "find_labelled", lambda machine, disk, label: f"{disk}5")
         monkeypatch.setattr(boot_entries, "write_boot_entry", self.boot_entry)

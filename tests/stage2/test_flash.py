@@ -1,61 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine on files in place of disks: order of writes, failures, limits."""
+"""The engine on files in place of disks: order of writes, overlap, progress, limits. Disks that fail have a file of
+their own."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import gzip
 import io
 import os
-import random
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from balena_migrate.core.errors import DiskError, FlashError
+from balena_migrate.core.progress import Say
 from balena_migrate.core.units import MIB
 from balena_migrate.images.patches import Block, Patches
 from balena_migrate.images.pieces import Piece, in_chunks, piece, zeros
+from balena_migrate.stage2 import window
 from balena_migrate.stage2.commit import FirstMibLast
-from balena_migrate.stage2.flash import CHUNK_BYTES, REWRITES, FlashResult, FlashStep, write_image
+from balena_migrate.stage2.flash import FlashProgress, FlashResult, write_image
 from balena_migrate.stage2.target import Disk
-from tests.support.flash import flash_image
+from tests.support.flash import GOAL, IMAGE, PACKED, PATCHES, FakeDisk, Fault, flash_image
 
-IMAGE = random.Random(0).randbytes(3 * MIB) + bytes(2 * MIB) + random.Random(1).randbytes(12 * MIB + 1536)
-PACKED = gzip.compress(IMAGE[: 5 * MIB + 7], 1) + gzip.compress(IMAGE[5 * MIB + 7 :], 1)
-PATCHES = Patches(
-    size_bytes=len(IMAGE),
-    blocks=(
-        Block(offset_bytes=4096, content=b"core" * 1024),
-        Block(offset_bytes=2 * MIB - 4096, content=b"over the border" * 600),
-        Block(offset_bytes=len(IMAGE) - 5, content=b"patch"),
-    ),
-)
-GOAL = PATCHES.apply(0, IMAGE)
+WINDOW_BYTES = 4 * MIB
 
 
-class FakeDisk(Disk):
-    """Records its writes, and calls `fault` before each write and on each read."""
-
-    def __init__(self, path: Path, fault: Callable[[str, int, bytes], bytes] | None = None) -> None:
-        super().__init__(os.open(path, os.O_RDWR), path)
-        self.log: list[tuple[str, int, int]] = []
-        self.fault = fault or (lambda kind, offset, data: data)
-
-    def write(self, offset: int, data: bytes) -> None:
-        self.log.append(("write", offset, len(data)))
-        super().write(offset, self.fault("write", offset, data))
-
-    def sync(self) -> None:
-        self.log.append(("sync", 0, 0))
-        super().sync()
-
-    def read(self, offset: int, length: int) -> bytes:
-        self.log.append(("read", offset, length))
-        return self.fault("read", offset, super().read(offset, length))
+@pytest.fixture(autouse=True)
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The image fills some."""
+    monkeypatch.setattr(window, "WINDOW_BYTES", WINDOW_BYTES)
 
 
 @pytest.fixture
@@ -66,7 +43,7 @@ def target(tmp_path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def opened(path: Path, fault: Callable[[str, int, bytes], bytes] | None = None) -> Iterator[FakeDisk]:
+def opened(path: Path, fault: Fault | None = None) -> Iterator[FakeDisk]:
     with contextlib.closing(FakeDisk(path, fault)) as disk:
         yield disk
 
@@ -83,8 +60,9 @@ def test_the_disk_holds_the_image_with_its_patches_and_keeps_the_rest(target: Pa
     new = target.read_bytes()
     assert new[: len(IMAGE)] == GOAL
     assert new[len(IMAGE) :] == old[len(IMAGE) :]
-    assert result.size_bytes == len(IMAGE)
-    assert result.rewritten_chunks == 0
+    assert result.written_bytes == len(IMAGE)
+    assert result.rewritten_runs == 0
+    assert result.describe().startswith("17 MiB written and read back")
 
 
 TAIL = Block(offset_bytes=19 * MIB + 512, content=b"the copy of a GPT" * 990)
@@ -112,18 +90,18 @@ def test_what_lies_behind_the_image_is_read_back_and_written_again(target: Path)
         return data
 
     with opened(target, tear) as disk:
-        assert run(disk, patches=WITH_TAIL).rewritten_chunks == 1
+        assert run(disk, patches=WITH_TAIL).rewritten_runs == 1
     assert target.read_bytes()[TAIL.offset_bytes : TAIL.end_bytes] == TAIL.content
 
 
 def test_progress_never_passes_the_end(target: Path) -> None:
-    told: list[int] = []
+    told: list[FlashProgress] = []
     os.truncate(target, 64 * MIB)
     far = Patches(size_bytes=len(IMAGE), blocks=(Block(offset_bytes=63 * MIB, content=b"x" * MIB),))
     with opened(target) as disk:
-        source = io.BytesIO(PACKED)
-        flash_image(source, "gzip", len(IMAGE), disk, far, lambda _, done, total: told.append(done))
-    assert max(told) == len(IMAGE)
+        flash_image(io.BytesIO(PACKED), "gzip", len(IMAGE), disk, far, told.append)
+    assert max(progress.written_bytes for progress in told) == told[-1].total_bytes
+    assert max(progress.verified_bytes for progress in told) == told[-1].total_bytes
 
 
 def test_a_disk_that_ends_before_the_last_patch_is_left_alone(target: Path) -> None:
@@ -141,18 +119,55 @@ def test_a_raw_image(target: Path) -> None:
 
 
 def test_the_first_mib_is_erased_first_and_written_last_and_sector_0_at_the_very_end(target: Path) -> None:
-    """And each of these is on the disk before the next begins."""
+    """And each of these is on the disk, and found right, before the next begins."""
     with opened(target) as disk:
         run(disk)
-    steps = [(kind, offset) for kind, offset, _ in disk.log]
-    assert steps[:2] == [("write", 0), ("sync", 0)]
-    last_read = max(i for i, (kind, offset) in enumerate(steps) if kind == "read" and offset)
-    assert steps[last_read + 1 : last_read + 5] == [("write", 4096), ("sync", 0), ("write", 0), ("sync", 0)]
-    body = steps[2 : last_read + 1]
-    assert [offset for kind, offset in body if kind == "write"] == list(range(MIB, len(IMAGE), MIB))
-    assert not any(kind == "write" for kind, _ in steps[last_read + 5 :])
-    first_read = min(i for i, (kind, _) in enumerate(body) if kind == "read")
-    assert body[first_read - 1] == ("sync", 0)
+    begin, end = disk.log[:2], disk.log[-6:]
+    assert begin == [("write", 0, MIB), ("sync", 0, 0)]
+    assert end == [
+        *(("write", 4096, MIB - 4096), ("sync", 0, 0), ("read", 4096, MIB - 4096)),
+        *(("write", 0, 4096), ("sync", 0, 0), ("read", 0, 4096)),
+    ]
+    writes = [(offset, size) for kind, offset, size in disk.log[2:-6] if kind == "write" and offset]
+    assert [offset for offset, _ in writes] == list(range(MIB, len(IMAGE), WINDOW_BYTES))
+    assert sum(size for _, size in writes) == len(IMAGE) - MIB
+
+
+def test_every_byte_is_read_back_after_it_was_flushed(target: Path) -> None:
+    with opened(target) as disk:
+        run(disk)
+    written: dict[int, bool] = {}
+    """Offset of each MiB that was written -> whether it was flushed since."""
+    read = set()
+    for kind, offset, size in disk.log:
+        if kind == "write":
+            written |= dict.fromkeys(range(offset - offset % MIB, offset + size, MIB), False)
+        elif kind == "sync":
+            written = dict.fromkeys(written, True)
+        elif size != 4096:  # that is the last look
+            assert written[offset - offset % MIB], f"read at {offset} before the flush"
+            read.add(offset - offset % MIB)
+    assert read == set(range(0, len(IMAGE), MIB))
+
+
+def test_what_is_written_is_read_back_while_the_rest_is_written(target: Path) -> None:
+    """The first window is read back only once the second is being written, and the last is written only once the first
+    is being read back."""
+    second_write, first_read = threading.Event(), threading.Event()
+
+    def fault(kind: str, offset: int, data: bytes) -> bytes:
+        if kind == "write" and offset == MIB + WINDOW_BYTES:
+            second_write.set()
+        if kind == "read" and offset == MIB:
+            assert second_write.wait(30)
+            first_read.set()
+        if kind == "write" and offset == MIB + 3 * WINDOW_BYTES:
+            assert first_read.wait(30)
+        return data
+
+    with opened(target, fault) as disk:
+        run(disk)
+    assert target.read_bytes()[: len(IMAGE)] == GOAL
 
 
 def test_a_power_cut_after_any_write_leaves_no_disk_that_boots_half_a_system(target: Path) -> None:
@@ -222,17 +237,6 @@ def test_patches_for_another_image_are_refused_before_anything_is_written(target
     assert target.read_bytes() == old
 
 
-def test_an_error_of_the_disk_names_it_and_leaves_it_without_boot_sector(target: Path) -> None:
-    def fault(kind: str, offset: int, data: bytes) -> bytes:
-        if kind == "write" and offset == 9 * MIB:
-            raise OSError(errno.EIO, "Input/output error")
-        return data
-
-    with opened(target, fault) as disk, pytest.raises(FlashError, match=r"/disk: Input/output error"):
-        run(disk)
-    assert target.read_bytes()[:MIB] == bytes(MIB)
-
-
 def test_an_error_of_the_source_reaches_the_caller(target: Path) -> None:
     class Broken(io.BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:
@@ -244,72 +248,26 @@ def test_an_error_of_the_source_reaches_the_caller(target: Path) -> None:
         flash_image(Broken(PACKED), "gzip", len(IMAGE), disk, PATCHES)
 
 
-@pytest.mark.parametrize("kind", ["write", "read"])
-def test_a_chunk_that_reads_back_wrong_is_written_again(target: Path, kind: str) -> None:
-    """Once lost on its way to the disk, or once misread."""
-    spoilt = [3 * MIB, 5 * MIB]
-
-    def fault(here: str, offset: int, data: bytes) -> bytes:
-        if here == kind and offset in spoilt:
-            spoilt.remove(offset)
-            return b"\xff" + data[1:]
-        return data
-
-    with opened(target, fault) as disk:
-        assert run(disk).rewritten_chunks == 2
-    assert target.read_bytes()[: len(IMAGE)] == GOAL
-
-
-def test_a_defective_place_ends_in_an_error_and_no_boot_sector(target: Path) -> None:
-    """After a bounded number of tries."""
-
-    def fault(kind: str, offset: int, data: bytes) -> bytes:
-        if kind == "read" and offset == 4 * MIB:
-            raise OSError(errno.EIO, "Input/output error")
-        return data
-
-    with (
-        opened(target, fault) as disk,
-        pytest.raises(FlashError, match=f"1 MiB read back wrong, the first at byte {4 * MIB}"),
-    ):
-        run(disk)
-    assert sum(1 for entry in disk.log if entry == ("write", 4 * MIB, CHUNK_BYTES)) == REWRITES + 1
-    assert target.read_bytes()[:MIB] == bytes(MIB)
-
-
-def test_a_disk_that_lies_about_its_size(target: Path) -> None:
-    """A forged card: what is written behind its real end comes out at its start."""
-    real = 6 * MIB
-
-    class Forged(FakeDisk):
-        def write(self, offset: int, data: bytes) -> None:
-            super().write(offset % real, data)
-
-        def read(self, offset: int, length: int) -> bytes:
-            return super().read(offset % real, length)
-
-    with contextlib.closing(Forged(target)) as disk, pytest.raises(FlashError, match="smaller than it claims"):
-        run(disk)
-
-
-def test_a_first_mib_that_reads_back_wrong(target: Path) -> None:
-    def fault(kind: str, offset: int, data: bytes) -> bytes:
-        return b"\xff" + data[1:] if kind == "read" and offset == 0 else data
-
-    with opened(target, fault) as disk, pytest.raises(FlashError, match="first MiB reads back wrong"):
-        run(disk)
-
-
-def test_the_report_walks_through_the_steps(target: Path) -> None:
-    reports: list[tuple[FlashStep, int, int]] = []
+def test_progress_is_what_is_flushed_and_what_was_read_back(target: Path) -> None:
+    """At each report all the bytes that it counts were in a write before the last flush, or in a read."""
+    reports: list[tuple[FlashProgress, list[tuple[str, int, int]]]] = []
     with opened(target) as disk:
-        flash_image(io.BytesIO(PACKED), "gzip", len(IMAGE), disk, PATCHES, lambda *args: reports.append(args))
-    steps = list(dict.fromkeys(step for step, _, _ in reports))
-    assert steps == [FlashStep.ERASE, FlashStep.WRITE, FlashStep.VERIFY, FlashStep.COMMIT]
-    assert all(total == len(IMAGE) and 0 <= done <= total for _, done, total in reports)
-    for step in (FlashStep.WRITE, FlashStep.VERIFY):
-        done = [done for here, done, _ in reports if here == step]
-        assert done == sorted(done) and done[-1] == len(IMAGE)
+        flash_image(
+            *(io.BytesIO(PACKED), "gzip", len(IMAGE), disk, PATCHES),
+            lambda progress: reports.append((progress, list(disk.log))),
+        )
+    written, verified = zip(*((now.written_bytes, now.verified_bytes) for now, _ in reports), strict=True)
+    assert list(written) == sorted(written)
+    assert list(verified) == sorted(verified)
+    assert (written[-1], verified[-1]) == (len(IMAGE), len(IMAGE))
+    assert len(set(written)) > 4
+    for now, log in reports[:-1]:
+        last_sync = max(i for i, (kind, _, _) in enumerate(log) if kind == "sync")
+        flushed = sum(size for kind, offset, size in log[:last_sync] if kind == "write" and offset)
+        read = sum(size for kind, offset, size in log if kind == "read" and offset)
+        assert now.verified_bytes <= read
+        assert now.written_bytes <= flushed
+        assert now.verified_bytes <= now.written_bytes <= now.total_bytes == len(IMAGE)
 
 
 def test_short_writes_are_carried_on(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,7 +290,8 @@ class Mapped:
     """A goal that leaves gaps, one of them in the first MiB, and knows of zeros."""
 
     pieces_of_it = (piece(0, b"boot" * 1024), piece(MIB - 512, b"x" * 512), zeros(4 * MIB, MIB), piece(9 * MIB, b"end"))
-    size_bytes = end_bytes = 9 * MIB + 3
+    end_bytes = 9 * MIB + 3
+    write_bytes = sum(piece.size_bytes for piece in pieces_of_it)
 
     def pieces(self, chunk_bytes: int) -> Iterator[Piece]:
         return in_chunks(self.pieces_of_it, chunk_bytes)
@@ -340,17 +299,19 @@ class Mapped:
 
 def test_gaps_stay_as_they_are_but_in_the_first_mib_which_was_erased(target: Path) -> None:
     old = bytearray(target.read_bytes())
-    reports: list[tuple[FlashStep, int, int]] = []
+    reports: list[FlashProgress] = []
     with opened(target) as disk:
-        result = write_image(Mapped(), disk, FirstMibLast(), lambda *args: reports.append(args))
+        result = write_image(Mapped(), disk, FirstMibLast(), reports.append, lambda text: None)
     old[:MIB] = bytes(MIB)
     for part in Mapped.pieces_of_it:
         old[part.offset_bytes : part.end_bytes] = part.data
     assert target.read_bytes() == old
-    assert result.rewritten_chunks == 0
-    assert reports[-1] == (FlashStep.COMMIT, Mapped.size_bytes, Mapped.size_bytes)
+    assert result.rewritten_runs == 0
+    total = Mapped.write_bytes
+    assert result.written_bytes == total < 2 * MIB
+    assert reports[-1] == FlashProgress(written_bytes=total, verified_bytes=total, total_bytes=total)
     assert [entry for entry in disk.log if entry[0] == "write"] == [
-        *(("write", 0, MIB), ("write", 4 * MIB, MIB), ("write", 9 * MIB, 3)),
+        *(("write", 0, MIB), ("write", 4 * MIB, MIB), ("write", 9 * MIB, 3), ("write", 0, MIB)),
         *(("write", 4096, MIB - 4096), ("write", 0, 4096)),
     ]
 
@@ -361,19 +322,19 @@ def test_a_commit_of_another_kind_decides_what_comes_first_and_last(target: Path
     class Recorder:
         calls: ClassVar[list[str]] = []
 
-        def begin(self, disk: Disk) -> None:
+        def begin(self, disk: Disk, say: Say) -> None:
             self.calls.append("begin")
 
         def holds_back(self, piece: Piece) -> bool:
             return piece.offset_bytes == 4 * MIB
 
-        def finish(self, disk: Disk) -> None:
+        def finish(self, disk: Disk, say: Say) -> None:
             self.calls.append("finish")
 
     old = target.read_bytes()
     with opened(target) as disk:
-        write_image(Mapped(), disk, Recorder(), lambda *args: None)
-    assert Recorder.calls == ["begin", "finish"]
+        write_image(Mapped(), disk, Recorder(), lambda progress: None, lambda text: None)
+    assert Recorder.calls == ["begin", "begin", "finish"]
     new = target.read_bytes()
     assert new[:4096] == b"boot" * 1024
     assert new[4096 : MIB - 512] == old[4096 : MIB - 512]

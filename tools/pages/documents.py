@@ -18,6 +18,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from balena_migrate.cli import STATUSES, verbs
 from balena_migrate.cli.output import ErrorOutput
 from balena_migrate.core.plugins import module_names
+from balena_migrate.stage2.meter import ProgressLine
 from balena_migrate.workstation.lab.result import Rehearsal
 from pages import NOTICE, code, paragraph, table
 
@@ -45,6 +46,7 @@ def json_page() -> str:
     )
     for title, kind in shown.items():
         page += _section(f"`{title}`", kind)
+    page += _section("Progress of the flash", ProgressLine)
     page += _section("Errors", ErrorOutput)
     page += "## Exit status\n\n" + table(("status", "meaning"), ((str(int(s)), text) for s, text in STATUSES.items()))
     page += "## Parts of documents\n\n"

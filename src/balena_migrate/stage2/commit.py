@@ -6,10 +6,12 @@ Standard library only.
 
 from __future__ import annotations
 
-from balena_migrate.core.errors import FlashError
+from balena_migrate.core.progress import Say
 from balena_migrate.images.pieces import Piece
-from balena_migrate.stage2.flash import CHUNK_BYTES, REWRITES, read_or_nothing
+from balena_migrate.stage2.aligned import aligned_memory
+from balena_migrate.stage2.readback import write, write_right
 from balena_migrate.stage2.target import Disk
+from balena_migrate.stage2.window import CHUNK_BYTES, Run
 
 SECTOR_ZERO_BYTES = 4096
 """A sector of the largest size: what the firmware looks at first is in it."""
@@ -21,31 +23,26 @@ class FirstMibLast:
     """
 
     def __init__(self) -> None:
-        self._first = bytearray()
+        self._first = aligned_memory(CHUNK_BYTES)
 
-    def begin(self, disk: Disk) -> None:
+    def begin(self, disk: Disk, say: Say) -> None:
         """Nothing boots from the disk from here on, until finish()."""
-        self._first.clear()
-        disk.write(0, bytes(min(CHUNK_BYTES, disk.size_bytes)))
-        disk.sync()
+        write(disk, (_on(disk, aligned_memory(CHUNK_BYTES)),), say)
 
     def holds_back(self, piece: Piece) -> bool:
         """Pieces of the first MiB are kept; gaps between them stay zeros."""
         if piece.offset_bytes >= CHUNK_BYTES:
             return False
-        self._first.extend(bytes(piece.offset_bytes - len(self._first)))
-        self._first.extend(piece.data)
+        self._first[piece.offset_bytes : piece.end_bytes] = piece.data
         return True
 
-    def finish(self, disk: Disk) -> None:
-        """The first MiB is on the disk, its first sectors last: with them the disk boots."""
-        first = bytes(self._first)
-        for _ in range(REWRITES + 1):
-            disk.write(SECTOR_ZERO_BYTES, first[SECTOR_ZERO_BYTES:])
-            disk.sync()
-            disk.write(0, first[:SECTOR_ZERO_BYTES])
-            disk.sync()
-            disk.drop_cache()
-            if read_or_nothing(disk, 0, len(first)) == first:
-                return
-        raise FlashError(f"{disk.path}: its first MiB reads back wrong", hint="the disk is defective")
+    def finish(self, disk: Disk, say: Say) -> None:
+        """The first MiB is on the disk, and found right; its first sectors last: with them the disk boots."""
+        first = _on(disk, self._first)
+        write_right(disk, first.part(SECTOR_ZERO_BYTES, first.end_bytes), say)
+        write_right(disk, first.part(0, SECTOR_ZERO_BYTES), say)
+
+
+def _on(disk: Disk, first: memoryview) -> Run:
+    """The first MiB, or all of a smaller disk."""
+    return Run(0, first[: disk.size_bytes])

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stage 2's output: lines on the console, kept in memory, and copied to a log drive where there is one.
 
-The lines are read by the rehearsals: "balena-migrate: [12.345] step flash started".
+The lines are read by the rehearsals: "balena-migrate: [12.345] step flash started". Some are in the kernel's log too,
+which netconsole and pstore keep or send on; there they have the kernel's time and not ours.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +23,15 @@ from balena_migrate.core.units import MIB, in_mib
 PREFIX = "balena-migrate:"
 CONSOLE = Path("/dev/console")
 DEBUG_FILE = Path("/run/initramfs/initramfs.debug")
+KERNEL_LOG = Path("/dev/kmsg")
+KERNEL_INFO = "<6>"
+"""printk's level info: the kernel shows it on the console as well where its command line has no `quiet`. It takes ten
+lines in five seconds from one writer (kernel-parameters.txt: printk.devkmsg; DEFAULT_RATELIMIT_BURST)."""
+
 PROGRESS_PAUSE_S = 5.0
+
+LINES_KEPT = 20_000
+"""A disk that fails without end does not fill the memory. With the flash's lines these are 14 hours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,34 +63,51 @@ def outputs(out: TextIO, console: Path = CONSOLE, debug_file: Path = DEBUG_FILE)
         yield tuple(found)
 
 
-class Console:
-    """Says what happens, and keeps it in `lines`; the file given to `also` gets each line, too."""
+@contextlib.contextmanager
+def kernel_log(path: Path = KERNEL_LOG) -> Iterator[TextIO | None]:
+    """The kernel's log, to write to; None where there is none."""
+    with contextlib.ExitStack() as held:
+        found = None
+        with contextlib.suppress(OSError):
+            found = held.enter_context(path.open("w", encoding="utf-8", errors="surrogateescape"))
+        yield found
 
-    def __init__(self, *out: TextIO) -> None:
+
+class Console:
+    """Says what happens, in any thread, and keeps it in `lines`; the file given to `also` gets each line, too."""
+
+    def __init__(self, *out: TextIO, kernel_log: TextIO | None = None) -> None:
         self._out = out
+        self._kernel_log = kernel_log
         self._external: TextIO | None = None
         self._last_progress_s = 0.0
-        self.lines: list[str] = []
+        self._lock = threading.RLock()
+        self.lines: deque[str] = deque(maxlen=LINES_KEPT)
         self.steps: list[TimedStep] = []
         self.current: Step | None = None
         """The newest step; None before the first."""
 
     def say(self, text: str) -> None:
         """One line. No failure to print it may stop a migration."""
-        line = f"{PREFIX} [{uptime_s():.3f}] {text}"
-        self.lines.append(line)
-        for file in (*self._out, self._external):
-            if file is not None:
-                with contextlib.suppress(OSError, ValueError):
-                    file.write(line + "\n")
-                    file.flush()
+        with self._lock:
+            line = f"{PREFIX} [{uptime_s():.3f}] {text}"
+            self.lines.append(line)
+            for file in (*self._out, self._external):
+                _print(line, file)
+
+    def announce(self, text: str) -> None:
+        """One line, which is in the kernel's log too."""
+        with self._lock:
+            self.say(text)
+            _print(f"{KERNEL_INFO}{PREFIX} {text}", self._kernel_log)
 
     def also(self, file: TextIO | None) -> None:
         """From now on each line goes to the file too, after those that were said so far; None ends that."""
-        self._external = file
-        if file is not None:
-            file.write("".join(line + "\n" for line in self.lines))
-            file.flush()
+        with self._lock:
+            self._external = file
+            if file is not None:
+                file.write("".join(line + "\n" for line in self.lines))
+                file.flush()
 
     def progress(self, what: str, done_bytes: int, total_bytes: int) -> None:
         """Says how far a part of a long step has come, every few seconds and at its end."""
@@ -96,3 +124,10 @@ class Console:
         yield
         self.steps.append(TimedStep(name=step, start_s=start_s, seconds=uptime_s() - start_s))
         self.say(f"{done(step)} in {uptime_s() - start_s:.1f} s")
+
+
+def _print(line: str, file: TextIO | None) -> None:
+    if file is not None:
+        with contextlib.suppress(OSError, ValueError):
+            file.write(line + "\n")
+            file.flush()

@@ -8,7 +8,8 @@ from balena_migrate.core.errors import DiskError
 from balena_migrate.core.handover import NewBootEntry
 from balena_migrate.core.steps import Step
 from balena_migrate.stage2 import boot_entries, disks, grow, transfer
-from balena_migrate.stage2.frame import Stage2, after_the_line, again
+from balena_migrate.stage2.frame import Stage2, after_the_line
+from balena_migrate.stage2.patience import again
 from balena_migrate.stage2.stash import Stash
 
 

@@ -4,20 +4,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from balena_migrate.core.errors import MigrateError
 from balena_migrate.core.handover import Handover
-from balena_migrate.core.retry import retry
 from balena_migrate.core.stage2_result import Stage2Ending, Stage2Result
 from balena_migrate.core.system import System
 from balena_migrate.stage2 import oldsystem
 from balena_migrate.stage2.console import Console
 from balena_migrate.stage2.mounts import Taken
-
-TRIES = 5
-PAUSE_S = 5.0
+from balena_migrate.stage2.patience import describe
 
 
 class CameBackError(MigrateError):
@@ -68,17 +65,3 @@ def after_the_line(console: Console) -> Iterator[None]:
         yield
     except Exception as error:
         console.say(f"step {console.current} failed permanently: {describe(error)}")
-
-
-def again(console: Console, work: Callable[[], object]) -> None:
-    """The work is done, at the first or at a later try. Raises the last try's error."""
-
-    def failed(error: Exception) -> None:
-        console.say(f"{describe(error)}; trying again")
-
-    retry(work, on=(MigrateError, OSError), tries=TRIES, pause_s=PAUSE_S, failed=failed)
-
-
-def describe(error: Exception) -> str:
-    """One line for an error; of an unforeseen one also its kind."""
-    return str(error) if isinstance(error, MigrateError) else f"{type(error).__name__}: {error}"

@@ -19,9 +19,10 @@ from balena_migrate.core.steps import Step
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
 from balena_migrate.stage2 import boot, kernel
-from balena_migrate.stage2.console import Console, outputs
-from balena_migrate.stage2.frame import CameBackError, Stage2, describe
+from balena_migrate.stage2.console import Console, kernel_log, outputs
+from balena_migrate.stage2.frame import CameBackError, Stage2
 from balena_migrate.stage2.memory_peak import MemoryPeak
+from balena_migrate.stage2.patience import describe
 from balena_migrate.stage2.strategies import Stage2Strategy, strategy_named
 from balena_migrate.stage2.watchdog import feeding_watchdogs
 
@@ -32,8 +33,8 @@ def main() -> None:
     """Runs the migration. Whatever is wrong before it begins leads to the old system."""
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
-    with outputs(sys.stdout) as out:
-        console = Console(*out)
+    with outputs(sys.stdout) as out, kernel_log() as log:
+        console = Console(*out, kernel_log=log)
         if len(sys.argv) > 1:
             start(console, Path(sys.argv[1]))
         else:

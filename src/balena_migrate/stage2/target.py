@@ -2,7 +2,7 @@
 """The disk to write: opened exclusively, measured, read back past the caches.
 
 Standard library only. Sources: open(2) for O_EXCL on block devices and O_DIRECT, the kernel's block/ioctl.c for
-BLKFLSBUF and BLKRRPART, Documentation/ABI/stable/sysfs-block for holders.
+BLKRRPART, Documentation/ABI/stable/sysfs-block for holders.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import mmap
+import functools
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -22,6 +22,7 @@ from balena_migrate.core.mountinfo import read_mountinfo
 from balena_migrate.core.retry import retry
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
+from balena_migrate.stage2.aligned import ALIGNMENT_BYTES, align_down, align_up, aligned_memory, is_aligned
 
 T = TypeVar("T")
 
@@ -33,75 +34,76 @@ BUSY_PAUSE_S = 0.1
 """After an unmount someone may look at a disk for a moment (udev does); coreos-installer waits as long."""
 
 _BLKRRPART = 0x125F
-_BLKFLSBUF = 0x1261
-_ALIGNMENT = 4096
 
 
 class Disk:
-    """An open disk, or a file in its place. All methods but the constructor raise OSError."""
+    """An open disk, or a file in its place. Everything here raises OSError.
+
+    Reads and writes go past the page cache (O_DIRECT), so that what is read is what the disk has, memory stays free,
+    and nothing is copied. Some loop devices, card readers and file systems refuse that, with EINVAL, and what is not
+    aligned cannot be written so: that goes through the cache, which is emptied around it.
+
+    `reads_directly` says whether read() goes past the cache. write() and sync() may be called from several threads,
+    read() from one at a time.
+    """
 
     def __init__(self, fd: int, path: Path) -> None:
         self._fd = fd
-        self._path = path
-        self._direct_fd: int | None = None
-        self._buffer = mmap.mmap(-1, READ_BYTES)  # page-aligned, as O_DIRECT asks for
+        self._direct_fd = _open_directly(path)
+        self._buffer = aligned_memory(READ_BYTES + 2 * ALIGNMENT_BYTES)
+        self._writes_directly = self.reads_directly = self._direct_fd >= 0
         self.path = path
         self.size_bytes = os.lseek(fd, 0, os.SEEK_END)
 
-    @property
-    def reads_directly(self) -> bool:
-        """Whether read() goes past the page cache."""
-        return self._direct_fd is not None
-
-    def write(self, offset: int, data: bytes) -> None:
-        """All of the data is written; not yet on the disk."""
-        view = memoryview(data)
-        while view:
-            done = os.pwrite(self._fd, view, offset)
-            offset += done
-            view = view[done:]
+    def write(self, offset_bytes: int, data: memoryview) -> None:
+        """All of the data is written; it is on the disk after sync()."""
+        while data:
+            done = self._write(offset_bytes, data)
+            offset_bytes += done
+            data = data[done:]
 
     def sync(self) -> None:
         """All that was written is on the disk, and out of the page cache: in stage 2 memory is short."""
         os.fdatasync(self._fd)
         os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
-    def drop_cache(self) -> None:
-        """What read() gives from now on comes from the disk: past the caches, or where that is refused, after they were
-        emptied."""
-        self.sync()
-        with contextlib.suppress(OSError):  # a file has no buffers of its own
-            fcntl.ioctl(self._fd, _BLKFLSBUF)
-        if self._direct_fd is None:
-            with contextlib.suppress(OSError):  # tmpfs, some loop devices and card readers refuse it
-                self._direct_fd = os.open(self._path, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
-
-    def read(self, offset: int, length: int) -> bytes:
-        """The bytes at `offset`, READ_BYTES at most; fewer only at the end."""
-        if self._direct_fd is not None:
-            try:
-                return self._read_directly(self._direct_fd, offset, length)
-            except OSError as error:
-                if error.errno != errno.EINVAL:
-                    raise
-                self._close_direct()
-        return os.pread(self._fd, length, offset)
+    def read(self, offset_bytes: int, size_bytes: int) -> memoryview:
+        """The bytes that the disk has there, READ_BYTES at most; fewer only at its end. The next read() overwrites
+        them."""
+        start = align_down(offset_bytes)
+        done = self._read(start, self._buffer[: align_up(offset_bytes + size_bytes) - start])
+        return self._buffer[offset_bytes - start : min(done, offset_bytes - start + size_bytes)]
 
     def close(self) -> None:
-        self._close_direct()
-        self._buffer.close()
-        os.close(self._fd)
+        for fd in (self._direct_fd, self._fd):
+            if fd >= 0:
+                os.close(fd)
 
-    def _read_directly(self, fd: int, offset: int, length: int) -> bytes:
-        aligned = -(-length // _ALIGNMENT) * _ALIGNMENT
-        with memoryview(self._buffer) as view, view[:aligned] as part:
-            done = os.preadv(fd, [part], offset)
-        return self._buffer[: min(done, length)]
+    def _write(self, offset_bytes: int, data: memoryview) -> int:
+        if self._writes_directly and offset_bytes % ALIGNMENT_BYTES == 0 and is_aligned(data):
+            try:
+                return os.pwrite(self._direct_fd, data, offset_bytes)
+            except OSError as error:
+                _raise_unless(errno.EINVAL, error)
+                self._writes_directly = False
+        return os.pwrite(self._fd, data, offset_bytes)
 
-    def _close_direct(self) -> None:
-        if self._direct_fd is not None:
-            os.close(self._direct_fd)
-            self._direct_fd = None
+    def _read(self, start_bytes: int, into: memoryview) -> int:
+        if self.reads_directly:
+            try:
+                return os.preadv(self._direct_fd, [into], start_bytes)
+            except OSError as error:
+                _raise_unless(errno.EINVAL, error)
+                self.reads_directly = False
+        os.posix_fadvise(self._fd, start_bytes, len(into), os.POSIX_FADV_DONTNEED)
+        return os.preadv(self._fd, [into], start_bytes)
+
+
+def _open_directly(path: Path) -> int:
+    """-1 where it is refused."""
+    with contextlib.suppress(OSError):
+        return os.open(path, os.O_RDWR | os.O_DIRECT | os.O_CLOEXEC)
+    return -1
 
 
 @contextlib.contextmanager
@@ -146,11 +148,12 @@ def reread_partitions(path: Path) -> bool:
 
 
 def _retry_busy(action: Callable[[], T]) -> T:
-    return retry(action, on=OSError, tries=BUSY_TRIES, pause_s=BUSY_PAUSE_S, failed=_raise_unless_busy)
+    failed = functools.partial(_raise_unless, errno.EBUSY)
+    return retry(action, on=OSError, tries=BUSY_TRIES, pause_s=BUSY_PAUSE_S, failed=failed)
 
 
-def _raise_unless_busy(error: Exception) -> None:
-    if not isinstance(error, OSError) or error.errno != errno.EBUSY:
+def _raise_unless(expected: int, error: Exception) -> None:
+    if not isinstance(error, OSError) or error.errno != expected:
         raise error
 
 

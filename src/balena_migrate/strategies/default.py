@@ -16,7 +16,7 @@ from balena_migrate.survey import Accepted, Survey
 UNPACKING = 4
 """An initramfs unpacks to at most four times its size (measured with zstd and gzip: 2.4 to 3.3)."""
 RESERVE_BYTES = 96 * MIB
-"""What stage 2 works with: Python, the flash engine's buffers and the page cache of what is on its way to the disk."""
+"""What stage 2 works with: Python (20 MiB), the flash engine's windows (32), and the decoder with its output (12)."""
 PATCHES_BYTES = 4 * MIB
 
 CODES = (

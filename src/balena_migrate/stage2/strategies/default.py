@@ -4,7 +4,8 @@
 Read `migrate` from the top to the bottom: its order is the product.
 
 Before the line nothing of the old system is changed but its log, and every error leads back to it. After the line
-every error leads forward: the image is in memory, so each step is tried again, and the machine reboots in the end.
+every error leads forward: the image is in memory, so the flash is tried until the disk boots, each step behind it a few
+times, and the machine reboots in the end.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ from balena_migrate.images.patched_image import PatchedImage
 from balena_migrate.images.patches import parse_patches
 from balena_migrate.stage2 import oldsystem
 from balena_migrate.stage2.commit import FirstMibLast
-from balena_migrate.stage2.console import Console
+from balena_migrate.stage2.console import PROGRESS_PAUSE_S, Console
 from balena_migrate.stage2.finish import finish
-from balena_migrate.stage2.flash import FlashStep, write_image
-from balena_migrate.stage2.frame import NoFlashError, Stage2, after_the_line, again, before_the_line
+from balena_migrate.stage2.flash import check_size, write_image
+from balena_migrate.stage2.frame import NoFlashError, Stage2, after_the_line, before_the_line
+from balena_migrate.stage2.meter import FlashMeter
+from balena_migrate.stage2.patience import again, without_end
+from balena_migrate.stage2.periodic import every
 from balena_migrate.stage2.stash import Stash, in_memory
 from balena_migrate.stage2.strategies import Stage2Strategy
 from balena_migrate.stage2.target import Disk, open_disk, reread_partitions
@@ -54,12 +58,13 @@ def migrate(stage2: Stage2) -> None:
             with step(Step.CLAIM):
                 claim = held.enter_context(contextlib.ExitStack())
                 disk = claim.enter_context(open_disk(Path(target)))
+                check_size(goal, disk)
 
         # ============================================ the line ============================================
 
         with after_the_line(console):
             with step(Step.FLASH):
-                again(console, lambda: flash(goal, disk, console))
+                flash(goal, disk, console)
             claim.close()
             with step(Step.REREAD):
                 again(console, lambda: reread_partitions(Path(target)))
@@ -77,13 +82,17 @@ def open_goal(stash: Stash, handover: Handover, held: contextlib.ExitStack) -> P
 
 
 def flash(goal: PatchedImage, disk: Disk, console: Console) -> None:
-    """The image with its patches is on the disk, read back and found right."""
+    """The image with its patches is on the disk, read back and found right, however many tries it takes."""
+    without_end(console.announce, "flash", lambda: flash_once(goal, disk, console), on=Exception)
 
-    def report(part: FlashStep, done_bytes: int, total_bytes: int) -> None:
-        console.progress(part, done_bytes, total_bytes)
 
-    result = write_image(goal, disk, FirstMibLast(), report)
-    console.say(f"written in {result.write_s:.1f} s, read back in {result.verify_s:.1f} s")
+def flash_once(goal: PatchedImage, disk: Disk, console: Console) -> None:
+    """The same, from the start, in one try. Raises FlashError."""
+    meter = FlashMeter(console)
+    with every(PROGRESS_PAUSE_S, meter.tick):
+        result = write_image(goal, disk, FirstMibLast(), meter.take, console.announce)
+    meter.tick()
+    console.say(result.describe())
 
 
 STRATEGY = Stage2Strategy(name="DEFAULT", migrate=migrate)

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The default strategy around the flash: what leads back before it, and that nothing but success leads on from it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from balena_migrate.core.block_map import BlockMap
+from balena_migrate.core.errors import FlashError
+from balena_migrate.core.stage2_result import Stage2Result
+from balena_migrate.core.steps import Step
+from balena_migrate.core.system import System
+from balena_migrate.core.units import MIB
+from balena_migrate.images.formats import format_named
+from balena_migrate.images.patched_image import PatchedImage
+from balena_migrate.images.patches import Patches
+from balena_migrate.stage2 import oldsystem
+from balena_migrate.stage2.console import Console
+from balena_migrate.stage2.flash import write_image
+from balena_migrate.stage2.frame import CameBackError, Stage2
+from balena_migrate.stage2.strategies import default
+from balena_migrate.stage2.target import Disk, open_disk
+from tests.support.handover import HANDOVER
+
+IMAGE = b"new system " * (3 * MIB // 11)
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    found: list[float] = []
+    monkeypatch.setattr(time, "sleep", found.append)
+    return found
+
+
+def goal() -> PatchedImage:
+    patches = Patches(size_bytes=len(IMAGE), blocks=())
+    return PatchedImage(io.BytesIO(IMAGE), format_named("raw"), len(IMAGE), patches, BlockMap())
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    path = tmp_path / "disk"
+    path.write_bytes(b"old" * (4 * MIB // 3))
+    return path
+
+
+@pytest.mark.parametrize("error", [FlashError("reads back wrong"), ZeroDivisionError("unforeseen"), MemoryError()])
+def test_whatever_ends_the_flash_it_begins_anew_until_the_disk_boots(
+    target: Path, monkeypatch: pytest.MonkeyPatch, pauses: list[float], error: Exception
+) -> None:
+    """Far more often than a step that can be left out is tried; nothing else ends it."""
+    left = [error] * 40
+
+    def fail(*arguments: object) -> object:
+        if left:
+            raise left.pop()
+        return write_image(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(default, "write_image", fail)
+    console = Console(io.StringIO())
+    with open_disk(target) as disk:
+        default.flash(goal(), disk, console)
+    assert target.read_bytes()[: len(IMAGE)] == IMAGE
+    assert len(pauses) == 40
+    assert sum("try " in line and "the next one comes in" in line for line in console.lines) == 40
+    assert "2 MiB written and read back in" in console.lines[-1]
+
+
+def test_the_flash_says_how_far_it_is(target: Path) -> None:
+    console = Console(io.StringIO())
+    with open_disk(target) as disk:
+        default.flash(goal(), disk, console)
+    assert any("flash: 100 % (2 of 2 MiB on the disk, 2 read back)" in line for line in console.lines)
+
+
+def test_a_disk_that_is_too_small_leads_back_before_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After it there would be no end."""
+    path = tmp_path / "small"
+    path.write_bytes(b"old system")
+    kept: list[Stage2Result] = []
+
+    @contextlib.contextmanager
+    def nothing(*_: object) -> Iterator[None]:
+        yield
+
+    for name in ("mounted_beside", "logging_to_drive"):
+        monkeypatch.setattr(oldsystem, name, nothing)
+    for name in ("restore_boot", "unmount"):
+        monkeypatch.setattr(oldsystem, name, lambda *_: None)
+    monkeypatch.setattr(oldsystem, "keep_result", lambda *arguments: kept.append(arguments[4]))
+    monkeypatch.setattr(default, "in_memory", nothing)
+    monkeypatch.setattr(default, "open_goal", lambda *_: goal())
+    monkeypatch.setattr(default, "find_target", lambda *_: str(path))
+    monkeypatch.setattr(Disk, "write", lambda *_: pytest.fail("written"))
+    system = System(tmp_path)
+    stage2 = Stage2(
+        handover=replace(HANDOVER, no_flash=False), machine=system, old=system, console=Console(io.StringIO())
+    )
+    with pytest.raises(CameBackError, match="has 10 bytes, and the image needs"):
+        default.migrate(stage2)
+    assert [result.step for result in kept] == [Step.CLAIM]
