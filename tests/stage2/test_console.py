@@ -95,6 +95,16 @@ def test_a_machine_without_a_kernel_log_does_without(tmp_path: Path, is_there: b
     assert not is_there or path.read_text() == "<6>balena-migrate: hello\n"
 
 
+def test_what_is_too_long_for_the_kernels_log_is_cut_there_only() -> None:
+    """It would refuse all of the line, and of the next."""
+    out, log = io.StringIO(), io.StringIO()
+    Console(out, kernel_log=log).announce("\u20ac" * 1000)
+    assert 850 < len(log.getvalue().encode()) < 1000
+    assert log.getvalue().startswith("<6>balena-migrate: \u20ac")
+    assert log.getvalue().endswith("\u20ac\n")
+    assert out.getvalue().count("\u20ac") == 1000
+
+
 def test_a_disk_that_fails_without_end_does_not_fill_the_memory() -> None:
     console = Console()
     for number in range(LINES_KEPT + 10):

@@ -99,6 +99,7 @@ def test_a_disk_that_is_too_small_leads_back_before_the_line(tmp_path: Path, mon
     monkeypatch.setattr(default, "open_goal", lambda *_: goal())
     monkeypatch.setattr(default, "find_target", lambda *_: str(path))
     monkeypatch.setattr(Disk, "write", lambda *_: pytest.fail("written"))
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("tried again"))
     system = System(tmp_path)
     stage2 = Stage2(
         handover=replace(HANDOVER, no_flash=False), machine=system, old=system, console=Console(io.StringIO())

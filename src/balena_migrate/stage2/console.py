@@ -28,6 +28,9 @@ KERNEL_INFO = "<6>"
 """printk's level info: the kernel shows it on the console as well where its command line has no `quiet`. It takes ten
 lines in five seconds from one writer (kernel-parameters.txt: printk.devkmsg; DEFAULT_RATELIMIT_BURST)."""
 
+KERNEL_LINE_BYTES = 900
+"""It takes no more than 1024 bytes at once, and refuses longer lines (kernel/printk/printk.c: devkmsg_write)."""
+
 PROGRESS_PAUSE_S = 5.0
 
 LINES_KEPT = 20_000
@@ -99,7 +102,8 @@ class Console:
         """One line, which is in the kernel's log too."""
         with self._lock:
             self.say(text)
-            _print(f"{KERNEL_INFO}{PREFIX} {text}", self._kernel_log)
+            line = f"{KERNEL_INFO}{PREFIX} {text}".encode("utf-8", "surrogateescape")[:KERNEL_LINE_BYTES]
+            _print(line.decode("utf-8", "ignore"), self._kernel_log)
 
     def also(self, file: TextIO | None) -> None:
         """From now on each line goes to the file too, after those that were said so far; None ends that."""
