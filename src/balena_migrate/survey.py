@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -31,12 +32,15 @@ from balena_migrate.images.boot_file import BootFile
 from balena_migrate.images.boot_room import BootRoom, find_boot_room
 from balena_migrate.images.filesystems.fat import Fat
 from balena_migrate.images.flasher import gzip_name, read_system_image
+from balena_migrate.images.known import find_known, is_unchanged, now_s, read_source, remember
 from balena_migrate.images.scan import partition_reader, read_image
 from balena_migrate.initramfs import Needs, Recipe, builder_named, find_needs
 from balena_migrate.network.model import NetworkSettings
 from balena_migrate.network.read import read_network
 from balena_migrate.network.select import Selection, boot_files, select_profiles
 from balena_migrate.settings import Config
+
+LOG = logging.getLogger(__name__)
 
 CODES = (
     Code(
@@ -198,11 +202,16 @@ def accept(survey: Survey, findings: Iterable[Finding]) -> Accepted:
     )
 
 
-def take_survey(system: System, config: Config, kit: Kit | None, work_dir: Path, progress: Progress) -> Survey:
-    """The survey of this device. Changes nothing but the temporary folder `work_dir`."""
+def take_survey(
+    system: System, config: Config, kit: Kit | None, work_dir: Path, progress: Progress, *, fresh: bool
+) -> Survey:
+    """The survey of this device; with `fresh` the image is read also where it is known from an earlier call.
+
+    Changes nothing but the temporary folder `work_dir` and what is known of the image.
+    """
     facts = read_facts(system, boot_loaders())
     config = follow_links(system, config)
-    image = find_image(system, config, work_dir, progress)
+    image = find_known_image(system, config, work_dir, progress, fresh=fresh)
     return survey_with(system, config, facts, image, kit=kit, work_dir=work_dir)
 
 
@@ -268,6 +277,33 @@ def survey_needs(config: Config, facts: Facts) -> Needs:
     return find_needs(facts, folder, paths, config.log_drive, config.log_fs_type)
 
 
+def find_known_image(
+    system: System, config: Config, work_dir: Path, progress: Progress, *, fresh: bool
+) -> Image | Finding:
+    """As find_image(). A file that has not changed since an earlier call is not read again, unless `fresh`; one that
+    changes meanwhile is a reason why there is no image."""
+    path = config.in_home(config.image_name)
+    try:
+        source, start_s = read_source(system.real(path), _extracted(config, path)), now_s()
+    except (FileError, OSError):
+        return find_image(system, config, work_dir, progress)
+    if not fresh and (known := find_known(system, source, work_dir)):
+        LOG.info("the image has not changed since it was read")
+        return known
+    image = find_image(system, config, work_dir, progress)
+    if isinstance(image, Image):
+        if not is_unchanged(source):
+            cause = f"{path} was changed while it was read"
+            return blocker("image", cause, "wait until nothing writes to it, then run this again")
+        remember(system, source, image, start_s)
+    return image
+
+
+def _extracted(config: Config, path: str) -> Path:
+    """Where the image is put that stage 1 takes out of the flasher image at `path`."""
+    return Path(config.in_home(f"{EXTRACTED}{gzip_name(Path(path).name)}"))
+
+
 def find_image(system: System, config: Config, work_dir: Path, progress: Progress) -> Image | Finding:
     """The image, read to its last byte, or the reason why there is none; of a flasher image, the one inside."""
     if not config.image_name:
@@ -277,9 +313,8 @@ def find_image(system: System, config: Config, work_dir: Path, progress: Progres
             image = read_image(system.real(config.in_home(config.image_name)), work_dir, report)
         if image.identity.kind is not ImageKind.FLASHER:
             return image
-        path = Path(config.in_home(f"{EXTRACTED}{gzip_name(image.path.name)}"))
         with progress("system image") as report:
-            return read_system_image(image, path, work_dir, system, report)
+            return read_system_image(image, _extracted(config, str(image.path)), work_dir, system, report)
     except (FileError, ImageError) as error:
         return blocker("image", error.message, error.hint)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -29,6 +29,7 @@ class Outer:
     inner: tuple[Inner, ...]
     pair: tuple[int, str]
     names: dict[str, int]
+    place: Path
     nothing: str | None = None
     ratio: float = 0.5
 
@@ -38,6 +39,7 @@ VALUE = Outer(
     inner=(Inner(path=PurePosixPath("/etc/x"), content=b"\0\xff"),),
     pair=(1, "a"),
     names={"one": 1},
+    place=Path("/srv/\udcff"),
 )
 
 

@@ -118,7 +118,7 @@ def test_all_is_let_go_and_is_there_again_as_it_was(stage2: Stage2) -> None:
             with open_disk(Path(item.device)):
                 pass  # nobody holds it
     oldsystem.mount_again(stage2.machine, stage2.taken, stage2.console)
-    assert stage2.console.lines == []
+    assert not stage2.console.lines
     assert stage2.taken == []
     assert described(stage2) == before
     assert names(old) == ["root", "usr", "local", "local"]

@@ -23,11 +23,11 @@ from balena_migrate.survey import Survey, accept, take_survey
 
 
 @contextmanager
-def surveyed(system: System, config_file: str | None, flags: Flags) -> Iterator[Survey]:
-    """The survey of this device; the temporary folder is removed in the end."""
+def surveyed(system: System, config_file: str | None, flags: Flags, *, fresh: bool) -> Iterator[Survey]:
+    """The survey of this device, with `fresh` as in take_survey(); the temporary folder is removed in the end."""
     config = config_from(system, config_file, flags)
     with tempfile.TemporaryDirectory(prefix="balena-migrate-", dir="/var/tmp") as folder:
-        yield with_best_form(take_survey(system, config, find_kit(), Path(folder), progress))
+        yield with_best_form(take_survey(system, config, find_kit(), Path(folder), progress, fresh=fresh))
 
 
 def prepare(survey: Survey, *, as_json: bool) -> tuple[Plan, tuple[Finding, ...]]:

@@ -82,6 +82,13 @@ json_option = click.option(
 )
 
 
+fresh_option = click.option(
+    "--fresh",
+    is_flag=True,
+    help="Read the image again, also where it has not changed since it was read.",
+)
+
+
 def device_system() -> System:
     """The device that we run on, with the kit's programs where we run from a kit."""
     kit = find_kit()

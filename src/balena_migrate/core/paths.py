@@ -15,6 +15,10 @@ STAGE2_RESULT = f"{STATE_DIR}/stage2.json"
 STAGE2_LOG = f"{STATE_DIR}/stage2.log"
 STAGE1_LOG = f"{STATE_DIR}/stage1.log"
 
+KNOWN_DIR = "/var/cache/balena-migrate"
+KNOWN_IMAGE = f"{KNOWN_DIR}/image"
+"""What is known of the image that was read last; holds its boot partition, and so its keys."""
+
 INITRAMFS_NAME = "balena-migrate-initramfs"
 ESP_FOLDER = "EFI/balena-migrate"
 """On the EFI system partition: what UEFI firmware loads of stage 2; undo and stage 2 remove it."""

@@ -12,7 +12,7 @@ import binascii
 import dataclasses
 import enum
 import types
-from pathlib import PurePosixPath
+from pathlib import PurePath
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ def to_json(value: Any) -> Any:
         return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, enum.Enum):
         return value.value
-    if isinstance(value, PurePosixPath):
+    if isinstance(value, PurePath):
         return str(value)
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")
@@ -58,7 +58,7 @@ def _build(kind: Any, data: Any, place: str) -> Any:
         return {key: _build(item_kind, item, f"{place}.{key}") for key, item in data.items()}
     if dataclasses.is_dataclass(kind):
         return _build_dataclass(kind, data, place)
-    if issubclass(kind, (enum.Enum, PurePosixPath)):
+    if issubclass(kind, (enum.Enum, PurePath)):
         _expect(isinstance(data, str), place, "text", data)
         try:
             return kind(data)

@@ -14,6 +14,7 @@ from balena_migrate.carried.backup.tree import SKIPPED_LIMIT, SkipList, Skipped,
 from balena_migrate.carried.backup.volumes import parse_inline, parse_volumes
 from balena_migrate.core.errors import ConfigError
 from balena_migrate.core.mountinfo import parse_mountinfo
+from balena_migrate.core.paths import KNOWN_IMAGE
 from balena_migrate.core.system import System
 from balena_migrate.settings import Config, parse_settings
 
@@ -81,6 +82,15 @@ def test_volumes_and_folders_are_two_backups_and_none_is_in_the_other(device: Sy
     assert (plain.name, plain.name_on_data, plain.volumes) == ("backup.tgz", "migration-backup.tgz", ())
     assert (volumes.name, volumes.name_on_data, volumes.volumes) == ("volumes.tgz", "backup.tgz", ("data",))
     assert {"/home/backup.tgz", "/home/volumes.tgz"} <= plain.left_out.keys() & volumes.left_out.keys()
+
+
+def test_what_is_known_of_the_image_stays_here(device: System) -> None:
+    """It is as large as the image's boot partition, and as secret."""
+    known = device.real(KNOWN_IMAGE)
+    known.parent.mkdir(parents=True)
+    known.write_text("known")
+    plan = plan_backups(config(backup_directories=("/var",)), device)[-1]
+    assert [skipped.path for skipped in plan.skipped if skipped.reason == "what is known of the image"] == [KNOWN_IMAGE]
 
 
 def test_the_two_may_not_have_one_name(device: System) -> None:

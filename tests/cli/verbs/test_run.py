@@ -80,7 +80,7 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> System:
     )
 
     @contextmanager
-    def surveyed(system: System, config_file: str | None, flags: Flags) -> Iterator[Any]:
+    def surveyed(system: System, config_file: str | None, flags: Flags, *, fresh: bool) -> Iterator[Any]:
         yield SimpleNamespace(config=config_from(system, config_file, flags))
 
     monkeypatch.setattr("balena_migrate.cli.verbs.run.device_system", lambda: system)

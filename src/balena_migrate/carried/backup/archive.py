@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes a tar archive in the form that every supervisor's busybox unpacks.
 
-That is GNU tar's old form: no pax headers, no sparse members, owners as numbers only. (Python's tarfile makes the
-headers; its TarFile cannot take a member back when its file changed while it was read.)
+That is GNU tar's old form: no pax headers, no sparse members, owners as numbers only. (Python's TarFile cannot take a
+member back when its file changed while it was read; nor can the program tar.)
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ import os
 import stat
 import tarfile
 from collections.abc import Callable, Iterable
-from typing import BinaryIO
 
+from balena_migrate.carried.backup.header import make_header
 from balena_migrate.carried.backup.sink import GzipSink
 from balena_migrate.carried.backup.tree import Entry, Skipped, identity
 from balena_migrate.core.units import MIB
 
 ATTEMPTS = 3
-"""So often a file is read that keeps changing; the last reading stays, and is reported."""
+"""So often a file is read that keeps changing (a small one once more); the last reading stays, and is reported."""
 
 CHUNK_BYTES = MIB
+"""Read at once. A file that is no larger is written only when it has been read, and need not be taken back."""
+
+_ZEROS = bytes(tarfile.BLOCKSIZE)
 
 
 class _SourceError(Exception):
@@ -49,11 +52,11 @@ class Archive:
         for folder in self._above.pop(entry.name, ()):
             if folder not in self._folders:
                 self._folders.add(folder)
-                self._put(make_member(folder, tarfile.DIRTYPE))
+                self._put(make_header(folder, tarfile.DIRTYPE, None))
         if entry.is_dir:
             if entry.name in self._wanted:
                 self._folders.add(entry.name)
-            self._put(make_member(entry.name, tarfile.DIRTYPE, entry.info))
+            self._put(make_header(entry.name, tarfile.DIRTYPE, entry.info))
             return None
         try:
             trouble = self._add_file(entry) if entry.is_file else self._add_link(entry)
@@ -66,41 +69,58 @@ class Archive:
         end = 2 * tarfile.BLOCKSIZE
         self._sink.write(bytes(end + -(self._sink.raw_bytes + end) % tarfile.RECORDSIZE))
 
-    def _put(self, info: tarfile.TarInfo) -> None:
-        self._sink.write(info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape"))
+    def _put(self, header: bytes) -> None:
+        self._sink.write(header)
         self.member_count += 1
 
     def _add_link(self, entry: Entry) -> str:
-        info = make_member(entry.name, tarfile.SYMTYPE, entry.info)
         try:
-            info.linkname = os.readlink(entry.real)
+            target = os.readlink(entry.real)
         except OSError as error:
             raise _SourceError(os.strerror(error.errno or 0)) from None
-        self._put(info)
+        self._put(make_header(entry.name, tarfile.SYMTYPE, entry.info, target=target))
         return ""
 
     def _add_file(self, entry: Entry) -> str:
         """Empty, or what is doubtful about the member."""
-        first = self._links.get(identity(entry.info))
-        if first is not None:
-            info = make_member(entry.name, tarfile.LNKTYPE, entry.info)
-            info.linkname = first
-            self._put(info)
+        has_names = entry.info.st_nlink > 1
+        if has_names and (first := self._links.get(identity(entry.info))) is not None:
+            self._put(make_header(entry.name, tarfile.LNKTYPE, entry.info, target=first))
             return ""
-        with _open_file(entry.real) as file:
-            steady = self._copy_file(entry.name, file)
-        if entry.info.st_nlink > 1:
+        fd, info = _open_file(entry.real)
+        try:
+            steady = self._copy_small(entry.name, fd, info) or self._copy_large(entry.name, fd)
+        finally:
+            os.close(fd)
+        if has_names:
             self._links[identity(entry.info)] = entry.name
         return "" if steady else f"changed while it was read, {ATTEMPTS} times; it is there as last read"
 
-    def _copy_file(self, name: str, file: BinaryIO) -> bool:
+    def _copy_small(self, name: str, fd: int, info: os.stat_result) -> bool:
+        """Whether the file is in the archive, since one reading of all of it found it the same before and after.
+
+        Nothing is in the archive of what was read otherwise. A mark would take ten times as long as such a file.
+        """
+        size = info.st_size
+        if size > CHUNK_BYTES:
+            return False
+        data = read_chunk(fd, size) if size else b""
+        if len(data) != size or not _is_same(info, os.fstat(fd)):
+            return False
+        self._put(make_header(name, tarfile.REGTYPE, info, size=size))
+        self._sink.write(data)
+        self._sink.write(_ZEROS[: -size % tarfile.BLOCKSIZE])
+        self._advanced(size)
+        return True
+
+    def _copy_large(self, name: str, fd: int) -> bool:
         """Whether one of the readings found the file the same before and after; the last reading is in the archive."""
         mark, count = self._sink.mark(), self.member_count
         for _ in range(ATTEMPTS):
             self._sink.back_to(mark)
             self.member_count = count
             try:
-                steady = self._copy_once(name, file)
+                steady = self._copy_once(name, fd)
             except _SourceError:
                 self._sink.back_to(mark)
                 self.member_count = count
@@ -109,14 +129,12 @@ class Archive:
                 return True
         return False
 
-    def _copy_once(self, name: str, file: BinaryIO) -> bool:
-        before = os.fstat(file.fileno())
+    def _copy_once(self, name: str, fd: int) -> bool:
+        before = os.fstat(fd)
         left = size = before.st_size
-        info = make_member(name, tarfile.REGTYPE, before)
-        info.size = size
-        self._put(info)
-        file.seek(0)
-        while left and (data := read_chunk(file, min(left, CHUNK_BYTES))):
+        self._put(make_header(name, tarfile.REGTYPE, before, size=size))
+        os.lseek(fd, 0, os.SEEK_SET)
+        while left and (data := read_chunk(fd, min(left, CHUNK_BYTES))):
             self._sink.write(data)
             self._advanced(len(data))
             left -= len(data)
@@ -124,26 +142,30 @@ class Archive:
         for start in range(0, left, CHUNK_BYTES):
             self._sink.write(bytes(min(CHUNK_BYTES, left - start)))
             self._advanced(CHUNK_BYTES)
-        self._sink.write(bytes(-size % tarfile.BLOCKSIZE))
-        after = os.fstat(file.fileno())
-        return not left and (after.st_size, after.st_mtime_ns) == (size, before.st_mtime_ns)
+        self._sink.write(_ZEROS[: -size % tarfile.BLOCKSIZE])
+        return not left and _is_same(before, os.fstat(fd))
 
 
-def _open_file(real: str) -> BinaryIO:
+def _is_same(before: os.stat_result, after: os.stat_result) -> bool:
+    return (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+
+
+def _open_file(real: str) -> tuple[int, os.stat_result]:
     """The file, if it is one still: what became a FIFO must not hold us up, and what became a link not lead away."""
     try:
         fd = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise _SourceError(os.strerror(error.errno or 0)) from None
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
+    info = os.fstat(fd)
+    if not stat.S_ISREG(info.st_mode):
         os.close(fd)
         raise _SourceError("is no longer a file")
-    return os.fdopen(fd, "rb", buffering=0)
+    return fd, info
 
 
-def read_chunk(file: BinaryIO, count: int) -> bytes:
+def read_chunk(fd: int, count: int) -> bytes:
     try:
-        return file.read(count)
+        return os.read(fd, count)
     except OSError as error:
         raise _SourceError(os.strerror(error.errno or 0)) from None
 
@@ -151,15 +173,3 @@ def read_chunk(file: BinaryIO, count: int) -> bytes:
 def folders_above(name: str) -> tuple[str, ...]:
     """The folders above a member, from the top: "." and "./data" for "./data/x"."""
     return tuple(name[:index] for index, mark in enumerate(name) if mark == "/")
-
-
-def make_member(name: str, kind: bytes, info: os.stat_result | None = None) -> tarfile.TarInfo:
-    """A member without content. A time before 1970 becomes 1970: busybox reads no negative numbers."""
-    member = tarfile.TarInfo(name)
-    member.type = kind
-    member.mode = 0o755
-    if info is not None:
-        member.mode = stat.S_IMODE(info.st_mode)
-        member.uid, member.gid = info.st_uid, info.st_gid
-        member.mtime = max(0, int(info.st_mtime))
-    return member

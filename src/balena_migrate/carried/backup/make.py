@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -16,7 +17,7 @@ from balena_migrate.carried.backup.tree import Entry, LeftOut, SkipList, Skipped
 from balena_migrate.core.errors import BackupError, FileError
 from balena_migrate.core.progress import Report
 from balena_migrate.core.system import System
-from balena_migrate.core.units import GIB
+from balena_migrate.core.units import GIB, MIB
 
 LOG = logging.getLogger(__name__)
 
@@ -75,21 +76,20 @@ def _by_script(system: System, plan: BackupPlan, path: str) -> BackupResult:
 def _by_hand(system: System, plan: BackupPlan, path: str, file: BinaryIO, report: Report) -> BackupResult:
     known = read_left_out(system, {**plan.left_out, path: "the backup itself"})
     files = {**known.files, identity(os.fstat(file.fileno())): "the backup itself"}
-    sink = GzipSink(file)
+    left_out = LeftOut(files=files, folders=known.folders)
     roots = [item.name for item in plan.items if plan.volumes]
-    archive = Archive(sink, roots, _Progress(plan.archive_bytes, report))
-    skipped = SkipList()
-    for found in walk_all(system, plan.items, LeftOut(files=files, folders=known.folders)):
-        trouble = archive.add(found) if isinstance(found, Entry) else found
-        if trouble is not None:
-            LOG.debug("backup: %r: %s", trouble.path, trouble.reason)
-            skipped.add(trouble)
-    if archive.member_count == 0:
-        raise BackupError("there is nothing in the backup", hint=SETTINGS_HINT)
-    archive.finish()
+    progress = _Progress(plan.archive_bytes, report)
+    with GzipSink(file) as sink:
+        archive = Archive(sink, roots, progress)
+        skipped = _fill(archive, walk_all(system, plan.items, left_out))
+        if archive.member_count == 0:
+            raise BackupError("there is nothing in the backup", hint=SETTINGS_HINT)
+        archive.finish()
+        sha256 = sink.finish()
+    progress.tell()
     return BackupResult(
         path=path,
-        sha256=sink.finish(),
+        sha256=sha256,
         size_bytes=sink.size_bytes,
         file_count=archive.member_count,
         archive_bytes=sink.raw_bytes,
@@ -99,11 +99,22 @@ def _by_hand(system: System, plan: BackupPlan, path: str, file: BinaryIO, report
     )
 
 
+def _fill(archive: Archive, found: Iterable[Entry | Skipped]) -> SkipList:
+    """All entries are in the archive, but for those that are returned."""
+    skipped = SkipList()
+    for item in found:
+        trouble = archive.add(item) if isinstance(item, Entry) else item
+        if trouble is not None:
+            LOG.debug("backup: %r: %s", trouble.path, trouble.reason)
+            skipped.add(trouble)
+    return skipped
+
+
 class _Progress:
     """Tells how far we are; ends a backup that grows without end, such as one of a log that we write ourselves."""
 
     def __init__(self, expected_bytes: int, report: Report) -> None:
-        self._done_bytes = 0
+        self._done_bytes = self._told_bytes = 0
         self._expected_bytes = expected_bytes
         self._report = report
 
@@ -111,4 +122,10 @@ class _Progress:
         self._done_bytes += count
         if self._done_bytes > ATTEMPTS * self._expected_bytes + GROWTH_BYTES:
             raise BackupError("the files grow faster than they can be read", hint="stop what writes them")
+        # Showing each small file would take longer than reading it.
+        if self._done_bytes - self._told_bytes >= MIB:
+            self.tell()
+
+    def tell(self) -> None:
+        self._told_bytes = self._done_bytes
         self._report(min(self._done_bytes, self._expected_bytes), self._expected_bytes)

@@ -21,7 +21,7 @@ from balena_migrate.carried.backup.volumes import parse_names, read_volumes
 from balena_migrate.core.balena import DATA_FOLDER, SUPERVISOR_BACKUP
 from balena_migrate.core.changes import ASIDE_SUFFIX
 from balena_migrate.core.errors import ConfigError
-from balena_migrate.core.paths import MIGRATE_LOG
+from balena_migrate.core.paths import KNOWN_IMAGE, MIGRATE_LOG
 from balena_migrate.core.system import System
 from balena_migrate.core.units import GIB
 from balena_migrate.settings import Config
@@ -112,7 +112,7 @@ def plan_backups(config: Config, system: System) -> tuple[BackupPlan, ...]:
 
 def find_left_out(config: Config) -> dict[str, str]:
     """Path -> reason: what is in no backup, although it may be in a folder that is."""
-    reasons: dict[str, str] = {}
+    reasons = {KNOWN_IMAGE: "what is known of the image"}
     for name in (config.backup_file, *((VOLUMES_FILE,) if config.backup_volumes else ())):
         own = config.in_home(name)
         reasons |= {own: "the backup itself", own + ASIDE_SUFFIX: "an earlier backup"}

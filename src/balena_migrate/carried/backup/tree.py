@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from balena_migrate.core.mountinfo import MOUNTINFO, MountInfo, read_mountinfo
 from balena_migrate.core.system import System
@@ -67,9 +68,11 @@ class SkipList:
             self._named.append(skipped)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """Something that goes into the archive: where it is on this machine, on the device, and in the archive."""
+class Entry(NamedTuple):
+    """Something that goes into the archive: where it is on this machine, on the device, and in the archive.
+
+    There may be millions, and a tuple is made four times as fast as a frozen dataclass.
+    """
 
     real: str
     path: str
@@ -131,22 +134,45 @@ def walk(system: System, item: BackupItem, left_out: LeftOut) -> Iterator[Entry 
 
 
 def _walk(real: str, path: str, name: str, left_out: LeftOut) -> Iterator[Entry | Skipped]:
-    todo = [(real, path, name)]
-    while todo:
-        real, path, name = todo.pop()
-        found = _look(real, path, name, left_out)
+    found = _look(real, path, name, left_out)
+    yield found
+    folders: list[_Folder] = []
+    while True:
+        if isinstance(found, Entry) and found.is_dir:
+            folder = _enter(found, left_out)
+            if isinstance(folder, _Folder):
+                folders.append(folder)
+            else:
+                yield folder
+        while folders and not folders[-1].inside:
+            folders.pop()
+        if not folders:
+            return
+        here = folders[-1]
+        last = here.inside.pop()
+        found = _look(here.real + last, here.path + last, here.name + last, left_out)
         yield found
-        if not (isinstance(found, Entry) and found.is_dir):
-            continue
-        if real in left_out.folders:
-            yield Skipped(path=path, reason="the kernel makes up what is in it")
-            continue
-        try:
-            inside = sorted(os.listdir(real), reverse=True)
-        except OSError as error:
-            yield Skipped(path=path, reason=os.strerror(error.errno or 0))
-            continue
-        todo += [(os.path.join(real, n), os.path.join(path, n), f"{name}/{n}") for n in inside]
+
+
+class _Folder(NamedTuple):
+    """A folder that is being walked: how the names of what is in it begin, and what is still to come."""
+
+    real: str
+    path: str
+    name: str
+    inside: list[str]
+    """The next one is the last."""
+
+
+def _enter(entry: Entry, left_out: LeftOut) -> _Folder | Skipped:
+    if entry.real in left_out.folders:
+        return Skipped(path=entry.path, reason="the kernel makes up what is in it")
+    try:
+        inside = sorted(os.listdir(entry.real), reverse=True)
+    except OSError as error:
+        return Skipped(path=entry.path, reason=os.strerror(error.errno or 0))
+    # join(x, "") ends with one slash, also for "/".
+    return _Folder(os.path.join(entry.real, ""), os.path.join(entry.path, ""), f"{entry.name}/", inside)
 
 
 def _look(real: str, path: str, name: str, left_out: LeftOut) -> Entry | Skipped:
@@ -157,7 +183,7 @@ def _look(real: str, path: str, name: str, left_out: LeftOut) -> Entry | Skipped
     reason = left_out.files.get(identity(info)) or _REASONS.get(stat.S_IFMT(info.st_mode))
     if reason is not None:
         return Skipped(path=path, reason=reason)
-    return Entry(real=real, path=path, name=name, info=info)
+    return Entry(real, path, name, info)
 
 
 def _matching(found: Iterator[Entry | Skipped], pattern: re.Pattern[str]) -> Iterator[Entry | Skipped]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import rich_click as click
 
-from balena_migrate.cli.options import device_system, json_option, settings_options
+from balena_migrate.cli.options import device_system, fresh_option, json_option, settings_options
 from balena_migrate.cli.output import print_json, show_findings
 from balena_migrate.core.errors import ExitStatus
 from balena_migrate.findings import Finding, is_refused
@@ -28,13 +28,14 @@ DOCUMENT = CheckOutput
 
 @click.command()
 @settings_options()
+@fresh_option
 @json_option
-def check(config_file: str | None, as_json: bool, **flags: str | None) -> None:
+def check(config_file: str | None, fresh: bool, as_json: bool, **flags: str | None) -> None:
     """Check this device and print all findings; change nothing."""
     from balena_migrate import checks
     from balena_migrate.cli.device import surveyed
 
-    with surveyed(device_system(), config_file, flags) as survey:
+    with surveyed(device_system(), config_file, flags, fresh=fresh) as survey:
         findings = checks.run(survey)
     refused = is_refused(findings)
     if as_json:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from balena_migrate.cli.options import device_system, json_option, settings_options
+from balena_migrate.cli.options import device_system, fresh_option, json_option, settings_options
 from balena_migrate.cli.output import print_json
 from balena_migrate.core.changes import Action, ActionName
 from balena_migrate.findings import Finding
@@ -82,13 +82,14 @@ DOCUMENT = PlanOutput
 
 @click.command()
 @settings_options()
+@fresh_option
 @json_option
-def plan(config_file: str | None, as_json: bool, **flags: str | None) -> None:
+def plan(config_file: str | None, fresh: bool, as_json: bool, **flags: str | None) -> None:
     """Print every change that `run` would make; change nothing."""
     from balena_migrate.cli.device import prepare, surveyed
     from balena_migrate.plan import describe
 
-    with surveyed(device_system(), config_file, flags) as survey:
+    with surveyed(device_system(), config_file, flags, fresh=fresh) as survey:
         made, findings = prepare(survey, as_json=as_json)
     if as_json:
         print_json(PlanOutput(plan=planned(made), findings=findings))

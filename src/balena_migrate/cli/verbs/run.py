@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import rich_click as click
 
-from balena_migrate.cli.options import Flags, device_system, json_option, settings_options
+from balena_migrate.cli.options import Flags, device_system, fresh_option, json_option, settings_options
 from balena_migrate.cli.output import print_json, say
 from balena_migrate.cli.verbs.plan import Change, changes
 from balena_migrate.core import journal
@@ -46,15 +46,16 @@ DOCUMENT = RunOutput
 
 @click.command()
 @settings_options()
+@fresh_option
 @json_option
-def run(config_file: str | None, as_json: bool, **flags: str | None) -> None:
+def run(config_file: str | None, fresh: bool, as_json: bool, **flags: str | None) -> None:
     """Prepare the migration and arm the next boot.
 
     Roll back on any failure.
     """
     system = device_system()
     journal.refuse_second_run(system)
-    done = run_stage1(system, config_file, flags, as_json=as_json)
+    done = run_stage1(system, config_file, flags, fresh=fresh, as_json=as_json)
     if done.reboots:
         done = replace(done, reboots=reboot(system, done.reboot_argument))
     elif done.armed:
@@ -67,11 +68,11 @@ def run(config_file: str | None, as_json: bool, **flags: str | None) -> None:
             print_json(done)
 
 
-def run_stage1(system: System, config_file: str | None, flags: Flags, *, as_json: bool = False) -> RunOutput:
+def run_stage1(system: System, config_file: str | None, flags: Flags, *, fresh: bool, as_json: bool) -> RunOutput:
     """Stage 1 was applied. Raises SystemExit where a finding prevents that."""
     from balena_migrate.cli.device import prepare, surveyed
 
-    with surveyed(system, config_file, flags) as survey:
+    with surveyed(system, config_file, flags, fresh=fresh) as survey:
         made, findings = prepare(survey, as_json=as_json)
         start_s = time.monotonic()
         log_to_file(system)
