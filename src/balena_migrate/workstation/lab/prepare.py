@@ -19,6 +19,7 @@ from balena_migrate.workstation.lab.expected import Expected, read_expected
 from balena_migrate.workstation.lab.lookalike import Content, build_image, image_content
 from balena_migrate.workstation.lab.machines import Machine
 from balena_migrate.workstation.lab.variables import copy_store, fill_store
+from balena_migrate.workstation.lab.waste import fill_unused
 from balena_migrate.workstation.lab.wishes import Device, Expect, Options, Wishes
 
 KIT_FOLDER = "opt/balena-migrate"
@@ -115,6 +116,9 @@ def prepare(
         put_image(image, root, device.image_part)
         put_overlay(options.overlay, root)
         expected = read_expected(root, expect.script_folders)
+    if device.waste:
+        say("filling the disk with waste")
+        fill_unused(disk, built.file_systems)
     return Prepared(
         device=device,
         wishes=wishes,

@@ -105,6 +105,14 @@ SCENARIOS = (
         "boot loader's configuration into that, which travels beside it",
         device=replace(PC, image=find_spec("intel-nuc-flasher")),
     ),
+    replace(
+        PC_BIOS,
+        name="pc-used-disk",
+        description="the same PC, whose disk has 0xA5 wherever the old system uses nothing: what the flash leaves out "
+        "must not matter",
+        device=replace(PC, waste=True),
+        in_tests=True,
+    ),
     Scenario(
         name="pc-bios-2.15",
         description="the same PC, image of 2018, which ships no boot loader for BIOS; a log drive, a backup script, "
