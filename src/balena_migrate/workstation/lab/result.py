@@ -88,6 +88,7 @@ class Rehearsal:
     image_used_bytes: int | None = None
     """What the image's file systems use, of their sizes."""
     flash: Flash | None = None
+    """By stage 2's own words."""
     disk_before: DiskState | None = None
     disk_after: DiskState | None = None
     changes: tuple[str, ...] = ()
