@@ -58,6 +58,8 @@ def test_comes_to_its_end_and_all_is_as_expected(name: str, tmp_path: Path, work
     if flashed:
         for key in ("window_s", "stage1_s", "stage2_s", "initramfs_bytes", "peak_memory_bytes"):
             assert result[key] > 0, key
+        assert 0 < result["image_used_bytes"] < 500 << 20
+        assert all(result["flash"][key] > 0 for key in ("written_bytes", "write_s", "read_back_s")), result["flash"]
     report = tmp_path / "rehearsal" / name
     assert json.loads((report / "report.json").read_text())["passed"] is True
     assert "<svg" in (report / "report.html").read_text()

@@ -58,7 +58,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
             file_systems=(FileSystem(span=Span(start_bytes=MIB, size_bytes=MIB)),),
             memory_mib=1024,
             config_json=b"{}",
-            boot_files={},
+            content=None,
             expected=Expected(config=Config(no_flash=False), networks=frozenset(), backup=None),
         )
 

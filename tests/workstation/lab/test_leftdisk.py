@@ -13,8 +13,17 @@ import pytest
 from balena_migrate.core.units import MIB
 from balena_migrate.images.room import grown_table
 from balena_migrate.workstation.lab.disklayout import Table
-from balena_migrate.workstation.lab.leftdisk import BACKUP, CLEAN, JOURNAL, ONE_TABLE, SIZE, TABLE, left_disk_checks
-from balena_migrate.workstation.lab.lookalike.layout import plan_layout, table_sectors
+from balena_migrate.workstation.lab.leftdisk import (
+    BACKUP,
+    CHECKED,
+    JOURNAL,
+    ONE_TABLE,
+    SIZE,
+    TABLE,
+    clean,
+    left_disk_checks,
+)
+from balena_migrate.workstation.lab.lookalike.layout import Layout, plan_layout, table_sectors
 from balena_migrate.workstation.lab.lookalike.specs import find_spec
 from tests.support.tables import image_of, put_blocks
 
@@ -35,15 +44,20 @@ def make_disk(path: Path, *, grown: bool, file_system_bytes: int) -> Path:
             file.seek(offset)
             file.write(sector)
     put_blocks(path, grown_table(image_of(path), GROWN_BYTES, DISK_BYTES) if grown else (), DISK_BYTES)
-    options = f"offset={DATA.start_bytes},nodiscard"
-    size = f"{file_system_bytes // 1024}k"
-    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-E", options, path, size], check=True, capture_output=True)
+    make_file_systems(path, layout, file_system_bytes)
     return path
+
+
+def make_file_systems(disk: Path, layout: Layout, data_bytes: int) -> None:
+    for part in (layout.labelled(label) for label in CHECKED):
+        options = f"offset={part.start_bytes},nodiscard"
+        size = f"{(data_bytes if part.label == 'resin-data' else part.size_bytes) // 1024}k"
+        subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-E", options, disk, size], check=True, capture_output=True)
 
 
 def failed(disk: Path, *, grown: bool) -> list[str]:
     checks = list(left_disk_checks(disk, SPEC, grown=grown))
-    assert [check.name for check in checks] == [TABLE, ONE_TABLE, SIZE, JOURNAL, CLEAN]
+    assert [check.name for check in checks] == [TABLE, ONE_TABLE, SIZE, JOURNAL, *map(clean, CHECKED)]
     return [check.name for check in checks if not check.passed]
 
 
@@ -76,11 +90,12 @@ def test_a_file_system_that_stayed_small(tmp_path: Path) -> None:
     assert failed(disk, grown=True) == [SIZE]
 
 
-def test_a_file_system_with_errors(tmp_path: Path) -> None:
+@pytest.mark.parametrize("label", CHECKED)
+def test_a_file_system_with_errors(label: str, tmp_path: Path) -> None:
     disk = make_disk(tmp_path / "disk", grown=True, file_system_bytes=GROWN_BYTES)
-    place = f"{disk}?offset={DATA.start_bytes}"
+    place = f"{disk}?offset={plan_layout(SPEC).labelled(label).start_bytes}"
     subprocess.run(["debugfs", "-w", "-R", "clri <11>", place], check=True, capture_output=True)
-    assert failed(disk, grown=True) == [CLEAN]
+    assert failed(disk, grown=True) == [clean(label)]
 
 
 def test_a_journal_that_was_not_emptied(tmp_path: Path) -> None:
@@ -107,9 +122,7 @@ def make_gpt_disk(path: Path, table_bytes: int) -> Path:
         for offset, sectors in table_sectors(replace(layout, size_bytes=table_bytes)).items():
             file.seek(offset)
             file.write(sectors)
-    data = layout.labelled("resin-data")
-    options = f"offset={data.start_bytes},nodiscard"
-    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-E", options, path, "60M"], check=True, capture_output=True)
+    make_file_systems(path, layout, 60 * MIB)
     return path
 
 
@@ -119,7 +132,7 @@ def found_on_gpt(disk: Path) -> dict[str, bool]:
 
 def test_a_gpt_with_its_backup_at_the_end_of_the_disk(tmp_path: Path) -> None:
     found = found_on_gpt(make_gpt_disk(tmp_path / "disk", DISK_BYTES))
-    assert found == dict.fromkeys((TABLE, BACKUP, ONE_TABLE, SIZE, JOURNAL, CLEAN), True)
+    assert found == dict.fromkeys((TABLE, BACKUP, ONE_TABLE, SIZE, JOURNAL, *map(clean, CHECKED)), True)
 
 
 def test_a_gpt_with_its_backup_at_the_end_of_the_image(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ def _data(**more: Any) -> dict[str, Any]:
             "sums": f"{'1' * 64};{'2' * 64};",
             "stats": "160 755 0 0;7 600 0 0;",
         },
+        "root_files": {"names": _b64("./counter\0"), "sums": f"{'3' * 64};", "stats": "2 644 0 0;"},
+        "state_files": {"names": "", "sums": "", "stats": ""},
         "data_files": {"names": "", "sums": "", "stats": ""},
         **more,
     }
@@ -66,6 +68,8 @@ def test_a_report_among_other_lines_is_read() -> None:
     part = report.find_partition("resin-boot")
     assert part is not None
     assert (part.start_bytes, part.size_bytes) == (4 << 20, 40 << 20)
+    assert [(file.path, file.sha256) for file in report.root_files] == [("counter", "3" * 64)]
+    assert report.state_files == ()
     assert "backup.tgz" not in {file.path for file in report.data_files}
 
 

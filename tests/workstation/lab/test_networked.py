@@ -31,6 +31,8 @@ REPORT = Report(
     partitions=(),
     config_json=b"{}",
     boot_files=(),
+    root_files=(),
+    state_files=(),
     data_files=(),
 )
 

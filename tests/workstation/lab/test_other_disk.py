@@ -46,7 +46,7 @@ def run(tmp_path: Path, other: Path) -> Run:
         file_systems=(),
         memory_mib=1024,
         config_json=owner.config_json("intel-nuc"),
-        boot_files={},
+        content=None,
         expected=Expected(config=Config(), networks=frozenset(), backup=None),
     )
     before = OldState(files={}, next_boot=None, other_disk=file_hash(other))

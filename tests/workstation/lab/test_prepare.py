@@ -42,7 +42,7 @@ def prepared(tmp_path: Path) -> Prepared:
         file_systems=(ROOT, ESP),
         memory_mib=1024,
         config_json=b"{}",
-        boot_files={},
+        content=None,
         expected=Expected(config=Config(no_flash=False), networks=frozenset(), backup=None),
     )
 

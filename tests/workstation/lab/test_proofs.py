@@ -18,7 +18,7 @@ from balena_migrate.settings import Config
 from balena_migrate.workstation.lab import owner
 from balena_migrate.workstation.lab.disks import FileSystem, Span
 from balena_migrate.workstation.lab.expected import Expected
-from balena_migrate.workstation.lab.lookalike import Report, ReportedFile, ReportedPartition
+from balena_migrate.workstation.lab.lookalike import Content, Report, ReportedFile, ReportedPartition
 from balena_migrate.workstation.lab.machines.pc import PcMachine
 from balena_migrate.workstation.lab.prepare import Prepared
 from balena_migrate.workstation.lab.proofs import LABELS, Armed, machine_id_check, new_system_checks
@@ -50,7 +50,15 @@ PREPARED = Prepared(
     file_systems=(FileSystem(span=Span(start_bytes=MIB, size_bytes=MIB)),),
     memory_mib=1024,
     config_json=owner.config_json("intel-nuc"),
-    boot_files={"config.json": digest(b"{}"), "grub/grub.cfg": digest(b"grub"), "EFI/x": digest(b"x")},
+    content=Content(
+        files={
+            "resin-boot": {"config.json": digest(b"{}"), "grub/grub.cfg": digest(b"grub"), "EFI/x": digest(b"x")},
+            "resin-rootA": {"lib/one.ko": digest(b"one"), "lib/two.ko": digest(b"two")},
+            "resin-state": {"overlay": digest(b"overlay")},
+            "resin-data": {"docker/volume": digest(b"volume")},
+        },
+        used_bytes=1,
+    ),
     expected=Expected(
         config=Config(),
         networks=frozenset({NETWORK}),
@@ -77,7 +85,13 @@ REPORT = Report(
         reported("grub/grub.cfg", b"grub"),
         reported("system-connections/resin-wifi-01", KEYFILE),
     ),
-    data_files=(reported("migration-backup.tgz", b"the archive"), reported("migrate.log", b"flash: 100 %")),
+    root_files=(reported("lib/one.ko", b"one"), reported("lib/two.ko", b"two")),
+    state_files=(reported("overlay", b"overlay"),),
+    data_files=(
+        reported("migration-backup.tgz", b"the archive"),
+        reported("migrate.log", b"flash: 100 %"),
+        reported("docker/volume", b"volume"),
+    ),
 )
 ARMED = Armed(backups={"backup.tgz": digest(b"the archive")}, initramfs_bytes=1, changes=())
 
@@ -123,8 +137,8 @@ def damaged_data(report: Report) -> Report:
 
 
 def readable_backup(report: Report) -> Report:
-    archive, log = report.data_files
-    return replace(report, data_files=(replace(archive, mode=0o644), log))
+    archive, *others = report.data_files
+    return replace(report, data_files=(replace(archive, mode=0o644), *others))
 
 
 BOOT = "other files in resin-boot are unchanged"
@@ -157,6 +171,40 @@ BOOT = "other files in resin-boot are unchanged"
 )
 def test_tells_what_is_wrong(spoil: Callable[[Report], Report], name: str, backup: Path) -> None:
     assert name in failed(spoil(REPORT), backup)
+
+
+def differing(report: Report, backup: Path, prepared: Prepared = PREPARED) -> dict[str, str]:
+    """What is found of the files that are not as expected, by the label of their file system."""
+    checks = new_system_checks(prepared, ARMED, report, lambda path: KEYFILE, {"backup.tgz": backup})
+    found = {check.name: check.found for check in checks if not check.passed}
+    return {name.split()[3]: text for name, text in found.items() if name.startswith("other files in ")}
+
+
+def test_every_file_that_differs_is_named(backup: Path) -> None:
+    changed = replace(REPORT, root_files=(reported("lib/one.ko", b"one"), reported("lib/two.ko", b"tw\xa5")))
+    assert differing(changed, backup) == {"resin-rootA": "1 files: ~lib/two.ko"}
+    others = replace(REPORT, root_files=(reported("lib/three.ko", b"three"),))
+    assert differing(others, backup) == {"resin-rootA": "3 files: -lib/one.ko, -lib/two.ko, +lib/three.ko"}
+    lost = replace(REPORT, state_files=(), data_files=REPORT.data_files[:2])
+    assert differing(lost, backup) == {"resin-state": "1 files: -overlay", "resin-data": "1 files: -docker/volume"}
+    more = replace(REPORT, data_files=(*REPORT.data_files, reported("left-behind", b"")))
+    assert differing(more, backup) == {"resin-data": "1 files: +left-behind"}
+    assert differing(replace(REPORT, data_files=(REPORT.data_files[0], REPORT.data_files[2])), backup) == {
+        "resin-data": "1 files: -migrate.log"
+    }
+
+
+def test_a_machine_id_is_in_resin_state_where_keep_asks_for_it_and_nowhere_else(backup: Path) -> None:
+    with_it = replace(REPORT, state_files=(*REPORT.state_files, reported("machine-id", b"5ca1e")))
+    keeping = replace(PREPARED, expect=Expect(machine_id="5ca1e"))
+    assert differing(with_it, backup, keeping) == differing(REPORT, backup) == {}
+    assert differing(REPORT, backup, keeping) == {"resin-state": "1 files: -machine-id"}
+    assert differing(with_it, backup) == {"resin-state": "1 files: +machine-id"}
+
+
+def test_a_users_own_image_is_not_compared(backup: Path) -> None:
+    own = replace(PREPARED, content=None)
+    assert differing(replace(REPORT, root_files=(), data_files=REPORT.data_files[:2]), backup, own) == {}
 
 
 def test_another_passphrase_is_another_network(backup: Path) -> None:

@@ -23,7 +23,7 @@ from balena_migrate.workstation.lab.report import (
     render,
     write_report,
 )
-from balena_migrate.workstation.lab.result import Check, DiskPart, DiskState, Fact, Rehearsal, TimelineStep
+from balena_migrate.workstation.lab.result import Check, DiskPart, DiskState, Fact, Flash, Rehearsal, TimelineStep
 
 HOSTILE = "<script>alert('x')</script> & \"quotes\""
 
@@ -45,6 +45,8 @@ REHEARSAL = Rehearsal(
     window_s=24.3,
     stage1_s=95.0,
     initramfs_bytes=41 * MIB,
+    image_used_bytes=347 * MIB,
+    flash=Flash(written_bytes=400 * MIB, write_s=16.0, read_back_s=10.0),
     disk_before=DiskState(
         size_bytes=8 * GIB, parts=(DiskPart(start_bytes=MIB, size_bytes=8 * GIB - MIB, fstype="ext4"),)
     ),
@@ -88,6 +90,7 @@ def test_a_reader_finds_every_fact_on_the_page() -> None:
     words = _Words(render(REHEARSAL)).words
     for text in (
         *("Failed", "1 of 2 checks failed", "24.3 s", "1 min 35 s", "41 MiB"),
+        *("347 MiB", "400 MiB", "25.0 MiB/s", "40.0 MiB/s"),
         *("0b5e3c1f" * 8, "nothing", "resin-boot", "resin-data", "The line", "flash", "25.0 s"),
         *("Write /etc/balena-migrate-stage2.conf", "Memory", "1 GiB", "tcg,thread=multi", "console.log"),
     ):
@@ -132,7 +135,7 @@ def test_what_is_not_known_is_not_on_the_page() -> None:
     words = _Words(render(bare)).words
     assert "The rehearsal did not finish" in words
     assert "Nothing could be checked" in words
-    for heading in ("The disk", "The time line", "What stage 1 changed", "Serial logs", "Window"):
+    for heading in ("The disk", "The time line", "What stage 1 changed", "Serial logs", "Window", "In use", "Flashed"):
         assert heading not in words.replace("\n", " ")
 
 

@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+from balena_migrate.core.units import MIB
+from balena_migrate.workstation.lab.result import Flash
 from balena_migrate.workstation.lab.timeline import Timeline
 
 LINES = """\
@@ -52,3 +56,29 @@ def test_there_is_no_window_without_a_flash() -> None:
     timeline, _ = read("balena-migrate: [10.000] step mount started\nbalena-migrate: [12.0] step reboot started\n")
     assert timeline.window_s is None
     assert timeline.stage2_s == 2.0
+
+
+FLASHED = "balena-migrate: [60.5] 422 MiB written and read back"
+PROGRESS = "balena-migrate: [25.0] flash: 50 % (300 of 600 MiB)\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "flash"),
+    [
+        (f"{FLASHED} in 21.1 s, 20.0 MiB/s", Flash(written_bytes=422 * MIB, write_s=21.1, read_back_s=21.1)),
+        (
+            f"{FLASHED}, through the page cache in 9 s, 46.9 MiB/s, 3 places written again",
+            Flash(written_bytes=422 * MIB, write_s=9.0, read_back_s=9.0),
+        ),
+        (
+            "balena-migrate: [60.5] written in 36.6 s, read back in 13.1 s",
+            Flash(written_bytes=600 * MIB, write_s=36.6, read_back_s=13.1),
+        ),
+        ("balena-migrate: [60.5] 3 MiB read back wrong", None),
+    ],
+)
+def test_the_flash_is_what_stage_2_says_of_it(line: str, flash: Flash | None) -> None:
+    """Where it does not say how much it wrote, that is what its progress counts up to."""
+    timeline, _ = read(PROGRESS + line)
+    assert timeline.flash == flash
+    assert read(LINES)[0].flash is None

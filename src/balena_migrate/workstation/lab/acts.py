@@ -124,7 +124,7 @@ class Stage2:
                 run.wait_off(STAGE2_TIMEOUT_S)
         if self.comes_back:
             yield same("stage 2 returns to the old system", expected=True, found=found[1] is not None)
-        elif run.prepared.boot_files is not None:
+        elif run.prepared.content is not None:
             yield from left_disk_checks(
                 run.prepared.disk, run.prepared.device.image, grown=run.prepared.expect.grows_data
             )
@@ -137,7 +137,7 @@ class NewSystem:
     def play(self, run: Run) -> Iterator[Check]:
         with run.timeline.step("new system"):
             line = run.switch_on().console
-            if run.prepared.boot_files is None:
+            if run.prepared.content is None:
                 yield shows_itself(line)
                 if line.find(REPORT_BEGINS, OWN_IMAGE_TIMEOUT_S) is None:
                     return

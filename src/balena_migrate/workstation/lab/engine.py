@@ -118,6 +118,8 @@ def _result(scenario: Scenario, record: Record, timeline: Timeline, folder: Path
         stage2_s=timeline.stage2_s,
         initramfs_bytes=armed.initramfs_bytes if armed else None,
         peak_memory_bytes=timeline.peak_memory_bytes,
+        image_used_bytes=prepared.content.used_bytes if prepared.content else None,
+        flash=timeline.flash,
         disk_before=record.disk_before,
         disk_after=find_disk_state(prepared.disk),
         changes=armed.changes if armed else (),

@@ -23,21 +23,25 @@ TABLE = "partition table after stage 2"
 BACKUP = "backup of the GPT after stage 2"
 ONE_TABLE = "kinds of partition tables anywhere on the disk after stage 2"
 SIZE = "size of resin-data after stage 2"
-CLEAN = "errors in resin-data after stage 2"
 JOURNAL = "journal of resin-data after stage 2"
 """On a Raspberry Pi 5, balena's boot loader mounts the new system's partitions before that system itself does."""
 _GPT_ID = slice(56, 72)
 ANY_STATUS = tuple(range(256))
 
+CHECKED = ("resin-rootA", "resin-rootB", "resin-state", "resin-data")
+"""The file systems that e2fsck checks."""
+
 _BLOCKS = re.compile(r"^(Block count|Block size):\s+(\d+)$", re.MULTILINE)
 
 
 def left_disk_checks(disk: Path, image: ImageSpec, *, grown: bool) -> Iterator[Check]:
-    """The table is valid; resin-data is clean, and either the image's size or `grown` and filled by its file system.
+    """The table is valid; the file systems are clean; resin-data has the image's size, or is `grown` and filled by its
+    file system.
 
     e2fsck counts a journal that is still to be replayed for no error.
     """
-    shipped = plan_layout(image).labelled("resin-data")
+    layout = plan_layout(image)
+    shipped = layout.labelled("resin-data")
     spans = read_partitions(disk)
     yield same(TABLE, "no errors", _wrong_in_table(disk, spans))
     if image.table is Table.GPT:
@@ -51,9 +55,19 @@ def left_disk_checks(disk: Path, image: ImageSpec, *, grown: bool) -> Iterator[C
     described = System().run(["dumpe2fs", "-h", place]).text
     yield _size_check(data, described, shipped.size_bytes, grown=grown)
     yield same(JOURNAL, "empty", "to be replayed" if "needs_recovery" in described.split() else "empty")
+    for label in CHECKED:
+        yield _clean_check(label, f"{disk}?offset={layout.labelled(label).start_bytes}")
+
+
+def _clean_check(label: str, place: str) -> Check:
     checked = System().run(["e2fsck", "-f", "-n", place], ok=ANY_STATUS)
     found = "none" if checked.returncode == 0 else checked.text.strip()
-    yield same(CLEAN, "none", found)
+    return same(clean(label), "none", found)
+
+
+def clean(label: str) -> str:
+    """The name of the check of this file system."""
+    return f"errors in {label} after stage 2"
 
 
 def _wrong_in_table(disk: Path, spans: tuple[Span, ...]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,9 +16,10 @@ from balena_migrate.workstation.kit.build import build_kit
 from balena_migrate.workstation.lab import owner
 from balena_migrate.workstation.lab.disks import FileSystem, copy_disk, make_disk, make_ext4, mounted_system
 from balena_migrate.workstation.lab.expected import Expected, read_expected
-from balena_migrate.workstation.lab.lookalike import build_image, expected_boot_files
+from balena_migrate.workstation.lab.lookalike import Content, build_image, image_content
 from balena_migrate.workstation.lab.machines import Machine
 from balena_migrate.workstation.lab.variables import copy_store, fill_store
+from balena_migrate.workstation.lab.waste import fill_unused
 from balena_migrate.workstation.lab.wishes import Device, Expect, Options, Wishes
 
 KIT_FOLDER = "opt/balena-migrate"
@@ -54,8 +55,8 @@ class Prepared:
     """Those of the old system on the boot disk, the root first."""
     memory_mib: int
     config_json: bytes = field(repr=False)
-    boot_files: Mapping[str, str] | None
-    """Path -> SHA-256 of the files in the image's boot partition; None for a user's own image."""
+    content: Content | None
+    """What was put into the image; None for a user's own."""
     expected: Expected
 
     @property
@@ -115,6 +116,9 @@ def prepare(
         put_image(image, root, device.image_part)
         put_overlay(options.overlay, root)
         expected = read_expected(root, expect.script_folders)
+    if device.waste:
+        say("filling the disk with waste")
+        fill_unused(disk, built.file_systems)
     return Prepared(
         device=device,
         wishes=wishes,
@@ -124,7 +128,7 @@ def prepare(
         file_systems=built.file_systems,
         memory_mib=options.memory_mib or device.memory_mib or guest.memory_mib,
         config_json=config,
-        boot_files=None if options.image else expected_boot_files(device.image, cache),
+        content=None if options.image else image_content(device.image, cache),
         expected=expected,
     )
 

@@ -32,6 +32,7 @@ from balena_migrate.workstation.lab.wishes import Device, Expect, Wishes
 LABELS = ("resin-boot", "resin-rootA", "resin-rootB", "resin-state", "resin-data")
 CONNECTIONS = "system-connections/"
 CONFIG_JSON = "config.json"
+MACHINE_ID = "machine-id"
 PROXY = "system-proxy/redsocks.conf"
 LOG = "migrate.log"
 VOLUMES_BACKUP = "volumes.tgz"
@@ -82,6 +83,8 @@ def backups_on_disk(disk: Path, armed: Armed, report: Report) -> Iterator[dict[s
 
 
 ReadBootFile = Callable[[str], bytes]
+FilesByLabel = Mapping[str, Mapping[str, str]]
+"""Label -> path -> SHA-256."""
 
 
 def new_system_checks(
@@ -98,8 +101,8 @@ def new_system_checks(
         )
     yield _command_line(report, prepared.device)
     yield _config_json(prepared, report.config_json)
-    if prepared.boot_files is not None:
-        yield _boot_files(prepared.boot_files, expect, report)
+    if prepared.content is not None:
+        yield from _files(prepared.content.files, expect, armed, report)
     yield _networks(prepared, report, read_boot)
     if expected.unforeseen:
         yield not_compared("Wi-Fi networks of a kind that the rehearsal cannot predict", expected.unforeseen)
@@ -121,7 +124,7 @@ def new_system_checks(
 
 def machine_id_check(expected: str, state: Path | None) -> Check:
     """Check the old system's machine id in resin-state, which is mounted at `state`."""
-    file = state / "machine-id" if state else None
+    file = state / MACHINE_ID if state else None
     found = file.read_text().strip() if file and file.is_file() else "none"
     return same("machine id in resin-state", expected, found)
 
@@ -166,17 +169,29 @@ def _config_json(prepared: Prepared, found: bytes) -> Check:
     )
 
 
-def _boot_files(image: Mapping[str, str], expect: Expect, report: Report) -> Check:
-    found = {file.path: file.sha256 for file in report.boot_files}
-    ours = {CONFIG_JSON, *expect.composed_files}
-    wrong = [path for path, digest in image.items() if path not in ours and found.get(path) != digest]
-    wrong += [f"+{p}" for p in found if p not in image and p not in ours and not p.startswith(CONNECTIONS)]
-    wrong += [f"-{path}" for path in expect.composed_files if path not in found]
+def _files(image: FilesByLabel, expect: Expect, armed: Armed, report: Report) -> Iterator[Check]:
+    """Every file of the image has its SHA-256, and only files of the migration are new or different."""
+    made = {file.path for file in report.boot_files if file.path.startswith(CONNECTIONS)} - set(image["resin-boot"])
+    yield _files_check("resin-boot", image, report.boot_files, {CONFIG_JSON, *expect.composed_files, *made})
+    yield _files_check("resin-rootA", image, report.root_files, set())
+    yield _files_check("resin-state", image, report.state_files, {MACHINE_ID} if expect.machine_id else set())
+    backups = {path for digest in armed.backups.values() if (path := find_backup(digest, report))}
+    yield _files_check("resin-data", image, report.data_files, {LOG, *backups})
+
+
+def _files_check(label: str, image: FilesByLabel, reported: Iterable[ReportedFile], ours: set[str]) -> Check:
+    """Check the files of a file system; those of `ours` must be there, with any content."""
+    expected = {path: digest for path, digest in image[label].items() if path not in ours}
+    found = {file.path: file.sha256 for file in reported}
+    wrong = [f"-{path}" for path in sorted({*expected, *ours}) if path not in found]
+    wrong += [f"~{path}" for path, digest in expected.items() if found.get(path, digest) != digest]
+    wrong += [f"+{path}" for path in sorted(found) if path not in expected and path not in ours]
+    unchanged = f"{len(expected)} files, unchanged"
     return Check(
-        name="other files in resin-boot are unchanged",
+        name=f"other files in {label} are unchanged",
         passed=not wrong,
-        expected=f"{len(image)} files, unchanged",
-        found=_list(wrong) if wrong else f"{len(image)} files, unchanged",
+        expected=unchanged,
+        found=f"{len(wrong)} files: {_list(wrong)}" if wrong else unchanged,
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import jinja2
 
-from balena_migrate.core.units import format_size
+from balena_migrate.core.units import MIB, format_size
 from balena_migrate.core.values import to_json
 from balena_migrate.workstation.lab.result import DiskPart, DiskState, Rehearsal, TimelineStep
 
@@ -89,7 +89,7 @@ def render(rehearsal: Rehearsal) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"size": format_size, "time": format_time}
+    environment.filters |= {"size": format_size, "time": format_time, "rate": format_rate}
     return environment.get_template("report.html").render(
         rehearsal=rehearsal,
         failed=[check for check in rehearsal.checks if not check.passed],
@@ -152,6 +152,11 @@ def draw_timeline(steps: Sequence[TimelineStep]) -> tuple[TimeBar, ...]:
         )
         for step in ordered
     )
+
+
+def format_rate(size_bytes: int, seconds: float) -> str:
+    """The speed as "20.3 MiB/s"."""
+    return f"{size_bytes / MIB / max(seconds, 0.001):.1f} MiB/s"
 
 
 def format_time(seconds: float) -> str:

@@ -52,6 +52,15 @@ class DiskState:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Flash:
+    """What stage 2 said of its flash. Where it reads back while it writes, both times are that of both together."""
+
+    written_bytes: int
+    write_s: float
+    read_back_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fact:
     """A property of the emulated machine, in words."""
 
@@ -76,6 +85,10 @@ class Rehearsal:
     stage2_s: float | None = None
     initramfs_bytes: int | None = None
     peak_memory_bytes: int | None = None
+    image_used_bytes: int | None = None
+    """What the image's file systems use, of their sizes."""
+    flash: Flash | None = None
+    """By stage 2's own words."""
     disk_before: DiskState | None = None
     disk_after: DiskState | None = None
     changes: tuple[str, ...] = ()

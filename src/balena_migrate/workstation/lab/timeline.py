@@ -11,10 +11,16 @@ from collections.abc import Iterable, Iterator
 
 from balena_migrate.core.progress import Say
 from balena_migrate.core.steps import THE_LINE, Step, is_after_the_line
-from balena_migrate.workstation.lab.result import TimelineStep
+from balena_migrate.core.units import MIB
+from balena_migrate.workstation.lab.result import Flash, TimelineStep
 
 STAGE2_STEP = re.compile(rf"balena-migrate: \[([0-9.]+)\] step ({'|'.join(Step)}) (started|done)")
 STAGE2_LINE = re.compile(r"balena-migrate: \[[0-9.]+\] .*")
+FLASHED = re.compile(
+    r"balena-migrate: .*?(?:(\d+) MiB )?written (?:in ([0-9.]+) s, )?(?:and )?read back.* in ([0-9.]+) s\b"
+)
+"""At the flash's end, such as "422 MiB written and read back in 21.1 s, 20.0 MiB/s"."""
+FLASH_SIZE = re.compile(r"balena-migrate: .*\bflash: .* of (\d+) MiB\b")
 PEAK_MEMORY = re.compile(r"balena-migrate: .*peak-memory-bytes (\d+)")
 
 
@@ -28,6 +34,8 @@ class Timeline:
         self._lock = threading.Lock()
         self._steps = list(steps)
         self._started: dict[Step, tuple[float, float]] = {}
+        self._flash_size_mib = 0
+        self.flash: Flash | None = None
         self.peak_memory_bytes: int | None = None
 
     def now(self) -> float:
@@ -54,6 +62,7 @@ class Timeline:
         """Read a line of the console: record stage 2's steps, with their durations by the device's own clock."""
         if found := PEAK_MEMORY.search(line):
             self.peak_memory_bytes = int(found[1])
+        self._read_flash(line)
         if found := STAGE2_LINE.search(line):
             self._say(f"[{now_s:6.1f} s]   {found[0].removeprefix('balena-migrate: ')}")
         if found := STAGE2_STEP.search(line):
@@ -65,6 +74,16 @@ class Timeline:
                 self._add(_stage2_step(step, start_s, stamp_s - start_stamp_s))
             if step is Step.REBOOT:
                 self._add(_stage2_step(step, now_s, 0.0))
+
+    def _read_flash(self, line: str) -> None:
+        if found := FLASH_SIZE.search(line):
+            self._flash_size_mib = int(found[1])
+        if found := FLASHED.search(line):
+            self.flash = Flash(
+                written_bytes=int(found[1] or self._flash_size_mib) * MIB,
+                write_s=float(found[2] or found[3]),
+                read_back_s=float(found[3]),
+            )
 
     @property
     def window_s(self) -> float | None:

@@ -28,6 +28,8 @@ class Device:
     """Whether there is a second disk, with one empty ext4 partition."""
     other_disk: bool = False
     """Whether there is another disk of the same size and model, with data. It comes before the boot disk."""
+    waste: bool = False
+    """Whether all that the old system's file systems do not use is full of waste, and so is more of the disk."""
     bus: Bus = Bus.SATA
     """Where a PC's disks hang."""
     variables_left_bytes: int | None = None

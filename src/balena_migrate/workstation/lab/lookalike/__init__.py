@@ -4,19 +4,21 @@
 `build_image` builds one, `parse_report` parses what its system reported on the serial console.
 """
 
-from balena_migrate.workstation.lab.lookalike.build import build_image, expected_boot_files, write_image
+from balena_migrate.workstation.lab.lookalike.build import build_image, image_content, write_image
+from balena_migrate.workstation.lab.lookalike.content import Content
 from balena_migrate.workstation.lab.lookalike.reported import Report, ReportedFile, ReportedPartition, parse_report
 from balena_migrate.workstation.lab.lookalike.specs import SPECS, ImageSpec, find_spec
 
 __all__ = [
     "SPECS",
+    "Content",
     "ImageSpec",
     "Report",
     "ReportedFile",
     "ReportedPartition",
     "build_image",
-    "expected_boot_files",
     "find_spec",
+    "image_content",
     "parse_report",
     "write_image",
 ]

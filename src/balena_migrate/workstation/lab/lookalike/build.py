@@ -6,19 +6,26 @@ from __future__ import annotations
 import gzip
 import hashlib
 import importlib.resources
-import json
 import os
 import shutil
 import tempfile
-import uuid
 from pathlib import Path
 
 from balena_migrate.core.progress import Say
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB, SECTOR_BYTES
 from balena_migrate.workstation.cache import cached
+from balena_migrate.workstation.lab.diskstate import read_disk_state
 from balena_migrate.workstation.lab.lookalike.bootpart import fingerprint, identity_files, pi_files
 from balena_migrate.workstation.lab.lookalike.bundle import bundle_kernel
+from balena_migrate.workstation.lab.lookalike.content import (
+    STAGED,
+    Content,
+    list_content,
+    read_content,
+    write_content,
+)
+from balena_migrate.workstation.lab.lookalike.ext4 import FAKE_TIME_S, make_ext4
 from balena_migrate.workstation.lab.lookalike.flasher import files_inside, flash_boot_files, inner_path, plan_flasher
 from balena_migrate.workstation.lab.lookalike.grubboot import (
     BOOT_CODE_BYTES,
@@ -30,22 +37,23 @@ from balena_migrate.workstation.lab.lookalike.grubboot import (
 from balena_migrate.workstation.lab.lookalike.initramfs import make_initramfs
 from balena_migrate.workstation.lab.lookalike.layout import Layout, Partition, plan_layout, table_sectors
 from balena_migrate.workstation.lab.lookalike.networkmanager import add_network_manager
+from balena_migrate.workstation.lab.lookalike.realfiles import add_files, fetch_real_files, fill_data, fill_root
 from balena_migrate.workstation.lab.lookalike.sources import Sources, fetch_sources
 from balena_migrate.workstation.lab.lookalike.specs import BootCode, ImageSpec, find_spec
 from balena_migrate.workstation.mtools import FatDrive
 
-LIST_NAME = "boot-files.json"
-FAKE_TIME_S = 1767225600
-"""2026-01-01 00:00 UTC: the time of everything in an image that has a time."""
+CONTENT_NAME = "content.json"
 _WITH_BIOS = (BootCode.GRUB, BootCode.GRUB_BIOS)
 _WITH_EFI = (BootCode.GRUB, BootCode.GRUB_EFI)
+STATE_FILES_BYTES = 2 * MIB
+"""A device that was set up before has some there, a new one has not."""
 _CONTAINER = hashlib.sha256(b"balenaOS look-alike").hexdigest()
 
 
 def build_image(image: ImageSpec | str, cache_dir: Path, progress: Say | None = None) -> Path:
     """Return the compressed image, named like a download; it is built once and kept in the cache.
 
-    Next to it is a list of its boot partition's files, see `expected_boot_files`. Raises LabError for an unknown name,
+    Next to it is a list of its files, see `image_content`. Raises LabError for an unknown name,
     CommandError if a program fails or is missing.
     """
     spec = find_spec(image) if isinstance(image, str) else image
@@ -59,10 +67,9 @@ def build_image(image: ImageSpec | str, cache_dir: Path, progress: Say | None = 
     return folder / spec.file_name
 
 
-def expected_boot_files(image: ImageSpec | str, cache_dir: Path) -> dict[str, str]:
-    """Path -> SHA-256 of every file in the image's resin-boot."""
-    listed = json.loads(build_image(image, cache_dir).with_name(LIST_NAME).read_text())
-    return {str(path): str(digest) for path, digest in listed.items()}
+def image_content(image: ImageSpec | str, cache_dir: Path) -> Content:
+    """What was put into the image."""
+    return read_content(build_image(image, cache_dir).with_name(CONTENT_NAME))
 
 
 def write_image(image: Path, disk: Path) -> None:
@@ -83,23 +90,22 @@ def _own_digest() -> str:
 
 def _build(spec: ImageSpec, cache_dir: Path, folder: Path, tell: Say) -> None:
     tell(f"fetching a kernel and programs for {spec.board}")
-    sources = fetch_sources(spec.board, cache_dir)
+    sources, real_files = fetch_sources(spec.board, cache_dir), fetch_real_files(cache_dir)
     tell(f"building {spec.file_name}")
     with tempfile.TemporaryDirectory(dir=cache_dir) as work:
         if spec.network_manager:
             add_network_manager(Path(work, "rootA"), cache_dir)
-        files, raw = _build_raw(spec, sources, Path(work))
+        files, raw = _build_raw(spec, sources, real_files, Path(work))
+        write_content(list_content(files, Path(work), _used_bytes(raw)), folder / CONTENT_NAME)
         raw = _wrap(spec, files, raw) if spec.flasher else raw
         _compress(raw, folder / spec.file_name)
-    _write_list(files, folder / LIST_NAME)
 
 
-def _write_list(files: dict[str, bytes], target: Path) -> None:
-    listed = {path: hashlib.sha256(content).hexdigest() for path, content in sorted(files.items())}
-    target.write_text(json.dumps(listed, indent=1) + "\n")
+def _used_bytes(raw: Path) -> int:
+    return sum(part.used_bytes or 0 for part in read_disk_state(raw).parts)
 
 
-def _build_raw(spec: ImageSpec, sources: Sources, work: Path) -> tuple[dict[str, bytes], Path]:
+def _build_raw(spec: ImageSpec, sources: Sources, real_files: Path, work: Path) -> tuple[dict[str, bytes], Path]:
     """The files of the boot partition, and the raw image in the folder `work`."""
     layout = plan_layout(spec)
     initramfs = make_initramfs(sources.root)
@@ -108,17 +114,31 @@ def _build_raw(spec: ImageSpec, sources: Sources, work: Path) -> tuple[dict[str,
     raw = work / "image.raw"
     _write_table(layout, code, raw)
     _make_boot(spec, layout.labelled("resin-boot"), files_inside(files) if spec.flasher else files, raw)
-    root_a = _stage(work / "rootA", _root_files(spec, sources, initramfs))
+    _stage_root(spec, _root_files(spec, sources, initramfs), real_files, work)
+    _stage_others(spec, real_files, work)
+    folders = {label: ("-d", str(work / name)) for label, name in STAGED.items()}
+    make_ext4(layout.labelled("resin-rootA"), raw, "-i", "8192", *folders["resin-rootA"])
+    make_ext4(layout.labelled("resin-rootB"), raw, "-i", "8192")
+    make_ext4(layout.labelled("resin-state"), raw, *folders["resin-state"])
+    make_ext4(layout.labelled("resin-data"), raw, "-i", "8192", "-b", "4096", *folders["resin-data"])
+    return files, raw
+
+
+def _stage_root(spec: ImageSpec, files: dict[str, bytes], real_files: Path, work: Path) -> None:
+    root_a = _stage(work / STAGED["resin-rootA"], files)
     (root_a / "boot").symlink_to("current/boot")
     (root_a / "current").symlink_to(f"hostapps/{_CONTAINER}")
-    for folder in ("resin-data", "docker"):
-        _stage(work / "data" / folder, {})
-    _stage(work / "data", {"remove_me_to_reset": b""})
-    _make_ext4(layout.labelled("resin-rootA"), raw, "-i", "8192", "-d", str(root_a))
-    _make_ext4(layout.labelled("resin-rootB"), raw, "-i", "8192")
-    _make_ext4(layout.labelled("resin-state"), raw)
-    _make_ext4(layout.labelled("resin-data"), raw, "-i", "8192", "-b", "4096", "-d", str(work / "data"))
-    return files, raw
+    fill_root(root_a, _CONTAINER, real_files, spec.root_files_bytes)
+    _set_times(root_a)
+
+
+def _stage_others(spec: ImageSpec, real_files: Path, work: Path) -> None:
+    state, data = work / STAGED["resin-state"], work / STAGED["resin-data"]
+    add_files(real_files, state / "root-overlay", STATE_FILES_BYTES)
+    _set_times(state)
+    fill_data(data, _CONTAINER, real_files, spec.data_files_bytes)
+    (data / "resin-data").mkdir()
+    _stage(data, {"remove_me_to_reset": b""})
 
 
 def _wrap(spec: ImageSpec, files: dict[str, bytes], raw: Path) -> Path:
@@ -129,8 +149,8 @@ def _wrap(spec: ImageSpec, files: dict[str, bytes], raw: Path) -> Path:
     root = _stage(raw.with_name("flash-rootA"), {"etc/os-release": files["os-release"], inner_path(spec): b""})
     raw.replace(root / inner_path(spec))
     _stage(root, {})
-    _make_ext4(layout.labelled("flash-rootA"), flasher, "-i", "8192", "-d", str(root))
-    _make_ext4(layout.labelled("flash-rootB"), flasher, "-i", "8192")
+    make_ext4(layout.labelled("flash-rootA"), flasher, "-i", "8192", "-d", str(root))
+    make_ext4(layout.labelled("flash-rootB"), flasher, "-i", "8192")
     return flasher
 
 
@@ -176,9 +196,13 @@ def _stage(folder: Path, files: dict[str, bytes]) -> Path:
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
+    _set_times(folder)
+    return folder
+
+
+def _set_times(folder: Path) -> None:
     for item in (*folder.rglob("*"), folder):
         os.utime(item, (FAKE_TIME_S, FAKE_TIME_S), follow_symlinks=False)
-    return folder
 
 
 def _make_boot(spec: ImageSpec, part: Partition, files: dict[str, bytes], raw: Path) -> None:
@@ -193,17 +217,8 @@ def _make_boot(spec: ImageSpec, part: Partition, files: dict[str, bytes], raw: P
     shutil.rmtree(folder)
 
 
-def _make_ext4(part: Partition, raw: Path, *options: str) -> None:
-    """Create an ext4 file system in the image, without metadata_csum_seed, which GRUB 2.06 cannot read."""
-    ident = str(uuid.uuid5(uuid.NAMESPACE_OID, part.label))
-    extended = f"offset={part.start_bytes},hash_seed={ident},root_owner=0:0,nodiscard"
-    argv: list[str | Path] = ["env", f"E2FSPROGS_FAKE_TIME={FAKE_TIME_S}", "mke2fs", "-q", "-F", "-t", "ext4"]
-    argv += ["-O", "^metadata_csum_seed", "-L", part.label, "-U", ident, "-E", extended, *options]
-    System().run([*argv, raw, f"{part.size_bytes // 1024}k"])
-
-
 def _compress(raw: Path, target: Path) -> None:
-    """Compress at the fastest level (most of an image is zeros), without name and time: the bytes are reproducible."""
+    """Compress at the fastest level, without name and time: the bytes are reproducible."""
     with (
         raw.open("rb") as source,
         target.open("wb") as file,

@@ -83,6 +83,8 @@ boot_entries() {
     efibootmgr -v
 }
 
+mount_ext4() { mount -t ext4 -o ro,noload "$1" "$2" || fail "cannot mount $1"; }
+
 text() { base64 | tr -d '\n'; }
 
 # Each partition that has a file system, while none is mounted; the status is what e2fsck found.
@@ -99,19 +101,19 @@ describe_partitions() {
 }
 
 # Names, sums and the rest in the same order, each as one text: programs are slow to start on an emulated processor.
+# What is mounted below the folder does not belong to it.
 list_files() {
     cd "$1" || fail "cannot list $1"
     printf '{"names":"%s","sums":"%s","stats":"%s"}' \
-        "$(find . -type f -print0 | text)" \
-        "$(find . -type f -exec sha256sum {} + | grep -E '^[0-9a-f]{64}  \./' | cut -c 1-64 | tr '\n' ';')" \
-        "$(find . -type f -exec stat -c '%s %a %u %g' {} + | tr '\n' ';')"
+        "$(find . -xdev -type f -print0 | text)" \
+        "$(find . -xdev -type f -exec sha256sum {} + | grep -E '^[0-9a-f]{64}  \./' | cut -c 1-64 | tr '\n' ';')" \
+        "$(find . -xdev -type f -exec stat -c '%s %a %u %g' {} + | tr '\n' ';')"
     cd /
 }
 
 # Every profile that NetworkManager loads, in its own words; nothing where the image does not bring it along.
 # balenaOS, too, copies system-connections before it starts NetworkManager, which takes no file that others may read.
 describe_profiles() {
-    mount -t ext4 -o ro,noload "$(find_label resin-rootA)" /rootA || fail "cannot mount resin-rootA"
     [ -d "$manager" ] || return 0
     for folder in dev proc sys; do
         mount --bind "/$folder" "$manager/$folder"
@@ -169,6 +171,8 @@ report() {
 "profiles":"$profiles",
 "config_json":"$(text < /boot/config.json)",
 "boot_files":$(list_files /boot),
+"root_files":$(list_files /rootA),
+"state_files":$(list_files /state),
 "data_files":$(list_files /data)}
 END
 }
@@ -188,13 +192,15 @@ before=$(sysfs "$data" size)
 backup_at_end=$(backup_at_end)
 grow
 partitions=$(describe_partitions)
-mkdir -p /boot /data /rootA
+mkdir -p /boot /rootA /state /data
 mount -t vfat -o ro "$(find_label resin-boot)" /boot || fail "cannot mount resin-boot"
-mount -t ext4 -o ro,noload "$data" /data || fail "cannot mount resin-data"
+mount_ext4 "$(find_label resin-rootA)" /rootA
+mount_ext4 "$(find_label resin-state)" /state
+mount_ext4 "$data" /data
 profiles=$(describe_profiles)
 report > /report.json
 send
-umount /boot /data
+umount /boot /state /data
 sync
 sleep 1
 poweroff -f

@@ -69,6 +69,9 @@ class Report:
     Empty if the image has no NetworkManager. The profile that NetworkManager creates for lo is left out.
     """
     boot_files: tuple[ReportedFile, ...]
+    root_files: tuple[ReportedFile, ...]
+    """Those of resin-rootA."""
+    state_files: tuple[ReportedFile, ...]
     data_files: tuple[ReportedFile, ...]
 
     def find_partition(self, label: str) -> ReportedPartition | None:
@@ -118,6 +121,8 @@ def _build(data: dict[str, Any]) -> Report:
         config_json=base64.b64decode(data["config_json"]),
         profiles=_profiles(data.get("profiles", "")),
         boot_files=_files(data["boot_files"]),
+        root_files=_files(data["root_files"]),
+        state_files=_files(data["state_files"]),
         data_files=_files(data["data_files"]),
     )
 

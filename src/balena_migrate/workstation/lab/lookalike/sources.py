@@ -110,12 +110,12 @@ def _make(platform: Platform, folder: Path) -> None:
         _collect(platform, Path(work, "all"), folder)
 
 
-def unpack_packages(debian_arch: str, packages: Iterable[str], work: Path) -> None:
-    """Unpack the packages and their dependencies into `work`/all."""
+def unpack_packages(debian_arch: str, packages: Iterable[str], work: Path, unwanted: Iterable[str] = _UNWANTED) -> None:
+    """Unpack the packages and their dependencies, without the folders that are not wanted, into `work`/all."""
     options = ("--variant=extract", "--format=tar")
     fetch_packages(debian_arch, tuple(packages), work / "all.tar", options=options)
     (work / "all").mkdir()
-    excludes = [f"--exclude=./{name}" for name in _UNWANTED]
+    excludes = [f"--exclude=./{name}" for name in unwanted]
     System().run(["tar", "-xf", work / "all.tar", "-C", work / "all", "--no-same-owner", *excludes])
     (work / "all.tar").unlink()
 

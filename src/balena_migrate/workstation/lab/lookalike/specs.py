@@ -79,6 +79,16 @@ class ImageSpec:
     """Whether the image is inside of a flasher image, with its GRUB configuration beside it."""
 
     @property
+    def root_files_bytes(self) -> int:
+        """The size of all files in resin-rootA: room is left for its journal and its inodes."""
+        return min(250 * MIB, self.root_bytes * 3 // 4)
+
+    @property
+    def data_files_bytes(self) -> int:
+        """The size of all files in resin-data: room is left for a backup."""
+        return min(40 * MIB, self.data_bytes // 5)
+
+    @property
     def renamed(self) -> bool:
         """Whether resinOS had been renamed to balenaOS by then (late 2018)."""
         return self.version >= (2, 29)

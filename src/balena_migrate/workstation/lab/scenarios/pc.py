@@ -50,6 +50,9 @@ from balena_migrate.workstation.lab.wishes import Device, Expect, Wishes
 
 PC = Device(guest=DEBIAN_12, image=find_spec("intel-nuc"))
 
+_SMALL_32 = replace(find_spec("intel-core2-32"), root_bytes=64 * MIB, data_bytes=40 * MIB)
+"""With smaller partitions than the real one, and fewer files: it is there for its boot chain."""
+
 PC_BIOS = Scenario(
     name="pc-bios",
     description="PC with BIOS and GRUB, Debian 12, current image for intel-nuc",
@@ -104,6 +107,14 @@ SCENARIOS = (
         description="the same PC, with a flasher image: stage 1 takes the system image out of it, and puts the "
         "boot loader's configuration into that, which travels beside it",
         device=replace(PC, image=find_spec("intel-nuc-flasher")),
+    ),
+    replace(
+        PC_BIOS,
+        name="pc-used-disk",
+        description="the same PC, whose disk has 0xA5 wherever the old system uses nothing: what the flash leaves out "
+        "must not matter",
+        device=replace(PC, waste=True),
+        in_tests=True,
     ),
     Scenario(
         name="pc-bios-2.15",
@@ -311,7 +322,7 @@ SCENARIOS = (
         PC_BIOS,
         name="pc-i386",
         description="a PC with a 32-bit processor, Debian 12 i386, image for intel-core2-32",
-        device=replace(PC, guest=DEBIAN_12_I386, image=find_spec("intel-core2-32")),
+        device=replace(PC, guest=DEBIAN_12_I386, image=_SMALL_32),
         in_tests=True,
     ),
     replace(PC_BIOS, name="pc-nvme", description="the disk is an NVMe", device=replace(PC, bus=Bus.NVME)),
