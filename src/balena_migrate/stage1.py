@@ -117,11 +117,11 @@ class Stage1:
         assert self._image.original is not None, "the file is there"
         with self._progress("preparing the image") as report, system.replacing(path) as file:
             bmap = prepare(self._image.original, file, report)
-        with self._progress("reading it back") as report:
-            read_back(system.real(path), bmap, report)
+        with self._progress("reading it back") as report, system.open(path) as made:
+            read_back(made, bmap, report)
         survey = self._accepted.survey
-        made = replace(survey, image=replace(self._image, file_bytes=system.stat(path).st_size))
-        for finding in check_strategy(made, survey.backup_bytes):
+        known = replace(survey, image=replace(self._image, file_bytes=system.stat(path).st_size))
+        for finding in check_strategy(known, survey.backup_bytes):
             if finding.severity is Severity.BLOCKER:
                 raise ImageError(finding.cause, hint=finding.remedy)
 

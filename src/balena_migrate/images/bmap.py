@@ -29,6 +29,8 @@ BLOCK_BYTES = 4096
 FILE_LIMIT_BYTES = 16 * MIB
 """A map of 2 TiB in pieces of 4 MiB has 50 MB; that of an image has some ten KiB."""
 
+SHA256_DIGITS = 64
+
 _ALGORITHMS = ("sha256", "sha1")
 _USELESS = "remove it, or fetch it again together with its image"
 
@@ -164,7 +166,7 @@ def dump_bmap(size_bytes: int, ranges: Sequence[CheckedRange]) -> bytes:
     """The content of a block map of version 2.0, with the SHA-256 of ranges that begin at multiples of BLOCK_BYTES."""
     numbers = [(part.range.start_bytes // BLOCK_BYTES, -(-part.range.end_bytes // BLOCK_BYTES) - 1) for part in ranges]
     root = ElementTree.Element("bmap", version="2.0")
-    blank = "0" * hashlib.sha256().digest_size * 2
+    blank = "0" * SHA256_DIGITS
     heads = {
         "ImageSize": size_bytes,
         "BlockSize": BLOCK_BYTES,

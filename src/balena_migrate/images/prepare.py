@@ -7,18 +7,17 @@ nothing of us: `zstd -dc | dd` writes the same system, and bmaptool takes both f
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from typing import BinaryIO
 
 from balena_migrate.core.block_map import Range
-from balena_migrate.core.digest import Writable
+from balena_migrate.core.digest import Digester, Writable
 from balena_migrate.core.errors import FileError, ImageError
 from balena_migrate.core.progress import Report
 from balena_migrate.core.units import MIB
 from balena_migrate.images import Image
-from balena_migrate.images.bmap import CheckedRange, bmap_name, dump_bmap, parse_bmap
+from balena_migrate.images.bmap import CheckedRange, dump_bmap, parse_bmap
 from balena_migrate.images.formats import format_named, read_chunks
 from balena_migrate.images.formats.zstd import FORMAT as ZSTD
 from balena_migrate.images.pieces import Piece, only, zeros
@@ -62,16 +61,11 @@ def _write(pieces: Iterable[Piece], image: Image, target: Writable) -> bytes:
     return dump_bmap(image.size_bytes, ranges.found)
 
 
-def read_back(path: Path, bmap: bytes, report: Report) -> None:
-    """Raises ImageError where the prepared image in a file is not the one that its bmap describes, FileError where it
-    cannot be read."""
-    try:
-        with path.open("rb", buffering=0) as file:
-            chunks = read_chunks(HashingSource(file, report), ZSTD, MIB)
-            for _ in parse_bmap(bmap, bmap_name(path.name)).checked(chunks):
-                pass
-    except OSError as error:
-        raise FileError(path, os.strerror(error.errno or 0)) from None
+def read_back(file: BinaryIO, bmap: bytes, report: Report) -> None:
+    """Raises ImageError where the prepared image in an open file is not the one that this bmap describes."""
+    chunks = read_chunks(HashingSource(file, report), ZSTD, MIB)
+    for _ in parse_bmap(bmap, "that was made with it").checked(chunks):
+        pass
 
 
 def filled(pieces: Iterable[Piece]) -> Iterator[Piece]:
@@ -90,7 +84,7 @@ class _Checksums:
 
     def __init__(self, ranges: Sequence[Range]) -> None:
         self._todo = list(reversed(ranges))
-        self._digest = hashlib.sha256()
+        self._digest = Digester()
         self.found: list[CheckedRange] = []
 
     def take(self, piece: Piece) -> None:
@@ -98,8 +92,8 @@ class _Checksums:
         while self._todo and self._todo[-1].start_bytes < piece.end_bytes:
             here = self._todo[-1]
             if (part := piece.part(here.start_bytes, here.end_bytes)) is not None:
-                self._digest.update(part.data)
+                self._digest.write(part.data)
             if here.end_bytes > piece.end_bytes:
                 return
-            self.found.append(CheckedRange(range=self._todo.pop(), checksum=self._digest.hexdigest()))
-            self._digest = hashlib.sha256()
+            self.found.append(CheckedRange(range=self._todo.pop(), checksum=self._digest.digest().sha256))
+            self._digest = Digester()
