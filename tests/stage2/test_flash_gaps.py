@@ -183,6 +183,19 @@ def test_each_piece_that_stands_alone_has_a_witness_and_close_ones_have_one_toge
                 assert all(start <= place < end for place in wrong)
 
 
+def test_the_witness_of_close_pieces_is_in_the_largest(tmp_path: Path) -> None:
+    """Most of what could be lost there is in it."""
+    path = tmp_path / "disk"
+    path.write_bytes(OLD)
+    parts = [(2 * MIB, 4096), (2 * MIB + 8192, 400_000), (2 * MIB + 450_000, 5000)]
+    witnesses = Witnesses()
+    witnesses.add(Run(offset, memoryview(bytearray(OLD[offset : offset + size]))) for offset, size in parts)
+    path.write_bytes(OLD[: 2 * MIB + 8192] + bytes(400_000) + OLD[2 * MIB + 408_192 :])
+    with contextlib.closing(FakeDisk(path)) as disk:
+        (wrong,) = witnesses.find_wrong(disk)
+    assert parts[1][0] <= wrong < sum(parts[1])
+
+
 def test_small_gaps_are_read_with_their_neighbours(tmp_path: Path) -> None:
     """And what is wrong is still found by its own place."""
     path = tmp_path / "disk"
