@@ -18,6 +18,7 @@ from balena_migrate.facts import Facts
 from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed, warning
 from balena_migrate.images import Image
 from balena_migrate.images.filesystems.ext_features import features_beyond
+from balena_migrate.images.formats import format_named
 from balena_migrate.survey import Survey
 
 EXTRACT_MARGIN_BYTES = 64 * MIB
@@ -31,6 +32,13 @@ CODES = (
         "The image is a flasher image, which installs balenaOS from a USB stick: stage 1 takes the system image out of"
         " it, into HOME_DIR; or there is no room for that.",
         "Take it out where there is room, with `balena-migrate image extract`, and use the result.",
+    ),
+    Code(
+        "image-slow-format",
+        WARNS,
+        "The image is packed in a format, xz or bzip2, that takes ten times as long to unpack as gzip and zstd, or"
+        " more: the device is without a system for that much longer.",
+        "Make an image of it that is quick to unpack, with `balena-migrate image prepare`.",
     ),
     Code("image-device-type", BLOCKS, "The image is for a device type that does not run on this device.", _FITTING),
     Code("image-name", WARNS, "The image's file name mentions another device type than its content."),
@@ -76,6 +84,7 @@ def check(survey: Survey) -> Iterator[Finding]:
     if image is None:
         return
     yield from _check_flasher(survey, image)
+    yield from _check_format(image)
     yield from _check_device_type(survey, image)
     yield from _check_name(survey, image)
     yield from _check_data_features(survey, image)
@@ -99,6 +108,18 @@ def _check_flasher(survey: Survey, image: Image) -> Iterator[Finding]:
     command = shlex.join(["balena-migrate", "image", "extract", str(inside.flasher), image.path.name])
     remedy = f"take it out where there is room ({command}), copy that here instead, and set IMAGE_NAME to it"
     yield blocker("image-flasher", text, remedy)
+
+
+def _check_format(image: Image) -> Iterator[Finding]:
+    packed = format_named(image.format)
+    if not packed.is_slow:
+        return
+    cause = (
+        f"{image.path.name} is {packed.what}: unpacking it takes ten times as long as with gzip or zstd, or more, and"
+        " for that much longer the device is without a system"
+    )
+    command = shlex.join(["balena-migrate", "image", "prepare", str(image.path)])
+    yield warning("image-slow-format", cause, f"make an image of it that is quick to unpack: {command}")
 
 
 def _check_device_type(survey: Survey, image: Image) -> Iterator[Finding]:

@@ -149,7 +149,7 @@ def _frame_header(start: bytes) -> _FrameHeader:
     if is_single_segment:
         window = int.from_bytes(start[size_place : size_place + size_bytes], "little") + (256 if size_bytes == 2 else 0)
     else:
-        base = 1 << (10 + (start[window_place] >> 3))
+        base = KIB << (start[window_place] >> 3)
         window = base + base // 8 * (start[window_place] & 7)
     return _FrameHeader(size_bytes=size_place + size_bytes, window_bytes=window, has_checksum=bool(descriptor & 4))
 
