@@ -14,6 +14,7 @@ from balena_migrate.facts import Facts
 from balena_migrate.findings import Finding, Severity
 from balena_migrate.images import Image
 from balena_migrate.images.boot_room import BootRoom
+from balena_migrate.images.formats import format_named, formats
 from balena_migrate.images.partitions import TableKind
 from balena_migrate.settings import Config
 from balena_migrate.survey import Payload, Survey
@@ -53,6 +54,24 @@ def test_a_flasher_image_needs_room_for_what_is_inside(spare_bytes: int, severit
     assert "flasher.img.gz is a flasher image" in found.cause and "/root/extracted-flasher.img.gz" in found.cause
     command = "balena-migrate image extract /root/flasher.img.gz extracted-flasher.img.gz"
     assert (command in found.remedy) == (severity is Severity.BLOCKER)
+
+
+@pytest.mark.parametrize("name", [known.name for known in formats() if known.pieces])
+def test_a_format_that_is_slow_to_unpack_is_a_warning(name: str) -> None:
+    survey = some_survey(image=replace(some_image(name="my os.img.x"), format=name))
+    found = [finding for finding in findings(survey) if finding.code == "image-slow-format"]
+    assert [finding.severity for finding in found] == [Severity.WARNING] * (name in ("xz", "bzip2"))
+    assert all("balena-migrate image prepare '/root/my os.img.x'" in finding.remedy for finding in found)
+    assert all(f"my os.img.x is {format_named(name).what}: " in finding.cause for finding in found)
+
+
+@pytest.mark.parametrize("name", [known.name for known in formats() if known.pieces])
+def test_an_image_of_any_format_has_to_fit_on_the_disk_unpacked(name: str) -> None:
+    disk = some_survey().target
+    assert disk is not None
+    fitting = replace(some_image(), format=name, size_bytes=disk.size_bytes)
+    assert "disk-too-small" not in blockers(some_survey(image=fitting))
+    assert "disk-too-small" in blockers(some_survey(image=replace(fitting, size_bytes=disk.size_bytes + 512)))
 
 
 def test_a_plain_image_says_nothing_of_flashers() -> None:

@@ -19,6 +19,7 @@ from balena_migrate.images import Image, ImageKind
 from balena_migrate.images.filesystems.fat import Fat
 from balena_migrate.images.flasher import extract, gzip_name, read_system_image, without_installer
 from balena_migrate.images.scan import partition_reader, read_image
+from tests.images.formats import PACKED, of_file
 from tests.support.flasher import FLASH_BOOT, NEW_NAME, OLD_NAME, ROOT_START, flasher_image, make_ext4
 from tests.support.images import BOOT_FILES, SECTOR, make_image
 
@@ -43,7 +44,7 @@ def inner(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 def opened(folder: Path, raw: bytes | bytearray, name: str = "flasher.img.gz") -> Image:
     path = folder / name
-    path.write_bytes(gzip.compress(raw, 1) if name.endswith(".gz") else raw)
+    path.write_bytes(gzip.compress(raw, 1) if name.endswith(".img.gz") else raw)
     return read_image(path, folder, ignored)
 
 
@@ -91,6 +92,15 @@ def test_the_image_inside_is_known_and_taken_out(
     content = gzip.decompress(result.path.read_bytes())
     start, end = result.boot.start_bytes, result.boot.end_bytes
     assert content[:start] == inner[:start] and content[end:] == inner[end:]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", PACKED)
+def test_the_flasher_image_may_be_packed_in_any_format(tmp_path: Path, inner: bytes, name: str) -> None:
+    raw = flasher_image(tmp_path, make_ext4(tmp_path / "root", {NEW_NAME: inner}))
+    image = system_image(opened(tmp_path, of_file(name)[1].pack(bytes(raw)), f"flasher.{name}"))
+    content = gzip.decompress(extracted(image).path.read_bytes())
+    assert (len(content), content[image.boot.end_bytes :]) == (len(inner), inner[image.boot.end_bytes :])
 
 
 def test_the_flashers_files_are_in_the_boot_partition(tmp_path: Path, inner: bytes) -> None:
@@ -232,7 +242,8 @@ def test_the_report_counts_the_flasher_image(tmp_path: Path, inner: bytes) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "packed"), [("a.img.gz", "a.img.gz"), ("a.img", "a.img.gz"), ("a", "a.img.gz"), ("a.2.gz", "a.2.gz")]
+    ("name", "packed"),
+    [("a.img.gz", "a.img.gz"), ("a.img", "a.img.gz"), ("a", "a.img.gz"), ("a.2.gz", "a.2.gz"), ("a.zip", "a.img.gz")],
 )
 def test_the_name_of_the_file_that_is_taken_out(name: str, packed: str) -> None:
     assert gzip_name(name) == packed

@@ -39,6 +39,13 @@ CODES = (
         "Stage 1 prepares the image on the device, since its format is slow to unpack, or memory is too small for the"
         " file as it is.",
     ),
+    Code(
+        "image-slow-format",
+        WARNS,
+        "The image is packed in a format, xz or bzip2, that takes ten times as long to unpack as gzip and zstd, or"
+        " more, and HOME_DIR has no room for stage 1 to prepare it: the device is without a system for that much longer.",
+        "Prepare it where there is room, with `balena-migrate image prepare`, and use the result.",
+    ),
     Code("image-device-type", BLOCKS, "The image is for a device type that does not run on this device.", _FITTING),
     Code("image-name", WARNS, "The image's file name mentions another device type than its content."),
     Code(
@@ -83,7 +90,7 @@ def check(survey: Survey) -> Iterator[Finding]:
     if image is None:
         return
     yield from _check_flasher(survey, image)
-    yield from _check_form(survey)
+    yield from _check_form(survey, image)
     yield from _check_device_type(survey, image)
     yield from _check_name(survey, image)
     yield from _check_data_features(survey, image)
@@ -109,9 +116,18 @@ def _check_flasher(survey: Survey, image: Image) -> Iterator[Finding]:
     yield blocker("image-flasher", text, remedy)
 
 
-def _check_form(survey: Survey) -> Iterator[Finding]:
+def _check_form(survey: Survey, image: Image) -> Iterator[Finding]:
+    packed = format_named(image.format)
     if text := prepared_text(survey):
         yield passed("image-prepared", text)
+    elif packed.is_slow:
+        cause = (
+            f"{image.path.name} is {packed.what}: unpacking it takes ten times as long as with gzip or zstd, or more,"
+            " and for that much longer the device is without a system; HOME_DIR has no room for its prepared form, of"
+            f" about {in_mib(image.prepared_bytes)}"
+        )
+        command = shlex.join(["balena-migrate", "image", "prepare", str(image.path)])
+        yield warning("image-slow-format", cause, f"prepare it where there is room, and use the result: {command}")
 
 
 def prepared_text(survey: Survey) -> str:

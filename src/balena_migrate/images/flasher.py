@@ -103,7 +103,7 @@ def extract(image: Image, file: Writable, report: Report) -> None:
 
 def gzip_name(name: str) -> str:
     """The name of a flasher image's file for the image inside, which is packed with gzip."""
-    stem = name.removesuffix(".gz")
+    stem = re.sub(r"\.(gz|zst|xz|zip|bz2)$", "", name)
     return f"{stem}.gz" if "." in stem else f"{stem}.img.gz"
 
 

@@ -28,7 +28,7 @@ def test_destination_that_is_no_kit_is_kept(tmp_path: Path) -> None:
 
 
 def tree_of(folder: Path) -> Tree:
-    return Tree(path=folder, platform=PLATFORMS[Architecture.AMD64])
+    return Tree(path=folder, wheel=folder, platform=PLATFORMS[Architecture.AMD64])
 
 
 def test_missing_library_is_named(tmp_path: Path) -> None:

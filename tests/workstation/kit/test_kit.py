@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import zlib
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ from balena_migrate.core.architectures import PLATFORMS, Architecture
 from balena_migrate.workstation.cache import cache_folder
 from balena_migrate.workstation.kit.archive import packed_size_bytes
 from balena_migrate.workstation.kit.assemble import assemble
-from balena_migrate.workstation.kit.packages import unpack_packages
+from balena_migrate.workstation.kit.packages import unpack_packages, unpack_wheel
 from balena_migrate.workstation.kit.programs import Tree
+from balena_migrate.workstation.kit.recipe import WHEEL_FILES
+from tests.images.formats import READABLE, of_file
 from tests.support.kit_root import Root, enter
 
 pytestmark = pytest.mark.kit
@@ -26,7 +29,7 @@ BASE_LIMIT_BYTES = 15 << 20
 
 IMPORTS = """
 import bz2, ctypes, decimal, fcntl, hashlib, json, lzma, mmap, ssl, tarfile, urllib.request, uuid, zipfile, zlib
-import click, rich.console, rich.logging, rich.progress, rich.table, rich_click, yaml
+import click, rich.console, rich.logging, rich.progress, rich.table, rich_click, yaml, zstandard
 """
 
 START_PROGRAMS = """
@@ -124,6 +127,41 @@ def test_stage2_starts_from_the_base_part_alone(root: Root, tmp_path: Path) -> N
     assert "Traceback" not in done.stderr
 
 
+UNPACK = """
+import sys
+from balena_migrate.images import fast_zlib
+from balena_migrate.images.formats import magic_bytes, read_chunks, sniff_format
+for path in sys.argv[1:]:
+    with open(path, "rb", buffering=0) as file:
+        known = sniff_format(file.read(magic_bytes()))
+        file.seek(0)
+        crc = 0
+        for chunk in read_chunks(file, known, 1 << 20):
+            crc = fast_zlib.zlib.crc32(chunk.data, crc)
+    print(known.name, crc)
+print(fast_zlib.zlib.__name__)
+"""
+
+
+def test_the_base_part_alone_unpacks_every_format(root: Root, tmp_path: Path) -> None:
+    shutil.copytree(root.kit.base, tmp_path / "base", symlinks=True)
+    content = bytes(510) + b"\x55\xaa" + bytes(range(256)) * 9000
+    for name in READABLE:
+        (tmp_path / name).write_bytes(of_file(name)[1].pack(content))
+    python = ("/base/ld.so", "--inhibit-cache", "--argv0", "/base/bin/python3", "--library-path", "/base/lib")
+    done = enter(tmp_path, root.kit.architecture, *python, "/base/bin/python3", "-I", "-S", "-c", UNPACK, *READABLE)
+    assert done.stderr == ""
+    library = "zlib_ng.zlib_ng" if root.kit.architecture in WHEEL_FILES else "zlib"
+    crc = zlib.crc32(content)
+    assert done.stdout.splitlines() == [*(f"{of_file(name)[0].name} {crc}" for name in READABLE), library]
+
+
+def test_the_licences_of_the_decoders_are_there(root: Root) -> None:
+    licences = {path.name for path in (root.kit.more / "licenses").iterdir()}
+    assert {"liblzma5", "libbz2-1.0", "libzstd1", "python3-zstandard"} <= licences
+    assert sum(name.startswith("zlib_ng") for name in licences) == 2 * (root.kit.architecture in WHEEL_FILES)
+
+
 def test_base_part_is_small(root: Root) -> None:
     assert packed_size_bytes(root.kit.base) < BASE_LIMIT_BYTES
 
@@ -137,6 +175,8 @@ def test_kit_names_no_place_of_the_build(root: Root) -> None:
 
 def test_same_source_gives_the_same_kit(tmp_path: Path) -> None:
     tree = unpack_packages(Architecture.AMD64, cache_folder(), print)
+    wheel = unpack_wheel(Architecture.AMD64, cache_folder(), print)
     for name in ("one", "two"):
-        assemble(Tree(path=tree, platform=PLATFORMS[Architecture.AMD64]), Architecture.AMD64, tmp_path / name)
+        packages = Tree(path=tree, wheel=wheel, platform=PLATFORMS[Architecture.AMD64])
+        assemble(packages, Architecture.AMD64, tmp_path / name)
     subprocess.run(["diff", "-r", tmp_path / "one", tmp_path / "two"], check=True)

@@ -82,6 +82,14 @@ def test_closure_follows_imports_and_brings_parents(tmp_path: Path) -> None:
     assert found["_fast"].is_extension
 
 
+def test_an_extension_may_be_inside_of_a_package(tmp_path: Path) -> None:
+    files = {"pack/__init__.py": "from .inner import *", "pack/inner.cpython-311-x.so": "", "inner.py": ""}
+    tree = make_tree(tmp_path, files)
+    found = find_closure(["pack"], [tree], frozenset())
+    assert list(found) == ["pack", "pack.inner"]
+    assert found["pack.inner"].is_extension
+
+
 def test_first_folder_wins(tmp_path: Path) -> None:
     make_tree(tmp_path, {"one/a.py": "", "two/a.py": ""})
     assert find_closure(["a"], [tmp_path / "one", tmp_path / "two"], frozenset())["a"].path == tmp_path / "one/a.py"
@@ -101,18 +109,30 @@ def test_no_package_is_split_between_the_parts() -> None:
     assert list(choose_more(base, everything)) == ["piece", "piece.one", "piece.two", "single"]
 
 
-def test_stage2_imports_nothing_but_the_standard_library() -> None:
+DECODERS = {"zlib_ng", "zstandard"}
+"""What stage 2 needs besides: the first it can do without."""
+
+
+def test_stage2_imports_nothing_but_the_standard_library_and_two_decoders() -> None:
+    users = set()
     ours = find_closure([STAGE2], [PACKAGE.parent], LEFT_OUT)
     assert STAGE2 in ours
     for name, module in ours.items():
         imports = parse_imports(module.path.read_bytes(), name, is_package=module.is_package)
         tops = {imported.partition(".")[0] for imported in imports}
-        assert tops <= sys.stdlib_module_names | {"balena_migrate"}, name
+        assert tops <= sys.stdlib_module_names | {"balena_migrate"} | DECODERS, name
+        users |= {(name, decoder) for decoder in tops & DECODERS}
+    assert users == {
+        ("balena_migrate.images.fast_zlib", "zlib_ng"),
+        ("balena_migrate.images.formats.zstd", "zstandard"),
+    }
 
 
 def test_nothing_that_a_device_gets_imports_what_the_kit_lacks() -> None:
     """Whatever LEFT_OUT does not name, such as all of `workstation`, has to run with what is in a kit."""
-    available = sys.stdlib_module_names - LEFT_OUT | {"balena_migrate", "click", "rich", "rich_click", "yaml"}
+    available = (
+        sys.stdlib_module_names - LEFT_OUT | {"balena_migrate", "click", "rich", "rich_click", "yaml"} | DECODERS
+    )
     package = Module(name="balena_migrate", path=PACKAGE / "__init__.py")
     taken = [name for name in submodules(package) if not any(name.startswith(left) for left in OURS_LEFT_OUT)]
     assert "balena_migrate.stage1" in taken and "balena_migrate.workstation.cache" not in taken

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The kit: a folder with everything that the tool needs on a device except the kernel.
 
-It holds CPython, our package, its libraries and a few programs, all from Debian's packages for one architecture, and
-is started through its own dynamic loader. `base` is what stage 2 needs and goes into the initramfs unchanged; `more` is
-the rest of what stage 1 needs.
+It holds CPython, our package, its libraries and a few programs, all from Debian's packages for one architecture but
+zlib-ng, and is started through its own dynamic loader. `base` is what stage 2 needs and goes into the initramfs
+unchanged; `more` is the rest of what stage 1 needs.
 
     balena-migrate, balena-stage1    launchers, plain sh
     base/stage2                      stage 2's launcher

@@ -45,7 +45,7 @@ def assemble(tree: Tree, architecture: Architecture, folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="balena-migrate-") as work:
         libraries = Path(work)
         gather_libraries(libraries)
-        choice = choose_modules(tree.path / "usr/lib" / _DEBIAN_PYTHON, libraries)
+        choice = choose_modules(tree, libraries)
         make_base(tree, choice.base, kit.base)
         make_more(tree, choice.more, kit)
     for name in LAUNCHERS:
@@ -79,9 +79,10 @@ def gather_libraries(folder: Path) -> None:
         copy_file(path, folder / PACKAGE.name / path.relative_to(PACKAGE))
 
 
-def choose_modules(standard: Path, libraries: Path) -> Choice:
+def choose_modules(tree: Tree, libraries: Path) -> Choice:
     """Stage 2's modules with everything that they import, and the rest of what stage 1 may import."""
-    folders = (libraries, standard, standard / "lib-dynload")
+    standard, packaged = tree.path / "usr/lib" / _DEBIAN_PYTHON, tree.path / "usr/lib/python3/dist-packages"
+    folders = (libraries, standard, standard / "lib-dynload", packaged, tree.wheel)
     packages = [Module(name=path.name, path=path / "__init__.py") for path in sorted(libraries.iterdir())]
     ours = [name for package in packages for name in submodules(package)]
     base = find_closure(recipe.BASE_MODULES, folders, recipe.LEFT_OUT)
@@ -131,10 +132,14 @@ def make_base(tree: Tree, modules: Mapping[str, Module], base: Path) -> None:
         copy_program(tree.program(name), base / "bin")
     extensions = base / "lib" / _DEBIAN_PYTHON / "lib-dynload"
     copy_extensions(modules.values(), extensions)
+    # A zip file holds no extensions, and Python looks for those of a package where the package is.
+    beside = {module.top for module in modules.values() if module.is_extension and module.name != module.top}
+    sources = _sources(modules.values())
+    compile_modules((module for module in sources if module.top in beside), extensions)
     with tempfile.TemporaryDirectory(prefix="balena-migrate-") as work:
-        compile_modules(_sources(modules.values()), Path(work))
+        compile_modules((module for module in sources if module.top not in beside), Path(work))
         write_zip(Path(work), base / "lib" / _ZIP)
-    binaries = [*(base / "bin").iterdir(), *extensions.iterdir()]
+    binaries = [*(base / "bin").iterdir(), *extensions.rglob("*.so")]
     for name, library in library_closure(tree, binaries, recipe.LOADED_LIBRARIES).items():
         copy_file(library, base / "lib" / name)
 
@@ -150,7 +155,7 @@ def make_more(tree: Tree, modules: Mapping[str, Module], kit: Kit) -> None:
     for path in package_files():
         if path.suffix != ".py":
             copy_file(path, more / "python" / PACKAGE.name / path.relative_to(PACKAGE))
-    binaries = [*(more / "bin").iterdir(), *(more / "python").glob("*.so")]
+    binaries = [*(more / "bin").iterdir(), *(more / "python").rglob("*.so")]
     for name, library in library_closure(tree, binaries).items():
         if not (kit.base / "lib" / name).exists():
             copy_file(library, more / "lib" / name)
@@ -177,7 +182,8 @@ def copy_extensions(modules: Iterable[Module], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for module in modules:
         if module.is_extension:
-            copy_file(module.path, folder / module.path.name)
+            package = module.name.split(".")[:-1]
+            copy_file(module.path, folder.joinpath(*package, module.path.name))
 
 
 def copy_code_page(tree: Tree, folder: Path) -> None:
@@ -204,6 +210,8 @@ def copy_licenses(tree: Tree, folder: Path) -> None:
             path = Path(str(file.locate()))
             if file.name.startswith("LICENSE") and path.exists():
                 copy_file(path, folder / name)
+    for path in sorted(tree.wheel.rglob("LICENSE*")):  # the binding's, and that of the library in it
+        copy_file(path, folder / "-".join(path.relative_to(tree.wheel).parts))
 
 
 def _sources(modules: Iterable[Module]) -> list[Module]:

@@ -16,7 +16,7 @@ from balena_migrate.core.progress import Say
 from balena_migrate.workstation.cache import cached, locked, remove_others
 from balena_migrate.workstation.kit import recipe
 from balena_migrate.workstation.kit.assemble import PACKAGE, assemble, package_files
-from balena_migrate.workstation.kit.packages import packages_recipe, unpack_packages
+from balena_migrate.workstation.kit.packages import packages_recipe, unpack_packages, unpack_wheel, wheel_recipe
 from balena_migrate.workstation.kit.programs import Tree
 
 
@@ -42,8 +42,9 @@ def build_kit(architecture: str, destination: Path, cache_dir: Path, progress: S
 def _find_or_build(architecture: Architecture, cache_dir: Path, say: Say) -> Path:
     def make(folder: Path) -> None:
         tree = unpack_packages(architecture, cache_dir, say)
+        wheel = unpack_wheel(architecture, cache_dir, say)
         say(f"{architecture}: assembling the kit")
-        assemble(Tree(path=tree, platform=PLATFORMS[architecture]), architecture, folder)
+        assemble(Tree(path=tree, wheel=wheel, platform=PLATFORMS[architecture]), architecture, folder)
 
     return cached(cache_dir, f"kit-{architecture}", kit_recipe(architecture), make)
 
@@ -54,7 +55,7 @@ def kit_recipe(architecture: Architecture) -> tuple[object, ...]:
     source = [
         (str(path.relative_to(PACKAGE)), hashlib.sha256(path.read_bytes()).hexdigest()) for path in package_files()
     ]
-    return (packages_recipe(architecture), libraries, source)
+    return (packages_recipe(architecture), wheel_recipe(architecture), libraries, source)
 
 
 def _check_python() -> None:

@@ -44,8 +44,7 @@ def find_module(name: str, folders: Iterable[Path]) -> Module | None:
         for path in (folder / relative / "__init__.py", folder / f"{relative}.py"):
             if path.is_file():
                 return Module(name=name, path=path)
-        # Only the standard library has extensions here, and none of them inside a package.
-        for path in folder.glob(f"{name}.cpython-*.so") if "." not in name else ():
+        for path in folder.glob(f"{relative}.cpython-*.so"):
             return Module(name=name, path=path)
     return None
 

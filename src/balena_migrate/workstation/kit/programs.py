@@ -20,6 +20,9 @@ class Tree:
     """The unpacked packages of one architecture."""
 
     path: Path
+    """Debian's."""
+    wheel: Path
+    """pip's; empty where the architecture has none."""
     platform: Platform
 
     def program(self, name: str) -> Path:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recipe of the kit, the same for all architectures: the Debian packages, and what is taken from them."""
+"""The recipe of the kit: the Debian packages, the same for all architectures, a wheel, and what is taken from them."""
 
 from __future__ import annotations
+
+from balena_migrate.core.architectures import Architecture
 
 PYTHON_VERSION = (3, 11)
 """The suite's Python. The Python that builds the kit compiles its modules, so it has to have the same version."""
@@ -14,11 +16,20 @@ PACKAGES = (
     "gzip",
     "libpython3.11-stdlib",
     "mtools",
+    "python3-zstandard",
     "python3.11-minimal",
     "tar",
     "util-linux",
     "zstd",
 )
+
+WHEEL = "zlib-ng==1.1.0"
+"""Debian 12 has no package of it. Its files have the hashes of pip's own hash checking below."""
+WHEEL_FILES = {
+    Architecture.AMD64: ("manylinux2014_x86_64", "4165d05376742bbbeb448b7a2c44ad492c44d19011fb4bf1261af01357d107df"),
+    Architecture.ARM64: ("manylinux2014_aarch64", "23a4b90f5b5f3b1168e14d97bf5d2082e832c3c02486e7e2bc7f599d147af444"),
+}
+"""pip's name of the platform, and the SHA-256. There is none for the others: they unpack with Python's own zlib."""
 
 BASE_PROGRAMS = ("blkid",)
 MORE_PROGRAMS = (
@@ -52,6 +63,8 @@ LEFT_OUT = frozenset(
         # What only a workstation runs.
         "balena_migrate.workstation",
         *(f"balena_migrate.cli.{name}" for name in ("rehearsal", "verbs.config", "verbs.kit", "verbs.rehearse")),
+        # The other way to reach libzstd, for other Pythons.
+        "zstandard.backend_cffi",
         # Imported by the standard library for its own tests, for developers, or on other systems.
         *("_aix_support", "_bootsubprocess", "_osx_support", "_py_abc", "_pydecimal", "_testcapi"),
         *("_testinternalcapi", "distutils", "doctest", "ensurepip", "lib2to3", "nt", "ntpath", "pdb", "pydoc"),
