@@ -1,50 +1,158 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bench at the top of the project."""
+"""The bench from end to end, on an image of a few MiB: what it compares is right, and a wrong writer is noticed."""
 
 from __future__ import annotations
 
 import os
 import signal
 import subprocess
-import time
+import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from balena_migrate.core.block_map import Range
+from balena_migrate.core.errors import LabError
+from balena_migrate.core.units import MIB
+from bench import __main__ as bench
+from bench.image import TINY, BenchImage, bench_image
+from bench.methods import BMAPTOOL, DD, ETCHER, SHIPPED, Method, Trial, all_methods
+from bench.process import run
+from bench.target import Target, open_target
+from bench.throttle import Rates
+
 pytestmark = [
     pytest.mark.loop,
+    pytest.mark.long,
     pytest.mark.skipif(os.geteuid() != 0 or not Path("/dev/loop-control").exists(), reason="needs root and loop"),
 ]
 
-BENCH = Path(__file__).resolve().parents[2] / "bench"
+NOTHING = Trial(wall_s=1, cpu_s=1, peak_bytes=1, write_s=1)
+WAITING = """
+import signal, time
+from bench.__main__ import stop
+from bench.target import open_target
+signal.signal(signal.SIGTERM, stop)
+with open_target(1 << 20, None) as target:
+    print(target.device, flush=True)
+    time.sleep(60)
+"""
 
 
-def loops_in(folder: Path) -> str:
-    """The loop devices on files of this folder."""
-    lines = subprocess.run(["losetup", "--list", "--noheadings"], check=True, capture_output=True, text=True).stdout
-    return "\n".join(line for line in lines.splitlines() if str(folder) in line)
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> BenchImage:
+    return bench_image(tmp_path_factory.mktemp("cache"), TINY)
 
 
-def test_it_compares_side_by_side_and_cleans_up(tmp_path: Path) -> None:
-    argv: list[str | Path] = [BENCH, "--size", "16", "--runs", "1", "--dir", tmp_path]
-    output = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
-    rows = {line[:26].strip(): line[26:].split() for line in output.splitlines()}
-    for name in ("flash, all written", "flash, and read back", "gzip | dd"):
-        assert float(rows[name][1]) > 0, "MiB/s"
-    assert rows["gzip | dd"][2] == "1.00"
-    assert not list(tmp_path.iterdir())
-    assert not loops_in(tmp_path)
+def loop_devices() -> str:
+    return subprocess.run(["losetup", "--list", "--noheadings"], check=True, capture_output=True, text=True).stdout
 
 
-def test_it_cleans_up_when_it_is_stopped(tmp_path: Path) -> None:
-    argv: list[str | Path] = [BENCH, "--size", "64", "--runs", "50", "--dir", tmp_path]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as bench:
-        assert bench.stdout is not None
-        while not bench.stdout.readline().startswith("run 1"):
-            pass
-        time.sleep(0.2)
-        assert loops_in(tmp_path)
-        bench.send_signal(signal.SIGTERM)
-        assert bench.wait(30) == 128 + signal.SIGTERM
-    assert not list(tmp_path.iterdir())
-    assert not loops_in(tmp_path)
+def only(write: Callable[[Target], None], image: BenchImage, ranges: tuple[Range, ...] | None = None) -> Method:
+    """A method that somebody else wrote."""
+
+    def run_it(target: Target) -> Trial:
+        write(target)
+        return NOTHING
+
+    return Method(name="theirs", write=run_it, ranges=image.used if ranges is None else ranges)
+
+
+def write_used(image: BenchImage, target: Target) -> None:
+    """As a right one does it."""
+    with image.raw.open("rb") as source, target.device.open("r+b") as disk:
+        for part in image.used:
+            source.seek(part.start_bytes)
+            disk.seek(part.start_bytes)
+            disk.write(source.read(part.size_bytes))
+
+
+def test_the_image_is_like_balenaos_and_partly_free(image: BenchImage) -> None:
+    assert len(image.starts) == 4
+    assert image.size_bytes == image.raw.stat().st_size
+    assert 0 < image.used_bytes < image.size_bytes
+    assert image.packed.stat().st_size < image.used_bytes
+
+
+def test_all_methods_write_the_image_and_are_compared(image: BenchImage) -> None:
+    before = loop_devices()
+    comparison = bench.bench(image, None, 1)
+    rows = {row.name: row for row in comparison.rows}
+    assert {DD, BMAPTOOL, f"{BMAPTOOL}, .zst", ETCHER, SHIPPED} <= rows.keys()
+    assert rows[DD].to_dd == rows[BMAPTOOL].to_bmaptool == 1
+    assert all(row.cpu_s and row.peak_mib for row in (rows[DD], rows[SHIPPED]))
+    assert comparison.write_mib_s > 0
+    assert comparison.read_mib_s > 0
+    assert loop_devices() == before
+
+
+def test_a_right_writer_passes(image: BenchImage) -> None:
+    with open_target(image.size_bytes, None) as target:
+        bench.measure([only(lambda target: write_used(image, target), image)], image, target, 1)
+
+
+def test_who_writes_nothing_is_noticed_though_the_one_before_wrote_all(image: BenchImage) -> None:
+    methods = [only(lambda target: write_used(image, target), image), only(lambda target: None, image)]
+    with open_target(image.size_bytes, None) as target, pytest.raises(SystemExit, match="theirs did not write"):
+        bench.measure(methods, image, target, 1)
+
+
+def test_one_wrong_byte_is_noticed(image: BenchImage) -> None:
+    def write(target: Target) -> None:
+        write_used(image, target)
+        with target.device.open("r+b") as disk:
+            disk.seek(image.used[-1].start_bytes)
+            disk.write(b"\xa5")
+
+    with open_target(image.size_bytes, None) as target, pytest.raises(SystemExit, match="byte"):
+        bench.measure([only(write, image)], image, target, 1)
+
+
+def test_a_map_that_lacks_what_is_used_is_noticed_by_the_file_systems(image: BenchImage) -> None:
+    """Who writes little has little to compare; its map may be wrong."""
+    methods = [only(lambda target: None, image, ranges=())]
+    with open_target(image.size_bytes, None) as target, pytest.raises(SystemExit, match="damaged file system"):
+        bench.measure(methods, image, target, 1)
+
+
+def test_a_read_back_that_differs_fails(image: BenchImage, tmp_path: Path) -> None:
+    """The competitor does compare: here its disk gives more than was written."""
+    *_, etcher = (method for method in all_methods(image, tmp_path) if method.name == ETCHER)
+    larger = image.size_bytes + 4 * MIB
+    with open_target(larger, None) as target, pytest.raises(subprocess.CalledProcessError):
+        etcher.write(target)
+
+
+def test_a_throttled_target_keeps_to_its_rates() -> None:
+    with open_target(16 * MIB, Rates(write=20_000_000, read=40_000_000)) as target:
+        rates = target.measure()
+        buffered = run(
+            [["dd", "if=/dev/zero", f"of={target.device}", "bs=1M", "count=16", "conv=fsync", "status=none"]]
+        )
+    assert target.limit
+    assert 0.8 < rates.write / 20_000_000 < 1.2
+    assert 0.8 < rates.read / 40_000_000 < 1.2
+    assert 0.8 < 16 * MIB / buffered.wall_s / 20_000_000 < 1.2, "through the page cache, too"
+
+
+def test_a_limit_that_the_kernel_does_not_keep_is_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    loose = Rates(write=200_000_000, read=400_000_000)
+    monkeypatch.setattr(Target, "measure", lambda self: replace(loose, write=9e9))
+    with pytest.raises(LabError, match="does not keep"), open_target(MIB, loose):
+        pass
+    assert "bench-" not in loop_devices()
+
+
+def test_it_cleans_up_when_it_is_stopped() -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITING], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        device = process.stdout.readline().strip()
+        assert f"{device} " in loop_devices()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 128 + signal.SIGTERM
+    assert f"{device} " not in loop_devices()

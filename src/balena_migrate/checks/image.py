@@ -43,7 +43,8 @@ CODES = (
         "image-slow-format",
         WARNS,
         "The image is packed in a format, xz or bzip2, that takes ten times as long to unpack as gzip and zstd, or"
-        " more, and HOME_DIR has no room for stage 1 to prepare it: the device is without a system for that much longer.",
+        " more, and HOME_DIR has no room for stage 1 to prepare it: for that much longer the device is without a"
+        " system.",
         "Prepare it where there is room, with `balena-migrate image prepare`, and use the result.",
     ),
     Code("image-device-type", BLOCKS, "The image is for a device type that does not run on this device.", _FITTING),
