@@ -158,14 +158,27 @@ def test_each_number_of_the_file_counts(device: Device, field: str, tmp_path: Pa
     device.look()
     source = source_of(device)
     assert find_known(device.system, source, tmp_path) is not None
-    assert find_known(device.system, replace(source, **{field: getattr(source, field) + 1}), tmp_path) is None
+    other = replace(source.file, **{field: getattr(source.file, field) + 1})
+    assert find_known(device.system, replace(source, file=other), tmp_path) is None
+    assert find_known(device.system, replace(source, bmap=source.file), tmp_path) is None
 
 
 def test_each_path_counts(device: Device, tmp_path: Path) -> None:
     device.look()
     source, other = source_of(device), Path("/other/os.img")
-    for moved in (replace(source, path=other), replace(source, extracted=other)):
+    for moved in (replace(source, file=replace(source.file, path=other)), replace(source, extracted=other)):
         assert find_known(device.system, moved, tmp_path) is None
+
+
+def test_a_bmap_that_comes_later_is_compared_with(device: Device) -> None:
+    device.look()
+    bmap = device.image.with_name(device.image.name + ".bmap")
+    bmap.write_bytes(b"damaged")
+    assert isinstance(device.look(), Finding)
+    assert device.passes == 2
+    bmap.unlink()
+    device.look_for_image()
+    assert device.passes == 2, "what was known without it is known"
 
 
 def source_of(device: Device) -> Source:

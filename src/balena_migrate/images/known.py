@@ -3,7 +3,7 @@
 
 The last image's `Image` and its start file are in one file, in a folder that only root can enter: both hold secrets.
 The same file is one with the same path, device, inode, size, and times of its last write and of its last change of any
-kind. No program can set the last of these (inode(7): ctime). Not seen are a write at the very moment that the clock
+kind; the bmap beside it counts, too. No program can set the last of these (inode(7): ctime). Not seen are a write at the very moment that the clock
 shows a second time, as it was set back, and what is written to the block device below the file system. The worst that
 comes of it is a start of stage 2 in vain: it compares the SHA-256 of what it has loaded before the line.
 
@@ -34,6 +34,7 @@ from balena_migrate.core.system import System
 from balena_migrate.core.units import KIB, MIB
 from balena_migrate.core.values import from_json, to_json
 from balena_migrate.images import Image
+from balena_migrate.images.bmap import find_bmap
 from balena_migrate.images.scan import create_private
 
 LOG = logging.getLogger(__name__)
@@ -56,29 +57,43 @@ _ZEROS = bytes(MIB)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
-    """An image's file in a state that is like no other, and where the image inside of it would be put."""
+class FileState:
+    """A file in a state that is like no other."""
 
     path: Path
-    extracted: Path
     device: int
     inode: int
     size_bytes: int
     mtime_ns: int
     ctime_ns: int
 
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What an image is read from, and where the image inside of it would be put."""
+
+    file: FileState
+    bmap: FileState | None
+    """The bmap beside it, with which it is compared."""
+    extracted: Path
+
     @property
     def changed_s(self) -> float:
         """When anything of it was last changed."""
-        return max(self.mtime_ns, self.ctime_ns) / 1e9
+        files = (self.file, self.bmap or self.file)
+        return max(time_ns for file in files for time_ns in (file.mtime_ns, file.ctime_ns)) / 1e9
 
 
 def read_source(path: Path, extracted: Path) -> Source:
-    """The state of the file at `path` on the running machine. Raises OSError."""
+    """The state of the files of the image at `path` on the running machine. Raises OSError."""
+    bmap = find_bmap(path)
+    return Source(file=_read_state(path), bmap=_read_state(bmap) if bmap else None, extracted=extracted)
+
+
+def _read_state(path: Path) -> FileState:
     info = path.stat()
-    return Source(
+    return FileState(
         path=path,
-        extracted=extracted,
         device=info.st_dev,
         inode=info.st_ino,
         size_bytes=info.st_size,
@@ -88,9 +103,9 @@ def read_source(path: Path, extracted: Path) -> Source:
 
 
 def is_unchanged(source: Source) -> bool:
-    """Whether the file is there as it was."""
+    """Whether the files are there as they were."""
     try:
-        return read_source(source.path, source.extracted) == source
+        return read_source(source.file.path, source.extracted) == source
     except OSError:
         return False
 
@@ -101,7 +116,7 @@ def find_known(system: System, source: Source, work_dir: Path) -> Image | None:
         _trust(system.stat(KNOWN_DIR, follow=False), stat.S_IFDIR)
         with system.open(KNOWN_IMAGE) as file:
             _trust(os.fstat(file.fileno()), stat.S_IFREG)
-            return _load(file, source, work_dir / f"{source.path.name}.start")
+            return _load(file, source, work_dir / f"{source.file.path.name}.start")
     except (MigrateError, OSError, ValueError, struct.error) as error:
         LOG.debug("the image has to be read: %s", error)
         return None
