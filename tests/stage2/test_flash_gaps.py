@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import tempfile
 from pathlib import Path
 from unittest import mock
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -196,21 +198,26 @@ def test_the_witness_of_close_pieces_is_in_the_largest(tmp_path: Path) -> None:
     assert parts[1][0] <= wrong < sum(parts[1])
 
 
-def test_small_gaps_are_read_with_their_neighbours(tmp_path: Path) -> None:
-    """And what is wrong is still found by its own place."""
+@pytest.mark.parametrize("kind", ["write", "read"])
+def test_small_gaps_are_read_with_their_neighbours(tmp_path: Path, kind: str) -> None:
+    """And what is wrong, or cannot be read, is still found by its own place."""
     path = tmp_path / "disk"
     path.write_bytes(OLD)
     pieces = [piece(2 * MIB + number * 8192, b"%4096d" % number) for number in range(512)]
     lost, said = [3 * MIB], list[str]()
 
-    def fault(kind: str, offset: int, data: bytes) -> bytes:
-        return b"x" * len(data) if kind == "write" and offset in lost and lost.pop() else data
+    def fault(here: str, offset: int, data: bytes) -> bytes:
+        if here == kind == "read" and offset <= 3 * MIB < offset + len(data) and lost:
+            if len(data) == 4096:
+                lost.clear()
+            raise OSError(errno.EIO, "Input/output error")
+        return b"x" * len(data) if here == kind == "write" and offset in lost and lost.pop() else data
 
     with contextlib.closing(FakeDisk(path, fault)) as disk:
         result = write_image(Pieces(pieces), disk, FirstMibLast(), lambda progress: None, said.append)
     assert path.read_bytes() == expected(pieces)
     assert result.rewritten_runs == 1
-    assert f"bytes {3 * MIB} to {3 * MIB + 4096} read back wrong" in said[0]
+    assert f"bytes {3 * MIB} to {3 * MIB + 4096} {'cannot be read' if kind == 'read' else 'read back wrong'}" in said[0]
     whole = [entry for entry in disk.log if entry[0] == "read" and entry[2] > 512 * KIB and entry[1]]
     assert len(whole) == 5, "one each MiB, and the first one's end"
 

@@ -36,7 +36,7 @@ def texts(out: io.StringIO) -> list[str]:
 
 
 def test_percent_rate_and_the_time_left_are_those_of_the_medium(clock: Clock) -> None:
-    """The rate is that since the last line; what is left goes by what was read back so far."""
+    """What is left goes by what was read back so far."""
     out, log = io.StringIO(), io.StringIO()
     found = FlashMeter(Console(out, kernel_log=log))
     for seconds, progress in ((5, at(100, 80)), (5, at(180, 160))):
@@ -45,7 +45,7 @@ def test_percent_rate_and_the_time_left_are_those_of_the_medium(clock: Clock) ->
         found.tick()
     people = [
         "flash: 25 % (100 of 400 MiB on the disk, 80 read back), 20.0 MiB/s, 20 s left",
-        "flash: 45 % (180 of 400 MiB on the disk, 160 read back), 16.0 MiB/s, 15 s left",
+        "flash: 45 % (180 of 400 MiB on the disk, 160 read back), 18.0 MiB/s, 15 s left",
     ]
     first, line, second, _ = texts(out)
     assert [first, second] == people
@@ -83,15 +83,18 @@ def test_nothing_new_is_said_once_a_minute(clock: Clock) -> None:
     assert "0.0 MiB/s" in texts(out)[-2]
 
 
-def test_a_flash_that_begins_anew_has_no_rate_below_nothing(clock: Clock) -> None:
+def test_the_rate_is_that_of_the_last_half_minute(clock: Clock) -> None:
+    """A window that comes every ten seconds is no rate of nothing; and what was long ago does not count."""
     out = io.StringIO()
     found = FlashMeter(Console(out))
-    for progress in (at(300, 300), at(400, 4), at(100, 4)):
+    for ticks in range(1, 41):
         clock.now_s += 5
-        found.take(progress)
+        slow = max(ticks - 20, 0)
+        found.take(at(min(ticks, 20) * 10 + slow // 2 * 2, 8))
         found.tick()
-    assert "25 %" in texts(out)[-2]
-    assert " 0.0 MiB/s" in texts(out)[-2]
+    rates = [float(found) for line in texts(out) for found in re.findall(r"([\d.]+) MiB/s", line)]
+    assert rates[:20] == [2.0] * 20
+    assert all(0.1 < rate < 0.3 for rate in rates[-5:])
 
 
 def test_a_goal_of_nothing_is_done() -> None:

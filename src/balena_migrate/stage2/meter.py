@@ -7,6 +7,7 @@ Standard library only.
 from __future__ import annotations
 
 import json
+from collections import deque
 from dataclasses import dataclass
 
 from balena_migrate.core.steps import Step
@@ -14,6 +15,9 @@ from balena_migrate.core.units import MIB, in_mib
 from balena_migrate.core.values import to_json
 from balena_migrate.stage2.console import Console, uptime_s
 from balena_migrate.stage2.flash import FlashProgress
+
+RATE_TICKS = 6
+"""The rate is that of as many ticks: half a minute, in which a slow medium takes several windows."""
 
 SILENCE_S = 60.0
 """A flash that does not come on says so as often."""
@@ -39,7 +43,7 @@ class ProgressLine:
     total_bytes: int
     """What will be written: what the image has in use, not its size."""
     rate_bytes_s: int
-    """Written and flushed, by second, since the last such line."""
+    """Written and flushed, by second, in the last half minute."""
     left_s: int | None
     """The time until all is read back, if the rest goes like what was; null as long as nothing is known."""
 
@@ -52,6 +56,8 @@ class FlashMeter:
         self._start_s = self._said_s = uptime_s()
         self._said: FlashProgress | None = None
         self._now: FlashProgress | None = None
+        self._marks = deque([(self._start_s, 0)], maxlen=RATE_TICKS + 1)
+        """When a tick was, and what was written then."""
 
     def take(self, progress: FlashProgress) -> None:
         """The engine's report."""
@@ -59,15 +65,18 @@ class FlashMeter:
 
     def tick(self) -> None:
         """One line for people and one for machines, if there is something new, or nothing was for SILENCE_S."""
-        now = self._now
-        if now is not None and (now != self._said or uptime_s() - self._said_s >= SILENCE_S):
-            line = self._line(now, uptime_s())
-            self._said, self._said_s = now, uptime_s()
+        now, now_s = self._now, uptime_s()
+        if now is None:
+            return
+        self._marks.append((now_s, now.written_bytes))
+        if now != self._said or now_s - self._said_s >= SILENCE_S:
+            self._said, self._said_s = now, now_s
+            line = self._line(now, now_s)
             self._console.announce(describe(line))
             self._console.say(f"progress {json.dumps(to_json(line))}")
 
     def _line(self, now: FlashProgress, now_s: float) -> ProgressLine:
-        before = self._said.written_bytes if self._said else 0
+        since_s, before_bytes = self._marks[0]
         left_bytes = now.total_bytes - now.verified_bytes
         took_s = now_s - self._start_s
         return ProgressLine(
@@ -75,7 +84,7 @@ class FlashMeter:
             written_bytes=now.written_bytes,
             verified_bytes=now.verified_bytes,
             total_bytes=now.total_bytes,
-            rate_bytes_s=int(max(now.written_bytes - before, 0) / max(now_s - self._said_s, 0.001)),
+            rate_bytes_s=int((now.written_bytes - before_bytes) / max(now_s - since_s, 0.001)),
             left_s=round(took_s * left_bytes / now.verified_bytes) if now.verified_bytes else None,
         )
 
