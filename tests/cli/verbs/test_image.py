@@ -16,10 +16,10 @@ pytestmark = pytest.mark.processes
 
 
 def test_image_inspect_names_what_is_wrong_with_a_file(tmp_path: Path) -> None:
-    (tmp_path / "image.zip").write_bytes(b"PK\x03\x04" + bytes(100))
-    done = balena_migrate("image", "inspect", tmp_path / "image.zip")
+    (tmp_path / "image.7z").write_bytes(b"7z\xbc\xaf\x27\x1c" + bytes(100))
+    done = balena_migrate("image", "inspect", tmp_path / "image.7z")
     assert done.returncode == 3
-    assert "is a zip archive" in done.stderr
+    assert "is a 7-zip archive" in done.stderr
 
 
 def test_image_inspect_prints_a_table_and_the_layout_to_scale(tmp_path: Path) -> None:
