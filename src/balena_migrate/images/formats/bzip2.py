@@ -12,7 +12,7 @@ from balena_migrate.images.pieces import Piece
 
 MAGIC = b"BZh"
 KB = 1000
-LEVELS = b"123456789"
+LEVEL_MAX = 9
 
 
 def read(source: Source, limit_bytes: int) -> Iterator[Piece]:
@@ -22,8 +22,9 @@ def read(source: Source, limit_bytes: int) -> Iterator[Piece]:
 
 def memory_bytes(start: bytes) -> int:
     """100 kB and four times the block size, which the header's fourth byte tells (bzip2(1), MEMORY MANAGEMENT)."""
-    level = LEVELS.find(start[len(MAGIC) : len(MAGIC) + 1]) + 1
-    return (100 + 4 * 100 * (level or len(LEVELS))) * KB
+    digit = start[len(MAGIC) : len(MAGIC) + 1]
+    level = int(digit) if digit.isdigit() and digit != b"0" else LEVEL_MAX
+    return (100 + 4 * 100 * level) * KB
 
 
 FORMAT = Format(
