@@ -45,8 +45,8 @@ from balena_migrate.workstation.mtools import FatDrive
 CONTENT_NAME = "content.json"
 _WITH_BIOS = (BootCode.GRUB, BootCode.GRUB_BIOS)
 _WITH_EFI = (BootCode.GRUB, BootCode.GRUB_EFI)
-STATE_FILES_BYTES = 2 * MIB
-"""A device that was set up before has some there, a new one has not."""
+_STATE_FILES_BYTES = 2 * MIB
+"""A real image has none in resin-state; without any, nobody would see that its blocks are lost."""
 _CONTAINER = hashlib.sha256(b"balenaOS look-alike").hexdigest()
 
 
@@ -134,7 +134,7 @@ def _stage_root(spec: ImageSpec, files: dict[str, bytes], real_files: Path, work
 
 def _stage_others(spec: ImageSpec, real_files: Path, work: Path) -> None:
     state, data = work / STAGED["resin-state"], work / STAGED["resin-data"]
-    add_files(real_files, state / "root-overlay", STATE_FILES_BYTES)
+    add_files(real_files, state / "root-overlay", _STATE_FILES_BYTES)
     _set_times(state)
     fill_data(data, _CONTAINER, real_files, spec.data_files_bytes)
     (data / "resin-data").mkdir()
