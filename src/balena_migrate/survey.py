@@ -46,7 +46,7 @@ CODES = (
     Code(
         "image",
         BLOCKS + PASSES,
-        "The image was read to its last byte and is for this device; or it is missing, damaged or not usable.",
+        "The image was read to its last byte and is for this device; or it is missing, damaged, changing or useless.",
         "Set IMAGE_NAME to a complete balenaOS image in HOME_DIR.",
     ),
     Code(

@@ -13,14 +13,13 @@ import tarfile
 from collections.abc import Callable, Iterable
 
 from balena_migrate.carried.backup.header import make_header
-from balena_migrate.carried.backup.sink import GzipSink
+from balena_migrate.carried.backup.sink import BATCH_BYTES, GzipSink
 from balena_migrate.carried.backup.tree import Entry, Skipped, identity
-from balena_migrate.core.units import MIB
 
 ATTEMPTS = 3
 """So often a file is read that keeps changing (a small one once more); the last reading stays, and is reported."""
 
-CHUNK_BYTES = MIB
+CHUNK_BYTES = BATCH_BYTES
 """Read at once. A file that is no larger is written only when it has been read, and need not be taken back."""
 
 _ZEROS = bytes(tarfile.BLOCKSIZE)
