@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -76,16 +77,24 @@ def test_the_image_is_like_balenaos_and_partly_free(image: BenchImage) -> None:
     assert image.packed.stat().st_size < image.used_bytes
 
 
-def test_all_methods_write_the_image_and_are_compared(image: BenchImage) -> None:
-    before = loop_devices()
-    comparison = bench.bench(image, None, 1)
-    rows = {row.name: row for row in comparison.rows}
+def test_all_methods_write_the_image_and_are_compared(
+    image: BenchImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = tmp_path / "result.json"
+    monkeypatch.setattr(bench, "bench_image", lambda cache, contents: image)
+    monkeypatch.setattr(sys, "argv", ["bench", "--runs", "1", "--target", "unthrottled", "--json", str(result)])
+    assert bench.main() == 0
+    found = json.loads(result.read_text())["targets"]["unthrottled"]
+    rows = {row["name"]: row for row in found["rows"]}
     assert {DD, BMAPTOOL, f"{BMAPTOOL}, .zst", ETCHER, SHIPPED} <= rows.keys()
-    assert rows[DD].to_dd == rows[BMAPTOOL].to_bmaptool == 1
-    assert all(row.cpu_s and row.peak_mib for row in (rows[DD], rows[SHIPPED]))
-    assert comparison.write_mib_s > 0
-    assert comparison.read_mib_s > 0
-    assert loop_devices() == before
+    assert rows[DD]["to_dd"] == rows[BMAPTOOL]["to_bmaptool"] == 1
+    assert all(row["cpu_s"] and row["peak_mib"] for row in (rows[DD], rows[SHIPPED]))
+    assert found["write_mib_s"] > 0
+    assert found["read_mib_s"] > 0
+    assert found["goals"]
+    printed = capsys.readouterr().out
+    assert "bmaptool 3." in printed
+    assert all(f"\n{name} " in printed for name in rows)
 
 
 def test_a_right_writer_passes(image: BenchImage) -> None:
@@ -138,11 +147,18 @@ def test_a_throttled_target_keeps_to_its_rates() -> None:
 
 
 def test_a_limit_that_the_kernel_does_not_keep_is_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    loose = Rates(write=200_000_000, read=400_000_000)
-    monkeypatch.setattr(Target, "measure", lambda self: replace(loose, write=9e9))
-    with pytest.raises(LabError, match="does not keep"), open_target(MIB, loose):
+    limits = Rates(write=200_000_000, read=400_000_000)
+    opened: list[Target] = []
+
+    def measure(target: Target) -> Rates:
+        opened.append(target)
+        return replace(limits, write=9e9)
+
+    monkeypatch.setattr(Target, "measure", measure)
+    with pytest.raises(LabError, match="does not keep"), open_target(MIB, limits):
         pass
-    assert "bench-" not in loop_devices()
+    assert str(opened[0].file) not in loop_devices()
+    assert not opened[0].file.exists()
 
 
 def test_it_cleans_up_when_it_is_stopped() -> None:

@@ -45,12 +45,12 @@ def run(pipeline: Pipeline) -> Usage:
 
 @contextlib.contextmanager
 def _started(pipeline: Pipeline) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """The processes, each in a session of its own, so that what it starts is known by that."""
+    """The processes, each in a group of its own, so that what it starts is known by that."""
     children: list[subprocess.Popen[bytes]] = []
     with contextlib.ExitStack() as stack:
         for argv in pipeline:
             feed = children[-1].stdout if children else subprocess.DEVNULL
-            child = subprocess.Popen(argv, stdin=feed, stdout=subprocess.PIPE, start_new_session=True)
+            child = subprocess.Popen(argv, stdin=feed, stdout=subprocess.PIPE, process_group=0)
             stack.callback(_end, child)
             if children:
                 _close(children[-1])
@@ -71,16 +71,16 @@ def _close(child: subprocess.Popen[bytes]) -> None:
 
 
 def _watch(children: Sequence[subprocess.Popen[bytes]]) -> tuple[int, float]:
-    """Waits for the end of all; gives the sum of the peaks of all processes of their sessions, and their CPU time.
+    """Waits for the end of all; gives the sum of the peaks of all processes of their groups, and their CPU time.
 
     The peak is sampled, since what wait4(2) gives begins with the memory of the process that forked.
     """
-    sessions = {child.pid for child in children}
+    groups = {child.pid for child in children}
     peaks: dict[int, int] = {}
     cpu_s = 0.0
     left = list(children)
     while left:
-        _sample(sessions, peaks)
+        _sample(groups, peaks)
         time.sleep(SAMPLE_S)
         for child in list(left):
             pid, status, usage = os.wait4(child.pid, os.WNOHANG)
@@ -93,11 +93,11 @@ def _watch(children: Sequence[subprocess.Popen[bytes]]) -> tuple[int, float]:
     return sum(peaks.values()), cpu_s
 
 
-def _sample(sessions: set[int], peaks: dict[int, int]) -> None:
+def _sample(groups: set[int], peaks: dict[int, int]) -> None:
     for entry in os.listdir("/proc"):
-        if entry.isdigit() and int(entry) >= min(sessions):
+        if entry.isdigit() and int(entry) >= min(groups):
             with contextlib.suppress(OSError):
-                if os.getsid(int(entry)) in sessions:
+                if os.getpgid(int(entry)) in groups:
                     peaks[int(entry)] = max(peaks.get(int(entry), 0), _peak_of(int(entry)))
 
 
