@@ -164,7 +164,7 @@ def test_each_number_of_the_file_counts(device: Device, field: str, tmp_path: Pa
 
 
 def test_each_number_is_the_files_own(device: Device) -> None:
-    source, info = source_of(device), device.image.stat()
+    source, info = source_of(device).file, device.image.stat()
     assert (source.device, source.inode, source.size_bytes) == (info.st_dev, info.st_ino, info.st_size)
     assert (source.mtime_ns, source.ctime_ns) == (info.st_mtime_ns, info.st_ctime_ns)
 

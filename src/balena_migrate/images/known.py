@@ -3,9 +3,10 @@
 
 The last image's `Image` and its start file are in one file, in a folder that only root can enter: both hold secrets.
 The same file is one with the same path, device, inode, size, and times of its last write and of its last change of any
-kind; the bmap beside it counts, too. No program can set the last of these (inode(7): ctime). Not seen are a write at the very moment that the clock
+kind. No program can set the last of these (inode(7): ctime). Not seen are a write at the very moment that the clock
 shows a second time, as it was set back, and what is written to the block device below the file system. The worst that
-comes of it is a start of stage 2 in vain: it compares the SHA-256 of what it has loaded before the line.
+comes of it is a start of stage 2 in vain: it compares the SHA-256 of what it has loaded before the line. The bmap
+beside the image is held to the same.
 
 Whatever is wrong with the file, or with the place for it, the image is read again, and nothing fails.
 """
