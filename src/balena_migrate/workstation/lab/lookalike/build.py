@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import importlib.resources
+import lzma
 import os
 import shutil
 import tempfile
@@ -98,7 +100,7 @@ def _build(spec: ImageSpec, cache_dir: Path, folder: Path, tell: Say) -> None:
         files, raw = _build_raw(spec, sources, real_files, Path(work))
         write_content(list_content(files, Path(work), _used_bytes(raw)), folder / CONTENT_NAME)
         raw = _wrap(spec, files, raw) if spec.flasher else raw
-        _compress(raw, folder / spec.file_name)
+        _compress(raw, folder / spec.file_name, xz=spec.xz)
 
 
 def _used_bytes(raw: Path) -> int:
@@ -217,11 +219,12 @@ def _make_boot(spec: ImageSpec, part: Partition, files: dict[str, bytes], raw: P
     shutil.rmtree(folder)
 
 
-def _compress(raw: Path, target: Path) -> None:
+def _compress(raw: Path, target: Path, *, xz: bool) -> None:
     """Compress at the fastest level, without name and time: the bytes are reproducible."""
-    with (
-        raw.open("rb") as source,
-        target.open("wb") as file,
-        gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=1, mtime=0) as packed,
-    ):
+    with raw.open("rb") as source, target.open("wb") as file, contextlib.ExitStack() as held:
+        packed: gzip.GzipFile | lzma.LZMAFile
+        if xz:
+            packed = held.enter_context(lzma.LZMAFile(file, "w", preset=0))
+        else:
+            packed = held.enter_context(gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=1, mtime=0))
         shutil.copyfileobj(source, packed, MIB)

@@ -88,6 +88,9 @@ class ImageSpec:
         """The size of all files in resin-data: room is left for a backup."""
         return min(40 * MIB, self.data_bytes // 5)
 
+    xz: bool = False
+    """Whether it is packed with xz, which nobody offers for download and many make, in place of gzip."""
+
     @property
     def renamed(self) -> bool:
         """Whether resinOS had been renamed to balenaOS by then (late 2018)."""
@@ -97,7 +100,8 @@ class ImageSpec:
     def file_name(self) -> str:
         prefix = "balena-cloud-lab" if self.renamed else "resin"
         variant = "-dev" if self.developer else ""
-        return f"{prefix}-{self.device_type}-{self.os_version}{variant}-v{self.supervisor_version}.img.gz"
+        name = f"{prefix}-{self.device_type}-{self.os_version}{variant}-v{self.supervisor_version}"
+        return f"{name}.img.{'xz' if self.xz else 'gz'}"
 
     @property
     def version(self) -> tuple[int, ...]:
@@ -127,6 +131,7 @@ _NUC = ImageSpec(
 )
 _NUC_NETWORK = replace(_NUC, name="intel-nuc-network", network_manager=True)
 _NUC_FLASHER = replace(_NUC, name="intel-nuc-flasher", flasher=True)
+_NUC_XZ = replace(_NUC, name="intel-nuc-xz", xz=True)
 _NUC_2_15 = replace(
     _NUC,
     name="intel-nuc-2.15",
@@ -239,7 +244,7 @@ _PI5 = replace(
 SPECS: dict[str, ImageSpec] = {
     spec.name: spec
     for spec in (
-        *(_NUC, _NUC_NETWORK, _NUC_FLASHER, _NUC_2_15, _GENERIC_AMD64, _CORE2_32),
+        *(_NUC, _NUC_NETWORK, _NUC_FLASHER, _NUC_XZ, _NUC_2_15, _GENERIC_AMD64, _CORE2_32),
         *(_PI, _PI2, _PI3, _PI3_2_15, _PI3_64, _PI4_64, _PI5),
     )
 }

@@ -117,6 +117,11 @@ SCENARIOS = (
         in_tests=True,
     ),
     Scenario(
+        name="pc-slow-format",
+        description="the same PC, with an image that is packed with xz: stage 1 prepares it, so that stage 2 is quick",
+        device=replace(PC, image=find_spec("intel-nuc-xz")),
+    ),
+    Scenario(
         name="pc-bios-2.15",
         description="the same PC, image of 2018, which ships no boot loader for BIOS; a log drive, a backup script, "
         "and Wi-Fi networks selected by name",
