@@ -13,7 +13,6 @@ from balena_migrate.core.balena import DATA_LABEL
 from balena_migrate.core.units import format_size, in_mib
 from balena_migrate.images.efi_program import machine_name
 from balena_migrate.images.window import EMMC, SD_CARD, SSD, expected_window
-from balena_migrate.strategies.default import memory_parts
 
 if TYPE_CHECKING:
     from balena_migrate.facts import BlockDevice, ClockFacts, Facts, Mount
@@ -98,6 +97,8 @@ def boots_with(identity: Identity) -> Iterator[str]:
 
 def _on_a_device(image: Image) -> Iterator[tuple[str, str]]:
     """What a migration to it would take, as far as that does not depend on the device."""
+    from balena_migrate.strategies.default import memory_parts
+
     parts = " + ".join(f"{in_mib(size)} ({name})" for name, size in memory_parts(image))
     yield "memory for stage 2", f"{parts} + initramfs + backup"
     for medium in (SD_CARD, EMMC, SSD):

@@ -110,7 +110,7 @@ def parse_bmap(content: bytes, name: str) -> Bmap:
         if len(content) > FILE_LIMIT_BYTES:
             raise ValueError(f"it has more than {FILE_LIMIT_BYTES} bytes")
         return _parse(content, name)
-    except (ValueError, ElementTree.ParseError) as error:
+    except (ValueError, LookupError, ElementTree.ParseError) as error:
         reason = f"has a block map beside it that cannot be used, {name}: {error}"
         raise ImageError(reason, hint=_USELESS) from None
 

@@ -19,7 +19,6 @@ from balena_migrate.images import Identity, Image
 from balena_migrate.images.bmap import bmap_name
 from balena_migrate.images.partitions import Partition, PartitionTable
 from balena_migrate.images.window import EMMC, SD_CARD, SSD, expected_window
-from balena_migrate.strategies.default import memory_parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,7 @@ DOCUMENT = ImageOutput
 
 @click.group()
 def image() -> None:
-    """Inspect a balenaOS image, prepare it for devices, or take it out of a flasher image."""
+    """Inspect a balenaOS image, or make another form of it."""
 
 
 @image.command()
@@ -155,6 +154,8 @@ def show(found: Image, *, as_json: bool) -> None:
 
 def output_of(found: Image) -> ImageOutput:
     """The image for a machine."""
+    from balena_migrate.strategies.default import memory_parts
+
     return ImageOutput(
         path=str(found.path),
         compression=found.format,
