@@ -98,27 +98,27 @@ class ExtFileSystem:
 
 def parse_superblock(superblock: bytes) -> ExtFileSystem | None:
     """Parse the SUPERBLOCK_BYTES of a superblock; None if it is not one."""
-    if len(superblock) < SUPERBLOCK_BYTES or _u16(superblock, 56) != _MAGIC:
+    if len(superblock) < SUPERBLOCK_BYTES or u16(superblock, 56) != _MAGIC:
         return None
-    log_block, group_blocks = _u32(superblock, 24), _u32(superblock, 32)
+    log_block, group_blocks = u32(superblock, 24), u32(superblock, 32)
     if log_block > 6 or not group_blocks:
         return None
-    wide = bool(_u32(superblock, 96) & _64BIT)
+    wide = bool(u32(superblock, 96) & _64BIT)
     block_bytes = 1024 << log_block
-    inode_bytes = _u16(superblock, 88) if _u32(superblock, 76) else 128
-    descriptor_bytes = max(_u16(superblock, 254), 64) if wide else 32
+    inode_bytes = u16(superblock, 88) if u32(superblock, 76) else 128
+    descriptor_bytes = max(u16(superblock, 254), 64) if wide else 32
     return ExtFileSystem(
         block_bytes=block_bytes,
-        blocks=_u32(superblock, 4) + (_u32(superblock, 0x150) << 32 if wide else 0),
-        free_blocks=_u32(superblock, 12) + (_u32(superblock, 0x158) << 32 if wide else 0),
-        first_block=_u32(superblock, 20),
+        blocks=u32(superblock, 4) + (u32(superblock, 0x150) << 32 if wide else 0),
+        free_blocks=u32(superblock, 12) + (u32(superblock, 0x158) << 32 if wide else 0),
+        first_block=u32(superblock, 20),
         group_blocks=group_blocks,
-        inode_table_blocks=-(-_u32(superblock, 40) * inode_bytes // block_bytes),
+        inode_table_blocks=-(-u32(superblock, 40) * inode_bytes // block_bytes),
         descriptors_per_block=max(1, block_bytes // descriptor_bytes),
-        reserved_descriptor_blocks=_u16(superblock, 206),
+        reserved_descriptor_blocks=u16(superblock, 206),
         can_grow=_can_grow(superblock),
-        incompatible=_u32(superblock, 96),
-        read_only_compatible=_u32(superblock, 100),
+        incompatible=u32(superblock, 96),
+        read_only_compatible=u32(superblock, 100),
     )
 
 
@@ -142,12 +142,12 @@ def find_journal(superblock: bytes) -> int | None:
     system = parse_superblock(superblock)
     if system is None or superblock[_JOURNAL_COPY] != _JOURNAL_IS_COPIED:
         return None
-    if _u16(superblock, _JOURNAL_BLOCKS) != _EXTENT_MAGIC:
-        return _u32(superblock, _JOURNAL_BLOCKS) * system.block_bytes or None
-    if _u16(superblock, _JOURNAL_BLOCKS + 6):
+    if u16(superblock, _JOURNAL_BLOCKS) != _EXTENT_MAGIC:
+        return u32(superblock, _JOURNAL_BLOCKS) * system.block_bytes or None
+    if u16(superblock, _JOURNAL_BLOCKS + 6):
         return None  # its extents are in a tree
     first = _JOURNAL_BLOCKS + 12
-    return (_u32(superblock, first + 8) + (_u16(superblock, first + 6) << 32)) * system.block_bytes or None
+    return (u32(superblock, first + 8) + (u16(superblock, first + 6) << 32)) * system.block_bytes or None
 
 
 def parse_journal(superblock: bytes) -> int:
@@ -159,18 +159,20 @@ def parse_journal(superblock: bytes) -> int:
 
 def _can_grow(superblock: bytes) -> bool:
     """Without resize_inode, the kernel would change the layout to meta_bg; it refuses the others, or did so once."""
-    compatible, incompatible, read_only = (_u32(superblock, offset) for offset in (92, 96, 100))
+    compatible, incompatible, read_only = (u32(superblock, offset) for offset in (92, 96, 100))
     return (
-        _u16(superblock, 58) == _CLEAN
+        u16(superblock, 58) == _CLEAN
         and compatible & (_RESIZE_INODE | _SPARSE_SUPER2) == _RESIZE_INODE
         and incompatible & (_EXTENTS | _RECOVER | _JOURNAL_DEVICE | _META_BG) == _EXTENTS
         and not read_only & (_BIGALLOC | _READ_ONLY)
     )
 
 
-def _u16(data: bytes, offset: int) -> int:
+def u16(data: bytes, offset: int) -> int:
+    """A number of 16 bits of a superblock."""
     return int(struct.unpack_from("<H", data, offset)[0])
 
 
-def _u32(data: bytes, offset: int) -> int:
+def u32(data: bytes, offset: int) -> int:
+    """A number of 32 bits of a superblock."""
     return int(struct.unpack_from("<I", data, offset)[0])

@@ -20,7 +20,14 @@ from dataclasses import dataclass
 
 from balena_migrate.core.block_map import RANGES_LIMIT, Range
 from balena_migrate.core.units import MIB
-from balena_migrate.images.filesystems.ext import SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET, ExtFileSystem, parse_superblock
+from balena_migrate.images.filesystems.ext import (
+    SUPERBLOCK_BYTES,
+    SUPERBLOCK_OFFSET,
+    ExtFileSystem,
+    parse_superblock,
+    u16,
+    u32,
+)
 from balena_migrate.images.passing import Reader
 
 DESCRIPTORS_LIMIT_BYTES = 4 * MIB
@@ -87,7 +94,7 @@ def read_free(size_bytes: int) -> Reader[tuple[Range, ...]]:
 
 def _is_trusted(superblock: bytes, system: ExtFileSystem, size_bytes: int) -> bool:
     """Whether all of its features are known here, it is in order, and its numbers are possible."""
-    state, group_bits = _u16(superblock, 58), system.block_bytes * 8
+    state, group_bits = u16(superblock, 58), system.block_bytes * 8
     return (
         state == _CLEAN
         and not system.incompatible & ~_KNOWN_INCOMPATIBLE
@@ -100,7 +107,7 @@ def _is_trusted(superblock: bytes, system: ExtFileSystem, size_bytes: int) -> bo
 
 
 def _descriptor_bytes(superblock: bytes) -> int:
-    return max(64, _u16(superblock, 254)) if _u32(superblock, 96) & _64BIT else 32
+    return max(64, u16(superblock, 254)) if u32(superblock, 96) & _64BIT else 32
 
 
 # Groups -------------------------------------------------------------------------------------------------------------
@@ -136,8 +143,8 @@ def _group(superblock: bytes, system: ExtFileSystem, descriptors: bytes, number:
 
 def _has_copy(superblock: bytes, system: ExtFileSystem, number: int) -> bool:
     """Whether a group begins with a copy of the superblock and the descriptors (blockgroup.rst, sparse_super)."""
-    if _u32(superblock, 92) & _SPARSE_SUPER2:
-        return number in (0, _u32(superblock, 588), _u32(superblock, 592))
+    if u32(superblock, 92) & _SPARSE_SUPER2:
+        return number in (0, u32(superblock, 588), u32(superblock, 592))
     if not system.read_only_compatible & _SPARSE_SUPER or number <= 1:
         return True
     return any(_is_power(number, base) for base in (3, 5, 7))
@@ -195,11 +202,3 @@ def _largest(found: list[Range]) -> list[Range]:
     if len(found) <= 2 * RANGES_LIMIT:
         return found
     return sorted(found, key=lambda part: part.size_bytes)[-RANGES_LIMIT:]
-
-
-def _u16(data: bytes, offset: int) -> int:
-    return int(struct.unpack_from("<H", data, offset)[0])
-
-
-def _u32(data: bytes, offset: int) -> int:
-    return int(struct.unpack_from("<I", data, offset)[0])

@@ -93,6 +93,10 @@ class Stage1:
             yield same("kernel of the next boot", run.record.before.next_boot.kernel, next_boot.kernel)
 
 
+IMAGE_PROGRESS = r"(?m)^image: \d+ %"
+"""How the progress of reading the image begins."""
+
+
 def begin_stage1(run: Run) -> None:
     """Start stage 1. It prints to the console, so that one log has everything; the shell stays free."""
     command = f"( {{ {PROGRAM} run </dev/null; echo stage 1 ended with status $?; }} 2>&1 | cat >/dev/console & )"
@@ -213,6 +217,19 @@ class Refused:
             expected=self.finding,
             found="; ".join(f"{code}: {cause}" for code, cause in found.items()) or "none",
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedTwice:
+    """`check` accepts the device, and only the first one reads the image; how long both take is in the timeline."""
+
+    def play(self, run: Run) -> Iterator[Check]:
+        shell, reads = run.old_system(), []
+        for title in ("check", "check again"):
+            with run.timeline.step(title):
+                text = shell.run(f"{PROGRAM} check </dev/null 2>&1", timeout_s=STAGE1_TIMEOUT_S)
+            reads.append(re.search(IMAGE_PROGRESS, text) is not None)
+        yield same("whether each of the two checks reads the image", [True, False], reads)
 
 
 @dataclass(frozen=True, kw_only=True)

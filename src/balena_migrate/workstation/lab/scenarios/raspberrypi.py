@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from balena_migrate.core.units import MIB
-from balena_migrate.workstation.lab.acts import Act
+from balena_migrate.workstation.lab.acts import Act, CheckedTwice
 from balena_migrate.workstation.lab.guests.debian_pi import (
     RASPBERRYPI2,
     RASPBERRYPI3_64,
@@ -67,6 +67,12 @@ PI3_64 = Scenario(
     description="Raspberry Pi 3, 64-bit Debian 12",
     device=Device(guest=RASPBERRYPI3_64, image=find_spec("raspberrypi3-64")),
 )
+PI3_64_CHECK = replace(
+    PI3_64,
+    name="raspberrypi3-64-check",
+    description="the same board: the second of two checks knows the image from the first",
+    acts=(CheckedTwice(),),
+)
 PI2 = Scenario(
     name="raspberrypi2",
     description="Raspberry Pi 2, 32-bit Debian 12",
@@ -93,6 +99,7 @@ SCENARIOS = (
     *_family(PI3_64, in_tests=()),
     *_family(PI2, in_tests=()),
     *_family(PI_ZERO, in_tests=("cut-stage2",)),
+    PI3_64_CHECK,
     USERLAND_32,
     NO_INITRAMFS,
 )
