@@ -200,10 +200,22 @@ def test_nothing_is_free_where_partitions_are_over_each_other(tmp_path: Path, se
     assert partitions_with_free_blocks(found) & {2} == set()
 
 
-def test_nothing_is_free_where_an_extended_boot_record_is(tmp_path: Path) -> None:
-    raw = with_file_system(tmp_path, make_image(tmp_path), ROOT, 4096)
-    extended = ROOT + 4000
-    entries = [(0x0E, BOOT_START, BOOT_SECTORS), (0x83, ROOT, 4096), (0x0F, extended, 8192)]
+def test_nothing_is_free_of_a_primary_partition_inside_of_the_extended_one(tmp_path: Path) -> None:
+    root = ROOT + 2048
+    raw = with_file_system(tmp_path, make_image(tmp_path), root, 4096)
+    entries = [(0x0E, BOOT_START, BOOT_SECTORS), (0x83, root, 4096), (0x0F, ROOT, 16384)]
     put(raw, 0, table_sector(entries, disk_id=0x1234ABCD))
-    put(raw, extended, table_sector([(0x83, 4096, 2048)]))
+    put(raw, ROOT, table_sector([(0x83, 8192, 2048)]))
     assert read(tmp_path, raw).block_map.free == ()
+
+
+def test_nothing_is_free_where_an_extended_boot_record_is(tmp_path: Path) -> None:
+    """The second one is in the middle of the first logical partition."""
+    extended, logical, record = ROOT + 8192, ROOT + 8192 + 2048, ROOT + 8192 + 8192
+    raw = with_file_system(tmp_path, make_image(tmp_path), logical, 8192)
+    assert len(raw) >= (extended + 14336) * SECTOR
+    put(raw, extended, table_sector([(0x83, 2048, 8192), (0x05, 8192, 6144)]))
+    put(raw, record, table_sector([(0x83, 2048, 2048)]))
+    image = read(tmp_path, raw)
+    assert [partition.number for partition in image.table.partitions[-2:]] == [5, 6]
+    assert image.block_map.free == ()

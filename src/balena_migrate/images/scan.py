@@ -199,9 +199,10 @@ class _Scan:
             self._data.take(chunk)
 
     def _watch(self, partitions: tuple[Partition, ...]) -> None:
-        """What is free in these will be known at the end. All of the boot partition is written: stage 1 changes it."""
+        """What is free in these will be known at the end. The boot partition is FAT, and so written as a whole: what
+        stage 1 puts into it may be where nothing is in the image."""
         for partition in partitions:
-            if partition not in self._free and not partition.is_extended and partition != self.boot:
+            if partition not in self._free and not partition.is_extended:
                 self._free[partition] = Passing(read_free(partition.size_bytes), partition.start_bytes)
 
     @property

@@ -225,6 +225,12 @@ def test_where_a_group_without_a_bitmap_has_other_free_blocks(tmp_path: Path) ->
     assert not free(broken(raw, place + 12, "<H", count - 1))
 
 
+def test_a_flag_that_the_kernel_does_not_heed(tmp_path: Path) -> None:
+    """Without checksums of its descriptors, a file system has a bitmap for each group."""
+    raw = make(tmp_path, ["-b", "4096", "-O", "^metadata_csum,^64bit,^uninit_bg"]).read_bytes()
+    assert free(broken(raw, 4096 + 18, "<H", 2)) == free(raw) != ()
+
+
 def test_where_a_bitmap_calls_an_inode_table_free(tmp_path: Path) -> None:
     raw = make(tmp_path, ["-b", "4096"]).read_bytes()
     bitmap, _, table, count = struct.unpack_from("<IIIH", raw, 4096)
