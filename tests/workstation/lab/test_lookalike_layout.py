@@ -54,6 +54,7 @@ CASES = [
     ("intel-nuc", 952_107_008, OF_2_82),
     ("intel-nuc-network", 952_107_008, OF_2_82),
     ("intel-nuc-flasher", 952_107_008, OF_2_82),
+    ("intel-nuc-xz", 952_107_008, OF_2_82),
     ("intel-core2-32", 952_107_008, OF_2_82),
     ("generic-amd64", 2_378_170_368, OF_GENERIC),
     ("raspberry-pi", 952_107_008, OF_2_82_PI),

@@ -193,10 +193,11 @@ class Run:
         table = read_partitions(self.prepared.disk)
         same_table = all(system.span in table for system in self.prepared.file_systems)
         changes = find_changes(self.record.before.files, now.files, self.record.left)
+        may_differ = f"the journal, logs, what is known of the image{', what undo removes' if self.record.left else ''}"
         unchanged = Check(
             name="the old system is unchanged",
             passed=same_table and not changes,
-            expected=f"no change except the journal, logs{' and what undo removes' if self.record.left else ''}",
+            expected=f"no change except {may_differ}",
             found=", ".join(changes[:SHOWN_CHANGES]) or ("no change" if same_table else "a different partition table"),
         )
         return [unchanged, *self._entries_checks(now.variables), *self.next_boot_checks()]

@@ -10,9 +10,12 @@ import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from balena_migrate.core.paths import KNOWN_IMAGE
+
 MAY_CHANGE = (
-    # Ours: the journal, the logs, the files of stage 2.
+    # Ours: the journal, the logs, the files of stage 2, and what is known of the image.
     "var/lib/balena-migrate*",
+    KNOWN_IMAGE.lstrip("/"),
     # Written by any boot of Debian.
     "var/log/*",
     "var/lib/systemd/*",

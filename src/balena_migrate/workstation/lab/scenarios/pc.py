@@ -64,7 +64,9 @@ PC_NETWORK = Scenario(
     description="network settings of every kind, loaded by a real NetworkManager; KEEP; volumes and a plain "
     "backup, which are larger than the image's resin-data partition: stage 2 grows it",
     device=replace(
-        PC, image=replace(find_spec("intel-nuc-network"), data_bytes=64 * MIB), hardware=networked.SECOND_CARD
+        PC,
+        image=replace(find_spec("intel-nuc-network"), root_bytes=160 * MIB, data_bytes=64 * MIB),
+        hardware=networked.SECOND_CARD,
     ),
     wishes=Wishes(
         settings={
@@ -125,7 +127,7 @@ SCENARIOS = (
         name="pc-bios-2.15",
         description="the same PC, image of 2018, which ships no boot loader for BIOS; a log drive, a backup script, "
         "and Wi-Fi networks selected by name",
-        device=replace(PC, image=find_spec("intel-nuc-2.15"), log_drive=True),
+        device=replace(PC, image=replace(find_spec("intel-nuc-2.15"), root_bytes=96 * MIB), log_drive=True),
         wishes=Wishes(
             settings={
                 "STRATEGY": "DEFAULT",

@@ -30,7 +30,7 @@ from balena_migrate.workstation.lab.lookalike import find_spec
 from balena_migrate.workstation.lab.scenarios import CUT_STAGE2, LOST_START, NO_FLASH, UNDO, UNTIL_UNDO, Scenario
 from balena_migrate.workstation.lab.wishes import Device, Expect, Wishes
 
-PC = Device(guest=DEBIAN_12_UEFI, image=replace(find_spec("generic-amd64"), root_bytes=320 * MIB))
+PC = Device(guest=DEBIAN_12_UEFI, image=replace(find_spec("generic-amd64"), root_bytes=96 * MIB, data_bytes=64 * MIB))
 """The image has smaller root file systems than the real one, which only take time to write."""
 
 PC_UEFI = Scenario(
