@@ -282,6 +282,8 @@ def find_known_image(
 ) -> Image | Finding:
     """As find_image(). A file that has not changed since an earlier call is not read again, unless `fresh`; one that
     changes meanwhile is a reason why there is no image."""
+    if not config.image_name:
+        return find_image(system, config, work_dir, progress)
     path = config.in_home(config.image_name)
     try:
         source, start_s = read_source(system.real(path), _extracted(config, path)), now_s()

@@ -29,6 +29,7 @@ from balena_migrate.settings import Config
 from balena_migrate.survey import find_known_image
 from tests.support.flasher import NEW_NAME, flasher_image, make_ext4
 from tests.support.images import make_image
+from tests.support.surveys import no_progress
 
 pytestmark = pytest.mark.processes
 
@@ -387,3 +388,11 @@ def is_found_whole(system: System, source: Source, image: Image, work: Path) -> 
 def disk_files(name: str) -> dict[str, bytes]:
     files = {"device-type.json": json.dumps({"slug": name}).encode(), "config.json": name.encode() * 100}
     return {**files, "os-release": b'ID="balena-os"\nVERSION="2.15.1+rev2"\n', "balena-image": b""}
+
+
+def test_where_no_image_is_named_that_is_what_is_said(tmp_path: Path) -> None:
+    """HOME_DIR alone, also where that is the root folder, is no image."""
+    config = Config(home_dir="/", image_name="")
+    found = find_known_image(System(tmp_path), config, tmp_path, no_progress, fresh=False)
+    assert isinstance(found, Finding)
+    assert found.cause == "no image is named"
