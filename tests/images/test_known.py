@@ -393,6 +393,6 @@ def disk_files(name: str) -> dict[str, bytes]:
 def test_where_no_image_is_named_that_is_what_is_said(tmp_path: Path) -> None:
     """HOME_DIR alone, also where that is the root folder, is no image."""
     config = Config(home_dir="/", image_name="")
-    found = find_known_image(System(tmp_path), config, tmp_path, no_progress, fresh=False)
+    found = find_known_image(System(), config, tmp_path, no_progress, fresh=False)
     assert isinstance(found, Finding)
     assert found.cause == "no image is named"
