@@ -15,6 +15,7 @@ from balena_migrate.image_form import MARGIN_BYTES, with_best_form
 from balena_migrate.images import Image
 from balena_migrate.plan import describe, make_plan
 from balena_migrate.settings import Config
+from balena_migrate.strategies.default import memory_parts
 from balena_migrate.survey import Survey, accept
 from tests.support.facts import pc_facts
 from tests.support.findings import blockers, findings
@@ -94,3 +95,11 @@ def test_the_plan_shows_the_choice_and_makes_the_file_first() -> None:
     assert "The image: stage 1 prepares the image, as xz is slow to unpack: 100 MiB of xz become about 80 MiB" in text
     assert "prepare the image (/root/prepared-" in text
     assert text.index("prepare the image") < text.index("compose the new boot partition")
+
+
+def test_the_memory_that_unpacking_takes_counts() -> None:
+    plain = image("zstd")
+    large = replace(plain, unpacking_bytes=66 * MIB)
+    assert dict(memory_parts(large)) == {**dict(memory_parts(plain)), "unpacking it": 66 * MIB}
+    memory = next(found for found in findings(some_survey(device(), HOME, image=large)) if found.code == "memory")
+    assert "66 (unpacking it)" in memory.cause

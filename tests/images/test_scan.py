@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import lzma
 import stat
 import subprocess
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from balena_migrate.core.errors import FileError, ImageError
-from balena_migrate.core.units import KIB
+from balena_migrate.core.units import KIB, MIB
 from balena_migrate.images import Image, ImageKind
 from balena_migrate.images.balenaos import BIOS_BOOT_TYPE
 from balena_migrate.images.scan import read_image
@@ -138,6 +139,12 @@ def test_no_image_and_no_file(tmp_path: Path) -> None:
         read(tmp_path, b"")
     with pytest.raises(FileError, match="No such file"):
         read_image(tmp_path / "missing", tmp_path, lambda done, total: None)
+
+
+def test_the_memory_that_its_format_takes_to_unpack(tmp_path: Path) -> None:
+    raw = make_image(tmp_path)
+    found = [read(tmp_path, packed).unpacking_bytes for packed in (gzip.compress(raw, 1), lzma.compress(raw, preset=6))]
+    assert found[0] < MIB < 8 * MIB < found[1] < 12 * MIB
 
 
 # What is free -------------------------------------------------------------------------------------------------------
