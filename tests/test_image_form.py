@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from balena_migrate.checks.image import HOME_MARGIN_BYTES
 from balena_migrate.core.memory import MemoryFacts
 from balena_migrate.core.units import MIB
 from balena_migrate.facts import Facts
-from balena_migrate.image_form import MARGIN_BYTES, with_best_form
+from balena_migrate.image_form import with_best_form
 from balena_migrate.images import Image
 from balena_migrate.plan import describe, make_plan
 from balena_migrate.settings import Config
@@ -59,7 +60,7 @@ def test_what_is_slow_to_unpack_is_prepared(packed: str) -> None:
 
 
 def test_a_slow_one_stays_where_there_is_no_room(tmp_path: Path) -> None:
-    needed = 80 * MIB + MARGIN_BYTES
+    needed = 80 * MIB + HOME_MARGIN_BYTES
     assert chosen(image("xz"), device(free_bytes=needed)).image != image("xz")
     assert chosen(image("xz"), device(free_bytes=needed - 1)).image == image("xz")
 

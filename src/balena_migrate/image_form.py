@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from balena_migrate.checks.image import HOME_MARGIN_BYTES
 from balena_migrate.checks.strategy import check_strategy
-from balena_migrate.core.units import MIB
-from balena_migrate.findings import Severity
+from balena_migrate.findings import is_refused
 from balena_migrate.images import Image
 from balena_migrate.images.formats import format_named
 from balena_migrate.images.formats.zstd import FORMAT as ZSTD
@@ -22,8 +22,6 @@ from balena_migrate.survey import Survey
 
 PREPARED = "prepared-"
 """How the name of the file begins that stage 1 makes, in HOME_DIR."""
-MARGIN_BYTES = 64 * MIB
-"""Stays free in HOME_DIR: it is often on the root file system."""
 
 
 def with_best_form(survey: Survey) -> Survey:
@@ -54,10 +52,9 @@ def _prepared(survey: Survey, image: Image) -> Image:
 
 
 def _fits_memory(survey: Survey) -> bool:
-    return all(found.severity is not Severity.BLOCKER for found in check_strategy(survey, survey.backup_bytes))
+    return not is_refused(check_strategy(survey, survey.backup_bytes))
 
 
 def _has_room(survey: Survey) -> bool:
-    home = survey.facts.disks.find_mount(survey.config.in_home("."))
-    image = survey.image
-    return home is not None and image is not None and image.file_bytes + MARGIN_BYTES <= home.free_bytes
+    home, image = survey.home, survey.image
+    return home is not None and image is not None and image.file_bytes + HOME_MARGIN_BYTES <= home.free_bytes

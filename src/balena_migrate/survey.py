@@ -117,6 +117,11 @@ class Survey:
         return self.facts.disks.find_mount("/")
 
     @property
+    def home(self) -> Mount | None:
+        """The file system of HOME_DIR."""
+        return self.facts.disks.find_mount(self.config.in_home("."))
+
+    @property
     def root_device(self) -> BlockDevice | None:
         return self.facts.disks.find_device(self.root.source) if self.root else None
 

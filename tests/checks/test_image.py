@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from balena_migrate.carried.keep import PreservedSettings
-from balena_migrate.checks.image import EXTRACT_MARGIN_BYTES
+from balena_migrate.checks.image import HOME_MARGIN_BYTES
 from balena_migrate.core.units import KIB
 from balena_migrate.facts import Facts
 from balena_migrate.findings import Finding, Severity
@@ -48,7 +48,7 @@ def with_free(free_bytes: int) -> Facts:
 @pytest.mark.parametrize(("spare_bytes", "severity"), [(0, Severity.OK), (-1, Severity.BLOCKER)])
 def test_a_flasher_image_needs_room_for_what_is_inside(spare_bytes: int, severity: Severity) -> None:
     image = image_inside()
-    facts = with_free(image.file_bytes + EXTRACT_MARGIN_BYTES + spare_bytes)
+    facts = with_free(image.file_bytes + HOME_MARGIN_BYTES + spare_bytes)
     (found,) = (found for found in findings(some_survey(facts, HOME, image=image)) if found.code == "image-flasher")
     assert found.severity is severity
     assert "flasher.img.gz is a flasher image" in found.cause and "/root/extracted-flasher.img.gz" in found.cause

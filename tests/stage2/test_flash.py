@@ -20,26 +20,12 @@ from balena_migrate.core.progress import Say
 from balena_migrate.core.units import MIB
 from balena_migrate.images.patches import Block, Patches
 from balena_migrate.images.pieces import Piece, in_chunks, piece, zeros
-from balena_migrate.stage2 import window
 from balena_migrate.stage2.commit import FirstMibLast
 from balena_migrate.stage2.flash import FlashProgress, FlashResult, write_image
 from balena_migrate.stage2.target import Disk
-from tests.support.flash import GOAL, IMAGE, PACKED, PATCHES, FakeDisk, Fault, flash_image
+from tests.support.flash import GOAL, IMAGE, PACKED, PATCHES, WINDOW_BYTES, FakeDisk, Fault, flash_image
 
-WINDOW_BYTES = 4 * MIB
-
-
-@pytest.fixture(autouse=True)
-def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The image fills some."""
-    monkeypatch.setattr(window, "WINDOW_BYTES", WINDOW_BYTES)
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    path = tmp_path / "disk"
-    path.write_bytes(b"old system " * (20 * MIB // 11))
-    return path
+pytestmark = pytest.mark.usefixtures("small_windows")
 
 
 @contextlib.contextmanager

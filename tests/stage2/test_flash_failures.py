@@ -18,26 +18,12 @@ import pytest
 
 from balena_migrate.core.errors import FlashError
 from balena_migrate.core.units import KIB, MIB
-from balena_migrate.stage2 import window
 from balena_migrate.stage2.flash import FlashReport, FlashResult
 from balena_migrate.stage2.patience import PAUSES_S
 from balena_migrate.stage2.readback import REWRITES
-from tests.support.flash import GOAL, IMAGE, PACKED, PATCHES, FakeDisk, Fault, flash_image, spoilt
+from tests.support.flash import GOAL, IMAGE, PACKED, PATCHES, WINDOW_BYTES, FakeDisk, Fault, flash_image, spoilt
 
-WINDOW_BYTES = 4 * MIB
-
-
-@pytest.fixture(autouse=True)
-def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The image fills some."""
-    monkeypatch.setattr(window, "WINDOW_BYTES", WINDOW_BYTES)
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    path = tmp_path / "disk"
-    path.write_bytes(b"old system " * (20 * MIB // 11))
-    return path
+pytestmark = pytest.mark.usefixtures("small_windows")
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,8 @@ from balena_migrate.stage2.commit import FirstMibLast
 from balena_migrate.stage2.flash import FlashReport, FlashResult, write_image
 from balena_migrate.stage2.target import Disk
 
+WINDOW_BYTES = 4 * MIB
+"""Of the engine in tests, so that a small image fills some."""
 IMAGE = random.Random(0).randbytes(3 * MIB) + bytes(2 * MIB) + random.Random(1).randbytes(12 * MIB + 1536)
 PACKED = gzip.compress(IMAGE[: 5 * MIB + 7], 1) + gzip.compress(IMAGE[5 * MIB + 7 :], 1)
 PATCHES = Patches(

@@ -131,7 +131,7 @@ class Room:
 def find_room(survey: Survey) -> Room:
     """The room for the backups: where they are made, where stage 2 puts them, and where the new system unpacks them."""
     image, target = survey.image, survey.target
-    home = survey.facts.disks.find_mount(survey.config.in_home("."))
+    home = survey.home
     taken = 0 if image is None or image.is_there else image.file_bytes
     home_free = max(0, home.free_bytes - taken) if home else None
     if image is None:

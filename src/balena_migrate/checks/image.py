@@ -21,8 +21,8 @@ from balena_migrate.images.filesystems.ext_features import features_beyond
 from balena_migrate.images.formats import format_named
 from balena_migrate.survey import Survey
 
-EXTRACT_MARGIN_BYTES = 64 * MIB
-"""Stays free in HOME_DIR beside the image that is taken out of a flasher image: it is often on the root file system."""
+HOME_MARGIN_BYTES = 64 * MIB
+"""Stays free in HOME_DIR beside the image that stage 1 makes: it is often on the root file system."""
 
 _FITTING = "Use the image of a device type that this device can run."
 CODES = (
@@ -101,10 +101,10 @@ def check(survey: Survey) -> Iterator[Finding]:
 
 
 def _check_flasher(survey: Survey, image: Image) -> Iterator[Finding]:
-    inside, home = image.inside, survey.facts.disks.find_mount(survey.config.in_home("."))
+    inside, home = image.inside, survey.home
     if inside is None or home is None:
         return
-    need = image.file_bytes + EXTRACT_MARGIN_BYTES
+    need = image.file_bytes + HOME_MARGIN_BYTES
     text = (
         f"{inside.flasher.name} is a flasher image; stage 1 takes the system image out of it, into {image.path}, which"
         f" needs {in_mib(need)}; HOME_DIR has {in_mib(home.free_bytes)} free"
@@ -133,7 +133,7 @@ def _check_form(survey: Survey, image: Image) -> Iterator[Finding]:
 
 def prepared_text(survey: Survey) -> str:
     """Why stage 1 prepares the image, and the arithmetic; empty where it does not."""
-    image, home = survey.image, survey.facts.disks.find_mount(survey.config.in_home("."))
+    image, home = survey.image, survey.home
     if image is None or image.original is None or home is None:
         return ""
     original = image.original

@@ -7,8 +7,7 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-ALIGNMENT_BYTES = 4096
-"""What is free begins and ends at a multiple of this: the smallest piece that every disk can write."""
+from balena_migrate.core.alignment import align_down, align_up
 
 RANGES_LIMIT = 16_384
 """The most ranges that a map holds, so that it stays small; a new file system has some hundred."""
@@ -70,6 +69,5 @@ def block_map(free: Iterable[Range]) -> BlockMap:
 
 
 def _aligned(part: Range) -> Range:
-    """The range without the parts of blocks at its ends."""
-    start = -(-part.start_bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
-    return Range(start, part.end_bytes // ALIGNMENT_BYTES * ALIGNMENT_BYTES)
+    """What of the range every disk can leave out: it can write nothing smaller than an aligned block."""
+    return Range(align_up(part.start_bytes), align_down(part.end_bytes))

@@ -43,6 +43,36 @@ class CheckedRange:
     checksum: str
 
 
+class Checksums:
+    """The checksums of these ranges of an image, which are in order, by its pieces, which come one after another."""
+
+    def __init__(self, ranges: Iterable[Range], algorithm: str) -> None:
+        self._left = list(ranges)[::-1]
+        self._algorithm = algorithm
+        self._digest = self._new()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all ranges have passed."""
+        return not self._left
+
+    def take(self, piece: Piece) -> list[CheckedRange]:
+        """Look at the next piece; gives the ranges that end in it."""
+        found: list[CheckedRange] = []
+        while self._left and self._left[-1].start_bytes < piece.end_bytes:
+            here = self._left[-1]
+            part = piece.part(here.start_bytes, here.end_bytes)
+            self._digest.update(part.data if part else b"")
+            if here.end_bytes > piece.end_bytes:
+                break
+            found.append(CheckedRange(range=self._left.pop(), checksum=self._digest.hexdigest()))
+            self._digest = self._new()
+        return found
+
+    def _new(self) -> _Hash:
+        return hashlib.new(self._algorithm, usedforsecurity=False)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bmap:
     """A block map with checksums. Its ranges are in order."""
@@ -58,25 +88,17 @@ class Bmap:
     def checked(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
         """The same pieces, which are without gaps. Raises ImageError, at the latest behind the last one, where the
         image differs from what the map says of it."""
-        todo = list(reversed(self.ranges))
-        digest, end = hashlib.new(self.algorithm, usedforsecurity=False), 0
+        checksums, end = Checksums((part.range for part in self.ranges), self.algorithm), 0
+        wanted = iter(self.ranges)
         for piece in pieces:
             end = piece.end_bytes
-            while todo and todo[-1].range.start_bytes < end:
-                part = piece.part(todo[-1].range.start_bytes, todo[-1].range.end_bytes)
-                digest.update(part.data if part else b"")
-                if todo[-1].range.end_bytes > end:
-                    break
-                self._compare(todo.pop(), digest)
-                digest = hashlib.new(self.algorithm, usedforsecurity=False)
+            for found in checksums.take(piece):
+                if found != next(wanted):
+                    place = f"from byte {found.range.start_bytes} to {found.range.end_bytes}"
+                    raise self._error(f"differs {place} from what its block map {self.name} says")
             yield piece
-        if todo or end != self.size_bytes:
+        if end != self.size_bytes or not checksums.is_done:
             raise self._error(f"has {end} bytes, and {self.size_bytes} by its block map {self.name}")
-
-    def _compare(self, wanted: CheckedRange, digest: _Hash) -> None:
-        if digest.hexdigest() != wanted.checksum:
-            place = f"from byte {wanted.range.start_bytes} to {wanted.range.end_bytes}"
-            raise self._error(f"differs {place} from what its block map {self.name} says")
 
     def _error(self, reason: str) -> ImageError:
         return ImageError(reason, hint=f"download the image and {self.name} again; without the map it is not compared")

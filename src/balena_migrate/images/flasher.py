@@ -30,6 +30,7 @@ from balena_migrate.images.boot_file import BootFile
 from balena_migrate.images.compose import compose
 from balena_migrate.images.filesystems.ext_files import ExtFiles, Run
 from balena_migrate.images.filesystems.fat import Fat
+from balena_migrate.images.formats import unpacked_name
 from balena_migrate.images.formats.gzip import FORMAT as GZIP
 from balena_migrate.images.partitions import Partition, Read
 from balena_migrate.images.passes import Passes, opened
@@ -103,7 +104,7 @@ def extract(image: Image, file: Writable, report: Report) -> None:
 
 def gzip_name(name: str) -> str:
     """The name of a flasher image's file for the image inside, which is packed with gzip."""
-    stem = re.sub(r"\.(gz|zst|xz|zip|bz2)$", "", name)
+    stem = unpacked_name(name)
     return f"{stem}.gz" if "." in stem else f"{stem}.img.gz"
 
 

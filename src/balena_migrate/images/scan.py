@@ -19,10 +19,7 @@ from balena_migrate.core.units import GIB, SECTOR_BYTES
 from balena_migrate.images import Identity, Image
 from balena_migrate.images.balenaos import find_boot_partition, read_identity
 from balena_migrate.images.bmap import find_bmap, read_bmap
-from balena_migrate.images.filesystems.ext import (
-    ExtFileSystem,
-    read_file_system,
-)
+from balena_migrate.images.filesystems.ext import ExtFileSystem, read_file_system
 from balena_migrate.images.filesystems.ext_free import read_free
 from balena_migrate.images.filesystems.fat import Fat
 from balena_migrate.images.formats import START_BYTES, Format, read_chunks, sniff_format

@@ -9,8 +9,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 
-ALIGNMENT_BYTES = 4096
-"""The largest sector. What begins and ends at multiples of it, in memory and on the disk, is aligned."""
+from balena_migrate.core.alignment import ALIGNMENT_BYTES
 
 _memcmp = ctypes.CDLL(None).memcmp
 _memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
@@ -19,16 +18,6 @@ _memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 def aligned_memory(size_bytes: int) -> memoryview:
     """That many zeros; their memory is free again when nothing refers to it any more."""
     return memoryview(mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
-
-
-def align_down(size_bytes: int) -> int:
-    """The last multiple of ALIGNMENT_BYTES that is not behind it."""
-    return size_bytes - size_bytes % ALIGNMENT_BYTES
-
-
-def align_up(size_bytes: int) -> int:
-    """The first multiple of ALIGNMENT_BYTES that is not before it."""
-    return align_down(size_bytes + ALIGNMENT_BYTES - 1)
 
 
 def is_aligned(view: memoryview) -> bool:

@@ -12,10 +12,11 @@ from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from balena_migrate.core.alignment import ALIGNMENT_BYTES, align_down
 from balena_migrate.core.errors import FlashError
 from balena_migrate.core.progress import Say
 from balena_migrate.core.units import KIB, format_size
-from balena_migrate.stage2.aligned import ALIGNMENT_BYTES, align_down, same
+from balena_migrate.stage2.aligned import same
 from balena_migrate.stage2.patience import without_end
 from balena_migrate.stage2.target import Disk
 from balena_migrate.stage2.window import CHUNK_BYTES, Run

@@ -17,12 +17,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from balena_migrate.core.alignment import ALIGNMENT_BYTES, align_down, align_up
 from balena_migrate.core.errors import DiskError
 from balena_migrate.core.mountinfo import read_mountinfo
 from balena_migrate.core.retry import retry
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
-from balena_migrate.stage2.aligned import ALIGNMENT_BYTES, align_down, align_up, aligned_memory, is_aligned
+from balena_migrate.stage2.aligned import aligned_memory, is_aligned
 
 T = TypeVar("T")
 

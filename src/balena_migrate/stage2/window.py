@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from balena_migrate.core.alignment import align_up
 from balena_migrate.images.pieces import Piece
-from balena_migrate.stage2.aligned import align_up, aligned_memory
+from balena_migrate.stage2.aligned import aligned_memory
 from balena_migrate.stage2.target import READ_BYTES
 
 CHUNK_BYTES = READ_BYTES

@@ -92,10 +92,11 @@ def prepare(file: Path, output: Path | None, as_json: bool) -> None:
     with work_folder() as folder:
         with progress("image") as report:
             found = read_image(file, folder, report)
-        with progress(f"writing {output.name}") as report, system.replacing(output, mode=0o600) as target:
-            system.write_file(bmap, write_image(found, target, report), mode=0o600)
-        with removed_on_error(output, bmap), progress("reading it back") as report:
-            show(read_image(output, folder, report), as_json=as_json)
+        with removed_on_error(output, bmap):
+            with progress(f"writing {output.name}") as report, system.replacing(output, mode=0o600) as target:
+                system.write_file(bmap, write_image(found, target, report), mode=0o600)
+            with progress("reading it back") as report:
+                show(read_image(output, folder, report), as_json=as_json)
 
 
 @contextlib.contextmanager

@@ -25,6 +25,10 @@ DOWNLOAD_AGAIN = "download it again, and compare its SHA-256 with the one at its
 """The remedy for a damaged file."""
 
 
+ENDINGS = (".gz", ".zst", ".xz", ".zip", ".bz2")
+"""Of the names of packed files. They tell nothing: what a file is, its content says."""
+
+
 class Source(Protocol):
     """What an image is read from: a file, or anything else that gives its bytes in order."""
 
@@ -88,6 +92,11 @@ def sniff_format(start: bytes) -> Format:
     found = find_packing(start) or next(raw for raw in formats() if not raw.magics)
     _reader(found)
     return found
+
+
+def unpacked_name(name: str) -> str:
+    """A file's name without the ending that says how it is packed."""
+    return next((name.removesuffix(ending) for ending in ENDINGS if name.endswith(ending)), name)
 
 
 def find_packing(start: bytes) -> Format | None:
