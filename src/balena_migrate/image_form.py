@@ -16,8 +16,8 @@ from balena_migrate.findings import is_refused
 from balena_migrate.images import Image
 from balena_migrate.images.formats import format_named
 from balena_migrate.images.formats.zstd import FORMAT as ZSTD
+from balena_migrate.images.formats.zstd import SMALL_FRAMES_MEMORY_BYTES
 from balena_migrate.images.prepare import prepared_name
-from balena_migrate.images.zstd_packing import UNPACKING_BYTES
 from balena_migrate.survey import Survey
 
 PREPARED = "prepared-"
@@ -44,7 +44,7 @@ def _prepared(survey: Survey, image: Image) -> Image:
         path=path,
         format=ZSTD.name,
         file_bytes=image.prepared_bytes,
-        unpacking_bytes=UNPACKING_BYTES,
+        unpacking_bytes=SMALL_FRAMES_MEMORY_BYTES,
         sha256="",
         bmap="",
         original=image,

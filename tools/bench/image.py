@@ -18,6 +18,7 @@ from balena_migrate.core.block_map import BlockMap, Range
 from balena_migrate.core.system import System
 from balena_migrate.core.units import KIB, MIB, SECTOR_BYTES
 from balena_migrate.images import Image
+from balena_migrate.images.formats.zstd import SMALL_FRAME_BYTES
 from balena_migrate.images.prepare import prepare
 from balena_migrate.images.scan import read_image
 from balena_migrate.images.zstd_packing import LEVEL
@@ -80,7 +81,7 @@ def bench_image(cache: Path, contents: Contents) -> BenchImage:
     raw = folder / "bench.img"
     with tempfile.TemporaryDirectory(dir=cache) as work:
         image = read_image(raw, Path(work), lambda done, total: None)
-    recipe = (folder.name, LEVEL, image.block_map)
+    recipe = (folder.name, LEVEL, SMALL_FRAME_BYTES, image.block_map)
     prepared = cached(cache, "bench-prepared", recipe, lambda folder: _prepare(image, folder))
     return BenchImage(
         raw=raw,

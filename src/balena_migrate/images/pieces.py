@@ -56,6 +56,11 @@ def zeros(offset_bytes: int, size_bytes: int) -> Piece:
     return Piece(offset_bytes, size_bytes, None)
 
 
+def is_zeros(content: bytes) -> bool:
+    """Whether there is nothing but zeros in it. The first other byte ends the search; bytes.count() would go on."""
+    return content == bytes(len(content))
+
+
 def only(pieces: Iterable[Piece], used: Iterable[Range]) -> Iterator[Piece]:
     """The same image with nothing but these ranges of it, which are in order; all else is gaps."""
     ranges = iter(used)
@@ -74,6 +79,19 @@ def only(pieces: Iterable[Piece], used: Iterable[Range]) -> Iterator[Piece]:
         yield zeros(end, 0)
 
 
+def cut(whole: Piece, chunk_bytes: int) -> Iterator[Piece]:
+    """The piece, cut at each multiple of `chunk_bytes`."""
+    if not whole.size_bytes:
+        yield whole
+    start = whole.offset_bytes
+    while start < whole.end_bytes:
+        end = start - start % chunk_bytes + chunk_bytes
+        part = whole.part(start, end)
+        if part is not None:
+            yield part
+        start = end
+
+
 def in_chunks(pieces: Iterable[Piece], chunk_bytes: int) -> Iterator[Piece]:
     """The same bytes in pieces that end at each multiple of `chunk_bytes`, at each gap, and at the end only.
 
@@ -84,7 +102,7 @@ def in_chunks(pieces: Iterable[Piece], chunk_bytes: int) -> Iterator[Piece]:
         if held and whole.offset_bytes != held[-1].end_bytes:
             yield _joined(held)
             held = []
-        for part in _split(whole, chunk_bytes):
+        for part in cut(whole, chunk_bytes):
             if not held and part.size_bytes in (0, chunk_bytes):
                 yield part
                 continue
@@ -99,16 +117,3 @@ def in_chunks(pieces: Iterable[Piece], chunk_bytes: int) -> Iterator[Piece]:
 def _joined(parts: list[Piece]) -> Piece:
     """One piece with content, of parts that follow each other. Nothing is copied where there is only one."""
     return piece(parts[0].offset_bytes, parts[0].data if len(parts) == 1 else b"".join(part.data for part in parts))
-
-
-def _split(whole: Piece, chunk_bytes: int) -> Iterator[Piece]:
-    """The piece, cut at each multiple of `chunk_bytes`."""
-    if not whole.size_bytes:
-        yield whole
-    start = whole.offset_bytes
-    while start < whole.end_bytes:
-        end = start - start % chunk_bytes + chunk_bytes
-        part = whole.part(start, end)
-        if part is not None:
-            yield part
-        start = end

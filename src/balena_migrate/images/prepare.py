@@ -21,7 +21,7 @@ from balena_migrate.images.formats import format_named, read_chunks, unpacked_na
 from balena_migrate.images.formats.zstd import FORMAT as ZSTD
 from balena_migrate.images.pieces import Piece, only, zeros
 from balena_migrate.images.scan import HashingSource
-from balena_migrate.images.zstd_packing import new_packer
+from balena_migrate.images.zstd_packing import pack
 
 
 def prepared_name(name: str) -> str:
@@ -47,13 +47,17 @@ def prepare(image: Image, target: Writable, report: Report) -> bytes:
 
 
 def _write(chunks: Iterator[Piece], image: Image, target: Writable) -> bytes:
-    used, packer = image.block_map.used(image.size_bytes), new_packer(image.size_bytes)
+    used = image.block_map.used(image.size_bytes)
     checksums = Checksums(used, "sha256")
     found: list[CheckedRange] = []
-    for piece in filled(only(chunks, used)):
-        found += checksums.take(piece)
-        target.write(packer.compress(piece.data))
-    target.write(packer.flush())
+
+    def checked() -> Iterator[Piece]:
+        for piece in filled(only(chunks, used)):
+            found.extend(checksums.take(piece))
+            yield piece
+
+    for packed in pack(checked()):
+        target.write(packed)
     return dump_bmap(image.size_bytes, found)
 
 

@@ -28,7 +28,7 @@ from balena_migrate.images.partitions.mbr import FIRST_LOGICAL, LogicalPartition
 from balena_migrate.images.partitions.table import parse_head, with_logical
 from balena_migrate.images.passing import Passing
 from balena_migrate.images.patches import Block
-from balena_migrate.images.pieces import Piece, piece
+from balena_migrate.images.pieces import Piece, is_zeros, piece
 from balena_migrate.images.zstd_packing import PackedSize
 
 BOOT_LIMIT_BYTES = GIB
@@ -123,7 +123,7 @@ def _split_head(chunks: Iterator[Piece]) -> tuple[Piece, Iterator[Piece]]:
 
 def _save(start: BinaryIO, part: Piece | None) -> None:
     """Zeros are left out: they become holes."""
-    if part is not None and part.data.count(0) < part.size_bytes:
+    if part is not None and not is_zeros(part.data):
         start.seek(part.offset_bytes)
         start.write(part.data)
 

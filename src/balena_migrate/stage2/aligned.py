@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory that a disk's controller can read and write by itself (O_DIRECT), and its comparison.
+"""Memory that a disk's controller can read and write by itself (O_DIRECT), its comparison, and how memory is kept.
 
-Standard library only. Source: open(2) for the alignment that O_DIRECT asks for.
+Standard library only. Sources: open(2) for the alignment that O_DIRECT asks for; mallopt(3), and malloc.h for the
+numbers of its parameters.
 """
 
 from __future__ import annotations
@@ -10,9 +11,24 @@ import ctypes
 import mmap
 
 from balena_migrate.core.alignment import ALIGNMENT_BYTES
+from balena_migrate.core.units import MIB
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+_KEPT_BYTES = 32 * MIB
 
 _memcmp = ctypes.CDLL(None).memcmp
 _memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+
+
+def keep_freed_memory() -> None:
+    """What this process frees, up to 32 MiB, is used again for the next piece that it unpacks, in whichever thread.
+
+    Else it would go back to the kernel with each piece, which clears every page of it anew: that is a tenth to a fifth
+    of the flash's processor time.
+    """
+    libc = ctypes.CDLL(None)
+    for parameter, value in ((_TRIM_THRESHOLD, _KEPT_BYTES), (_MMAP_THRESHOLD, _KEPT_BYTES), (_ARENA_MAX, 1)):
+        libc.mallopt(parameter, value)
 
 
 def aligned_memory(size_bytes: int) -> memoryview:

@@ -30,6 +30,7 @@ from balena_migrate.core.errors import DiskError, FlashError, ImageError
 from balena_migrate.core.progress import Say
 from balena_migrate.core.units import MIB, in_mib
 from balena_migrate.images.pieces import Piece
+from balena_migrate.stage2.aligned import keep_freed_memory
 from balena_migrate.stage2.pipeline import ahead, behind
 from balena_migrate.stage2.readback import Witnesses, find_wrong, put_right, write
 from balena_migrate.stage2.target import Disk
@@ -119,6 +120,7 @@ def write_image(goal: Goal, disk: Disk, commit: Commit, report: FlashReport, say
     or the disk reads back wrong for good, and then the disk is as `commit` has it before its end.
     """
     check_size(goal, disk)
+    keep_freed_memory()
     try:
         return _Flash(goal, disk, commit, report, say).run()
     except ImageError as error:

@@ -17,7 +17,7 @@ from balena_migrate.stage2.target import READ_BYTES
 CHUNK_BYTES = READ_BYTES
 """The largest piece, and what is read back at once. Larger reads and writes bring nothing on flash memory."""
 
-WINDOW_BYTES = 8 * CHUNK_BYTES
+WINDOW_BYTES = 6 * CHUNK_BYTES
 """What is written between two flushes, which cost a disk with a cache of its own some milliseconds each. There are four
 windows at most: one that is being filled, one that is full, one that is being written, one that is being read back."""
 
