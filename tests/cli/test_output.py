@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import os
+import pty
+
 import click
 import pytest
 
-from balena_migrate.cli.output import print_table, show_findings
+from balena_migrate.cli.output import print_table, progress, show_findings
 from balena_migrate.findings import blocker, passed
 
 PATH = "/srv/" + "pallets/" * 12
@@ -38,3 +41,23 @@ def test_a_long_cell_of_a_table_is_not_cut(capsys: pytest.CaptureFixture[str]) -
     print_table(("name", "path"), (("Depot", PATH),))
     cells = [line.split("\N{BOX DRAWINGS LIGHT VERTICAL}")[2].strip() for line in shown(capsys)[3:-1]]
     assert "".join(cells) == PATH
+
+
+def shown_progress(monkeypatch: pytest.MonkeyPatch, term: str) -> str:
+    """What a terminal of this kind gets to see of an image that is read to its half."""
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    monkeypatch.setattr("balena_migrate.cli.output.PLAIN_PAUSE_S", 0)
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "w") as terminal, os.fdopen(ours, "rb", 0) as screen:
+        monkeypatch.setattr("sys.stderr", terminal)
+        with progress("image") as report:
+            report(5, 10)
+        terminal.flush()
+        os.set_blocking(ours, False)
+        return screen.read().decode()
+
+
+def test_progress_is_a_bar_where_the_cursor_can_be_moved_and_lines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "\x1b[" in shown_progress(monkeypatch, "xterm")
+    assert shown_progress(monkeypatch, "dumb") == "image: 50 % of 0 MiB\r\n", "as on many serial consoles"

@@ -340,6 +340,18 @@ def test_a_file_that_was_just_written_is_not_remembered(device: Device, monkeypa
     monkeypatch.setattr("balena_migrate.survey.now_s", lambda: device.image.stat().st_ctime + 1)
     device.look_for_image()
     assert not device.known.exists()
+    os.utime(device.image, (time.time() + 10**9, time.time() + 10**9))
+    device.look_for_image()
+    assert not device.known.exists(), "a copy may have kept the time of its last write, which says nothing"
+
+
+def test_a_device_without_a_clock_remembers_a_file_from_the_future(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("balena_migrate.survey.now_s", lambda: 3600.0)
+    device.look_for_image()
+    device.look_for_image()
+    assert device.passes == 1
 
 
 def test_no_image_and_a_missing_one_are_findings_as_before(device: Device) -> None:

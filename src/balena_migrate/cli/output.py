@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -117,8 +118,8 @@ def say(text: str) -> None:
 
 @contextlib.contextmanager
 def progress(title: str) -> Iterator[Report]:
-    """A function to report progress to: a bar at a terminal, a line now and then elsewhere."""
-    if not sys.stderr.isatty():
+    """A function to report progress to: a bar at a terminal that can move its cursor, a line now and then elsewhere."""
+    if not sys.stderr.isatty() or os.environ.get("TERM", "dumb") == "dumb":
         yield _plain(title)
         return
     from rich.console import Console

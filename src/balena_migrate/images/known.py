@@ -78,11 +78,14 @@ class Source:
     """The bmap beside it, with which it is compared."""
     extracted: Path
 
-    @property
-    def changed_s(self) -> float:
-        """When anything of it was last changed."""
+    def is_settled(self, start_s: float) -> bool:
+        """Whether a change after that time gives it other times than it has.
+
+        They may be in the future: on a device without a clock each start begins with the same old date.
+        """
         files = (self.file, self.bmap or self.file)
-        return max(time_ns for file in files for time_ns in (file.mtime_ns, file.ctime_ns)) / 1e9
+        times_ns = (time_ns for file in files for time_ns in (file.mtime_ns, file.ctime_ns))
+        return all(abs(start_s - time_ns / 1e9) >= SETTLED_S for time_ns in times_ns)
 
 
 def read_source(path: Path, extracted: Path) -> Source:
@@ -128,7 +131,7 @@ def remember(system: System, source: Source, image: Image, start_s: float) -> No
 
     `start_s` is the time when its file was opened.
     """
-    if start_s - source.changed_s < SETTLED_S:
+    if not source.is_settled(start_s):
         LOG.debug("the image is not remembered: it was changed just before it was read")
         return
     try:
