@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from balena_migrate.core.errors import ImageError
 from balena_migrate.core.units import KIB, MIB
@@ -66,6 +67,14 @@ def test_it_is_the_same_image_and_smaller(image: Image, prepared: Path, tmp_path
         assert getattr(found, name) == getattr(image, name), name
     assert found.bmap == "os.img.zst.bmap"
     assert found.file_bytes < image.file_bytes - 0.9 * image.block_map.free_bytes, "what was deleted is gone"
+
+
+def test_each_frame_holds_a_mib_with_its_checksum(prepared: Path, image: Image) -> None:
+    """So that several are unpacked at a time, and each is known to be whole."""
+    frames = zstandard.get_frame_parameters(prepared.read_bytes())
+    assert (frames.content_size, frames.has_checksum) == (MIB, True)
+    listed = subprocess.run(["zstd", "-lv", prepared], check=True, capture_output=True, text=True).stdout
+    assert f"# Zstandard Frames: {-(-image.size_bytes // MIB)}\n" in listed
 
 
 def test_zstd_unpacks_what_is_in_use_as_it_was_and_zeros_elsewhere(image: Image, prepared: Path, raw: bytes) -> None:

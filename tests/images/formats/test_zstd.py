@@ -22,7 +22,12 @@ LARGEST = 128 * MIB + 512 * KIB
 
 
 def unpack(raw: bytes) -> bytes:
-    return b"".join(piece.data for piece in read_chunks(io.BytesIO(raw), ZSTD, MIB))
+    found = bytearray()
+    assert ZSTD.pieces is not None
+    for piece in ZSTD.pieces(io.BytesIO(raw), MIB):
+        assert piece.offset_bytes == len(found)
+        found += piece.data
+    return bytes(found)
 
 
 def packed(window_log: int = 20, *, with_size: bool = True, checksum: bool = True) -> bytes:
