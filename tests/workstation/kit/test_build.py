@@ -8,7 +8,7 @@ import pytest
 from balena_migrate.core.architectures import PLATFORMS, Architecture
 from balena_migrate.core.errors import FileError
 from balena_migrate.workstation.kit.assemble import copy_loader
-from balena_migrate.workstation.kit.build import build_kit
+from balena_migrate.workstation.kit.build import build_kit, kit_recipe
 from balena_migrate.workstation.kit.packages import packages_recipe
 from balena_migrate.workstation.kit.programs import Tree, copy_program, library_closure
 
@@ -18,6 +18,14 @@ def test_another_mirror_is_another_place_in_the_cache(monkeypatch: pytest.Monkey
     recipe = packages_recipe(Architecture.ARMEL)
     monkeypatch.setenv("BALENA_MIGRATE_MIRROR", "http://mirror.example/debian")
     assert packages_recipe(Architecture.ARMEL) != recipe
+
+
+def test_a_kit_depends_on_what_assembles_it() -> None:
+    """Else a kit from before a change of the recipe is taken for the one from after it."""
+    *_, source = kit_recipe(Architecture.AMD64)
+    assert isinstance(source, list)
+    names = {name for name, _ in source}
+    assert {"stage2/main.py", "workstation/kit/recipe.py", "workstation/kit/assemble.py"} <= names
 
 
 def test_destination_that_is_no_kit_is_kept(tmp_path: Path) -> None:

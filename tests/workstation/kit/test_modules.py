@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 
 from balena_migrate.workstation.kit.assemble import PACKAGE, choose_more
 from balena_migrate.workstation.kit.modules import Module, find_closure, find_module, parse_imports, submodules
-from balena_migrate.workstation.kit.recipe import LEFT_OUT
+from balena_migrate.workstation.kit.recipe import BASE_MODULES, LEFT_OUT
 
 STAGE2 = "balena_migrate.stage2.main"
 OURS_LEFT_OUT = [name for name in LEFT_OUT if name.startswith("balena_migrate.")]
@@ -126,6 +127,14 @@ def test_stage2_imports_nothing_but_the_standard_library_and_two_decoders() -> N
         ("balena_migrate.images.fast_zlib", "zlib_ng"),
         ("balena_migrate.images.formats.zstd", "zstandard"),
     }
+
+
+def test_the_base_part_needs_no_openssl_for_its_threads() -> None:
+    """OpenSSL alone would be a tenth of the initramfs."""
+    folders = [PACKAGE.parent, *(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))]
+    base = find_closure(BASE_MODULES, folders, LEFT_OUT)
+    assert {"threading", "concurrent.futures.thread"} <= set(base)
+    assert not {"ssl", "multiprocessing"} & set(base)
 
 
 def test_nothing_that_a_device_gets_imports_what_the_kit_lacks() -> None:

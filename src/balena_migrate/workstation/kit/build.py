@@ -50,11 +50,10 @@ def _find_or_build(architecture: Architecture, cache_dir: Path, say: Say) -> Pat
 
 
 def kit_recipe(architecture: Architecture) -> tuple[object, ...]:
-    """What a kit depends on: packages, libraries, and our own source."""
+    """What a kit depends on: packages, libraries, and our own source, with what assembles it."""
     libraries = [(name, metadata.version(name)) for name in recipe.DISTRIBUTIONS]
-    source = [
-        (str(path.relative_to(PACKAGE)), hashlib.sha256(path.read_bytes()).hexdigest()) for path in package_files()
-    ]
+    files = [*package_files(), *sorted(path for path in Path(__file__).parent.iterdir() if path.is_file())]
+    source = [(str(path.relative_to(PACKAGE)), hashlib.sha256(path.read_bytes()).hexdigest()) for path in files]
     return (packages_recipe(architecture), wheel_recipe(architecture), libraries, source)
 
 

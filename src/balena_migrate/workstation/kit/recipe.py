@@ -65,6 +65,8 @@ LEFT_OUT = frozenset(
         *(f"balena_migrate.cli.{name}" for name in ("rehearsal", "verbs.config", "verbs.kit", "verbs.rehearse")),
         # The other way to reach libzstd, for other Pythons.
         "zstandard.backend_cffi",
+        # Workers that are processes, which need sockets and OpenSSL.
+        "concurrent.futures.process",
         # Imported by the standard library for its own tests, for developers, or on other systems.
         *("_aix_support", "_bootsubprocess", "_osx_support", "_py_abc", "_pydecimal", "_testcapi"),
         *("_testinternalcapi", "distutils", "doctest", "ensurepip", "lib2to3", "nt", "ntpath", "pdb", "pydoc"),
