@@ -95,7 +95,16 @@ def test_no_damage_ends_in_a_traceback(device: Device, place: str) -> None:
 
 
 @pytest.mark.parametrize("place", FILES)
-@pytest.mark.parametrize("piece", ["\n", '"\\', "lease {", "send a ", "/* ", "server { ip="])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "\n",
+        *(
+            pytest.param(piece, marks=pytest.mark.long)
+            for piece in ('"\\', "lease {", "send a ", "/* ", "server { ip=")
+        ),
+    ],
+)
 def test_a_full_file_of_one_thing_takes_bounded_time(device: Device, place: str, piece: str) -> None:
     put_the_rest(device)
     for text in (piece, FILES[place] + piece):
