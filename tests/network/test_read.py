@@ -311,6 +311,7 @@ def test_loops_of_links_folders_and_pipes_are_no_files(device: Device, place: st
         path.rename(device.root / f"done{len(list(device.root.iterdir()))}")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", PLACES)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.one_of(st.binary(max_size=200), st.text(st.sampled_from('ab=[]{}"\\#;:-&*\n\t 09/.'), max_size=200)))
