@@ -134,6 +134,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.long
 @given(st.dictionaries(st.sampled_from([*sorted(FORMS), "x"]) | st.text(max_size=8), JSON, max_size=8))
 @settings(max_examples=150, deadline=None)
 def test_any_object_is_judged_and_kept(values: dict[str, object]) -> None:

@@ -10,7 +10,6 @@ import socket
 import socketserver
 import ssl
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from balena_migrate.facts import ClockFacts
 from balena_migrate.findings import Finding, Severity
 from balena_migrate.settings import Config, Probe, parse_settings
 from tests.support.facts import pc_facts
+from tests.support.server import serving
 from tests.support.surveys import carrying
 
 
@@ -76,13 +76,8 @@ def serve(ahead_s: int = 0, context: ssl.SSLContext | None = None) -> Iterator[i
         server.ahead_s = ahead_s  # type: ignore[attr-defined]
         if context is not None:
             server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield server.server_address[1]
-        finally:
-            server.shutdown()
-            thread.join()
+        with serving(server) as port:
+            yield port
 
 
 @contextmanager
@@ -90,13 +85,8 @@ def serve_raw(handler: type[socketserver.BaseRequestHandler]) -> Iterator[int]:
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
         server.block_on_close = False
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield server.server_address[1]
-        finally:
-            server.shutdown()
-            thread.join()
+        with serving(server) as port:
+            yield port
 
 
 def closed_port() -> int:

@@ -167,6 +167,7 @@ def test_mtools_without_a_working_program(tmp_path: Path) -> None:
         compose(image, FILES[:1], [], tmp_path, System(programs={"mcopy": ("/bin/false",)}))
 
 
+@pytest.mark.long
 def test_a_boot_partition_with_a_million_clusters(tmp_path: Path) -> None:
     sectors = 512 * 2048
     fat = tmp_path / "fat.img"

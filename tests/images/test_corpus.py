@@ -93,6 +93,7 @@ def test_every_file_is_an_image_or_an_image_error(tmp_path: Path) -> None:
     assert refused
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("ending", "name"), [("xz", "xz"), ("gz", "gzip")])
 def test_files_that_others_packed_are_known_by_their_content_and_unpacked(ending: str, name: str) -> None:
     sources = sorted(corpus("disk-images").rglob(f"*.{ending}"))

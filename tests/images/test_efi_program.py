@@ -29,7 +29,7 @@ def program(machine: int, *, place: int = 0x80, signature: bytes = b"PE\0\0") ->
         (program(0xAA64, place=0x200), 0xAA64),
         (program(X86_64, signature=b"NE\0\0"), NO_PROGRAM),
         (program(X86_64, place=HEAD_BYTES), NO_PROGRAM),
-        (program(X86_64, place=0xFFFFFFFF - 4)[:0], NO_PROGRAM),
+        (program(X86_64)[:0x3C] + struct.pack("<I", 0xFFFFFFFF - 4) + bytes(100), NO_PROGRAM),
         (b"MZ", NO_PROGRAM),
         (b"MZ" + bytes(0x3A) + b"\xff\xff\xff\xff", NO_PROGRAM),
         (program(X86_64)[:0x85], NO_PROGRAM),

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import io
 import json
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -49,7 +51,18 @@ def opened(folder: Path, raw: bytes | bytearray, name: str = "flasher.img.gz") -
 
 
 def a_flasher(folder: Path, inner: bytes, boot: Mapping[str, bytes] = FLASH_BOOT) -> Image:
-    return opened(folder, flasher_image(folder, make_ext4(folder / "root", {NEW_NAME: inner}), boot))
+    path = folder / "flasher.img.gz"
+    path.write_bytes(packed_flasher(inner, tuple(boot.items())))
+    return read_image(path, folder, ignored)
+
+
+@functools.lru_cache(maxsize=2)
+def packed_flasher(inner: bytes, boot: tuple[tuple[str, bytes], ...]) -> bytes:
+    """Most tests take the same one."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        raw = flasher_image(folder, make_ext4(folder / "root", {NEW_NAME: inner}), dict(boot))
+    return gzip.compress(raw, 1)
 
 
 def system_image(flasher: Image) -> Image:

@@ -6,6 +6,7 @@ What is here holds for each format of the registry: one that is added is held to
 
 from __future__ import annotations
 
+import functools
 import io
 import random
 import subprocess
@@ -55,6 +56,11 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return bytes(make_image(tmp_path_factory.mktemp("image")))
 
 
+@functools.lru_cache(maxsize=len(FILES))
+def packed(name: str, image: bytes) -> bytes:
+    return of_file(name)[1].pack(image)
+
+
 def test_every_file_of_the_folder_is_a_format_with_a_name_of_its_own() -> None:
     assert len(formats()) == len(FILES) == len({known.name for known in formats()})
     assert [known.name for known in formats() if not known.magics] == ["raw"]
@@ -64,9 +70,9 @@ def test_every_file_of_the_folder_is_a_format_with_a_name_of_its_own() -> None:
 @pytest.mark.processes
 @pytest.mark.parametrize("name", FILES)
 def test_a_whole_file_is_read_or_refused_with_what_to_do(name: str, image: bytes, tmp_path: Path) -> None:
-    known, sample = of_file(name)
+    known, _ = of_file(name)
     path = tmp_path / "image"
-    path.write_bytes(sample.pack(image))
+    path.write_bytes(packed(name, image))
     if known.pieces is None:
         with pytest.raises(ImageError, match=f"is {known.what}, which is not supported") as caught:
             read_image(path, tmp_path, lambda done, total: None)
@@ -84,9 +90,8 @@ def test_a_whole_file_is_read_or_refused_with_what_to_do(name: str, image: bytes
 def test_a_file_that_is_cut_short_or_damaged_is_no_image(name: str, spoil: str, image: bytes, tmp_path: Path) -> None:
     _, sample = of_file(name)
     path = tmp_path / "image"
-    packed = sample.pack(image)
-    spoilt = getattr(sample, spoil)(packed)
-    assert spoilt != packed
+    spoilt = getattr(sample, spoil)(packed(name, image))
+    assert spoilt != packed(name, image)
     path.write_bytes(spoilt)
     with pytest.raises(ImageError):
         read_image(path, tmp_path, lambda done, total: None)
@@ -95,9 +100,9 @@ def test_a_file_that_is_cut_short_or_damaged_is_no_image(name: str, spoil: str, 
 @pytest.mark.processes
 @pytest.mark.parametrize("name", READABLE)
 def test_stage_2_reads_what_stage_1_took(name: str, image: bytes) -> None:
-    known, sample = of_file(name)
+    known, _ = of_file(name)
     goal = PatchedImage(
-        io.BytesIO(sample.pack(image)), known, len(image), Patches(size_bytes=len(image), blocks=()), BlockMap()
+        io.BytesIO(packed(name, image)), known, len(image), Patches(size_bytes=len(image), blocks=()), BlockMap()
     )
     assert b"".join(piece.data for piece in goal.pieces(1 << 20)) == image
     assert b"".join(piece.data for piece in goal.pieces(1 << 20)) == image, "and again from the start"

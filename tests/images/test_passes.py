@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import functools
 import gzip
 import random
 from pathlib import Path
@@ -20,10 +21,15 @@ def ignored(done: int, total: int) -> None:
     """No report."""
 
 
+@functools.cache
+def packed_content(name: str) -> bytes:
+    return of_file(name)[1].pack(CONTENT)
+
+
 @pytest.fixture(params=READABLE)
 def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     path = tmp_path / "image"
-    path.write_bytes(of_file(request.param)[1].pack(CONTENT))
+    path.write_bytes(packed_content(request.param))
     return path
 
 

@@ -70,7 +70,7 @@ def make_mbr(path: Path, name: str) -> None:
 def make_gpt(path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(GPT_IMAGE_BYTES)
-    subprocess.run(["sfdisk", "-q", path], input=GPT_SCRIPT.encode(), check=True)
+    subprocess.run(["sfdisk", "-q", "--no-tell-kernel", path], input=GPT_SCRIPT.encode(), check=True)
 
 
 @pytest.mark.processes
@@ -253,7 +253,7 @@ def test_a_last_partition_that_is_a_primary_one(tmp_path: Path) -> None:
     with disk.open("wb") as file:
         file.truncate(64 * MIB)
     script = b"label: dos\nstart=2048, size=4096, type=e\nstart=8192, size=65536\n"
-    subprocess.run(["sfdisk", "-q", disk], input=script, check=True)
+    subprocess.run(["sfdisk", "-q", "--no-tell-kernel", disk], input=script, check=True)
     put_blocks(disk, grown_table(image_of(disk), 512 * MIB, DISK_BYTES), DISK_BYTES)
     assert_sound(disk)
     assert [part["size"] for part in read_by_sfdisk(disk)["partitions"]] == [4096, 512 * MIB // 512]

@@ -215,7 +215,7 @@ def make_mbr_image(path: Path) -> int:
 def make_gpt_image(path: Path) -> int:
     with path.open("wb") as file:
         file.truncate(88 * MIB)
-    subprocess.run(["sfdisk", "-q", path], input=GPT_SCRIPT.encode(), check=True)
+    subprocess.run(["sfdisk", "-q", "--no-tell-kernel", path], input=GPT_SCRIPT.encode(), check=True)
     return 40960 * 512
 
 

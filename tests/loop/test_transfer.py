@@ -37,7 +37,7 @@ def disk(tmp_path: Path) -> Iterator[str]:
     with path.open("wb") as file:
         file.truncate(48 << 20)
     table = b"label: dos\nstart=2048, size=16384, type=83\nstart=20480, size=65536, type=83\n"
-    subprocess.run(["sfdisk", "-q", path], input=table, check=True)
+    subprocess.run(["sfdisk", "-q", "--no-tell-kernel", path], input=table, check=True)
     argv = ["losetup", "--find", "--show", "--partscan", str(path)]
     device = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
     try:

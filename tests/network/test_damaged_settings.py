@@ -16,7 +16,8 @@ from balena_migrate.network.select import Selection, boot_files
 from balena_migrate.settings import Config
 from tests.support.network import Device
 
-COUNT = 40
+COUNT, QUICK_COUNT = 40, 15
+"""For each place; `./test --quick` tries the first ones."""
 LEASE = 'lease {\n  interface "pen2";\n  fixed-address 172.26.1.2;\n  option domain-name-servers 172.26.0.53;\n}\n'
 FILES = {
     "/run/systemd/netif/leases/2": "ADDRESS=172.26.1.2\nCLIENTID=ff2600000200020000ab11\n",
@@ -77,11 +78,12 @@ def put_the_rest(device: Device) -> None:
     device.put("/etc/resolv.conf", "nameserver 127.0.0.1\n")
 
 
+@pytest.mark.parametrize("count", [QUICK_COUNT, pytest.param(COUNT, marks=pytest.mark.long)])
 @pytest.mark.parametrize("place", FILES)
-def test_no_damage_ends_in_a_traceback(device: Device, place: str) -> None:
+def test_no_damage_ends_in_a_traceback(device: Device, place: str, count: int) -> None:
     put_the_rest(device)
     chance = random.Random(place)
-    for number in range(COUNT):
+    for number in range(count):
         text = FILES[place]
         for _ in range(chance.randint(1, 3)):
             start = chance.randint(0, len(text))
@@ -95,7 +97,16 @@ def test_no_damage_ends_in_a_traceback(device: Device, place: str) -> None:
 
 
 @pytest.mark.parametrize("place", FILES)
-@pytest.mark.parametrize("piece", ["\n", '"\\', "lease {", "send a ", "/* ", "server { ip="])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "\n",
+        *(
+            pytest.param(piece, marks=pytest.mark.long)
+            for piece in ('"\\', "lease {", "send a ", "/* ", "server { ip=")
+        ),
+    ],
+)
 def test_a_full_file_of_one_thing_takes_bounded_time(device: Device, place: str, piece: str) -> None:
     put_the_rest(device)
     for text in (piece, FILES[place] + piece):

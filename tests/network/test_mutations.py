@@ -21,6 +21,8 @@ from tests.support.network import Device
 
 COUNT = int(os.environ.get("BALENA_MIGRATE_MUTATIONS", "100"))
 """For each place; about 10 ms each."""
+QUICK_COUNT = 40
+"""The first ones, which `./test --quick` tries, too."""
 
 PLACES = {
     "/etc/NetworkManager/system-connections/a.nmconnection": """[connection]
@@ -266,15 +268,16 @@ def originals(place: str) -> list[str]:
     return [PLACES[place], *(path.read_bytes().decode("utf-8", "surrogateescape") for path in sorted(files))]
 
 
+@pytest.mark.parametrize("count", [QUICK_COUNT, pytest.param(COUNT, marks=pytest.mark.long)])
 @pytest.mark.parametrize("place", PLACES)
-def test_no_damaged_file_ends_in_a_traceback(place: str, tmp_path: Path) -> None:
+def test_no_damaged_file_ends_in_a_traceback(place: str, count: int, tmp_path: Path) -> None:
     chance = random.Random(place)
     texts = originals(place)
     device = Device(tmp_path)
     device.put("/etc/ssl/farm.pem", "certificate")
     device.put("/etc/roaming", PLACES["/etc/wpa_supplicant/wpa_supplicant.conf"])
     carried = 0
-    for number in range(COUNT):
+    for number in range(count):
         text = mutated(texts[number % len(texts)], chance)
         device.put(place, text)
         try:

@@ -311,6 +311,7 @@ def test_loops_of_links_folders_and_pipes_are_no_files(device: Device, place: st
         path.rename(device.root / f"done{len(list(device.root.iterdir()))}")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", PLACES)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.one_of(st.binary(max_size=200), st.text(st.sampled_from('ab=[]{}"\\#;:-&*\n\t 09/.'), max_size=200)))
@@ -326,19 +327,21 @@ def test_any_content_is_read_or_refused(device: Device, place: str, content: byt
     [
         (WPA, 'network={{\nssid="{0}"\nkey_mgmt=NONE\n}}\n'),
         (NM, "[ipv4]\naddress{0}=192.0.2.5/24\n"),
-        (NM, "[g{0}]\na=b\n"),
+        pytest.param(NM, "[g{0}]\na=b\n", marks=pytest.mark.long),
         ("/etc/netplan/a.yaml", "a{0}: &a{0} [b]\n"),
-        ("/etc/netplan/a.yaml", "network: {{a: {{a: {{\n"),
+        pytest.param("/etc/netplan/a.yaml", "network: {{a: {{a: {{\n", marks=pytest.mark.long),
         ("/etc/systemd/network/a.network", "[Route]\nDestination=10.0.0.0/8\nGateway=192.0.2.1\n"),
-        ("/etc/systemd/network/a.network", "[Match]\nName=e{0}\n"),
+        pytest.param("/etc/systemd/network/a.network", "[Match]\nName=e{0}\n", marks=pytest.mark.long),
         ("/etc/dhcpcd.conf", "interface e{0}\nstatic ip_address=192.0.2.5/24\n"),
-        ("/etc/network/interfaces", "iface e{0} inet dhcp\n"),
+        pytest.param("/etc/network/interfaces", "iface e{0} inet dhcp\n", marks=pytest.mark.long),
         ("/etc/network/interfaces", "source /**\nsource /\nsource *{0}**/*\nsource-directory /\n"),
         ("/var/lib/connman/a.config", "[service_{0}]\nType=ethernet\n"),
         ("/var/lib/iwd/a.psk", "[@pem@a]\n-----BEGIN x\nabc\n"),
-        ("/etc/network/interfaces", "iface e{0} inet dhcp inherits e\nauto /e*=e{0}\n"),
+        pytest.param(
+            "/etc/network/interfaces", "iface e{0} inet dhcp inherits e\nauto /e*=e{0}\n", marks=pytest.mark.long
+        ),
         ("/etc/redsocks.conf", "/* redsocks {{ \n\n"),
-        ("/etc/redsocks.conf", "redsocks {{\n\n"),
+        pytest.param("/etc/redsocks.conf", "redsocks {{\n\n", marks=pytest.mark.long),
         ("/etc/environment", "\n \n"),
     ],
 )

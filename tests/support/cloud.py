@@ -8,13 +8,14 @@ import json
 import socket
 import ssl
 import subprocess
-import threading
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.server import serving
 
 TOKEN = "token0123456789"
 SECRET = "provisioningkey0123"
@@ -79,8 +80,5 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(Cloud, "answer", ANSWER)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Cloud) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"balena.test:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+        with serving(server) as port:
+            yield f"balena.test:{port}"

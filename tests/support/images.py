@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import struct
 import subprocess
+import tempfile
 import uuid
 import zlib
 from collections.abc import Sequence
@@ -107,14 +109,22 @@ def make_fat(
     label: str = "resin-boot",
     cluster_sectors: int = 1,
 ) -> bytes:
-    """A FAT file system with these files; starts programs."""
-    path.write_bytes(bytes(boot_sectors(bits) * SECTOR))
-    _run("mkfs.fat", "-F", str(bits), "-s", str(cluster_sectors), "-n", label, str(path))
-    for folder in sorted({str(parent) for name in files for parent in Path(name).parents} - {"."}):
-        _run("mmd", "-i", str(path), f"::{folder}")
-    for name, content in files.items():
-        _run("mcopy", "-i", str(path), "-", f"::{name}", data=content)
-    return path.read_bytes()
+    """A FAT file system with these files; starts programs where this process has not made the same one before."""
+    made = _make_fat(tuple(files.items()), bits, label, cluster_sectors)
+    path.write_bytes(made)
+    return made
+
+
+@functools.lru_cache(maxsize=8)
+def _make_fat(files: tuple[tuple[str, bytes], ...], bits: int, label: str, cluster_sectors: int) -> bytes:
+    with tempfile.NamedTemporaryFile() as file:
+        file.truncate(boot_sectors(bits) * SECTOR)
+        _run("mkfs.fat", "-F", str(bits), "-s", str(cluster_sectors), "-n", label, file.name)
+        for folder in sorted({str(parent) for name, _ in files for parent in Path(name).parents} - {"."}):
+            _run("mmd", "-i", file.name, f"::{folder}")
+        for name, content in files:
+            _run("mcopy", "-i", file.name, "-", f"::{name}", data=content)
+        return Path(file.name).read_bytes()
 
 
 def make_image(

@@ -123,7 +123,7 @@ def make_disk(folder: Path, name: str, fat_bits: int, files: Mapping[str, bytes]
         file.truncate(DISK_BYTES)
     start, sectors = START_BYTES // SECTOR_BYTES, (DISK_BYTES - START_BYTES) // SECTOR_BYTES
     table = f"label: dos\nstart={start}, size={sectors}, type=c\n"
-    System().run(["sfdisk", "--quiet", "--no-reread", disk], data=table.encode())
+    System().run(["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", disk], data=table.encode())
     kind = ("-F", str(fat_bits), "-s", "1" if fat_bits == 32 else "4")
     System().run(["mkfs.vfat", *kind, "--offset", str(start), disk, str(sectors // 2)])
     files_folder = folder / f"{name}-files"

@@ -39,6 +39,7 @@ print(before, peak(), made.size_bytes, max(copies), len(told))
 """
 
 
+@pytest.mark.long
 def test_memory_is_flat_and_there_is_one_copy(tmp_path: Path) -> None:
     """96 MiB that do not compress take 16 MiB more than the interpreter with its modules, and their size on the disk.
 

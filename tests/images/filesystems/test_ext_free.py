@@ -175,6 +175,13 @@ def broken(raw: bytes, offset: int, layout: str, *values: int) -> bytes:
 SUPERBLOCK = 1024
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    raw = make(tmp_path_factory.mktemp("plain"), ["-b", "4096"]).read_bytes()
+    assert free(raw), "else nothing would show that damage counts"
+    return raw
+
+
 @pytest.mark.parametrize(
     ("offset", "layout", "value"),
     [
@@ -196,10 +203,8 @@ SUPERBLOCK = 1024
         *("larger than the partition", "empty", "first block", "small groups", "large groups", "inodes", "descriptors"),
     ],
 )
-def test_with_a_superblock_that_cannot_be_trusted(tmp_path: Path, offset: int, layout: str, value: int) -> None:
-    raw = make(tmp_path, ["-b", "4096"]).read_bytes()
-    assert free(raw)
-    assert not free(broken(raw, SUPERBLOCK + offset, layout, value))
+def test_with_a_superblock_that_cannot_be_trusted(plain: bytes, offset: int, layout: str, value: int) -> None:
+    assert not free(broken(plain, SUPERBLOCK + offset, layout, value))
 
 
 def test_behind_another_file_systems_boot_sector(tmp_path: Path) -> None:
@@ -209,12 +214,11 @@ def test_behind_another_file_systems_boot_sector(tmp_path: Path) -> None:
     assert not free(broken(raw, 1020, "<I", 1))
 
 
-def test_where_a_bitmap_has_other_free_blocks_than_its_group(tmp_path: Path) -> None:
-    raw = make(tmp_path, ["-b", "4096"]).read_bytes()
-    (bitmap,) = struct.unpack_from("<I", raw, 4096)
+def test_where_a_bitmap_has_other_free_blocks_than_its_group(plain: bytes) -> None:
+    (bitmap,) = struct.unpack_from("<I", plain, 4096)
     last = bitmap * 4096 + 16383 // 8
-    assert raw[last] == 0, "the last block of the group is free"
-    assert not free(broken(raw, last, "<B", 0x80))
+    assert plain[last] == 0, "the last block of the group is free"
+    assert not free(broken(plain, last, "<B", 0x80))
 
 
 def test_where_a_group_without_a_bitmap_has_other_free_blocks(tmp_path: Path) -> None:
@@ -231,19 +235,17 @@ def test_a_flag_that_the_kernel_does_not_heed(tmp_path: Path) -> None:
     assert free(broken(raw, 4096 + 18, "<H", 2)) == free(raw) != ()
 
 
-def test_where_a_bitmap_calls_an_inode_table_free(tmp_path: Path) -> None:
-    raw = make(tmp_path, ["-b", "4096"]).read_bytes()
-    bitmap, _, table, count = struct.unpack_from("<IIIH", raw, 4096)
+def test_where_a_bitmap_calls_an_inode_table_free(plain: bytes) -> None:
+    bitmap, _, table, count = struct.unpack_from("<IIIH", plain, 4096)
     place = bitmap * 4096 + table // 8
-    raw = broken(raw, place, "<B", raw[place] & ~(1 << table % 8))
+    raw = broken(plain, place, "<B", plain[place] & ~(1 << table % 8))
     assert not free(broken(raw, 4096 + 12, "<H", count + 1))
 
 
-def test_where_two_things_are_in_one_place(tmp_path: Path) -> None:
-    raw = make(tmp_path, ["-b", "4096"]).read_bytes()
-    bitmap, inodes = struct.unpack_from("<II", raw, 4096)
-    assert not free(broken(raw, 4096 + 4, "<I", bitmap))
-    assert not free(broken(raw, 4096 + 4, "<I", 1 << 31)), inodes
+def test_where_two_things_are_in_one_place(plain: bytes) -> None:
+    bitmap, inodes = struct.unpack_from("<II", plain, 4096)
+    assert not free(broken(plain, 4096 + 4, "<I", bitmap))
+    assert not free(broken(plain, 4096 + 4, "<I", 1 << 31)), inodes
 
 
 def test_where_the_image_ends_too_early(tmp_path: Path) -> None:
@@ -265,7 +267,7 @@ def test_damage_ends_soon_and_leads_nowhere(
 ) -> None:
     """Of a superblock and descriptors with any bytes, as they would be behind a bad download."""
     if not _MADE:
-        _MADE.append(make(tmp_path_factory.mktemp("ext"), ["-b", "1024"], size_kib=20_000).read_bytes())
+        _MADE.append(make(tmp_path_factory.mktemp("ext"), ["-b", "1024"], size_kib=10_000).read_bytes())
     damaged = bytearray(_MADE[0])
     for place, value in changes:
         damaged[place] = value

@@ -179,7 +179,7 @@ def test_any_flipped_bytes_end_in_a_file_system_or_an_image_error(tmp_path: Path
                 fat.read_file(path)
 
 
-@pytest.mark.parametrize("bits", [16, 32])
+@pytest.mark.parametrize("bits", [16, pytest.param(32, marks=pytest.mark.long)])
 def test_any_damage_to_folders_ends_in_a_file_system_or_an_image_error_in_time(bits: int, tmp_path: Path) -> None:
     """Entries, long names and the chains behind them; and file systems that are cut off."""
     files = {**BOOT_FILES, "efi/bootx64.efi": b"MZ" * 900, "overlays/" + "long" * 40: b"l"}

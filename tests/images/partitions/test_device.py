@@ -29,7 +29,9 @@ def disk(path: Path, content: bytes = b"") -> Path:
 @pytest.mark.parametrize(("label", "size"), [("dos", 8), ("gpt", 36)])
 def test_it_is_what_blkid_reads_from_the_disk(tmp_path: Path, label: str, size: int) -> None:
     path = disk(tmp_path / "disk")
-    subprocess.run(["sfdisk", "-q", path], input=f"label: {label}\nsize=1MiB\n", text=True, check=True)
+    subprocess.run(
+        ["sfdisk", "-q", "--no-tell-kernel", path], input=f"label: {label}\nsize=1MiB\n", text=True, check=True
+    )
     told = subprocess.run(["blkid", "-p", "-s", "PTUUID", "-o", "value", path], capture_output=True, text=True)
     found = read_table_id(System(tmp_path), "/disk")
     assert (found, len(found)) == (told.stdout.strip(), size)
@@ -56,7 +58,7 @@ def test_the_id_of_an_mbr_is_known_whatever_its_logical_partitions_are(tmp_path:
 def test_the_copy_of_a_gpt_is_seen_also_where_another_table_was_written_over_the_first_one(tmp_path: Path) -> None:
     path, system = disk(tmp_path / "disk"), System(tmp_path)
     assert not has_gpt_copy(system, "/disk", 8 * MIB)
-    subprocess.run(["sfdisk", "-q", path], input="label: gpt\nsize=1MiB\n", text=True, check=True)
+    subprocess.run(["sfdisk", "-q", "--no-tell-kernel", path], input="label: gpt\nsize=1MiB\n", text=True, check=True)
     assert has_gpt_copy(system, "/disk", 8 * MIB)
     with path.open("r+b") as file:
         file.write(bytes(MIB))
@@ -74,7 +76,7 @@ def test_a_last_sector_that_cannot_be_read_holds_no_copy(tmp_path: Path) -> None
 
 def gpt_disk(path: Path) -> Path:
     script = "label: gpt\nstart=2048, size=2048, type=L\nstart=4096, size=2048, type=L\n"
-    subprocess.run(["sfdisk", "-q", disk(path)], input=script, text=True, check=True)
+    subprocess.run(["sfdisk", "-q", "--no-tell-kernel", disk(path)], input=script, text=True, check=True)
     return path
 
 

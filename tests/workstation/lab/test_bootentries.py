@@ -48,7 +48,7 @@ def disk(tmp_path: Path) -> Path:
     with disk.open("wb") as file:
         file.truncate(4 << 20)
     script = f"{TABLE}start=2048, size=4096, uuid=11111111-2222-3333-4444-555555555555\n"
-    subprocess.run(["sfdisk", "-q", disk], input=script.encode(), check=True, capture_output=True)
+    subprocess.run(["sfdisk", "-q", "--no-tell-kernel", disk], input=script.encode(), check=True, capture_output=True)
     return disk
 
 
@@ -107,7 +107,9 @@ def test_a_wrong_entry_of_the_new_system_is_seen(disk: Path, now: BootVariables,
 def test_a_partition_in_an_mbr_is_named_by_the_disks_id(tmp_path: Path) -> None:
     (tmp_path / "disk").write_bytes(bytes(4 << 20))
     script = b"label: dos\nlabel-id: 0x5a3c91e7\nstart=2048, size=4096\n"
-    subprocess.run(["sfdisk", "-q", tmp_path / "disk"], input=script, check=True, capture_output=True)
+    subprocess.run(
+        ["sfdisk", "-q", "--no-tell-kernel", tmp_path / "disk"], input=script, check=True, capture_output=True
+    )
     assert partition_path(tmp_path / "disk", 1) == "HD(1,MBR,0x5a3c91e7,0x800,0x1000)"
 
 

@@ -29,7 +29,7 @@ def test_partitions_are_read_with_what_their_file_systems_hold(tmp_path: Path) -
         file.truncate(64 * MIB)
     content.write_bytes(bytes(3 * MIB))
     system = System()
-    system.run(["sfdisk", "--quiet", disk], data=TABLE)
+    system.run(["sfdisk", "--quiet", "--no-tell-kernel", disk], data=TABLE)
     system.run(["mkfs.fat", "-n", "BOOT", "--offset", "2048", disk, str(20 * 1024)])
     system.run(["mcopy", "-i", f"{disk}@@{MIB}", content, "::/content"])
     system.run(["mke2fs", "-q", "-F", "-t", "ext4", "-L", "root", "-E", f"offset={22 * MIB}", disk, "20480k"])

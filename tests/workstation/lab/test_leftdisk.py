@@ -78,7 +78,7 @@ def test_a_gpt_of_the_old_system_at_the_disks_end(tmp_path: Path) -> None:
     disk, old = make_disk(tmp_path / "disk", grown=True, file_system_bytes=GROWN_BYTES), tmp_path / "old"
     with old.open("wb") as file:
         file.truncate(DISK_BYTES)
-    subprocess.run(["sfdisk", "-q", old], input=b"label: gpt\nsize=1MiB\n", check=True)
+    subprocess.run(["sfdisk", "-q", "--no-tell-kernel", old], input=b"label: gpt\nsize=1MiB\n", check=True)
     with disk.open("r+b") as file:
         file.seek(DISK_BYTES - 33 * 512)
         file.write(old.read_bytes()[-33 * 512 :])
