@@ -27,7 +27,7 @@ from balena_migrate.core.values import to_json
 from balena_migrate.workstation.cache import cache_folder
 from bench import board
 from bench.about import about_image, about_machine
-from bench.image import CARD, FULL, BenchImage, bench_image
+from bench.image import FULL, SMALL, BenchImage, bench_image
 from bench.methods import Method, Trial, all_methods, check
 from bench.table import Comparison, compare, show
 from bench.target import SD_CARD, Kind, Target, open_target
@@ -55,7 +55,7 @@ def main() -> int:
     end_in_order()
     names = [options.board] if options.board else options.target or TARGETS
     try:
-        image = bench_image(cache_folder(), CARD if options.board else FULL)
+        image = bench_image(cache_folder(), SMALL if options.board else FULL)
         found = {name: bench(image, name, options.runs) for name in names}
     except (MigrateError, subprocess.CalledProcessError) as error:
         print(f"bench: {error}", file=sys.stderr)
