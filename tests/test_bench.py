@@ -11,6 +11,7 @@ from balena_migrate.core.block_map import Range
 from balena_migrate.core.units import MIB
 from bench.methods import BMAPTOOL, DD, ETCHER, PREPARED, SHIPPED, Trial, bmap_ranges, first_difference
 from bench.table import NOT_READ_BACK, compare, show
+from bench.target import Kind
 from bench.throttle import Rates
 
 USED_BYTES = 400 * MIB
@@ -43,7 +44,7 @@ def trials() -> dict[str, list[Trial]]:
 
 
 def test_a_row_has_medians_and_ratios() -> None:
-    rows = {row.name: row for row in compare(trials(), RATES, USED_BYTES, "").rows}
+    rows = {row.name: row for row in compare(trials(), RATES, USED_BYTES, Kind.UNTHROTTLED, "").rows}
     ours = rows[SHIPPED]
     assert (ours.wall_s, ours.to_dd, ours.to_bmaptool) == (1.6, 0.16, 0.2)
     assert (ours.used_mib_s, ours.cpu_s, ours.cpu_to_dd, ours.peak_mib) == (250, 2, 0.25, 30)
@@ -51,14 +52,14 @@ def test_a_row_has_medians_and_ratios() -> None:
 
 
 def test_what_is_not_read_back_is_a_row_of_its_own() -> None:
-    rows = {row.name: row for row in compare(trials(), RATES, USED_BYTES, "").rows}
+    rows = {row.name: row for row in compare(trials(), RATES, USED_BYTES, Kind.UNTHROTTLED, "").rows}
     part = rows[SHIPPED + NOT_READ_BACK]
     assert (part.wall_s, part.to_dd, part.cpu_s, part.peak_mib) == (1.25, 0.125, None, None)
     assert DD + NOT_READ_BACK not in rows
 
 
 def test_the_limit_counts_reading_only_where_all_is_read_back() -> None:
-    rows = {row.name: row.limit_share for row in compare(trials(), RATES, USED_BYTES, "a limit").rows}
+    rows = {row.name: row.limit_share for row in compare(trials(), RATES, USED_BYTES, Kind.THROTTLED, "a limit").rows}
     assert rows[DD] == pytest.approx(2 / 10)
     assert rows[ETCHER] == pytest.approx(3 / 20)
     assert rows[SHIPPED] == pytest.approx(3 / 1.6)
@@ -68,27 +69,44 @@ def test_the_limit_counts_reading_only_where_all_is_read_back() -> None:
 def test_a_goal_is_reached_at_its_figure_and_missed_beyond() -> None:
     at = trials() | {SHIPPED: [trial(1.76, cpu_s=2.8, peak_mib=64)]}
     beyond = trials() | {SHIPPED: [trial(1.81, cpu_s=2.9, peak_mib=65)]}
-    reached = [goal for goal in compare(at, RATES, USED_BYTES, "").goals if goal.what.startswith(SHIPPED)]
-    missed = [goal for goal in compare(beyond, RATES, USED_BYTES, "").goals if goal.what.startswith(SHIPPED)]
+    reached = [
+        goal for goal in compare(at, RATES, USED_BYTES, Kind.UNTHROTTLED, "").goals if goal.what.startswith(SHIPPED)
+    ]
+    missed = [
+        goal for goal in compare(beyond, RATES, USED_BYTES, Kind.UNTHROTTLED, "").goals if goal.what.startswith(SHIPPED)
+    ]
     assert [goal.is_reached for goal in reached] == [True] * 4
     assert [goal.is_reached for goal in missed] == [False] * 4
 
 
 @pytest.mark.parametrize(("wall_s", "is_reached"), [(3.2, True), (3.3, False)])
 def test_a_throttled_target_asks_for_a_share_of_its_limit(wall_s: float, *, is_reached: bool) -> None:
-    found = compare(trials() | {SHIPPED: [trial(wall_s)]}, RATES, USED_BYTES, "a limit").goals
+    found = compare(trials() | {SHIPPED: [trial(wall_s)]}, RATES, USED_BYTES, Kind.THROTTLED, "a limit").goals
     shares = [goal for goal in found if goal.what.startswith(f"{SHIPPED}: share")]
     assert [goal.is_reached for goal in shares] == [is_reached]
     assert not any("time to gzip" in goal.what and "CPU" not in goal.what for goal in found)
 
 
+def test_of_an_emulator_only_memory_is_judged_and_the_table_says_what_counts() -> None:
+    """Its processor has another speed for each kind of instruction."""
+    slow = trials() | {SHIPPED: [trial(99, cpu_s=99, peak_mib=64)], PREPARED: [trial(99, cpu_s=99, peak_mib=65)]}
+    found = compare(slow, RATES, USED_BYTES, Kind.EMULATED, "a card")
+    assert [(goal.found, goal.is_reached) for goal in found.goals] == [(64, True), (65, False)]
+    assert any("ratios" in line for line in show(found))
+    assert not any("ratios" in line for line in show(compare(slow, RATES, USED_BYTES, Kind.UNTHROTTLED, "")))
+
+
 def test_a_row_that_could_not_be_measured_reaches_nothing() -> None:
-    missing = [goal for goal in compare(trials(), RATES, USED_BYTES, "").goals if goal.what.startswith(PREPARED)]
+    missing = [
+        goal
+        for goal in compare(trials(), RATES, USED_BYTES, Kind.UNTHROTTLED, "").goals
+        if goal.what.startswith(PREPARED)
+    ]
     assert [goal.is_reached for goal in missing] == [False]
 
 
 def test_the_table_shows_every_row_and_every_goal() -> None:
-    comparison = compare(trials(), RATES, USED_BYTES, "")
+    comparison = compare(trials(), RATES, USED_BYTES, Kind.UNTHROTTLED, "")
     lines = list(show(comparison))
     assert lines[1] == "by itself it writes 200.0 and reads 400.0 MiB/s"
     ours = next(line for line in lines if line.startswith(f"{SHIPPED} "))

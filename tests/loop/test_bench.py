@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +18,13 @@ import pytest
 from balena_migrate.core.block_map import Range
 from balena_migrate.core.errors import LabError
 from balena_migrate.core.units import MIB
+from balena_migrate.workstation.lab.guests.debian_pi import DebianPi
 from bench import __main__ as bench
+from bench import board
 from bench.image import TINY, BenchImage, bench_image
-from bench.methods import BMAPTOOL, DD, ETCHER, SHIPPED, Method, Trial, all_methods
+from bench.methods import BMAPTOOL, DD, ETCHER, PREPARED, SHIPPED, Method, Trial, all_methods
 from bench.process import run
-from bench.target import Target, open_target
+from bench.target import Kind, Target, open_target
 from bench.throttle import Rates
 
 pytestmark = [
@@ -32,10 +35,10 @@ pytestmark = [
 
 NOTHING = Trial(wall_s=1, cpu_s=1, peak_bytes=1, write_s=1)
 WAITING = """
-import signal, time
-from bench.__main__ import stop
+import time
+from bench.__main__ import end_in_order
 from bench.target import open_target
-signal.signal(signal.SIGTERM, stop)
+end_in_order()
 with open_target(1 << 20, None) as target:
     print(target.device, flush=True)
     time.sleep(60)
@@ -94,7 +97,50 @@ def test_all_methods_write_the_image_and_are_compared(
     assert found["goals"]
     printed = capsys.readouterr().out
     assert "bmaptool 3." in printed
+    assert "zstandard" in " ".join(found["machine"])
     assert all(f"\n{name} " in printed for name in rows)
+
+
+def test_a_board_is_measured_as_any_target_and_judged_by_its_memory_alone(
+    image: BenchImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A loop device of this machine takes its place."""
+    handed: list[Path] = []
+
+    @contextlib.contextmanager
+    def open_board(guest: DebianPi, image: BenchImage, work: Path, cache: Path) -> Iterator[Target]:
+        handed.extend(work.iterdir())
+        with open_target(image.size_bytes, None) as target:
+            yield replace(target, kind=Kind.EMULATED, limit="a card")
+
+    result = tmp_path / "result.json"
+    monkeypatch.setattr(bench, "bench_image", lambda cache, contents: image)
+    monkeypatch.setattr(board, "open_board", open_board)
+    monkeypatch.setattr(board, "PROGRAMS", {})
+    monkeypatch.setattr(sys, "argv", ["bench", "--runs", "1", "--board", "raspberrypi3-64", "--json", str(result)])
+    assert bench.main() == 0
+    assert [path.name for path in handed] == ["handed.json"]
+    found = json.loads(result.read_text())["targets"]["raspberrypi3-64"]
+    assert {SHIPPED, PREPARED} <= {row["name"] for row in found["rows"]}
+    assert [goal["what"].partition(":")[0] for goal in found["goals"]] == [SHIPPED, PREPARED]
+    assert all("memory" in goal["what"] for goal in found["goals"])
+    assert "target: a card\n" in capsys.readouterr().out
+
+
+def test_a_method_that_fails_ends_the_bench_with_its_name(
+    image: BenchImage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(target: Target) -> Trial:
+        target.run([["false"]])
+        return NOTHING
+
+    method = Method(name="theirs", write=fail, ranges=())
+    monkeypatch.setattr(bench, "bench_image", lambda cache, contents: image)
+    monkeypatch.setattr(bench, "all_methods", lambda image, work: [method])
+    monkeypatch.setattr(sys, "argv", ["bench", "--target", "unthrottled"])
+    assert bench.main() == 3
+    said = capsys.readouterr().err.splitlines()
+    assert said[-2:] == ["run 1 of 3: theirs", "bench: Command '['false']' returned non-zero exit status 1."]
 
 
 def test_a_right_writer_passes(image: BenchImage) -> None:
@@ -161,7 +207,8 @@ def test_a_limit_that_the_kernel_does_not_keep_is_no_limit(monkeypatch: pytest.M
     assert not opened[0].file.exists()
 
 
-def test_it_cleans_up_when_it_is_stopped() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_it_cleans_up_when_it_is_stopped(number: signal.Signals) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
         [sys.executable, "-c", WAITING], stdout=subprocess.PIPE, text=True, env=environment
@@ -169,6 +216,6 @@ def test_it_cleans_up_when_it_is_stopped() -> None:
         assert process.stdout is not None
         device = process.stdout.readline().strip()
         assert f"{device} " in loop_devices()
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 128 + signal.SIGTERM
+        process.send_signal(number)
+        assert process.wait(30) == 128 + number
     assert f"{device} " not in loop_devices()

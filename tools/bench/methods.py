@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import xml.etree.ElementTree
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from balena_migrate.core.values import to_json
 from balena_migrate.images.formats import magic_bytes, read_chunks, sniff_format
 from bench import flash
 from bench.image import BenchImage
-from bench.process import Pipeline, Usage, run
+from bench.process import Pipeline, Usage
 from bench.target import Target
 
 DD, BMAPTOOL, ETCHER = "gzip | dd", "bmaptool", "etcher-like"
@@ -54,12 +53,14 @@ def all_methods(image: BenchImage, work: Path) -> Iterator[Method]:
     """All methods that work here; `work` is for files of theirs."""
     everything = (Range(0, image.size_bytes),)
     mapped = bmap_ranges(image.bmap.read_text(), image.size_bytes)
-    yield Method(name=DD, write=lambda target: _run(dd(image, target)), ranges=everything)
-    yield Method(name=BMAPTOOL, write=lambda target: _run(bmaptool(image.packed, image, target)), ranges=mapped)
+    yield Method(name=DD, write=lambda target: _run(target, dd(image, target)), ranges=everything)
+    yield Method(name=BMAPTOOL, write=lambda target: _run(target, bmaptool(image.packed, image, target)), ranges=mapped)
     yield Method(
-        name=f"{BMAPTOOL}, .zst", write=lambda target: _run(bmaptool(image.prepared, image, target)), ranges=mapped
+        name=f"{BMAPTOOL}, .zst",
+        write=lambda target: _run(target, bmaptool(image.prepared, image, target)),
+        ranges=mapped,
     )
-    yield Method(name=ETCHER, write=lambda target: _run(etcher(image, target)), ranges=everything)
+    yield Method(name=ETCHER, write=lambda target: _run(target, etcher(image, target)), ranges=everything)
     handed = work / "handed.json"
     handed.write_text(json.dumps(to_json(flash.Handed(size_bytes=image.size_bytes, block_map=image.block_map))))
     for name, form in ((SHIPPED, image.packed), (PREPARED, image.prepared)):
@@ -79,8 +80,8 @@ def _is_supported(form: Path) -> bool:
     return True
 
 
-def _run(pipeline: Pipeline) -> Trial:
-    usage = run(pipeline)
+def _run(target: Target, pipeline: Pipeline) -> Trial:
+    usage = target.run(pipeline)
     return _trial(usage, usage.wall_s)
 
 
@@ -101,7 +102,7 @@ def etcher(image: BenchImage, target: Target) -> Pipeline:
 
 def ours(form: Path, handed: Path) -> Callable[[Target], Trial]:
     def write(target: Target) -> Trial:
-        usage = run([[sys.executable, flash.__file__, form, target.device, handed]])
+        usage = target.run([[target.python, flash.__file__, form, target.device, handed]])
         result = json.loads(usage.output)
         if not result["reads_directly"]:
             raise SystemExit("bench: ours read back through the page cache: O_DIRECT was refused")

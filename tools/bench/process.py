@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a pipeline of programs and measures it: time, processor time, memory."""
+"""Runs a pipeline of programs and measures it: time, processor time, memory.
+
+As a program of its own, it takes the pipeline as JSON and prints the result as JSON. It needs no other file of ours.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
 import os
 import subprocess
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +32,10 @@ class Usage:
     peak_bytes: int
     output: str
     """Of the last program."""
+
+
+Runner = Callable[[Pipeline], Usage]
+"""run() below, or what does the same on another machine."""
 
 
 def run(pipeline: Pipeline) -> Usage:
@@ -106,3 +116,10 @@ def _peak_of(pid: int) -> int:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+if __name__ == "__main__":
+    try:
+        print(json.dumps(dataclasses.asdict(run(json.loads(sys.argv[1])))))
+    except subprocess.CalledProcessError as error:
+        sys.exit(str(error))

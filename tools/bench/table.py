@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from balena_migrate.core.units import MIB
 from bench.methods import BMAPTOOL, DD, ETCHER, PREPARED, SHIPPED, Trial
+from bench.target import Kind
 from bench.throttle import Rates
 
 NOT_READ_BACK = ", not read back"
@@ -49,8 +50,9 @@ class Goal:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """All about one target; `limit` is how it is throttled."""
+    """All about one target; `limit` is what holds it back."""
 
+    kind: Kind
     limit: str
     write_mib_s: float
     read_mib_s: float
@@ -58,14 +60,16 @@ class Comparison:
     goals: tuple[Goal, ...]
 
 
-def compare(trials: Mapping[str, Sequence[Trial]], rates: Sequence[Rates], used_bytes: int, limit: str) -> Comparison:
+def compare(
+    trials: Mapping[str, Sequence[Trial]], rates: Sequence[Rates], used_bytes: int, kind: Kind, limit: str
+) -> Comparison:
     """What the trials of each method come to, by name; the rates were measured between them."""
     write, read = (
         statistics.median(values) for values in zip(*((rate.write, rate.read) for rate in rates), strict=True)
     )
     rows = tuple(_rows(trials, Rates(write=write, read=read), used_bytes))
-    goals = tuple(_goals({row.name: row for row in rows}, is_throttled=bool(limit)))
-    return Comparison(limit=limit, write_mib_s=write / MIB, read_mib_s=read / MIB, rows=rows, goals=goals)
+    goals = tuple(_goals({row.name: row for row in rows}, kind))
+    return Comparison(kind=kind, limit=limit, write_mib_s=write / MIB, read_mib_s=read / MIB, rows=rows, goals=goals)
 
 
 # Rows ---------------------------------------------------------------------------------------------------------------
@@ -101,19 +105,21 @@ def median(runs: Sequence[Trial], figure: Callable[[Trial], float]) -> float:
     return statistics.median(figure(trial) for trial in runs)
 
 
-def _goals(rows: Mapping[str, Row], *, is_throttled: bool) -> Iterator[Goal]:
-    """Those of our rows that read back; a missing row reaches nothing."""
+def _goals(rows: Mapping[str, Row], kind: Kind) -> Iterator[Goal]:
+    """Those of our rows that read back; a missing row reaches nothing. Of an emulator only memory is judged: how long
+    its processor takes for an instruction has nothing to do with a real one's."""
     for name in (SHIPPED, PREPARED):
         row = rows.get(name)
         if row is None:
             yield Goal(what=f"{name}: this version cannot read its format", found=0.0, is_reached=False)
             continue
-        if is_throttled:
+        if kind is Kind.THROTTLED:
             yield _at_least(f"{name}: share of the limit", row.limit_share, LIMIT_SHARE)
-        else:
+        if kind is Kind.UNTHROTTLED:
             yield _at_most(f"{name}: time to {DD}", row.to_dd, TO_DD[name])
             yield _at_most(f"{name}: time to {BMAPTOOL}", row.to_bmaptool, TO_BMAPTOOL[name])
-        yield _at_most(f"{name}: CPU time to {DD}", row.cpu_to_dd, CPU_TO_DD)
+        if kind is not Kind.EMULATED:
+            yield _at_most(f"{name}: CPU time to {DD}", row.cpu_to_dd, CPU_TO_DD)
         yield _at_most(f"{name}: peak memory in MiB", row.peak_mib, PEAK_MIB)
 
 
@@ -134,7 +140,9 @@ _FORMATS = ("8.2f", "8.3f", "8.3f", "8.1f", "8.2f", "8.2f", "8.3f", "9.1f")
 
 def show(comparison: Comparison) -> Iterator[str]:
     """The lines of the table, and whether each goal is reached."""
-    yield f"target: {comparison.limit or 'unthrottled'}"
+    yield f"target: {comparison.limit or comparison.kind}"
+    if comparison.kind is Kind.EMULATED:
+        yield "its seconds and MiB/s are those of an emulator: what counts are ratios, and memory"
     yield f"by itself it writes {comparison.write_mib_s:.1f} and reads {comparison.read_mib_s:.1f} MiB/s"
     widths = [int(spec.partition(".")[0]) for spec in _FORMATS]
     yield " " * 32 + "".join(f"{title:>{width}}" for title, width in zip(_COLUMNS, widths, strict=True))

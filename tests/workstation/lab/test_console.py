@@ -54,8 +54,9 @@ def test_waits_for_what_comes_after_the_last_match(tmp_path: Path) -> None:
 
 
 def test_says_what_came_last_where_the_line_ends_before(tmp_path: Path) -> None:
-    with console(tmp_path, says(b"Kernel panic\n")) as device, pytest.raises(LabError, match="Kernel panic"):
+    with console(tmp_path, says(b"Kernel panic\n")) as device, pytest.raises(LabError, match="Kernel panic") as caught:
         device.wait_for("login:", 60)
+    assert "until the device went off" in caught.value.message, "nobody waited for 60 s"
 
 
 def test_logs_every_line_with_its_time_and_without_terminal_controls(tmp_path: Path) -> None:

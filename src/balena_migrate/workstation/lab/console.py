@@ -73,8 +73,9 @@ class Console:
         """
         found = self.find(pattern, timeout_s)
         if found is None:
+            until = "until the device went off" if self._ended else f"within {timeout_s:.0f} s"
             raise LabError(
-                f"no {pattern!r} on the serial console {self.name} within {timeout_s:.0f} s",
+                f"no {pattern!r} on the serial console {self.name} {until}",
                 hint="last output: " + self.text[-LAST_CHARACTERS:],
             )
         return found
