@@ -36,6 +36,7 @@ from balena_migrate.core.units import KIB, MIB
 from balena_migrate.core.values import from_json, to_json
 from balena_migrate.images import Image
 from balena_migrate.images.bmap import find_bmap
+from balena_migrate.images.pieces import is_zeros
 from balena_migrate.images.scan import create_private
 
 LOG = logging.getLogger(__name__)
@@ -54,7 +55,6 @@ _HEADER = struct.Struct("<8sIIII")
 """Magic, format number, length of the JSON behind it, CRC-32 of that, and of the start file's data; little-endian.
 The start file follows at the next multiple of a block, with its holes."""
 _BLOCK_BYTES = 4 * KIB
-_ZEROS = bytes(MIB)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +200,7 @@ def _copy(source: BinaryIO, target: BinaryIO) -> int:
     """The rest of the source is in the target, zeros as holes; returns the CRC-32 of all else."""
     checksum = 0
     while data := source.read(MIB):
-        if data == _ZEROS[: len(data)]:
+        if is_zeros(data):
             target.seek(len(data), os.SEEK_CUR)
         else:
             target.write(data)

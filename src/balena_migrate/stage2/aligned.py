@@ -16,7 +16,8 @@ from balena_migrate.core.units import MIB
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _KEPT_BYTES = 32 * MIB
 
-_memcmp = ctypes.CDLL(None).memcmp
+_libc = ctypes.CDLL(None)
+_memcmp = _libc.memcmp
 _memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 
 
@@ -26,9 +27,8 @@ def keep_freed_memory() -> None:
     Else it would go back to the kernel with each piece, which clears every page of it anew: that is a tenth to a fifth
     of the flash's processor time.
     """
-    libc = ctypes.CDLL(None)
     for parameter, value in ((_TRIM_THRESHOLD, _KEPT_BYTES), (_MMAP_THRESHOLD, _KEPT_BYTES), (_ARENA_MAX, 1)):
-        libc.mallopt(parameter, value)
+        _libc.mallopt(parameter, value)
 
 
 def aligned_memory(size_bytes: int) -> memoryview:

@@ -65,8 +65,11 @@ def read(source: Source, limit_bytes: int) -> Iterator[Piece]:
     """One frame after another. Nothing may follow the last one, as with zstd(1)."""
     forward, offset = Forward(source), 0
     while (header := _next_frame(forward)) is not None:
-        frames = _small_frames if header.is_small else _large_frame
-        for found in frames(forward, offset, limit_bytes):
+        if header.is_small:
+            frames = _small_frames(forward, offset, limit_bytes)
+        else:
+            frames = _large_frame(forward, header, offset, limit_bytes)
+        for found in frames:
             yield found
             offset = found.end_bytes
 
@@ -78,9 +81,9 @@ def _small_frames(forward: Forward, offset_bytes: int, limit_bytes: int) -> Iter
         yield from cut(whole, limit_bytes)
 
 
-def _large_frame(forward: Forward, offset_bytes: int, limit_bytes: int) -> Iterator[Piece]:
-    """The next frame, piece by piece."""
-    frame = _Frame(forward)
+def _large_frame(forward: Forward, header: _FrameHeader, offset_bytes: int, limit_bytes: int) -> Iterator[Piece]:
+    """The next frame, which has this header, piece by piece."""
+    frame = _Frame(forward, header)
     # It wants an IO, and calls nothing of it but read().
     reader = ZstdDecompressor(max_window_size=WINDOW_LIMIT_BYTES).stream_reader(
         cast(IO[bytes], frame), read_size=INPUT_BYTES
@@ -131,7 +134,7 @@ def _packed_frames(forward: Forward, offset_bytes: int) -> Iterator[_Packed]:
     """All small frames that come next."""
     while (header := _next_frame(forward)) is not None and header.is_small:
         assert header.content_bytes is not None
-        frame = _Frame(forward)
+        frame = _Frame(forward, header)
         packed = frame.read(SMALL_PACKED_BYTES)
         if frame.read(1):
             raise _damaged(forward.position, f"a frame of {header.content_bytes} bytes goes on and on")
@@ -197,11 +200,11 @@ def _pass(forward: Forward, size: int) -> Iterator[bytes]:
 
 
 class _Frame:
-    """The bytes of the next frame, and of no more. Raises ImageError where it is cut short, or has a block of no known
-    type."""
+    """The bytes of the next frame, which has this header, and of no more. Raises ImageError where it is cut short, or
+    has a block of no known type."""
 
-    def __init__(self, forward: Forward) -> None:
-        self._parts = self._walk(forward)
+    def __init__(self, forward: Forward, header: _FrameHeader) -> None:
+        self._parts = self._walk(forward, header)
 
     def read(self, size: int = INPUT_BYTES, /) -> bytes:
         """About as many bytes as are wanted; fewer at the frame's end."""
@@ -210,8 +213,7 @@ class _Frame:
             found += part
         return bytes(found)
 
-    def _walk(self, forward: Forward) -> Iterator[bytes]:
-        header = _frame_header(forward.peek(HEADER_BYTES_MAX).ljust(HEADER_BYTES_MAX, b"\0"))
+    def _walk(self, forward: Forward, header: _FrameHeader) -> Iterator[bytes]:
         yield forward.take(header.size_bytes)
         is_last = False
         while not is_last:

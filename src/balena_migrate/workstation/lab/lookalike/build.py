@@ -16,6 +16,7 @@ from pathlib import Path
 from balena_migrate.core.progress import Say
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB, SECTOR_BYTES
+from balena_migrate.images.pieces import is_zeros
 from balena_migrate.workstation.cache import cached
 from balena_migrate.workstation.lab.diskstate import read_disk_state
 from balena_migrate.workstation.lab.lookalike.bootpart import fingerprint, identity_files, pi_files
@@ -78,7 +79,7 @@ def write_image(image: Path, disk: Path) -> None:
     """Write the image to the start of the disk file, which must be all zeros and stays sparse."""
     with gzip.open(image) as source, disk.open("r+b") as target:
         while block := source.read(MIB):
-            if block.count(0) == len(block):
+            if is_zeros(block):
                 target.seek(len(block), os.SEEK_CUR)
             else:
                 target.write(block)
