@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
@@ -12,15 +13,20 @@ from balena_migrate.core.retry import retry
 
 
 class Clock:
-    """The time of the test: pauses pass at once, and are kept."""
+    """The time of the test: pauses pass at once, and are kept. Those of another test's thread, which may not have
+    ended yet, are none of it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = 1000.0
+        self.thread, self.real_sleep = threading.current_thread(), time.sleep
         self.pauses: list[float] = []
         monkeypatch.setattr(time, "monotonic", lambda: self.now_s)
         monkeypatch.setattr(time, "sleep", self.sleep)
 
     def sleep(self, pause_s: float) -> None:
+        if threading.current_thread() is not self.thread:
+            self.real_sleep(pause_s)
+            return
         self.pauses.append(pause_s)
         self.now_s += pause_s
 
