@@ -8,7 +8,8 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -22,6 +23,10 @@ from balena_migrate.core.units import MIB
 from balena_migrate.core.values import to_json
 from balena_migrate.settings import find_setting, parse_value
 from balena_migrate.workstation.cache import cache_folder
+from balena_migrate.workstation.lab.cuts.history import is_recorded
+from balena_migrate.workstation.lab.cuts.judge import Boots
+from balena_migrate.workstation.lab.cuts.result import CutsResult
+from balena_migrate.workstation.lab.cuts.run import RESULT, Wish, cut_power
 from balena_migrate.workstation.lab.engine import Places, rehearse
 from balena_migrate.workstation.lab.report import write_report
 from balena_migrate.workstation.lab.result import Rehearsal
@@ -80,6 +85,44 @@ def run_one(scenario: Scenario, options: Options, work: Path) -> Rehearsal:
     return result
 
 
+def cut_one(scenario: Scenario, options: Options, work: Path, wish: Wish) -> CutsResult | Rehearsal:
+    """Cut the power in a scenario, which is recorded first unless it was before; its own result if it fails."""
+    folder = FOLDER / scenario.name
+    if not is_recorded(folder):
+        recorded = run_one(scenario, replace(options, record=True), work)
+        if not recorded.passed:
+            return recorded
+    say(f"{scenario.name}: {wish.count} power cuts in each phase, seed {wish.seed}")
+    result = cut_power(scenario, wish, folder, say)
+    write_json([result], folder / RESULT)
+    show_cuts(result)
+    say(f"report: {folder / RESULT}")
+    return result
+
+
+def show_cuts(result: CutsResult) -> None:
+    """Print what came up from how many states, what was wrong, and the boots."""
+    table = Table("", "writes", "flushes", "states", *Boots, title=f"{result.scenario}: power cuts, seed {result.seed}")
+    for phase in result.tallies:
+        counts = (
+            phase.writes,
+            phase.flushes,
+            phase.states,
+            phase.old_system,
+            phase.stage2,
+            phase.new_system,
+            phase.dead,
+        )
+        table.add_row(phase.phase, *map(str, counts))
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    console.print(table)
+    for wrong in result.wrong:
+        console.print(Text(f"after {wrong.cut.after} {wrong.cut.kept}: {wrong.reason}", "red"))
+    for check in result.boots:
+        console.print(Text(f"booted {check.name}: {check.found}", "green" if check.passed else "bold red"))
+    console.print(Text("passed", "green") if result.passed else Text("FAILED", "bold red"))
+
+
 def show(result: Rehearsal) -> None:
     """Print the table of checks, and the figures."""
     table = Table("", "check", "expected", "found", title=f"{result.scenario}: {result.description}")
@@ -106,7 +149,7 @@ def figures(result: Rehearsal) -> str:
     return ", ".join(parts)
 
 
-def write_json(results: list[Rehearsal], file: Path) -> None:
+def write_json(results: Sequence[Rehearsal | CutsResult], file: Path) -> None:
     """Write the result of one scenario as an object, of several as a list."""
-    data = to_json(results[0] if len(results) == 1 else results)
+    data = to_json(results[0] if len(results) == 1 else list(results))
     file.write_text(json.dumps(data, indent=2) + "\n")

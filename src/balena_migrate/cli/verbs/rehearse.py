@@ -25,6 +25,16 @@ existing_folder = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--overlay", type=existing_folder, help="Copy the files of this folder to the device first.")
 @click.option("--config-json", type=existing_file, help="Use this config.json instead of an invented one.")
 @click.option("--image", type=existing_file, help="Use your own image; only its serial console is checked.")
+@click.option("--record", is_flag=True, help="Record all writes to the device's boot disk.")
+@click.option(
+    "--cuts",
+    "count",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Cut the power N times in each phase of a recording.",
+)
+@click.option("--boots", type=click.IntRange(min=0), default=4, help="Boot this many of the disks that cuts leave.")
+@click.option("--seed", type=int, default=1, help="For what is drawn of cuts and boots.")
 @click.option("--keep", is_flag=True, help="Keep the device's disk as rehearsal/SCENARIO/disk.img.")
 @click.option(
     "--work",
@@ -42,6 +52,10 @@ def rehearse(
     overlay: Path | None,
     config_json: Path | None,
     image: Path | None,
+    record: bool,
+    count: int | None,
+    boots: int,
+    seed: int,
     keep: bool,
     work: Path | None,
     memory_mib: int | None,
@@ -50,9 +64,11 @@ def rehearse(
     """Rehearse a migration on a virtual device.
 
     Without a name, the device is a PC with BIOS. The report is in rehearsal/SCENARIO/. The exit status is 0 only if
-    every scenario ran to completion and every check passed.
+    every scenario ran to completion and every check passed; with --cuts, if no cut leaves a device that does not come
+    up, but for the window of the flash. A recording that is there is used again, and so are verdicts.
     """
     from balena_migrate.cli import rehearsal
+    from balena_migrate.workstation.lab.cuts.run import Wish
     from balena_migrate.workstation.lab.scenarios.table import DEFAULT_SCENARIO, SCENARIOS, find_scenario
     from balena_migrate.workstation.lab.wishes import Options
 
@@ -70,10 +86,15 @@ def rehearse(
         memory_mib=memory_mib,
         disk_mib=disk_mib,
         keep=keep,
+        record=record,
     )
     wanted = [find_scenario(name) for name in (SCENARIOS if run_all else names or (DEFAULT_SCENARIO,))]
     with rehearsal.work_folder(work) as folder:
-        results = [rehearsal.run_one(scenario, options, folder) for scenario in wanted]
+        if count:
+            wish = Wish(count=count, boots=boots, seed=seed)
+            results = [rehearsal.cut_one(scenario, options, folder, wish) for scenario in wanted]
+        else:
+            results = [rehearsal.run_one(scenario, options, folder) for scenario in wanted]
     if json_file:
         rehearsal.write_json(results, json_file)
     if not all(result.passed for result in results):

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
+from balena_migrate.workstation.lab.recording import recorded
+
 
 class Bus(StrEnum):
     SATA = "sata"
@@ -31,14 +33,17 @@ _DISKS = {
 }
 
 
-def attached(drives: Sequence[Path], bus: Bus, *, boot_disk_last: bool = False, ranked: bool = True) -> list[str]:
+def attached(
+    drives: Sequence[Path], bus: Bus, *, boot_disk_last: bool = False, ranked: bool = True, log: Path | None = None
+) -> list[str]:
     """QEMU's arguments for these disks, all of one model; the first one boots.
 
     It is also the first in the order of plugs, unless it is plugged in behind the others. A BIOS learns from QEMU which
     one is first (`ranked`); UEFI has its own order, which QEMU would change.
 
     The disk's writes are not flushed to the host's disk: when QEMU is killed they are still in the host's page cache,
-    so nothing that the device wrote is lost, and a rehearsal does not wait for the host's disk.
+    so nothing that the device wrote is lost, and a rehearsal does not wait for the host's disk. With a `log`, a new
+    file, all that the device asks of its boot disk is recorded there.
     """
     controller = _CONTROLLERS.get(bus)
     arguments = ["-device", controller] if controller else []
@@ -47,6 +52,10 @@ def attached(drives: Sequence[Path], bus: Bus, *, boot_disk_last: bool = False, 
         disk = _DISKS[bus].format(port=port, plug=port + 1) + f",drive=disk{index}"
         if bus is not Bus.MMC:
             disk += f",serial=LAB{index + 1:04}" + (f",bootindex={index + 1}" if ranked else "")
-        arguments += ["-drive", f"if=none,id=disk{index},file={drives[index]},format=raw,cache=unsafe,discard=unmap"]
+        arguments += recorded(drives[0], log, "disk0") if log and index == 0 else _plain(drives[index], f"disk{index}")
         arguments += ["-device", disk]
     return arguments
+
+
+def _plain(drive: Path, node: str) -> tuple[str, str]:
+    return "-drive", f"if=none,id={node},file={drive},format=raw,cache=unsafe,discard=unmap"

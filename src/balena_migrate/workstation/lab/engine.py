@@ -15,6 +15,7 @@ from balena_migrate.core.errors import MigrateError
 from balena_migrate.core.progress import Say
 from balena_migrate.workstation.cache import cached
 from balena_migrate.workstation.lab.acts import Act, Stage1
+from balena_migrate.workstation.lab.cuts.history import begin_recording, end_recording
 from balena_migrate.workstation.lab.diskstate import find_disk_state
 from balena_migrate.workstation.lab.prepare import prepare
 from balena_migrate.workstation.lab.result import Rehearsal, ran_to_its_end
@@ -46,8 +47,11 @@ def rehearse(scenario: Scenario, options: Options, places: Places, say: Say) -> 
     places.folder.mkdir(parents=True, exist_ok=True)
     with _disk_folder(places.folder, keep=options.keep) as disks:
         record = _begin(scenario, options, places, disks, say)
+        recording = begin_recording(places.folder, record.prepared.disk) if options.record else None
         acts = scenario.acts_for(record.prepared.expected.config)
-        timeline = _play(record, acts[record.acts_played :], places.folder, say)
+        timeline = _play(record, acts[record.acts_played :], places.folder, say, recording)
+        if recording:
+            end_recording(recording, record, timeline.window_s)
         return _result(scenario, record, timeline, places.folder)
 
 
@@ -63,7 +67,7 @@ def _disk_folder(folder: Path, *, keep: bool) -> Iterator[Path]:
 
 def _begin(scenario: Scenario, options: Options, places: Places, disks: Path, say: Say) -> Record:
     """The device as its owner prepared it, or, if other scenarios start the same way, as stage 1 left it."""
-    if not shares_stage1(scenario):
+    if options.record or not shares_stage1(scenario):
         return _prepare(scenario, options, disks, places.cache, say)
 
     def make(folder: Path) -> None:
@@ -85,11 +89,15 @@ def _prepare(scenario: Scenario, options: Options, disks: Path, cache: Path, say
     return Record(prepared=prepared, before=read_old_system(prepared), disk_before=find_disk_state(prepared.disk))
 
 
-def _play(record: Record, acts: Sequence[Act], folder: Path, say: Say) -> Timeline:
+def _play(record: Record, acts: Sequence[Act], folder: Path, say: Say, recording: Path | None = None) -> Timeline:
     """Play the acts, up to the first one in which the device gets stuck. Afterwards the device is off."""
     timeline = Timeline(say, record.steps, record.now_s)
     device = VirtualDevice(
-        machine=record.prepared.machine, drives=record.prepared.drives, folder=folder, timeline=timeline
+        machine=record.prepared.machine,
+        drives=record.prepared.drives,
+        folder=folder,
+        timeline=timeline,
+        recording=recording,
     )
     with Run(record=record, virtual=device) as run:
         try:

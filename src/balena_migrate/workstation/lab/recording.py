@@ -8,10 +8,11 @@ log-writes.rst): a superblock, and for each request a sector with its place and 
 from __future__ import annotations
 
 import itertools
+import mmap
 import random
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,52 +42,80 @@ class Request:
     """What the guest asked its disk for: a write, or, without content, to flush what it wrote so far."""
 
     start_bytes: int = 0
-    content: bytes = field(default=b"", repr=False)
+    content: bytes | memoryview = field(default=b"", repr=False)
+    durable: bool = False
+    """Whether the disk has stored a write once it answers, whatever else waits in its cache (FUA)."""
 
     @property
     def is_flush(self) -> bool:
         return not self.content
 
+    @property
+    def end_bytes(self) -> int:
+        return self.start_bytes + len(self.content)
+
+    def torn(self, sectors: int) -> Request:
+        """The same with its first sectors only."""
+        return replace(self, content=self.content[: sectors * SECTOR_BYTES])
+
     def sectors(self) -> Iterator[SectorWrite]:
         for start in range(0, len(self.content), SECTOR_BYTES):
-            yield SectorWrite(self.start_bytes + start, self.content[start : start + SECTOR_BYTES])
+            yield SectorWrite(self.start_bytes + start, bytes(self.content[start : start + SECTOR_BYTES]))
+
+
+def next_log(folder: Path) -> Path:
+    """The log of the next boot, in the order of the boots."""
+    return folder / f"{len(logs_in(folder)) + 1:02}.log"
+
+
+def logs_in(folder: Path) -> list[Path]:
+    """The logs of all boots so far, in their order."""
+    return sorted(folder.glob("[0-9][0-9].log"))
+
+
+_LOG_OPTIONS = f"log-sector-size={SECTOR_BYTES},log-super-update-interval=1"
 
 
 def recorded(disk: Path, log: Path, node: str = "disk") -> tuple[str, ...]:
-    """QEMU's options for a block node of this name: the disk, whose requests are recorded in the log, a new file.
-
-    The card slot of a virtual Raspberry Pi takes no node, but the driver: `-drive if=sd,driver=blklogwrites,...`.
-    """
+    """QEMU's options for a block node of this name: the disk, whose requests are recorded in the log, a new file."""
     log.touch(exist_ok=False)
     return (
         *("-blockdev", f"driver=file,filename={disk},node-name={node}-file,cache.no-flush=on"),
         *("-blockdev", f"driver=file,filename={log},node-name={node}-log,cache.no-flush=on"),
-        "-blockdev",
-        f"driver=blklogwrites,file={node}-file,log={node}-log,node-name={node}"
-        f",log-sector-size={SECTOR_BYTES},log-super-update-interval=1",
+        *("-blockdev", f"driver=blklogwrites,file={node}-file,log={node}-log,node-name={node},{_LOG_OPTIONS}"),
+    )
+
+
+def recorded_card(card: Path, log: Path) -> str:
+    """The same for the card slot of a virtual Raspberry Pi, which takes no node: what follows `-drive`."""
+    log.touch(exist_ok=False)
+    return (
+        f"if=sd,cache=unsafe,driver=blklogwrites,file.driver=file,file.filename={card},"
+        f"log.driver=file,log.filename={log},{_LOG_OPTIONS}"
     )
 
 
 def read_recording(log: Path) -> tuple[Request, ...]:
-    """The requests, in the order in which the disk got them.
+    """The requests, in the order in which the disk got them. Their content stays in the file until it is looked at.
 
     Raises LabError if the log is none, or holds a kind of request that is not done here.
     """
     with log.open("rb") as file:
-        magic, _, count, sector_bytes = _SUPERBLOCK.unpack(file.read(_SUPERBLOCK.size))
-        if magic != MAGIC or sector_bytes != SECTOR_BYTES:
-            raise LabError(f"{log} is no log of writes in sectors of {SECTOR_BYTES} bytes")
-        file.seek(SECTOR_BYTES)
-        found = []
-        for _ in range(count):
-            sector, sectors, flags, _ = _ENTRY.unpack(file.read(SECTOR_BYTES)[: _ENTRY.size])
-            if flags & ~FLUSH:
-                raise LabError(f"{log} holds a request with the flags {flags:#x}, which are not done here")
-            content = file.read(sectors * SECTOR_BYTES)
-            if content:
-                found.append(Request(start_bytes=sector * SECTOR_BYTES, content=content))
-            if flags & FLUSH:
-                found.append(Request())
+        text = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    magic, _, count, sector_bytes = _SUPERBLOCK.unpack_from(text)
+    if magic != MAGIC or sector_bytes != SECTOR_BYTES:
+        raise LabError(f"{log} is no log of writes in sectors of {SECTOR_BYTES} bytes")
+    found, place = [], SECTOR_BYTES
+    for _ in range(count):
+        sector, sectors, flags, _ = _ENTRY.unpack_from(text, place)
+        if flags & ~(FLUSH | FUA):
+            raise LabError(f"{log} holds a request with the flags {flags:#x}, which are not done here")
+        content = text[place + SECTOR_BYTES : place + (1 + sectors) * SECTOR_BYTES]
+        place += (1 + sectors) * SECTOR_BYTES
+        if content:
+            found.append(Request(start_bytes=sector * SECTOR_BYTES, content=content, durable=bool(flags & FUA)))
+        if flags & FLUSH:
+            found.append(Request())
     return tuple(found)
 
 

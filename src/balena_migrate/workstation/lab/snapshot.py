@@ -36,7 +36,7 @@ MAY_CHANGE = (
 
 def read_tree(root: Path) -> dict[str, str]:
     """Path -> mode, owner and content (as a hash) of every file and link below the folder."""
-    return {str(path.relative_to(root)): _describe(path) for path in _files(root)}
+    return {path[len(str(root)) + 1 :]: describe(path) for path in walk(root)}
 
 
 def find_changes(before: Mapping[str, str], after: Mapping[str, str], may: Iterable[str] = ()) -> tuple[str, ...]:
@@ -64,16 +64,22 @@ def _mark(path: str, before: Mapping[str, str], after: Mapping[str, str]) -> str
     return "~" if before[path] != after[path] else ""
 
 
-def _files(root: Path) -> Iterable[Path]:
-    for folder, _, names in os.walk(root):
-        yield from (Path(folder, name) for name in names)
+def walk(root: Path) -> Iterable[str]:
+    """Every file and link below the folder."""
+    with os.scandir(root) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from walk(Path(entry.path))
+            else:
+                yield entry.path
 
 
-def _describe(path: Path) -> str:
-    info = path.lstat()
+def describe(path: str) -> str:
+    """Mode, owner and content (as a hash) of a file or a link."""
+    info = os.lstat(path)
     content = ""
     if stat.S_ISREG(info.st_mode):
-        content = file_hash(path)
+        content = file_hash(Path(path))
     elif stat.S_ISLNK(info.st_mode):
         content = os.readlink(path)
     return f"{info.st_mode:o} {info.st_uid}:{info.st_gid} {content}"

@@ -17,6 +17,7 @@ from balena_migrate.core.errors import LabError
 from balena_migrate.workstation.lab.console import Console, Shell
 from balena_migrate.workstation.lab.machines import Machine
 from balena_migrate.workstation.lab.qemu import Emulator, running
+from balena_migrate.workstation.lab.recording import next_log
 from balena_migrate.workstation.lab.timeline import Timeline
 
 BOOT_TIMEOUT_S = 1800.0
@@ -65,6 +66,8 @@ class VirtualDevice:
     drives: tuple[Path, ...]
     folder: Path
     timeline: Timeline
+    recording: Path | None = None
+    """If set, the folder that gets, for each boot, a log of all that the device asks of its boot disk."""
 
     @property
     def logs(self) -> dict[str, Path]:
@@ -76,6 +79,7 @@ class VirtualDevice:
         """Power the device on for the context; afterwards it is always off."""
         line = self.timeline
         with tempfile.TemporaryDirectory(prefix="balena-migrate-boot-") as files:
-            program, *arguments = self.machine.argv(self.drives, memory_mib, Path(files))
+            log = next_log(self.recording) if self.recording else None
+            program, *arguments = self.machine.argv(self.drives, memory_mib, Path(files), log)
             with running(program, arguments, serial_logs=self.logs, clock=line.now, on_line=line.read_line) as emulator:
                 yield Boot(machine=self.machine, emulator=emulator)

@@ -92,3 +92,5 @@ class Options:
     memory_mib: int | None = None
     disk_mib: int | None = None
     keep: bool = False
+    record: bool = False
+    """Whether all that the device asks of its boot disk is recorded."""

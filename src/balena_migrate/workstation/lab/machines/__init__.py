@@ -43,8 +43,11 @@ class Machine(ABC):
     def accelerator(self) -> str: ...
 
     @abstractmethod
-    def argv(self, drives: Sequence[Path], memory_mib: int, folder: Path) -> list[str]:
-        """QEMU's command line to boot from the first drive in its current state. `folder` is for files of this boot."""
+    def argv(self, drives: Sequence[Path], memory_mib: int, folder: Path, log: Path | None = None) -> list[str]:
+        """QEMU's command line to boot from the first drive in its current state. `folder` is for files of this boot.
+
+        With a `log`, a new file, all that the device asks of its boot disk is recorded there.
+        """
 
     def next_boot(self, disk: Path) -> Start | None:
         """What the firmware would start from the disk now; None if QEMU runs the machine's own firmware.

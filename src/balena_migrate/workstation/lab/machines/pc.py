@@ -61,9 +61,9 @@ class PcMachine(Machine):
     def accelerator(self) -> str:
         return find_accelerator(self.kernel)
 
-    def argv(self, drives: Sequence[Path], memory_mib: int, folder: Path) -> list[str]:
+    def argv(self, drives: Sequence[Path], memory_mib: int, folder: Path, log: Path | None = None) -> list[str]:
         ranked = self.firmware is Firmware.BIOS
-        disks = attached(drives, self.bus, boot_disk_last=self.boot_disk_last, ranked=ranked)
+        disks = attached(drives, self.bus, boot_disk_last=self.boot_disk_last, ranked=ranked, log=log)
         common = pc_arguments(disks, memory_mib=memory_mib, accelerator=self.accelerator, processor=self.processor)
         return [PROGRAM, *common, *self.firmware.arguments(drives[0]), *self.hardware, "-no-reboot"]
 

@@ -13,6 +13,7 @@ from balena_migrate.core.units import MIB
 from balena_migrate.workstation.lab.machines import Machine, Start
 from balena_migrate.workstation.lab.machines.raspberrypi.firmware import FatImage, find_start
 from balena_migrate.workstation.lab.qemu import read_version
+from balena_migrate.workstation.lab.recording import recorded_card
 from balena_migrate.workstation.lab.result import Fact
 
 BOOT_START_BYTES = 4 * MIB
@@ -45,7 +46,7 @@ class PiMachine(Machine):
     def memory_mib(self) -> int:
         return self.board.memory_bytes // MIB
 
-    def argv(self, drives: Sequence[Path], memory_mib: int, folder: Path) -> list[str]:
+    def argv(self, drives: Sequence[Path], memory_mib: int, folder: Path, log: Path | None = None) -> list[str]:
         """Several initramfs files are concatenated in memory, as the firmware does."""
         (card,) = drives
         partition, start = FatImage(card, BOOT_START_BYTES), self.next_boot(card)
@@ -59,7 +60,7 @@ class PiMachine(Machine):
         return [
             *(self.program, "-machine", self.machine, "-accel", self.accelerator, *self.clock),
             *("-m", f"{self.memory_mib}M", "-nodefaults", "-display", "none", "-no-reboot"),
-            *("-drive", f"file={card},format=raw,if=sd,cache=unsafe"),
+            *("-drive", recorded_card(card, log) if log else f"file={card},format=raw,if=sd,cache=unsafe"),
             *("-kernel", f"{folder}/kernel", "-dtb", f"{folder}/device-tree", "-append", " ".join(filter(None, words))),
             *(("-initrd", f"{folder}/initramfs") if initramfs else ()),
         ]

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Boots a device from a disk that a power cut left, and checks that what comes up is what was judged."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from balena_migrate.core.errors import MigrateError
+from balena_migrate.core.progress import Say
+from balena_migrate.core.steps import THE_LINE, started
+from balena_migrate.workstation.lab.acts import (
+    REPORT_BEGINS,
+    SIGN_OF_A_SYSTEM,
+    STAGE2_COMES_BACK,
+    OldSystem,
+    Status,
+    Undo,
+)
+from balena_migrate.workstation.lab.cuts.history import History
+from balena_migrate.workstation.lab.cuts.judge import Boots
+from balena_migrate.workstation.lab.cuts.overlay import overlaid
+from balena_migrate.workstation.lab.cuts.plan import durable, stored
+from balena_migrate.workstation.lab.cuts.replay import Replay, store
+from balena_migrate.workstation.lab.cuts.result import Judged
+from balena_migrate.workstation.lab.result import Check, matches, ran_to_its_end, same
+from balena_migrate.workstation.lab.run import Record, Run
+from balena_migrate.workstation.lab.timeline import Timeline
+from balena_migrate.workstation.lab.virtual import VirtualDevice
+
+START_TIMEOUT_S = 900.0
+SILENCE_S = 60.0
+"""How long a device that starts nothing is watched."""
+
+
+def choose(judged: Iterable[Judged], count: int, seed: int) -> list[Judged]:
+    """This many of the verdicts, of each kind about as many, in the order of their moments."""
+    kinds: dict[object, list[Judged]] = {}
+    for item in judged:
+        kinds.setdefault((item.phase, item.verdict.boots, item.verdict.status), []).append(item)
+    draw = random.Random(seed)
+    left = [draw.sample(items, len(items)) for items in kinds.values()]
+    chosen: list[Judged] = []
+    while len(chosen) < count and any(left):
+        chosen += [items.pop() for items in left if items][: count - len(chosen)]
+    return sorted(chosen, key=lambda item: item.cut)
+
+
+def boot_cuts(history: History, chosen: Sequence[Judged], folder: Path, logs: Path, say: Say) -> Iterator[Check]:
+    """A check for each: what comes up is what was judged, and the old system is as it says. `logs` gets the consoles'
+    logs, in a folder for each boot."""
+    replay = Replay(history.before, folder / "booted.img", history.requests)
+    for number, item in enumerate(chosen, start=1):
+        start = durable(history.requests, item.cut.after)
+        replay.advance(start)
+        say(f"boot {number} of {len(chosen)}: {item.phase}, after {item.cut.after} {item.cut.kept}")
+        place = logs / f"{number:02}"
+        place.mkdir(parents=True)
+        with overlaid(replay.disk) as disk:
+            store(disk, stored(history.requests, item.cut, start))
+            yield _boot(history.record, item, disk, place, say)
+
+
+def _boot(recorded: Record, item: Judged, disk: Path, folder: Path, say: Say) -> Check:
+    prepared = replace(recorded.prepared, drives=(disk, *recorded.prepared.drives[1:]))
+    record = Record(prepared=prepared, before=recorded.before, disk_before=None, left=recorded.left)
+    device = VirtualDevice(
+        machine=prepared.machine, drives=prepared.drives, folder=folder, timeline=Timeline(lambda text: None)
+    )
+    title = f"{item.phase}, after {item.cut.after} {item.cut.kept}: {item.verdict.boots}"
+    with Run(record=record, virtual=device) as run:
+        try:
+            checks = list(_comes_up(run, item))
+        except (MigrateError, OSError, ValueError) as error:
+            checks = [ran_to_its_end(str(error))]
+    failed = [f"{check.name}: expected {check.expected}, found {check.found}" for check in checks if not check.passed]
+    found = "; ".join(failed) or "as judged"
+    say(f"  {item.verdict.boots}: {found}")
+    return same(title, "as judged", found)
+
+
+def _comes_up(run: Run, item: Judged) -> Iterator[Check]:
+    """What is found out about a device that is switched on."""
+    match item.verdict.boots:
+        case Boots.OLD:
+            assert item.verdict.status is not None, "the judge saw the journal"
+            for act in (Status(state=item.verdict.status), Undo(), OldSystem(at_once=True)):
+                yield from act.play(run)
+        case Boots.STAGE2:
+            wanted = STAGE2_COMES_BACK if item.verdict.repaired else re.escape(started(THE_LINE))
+            found = run.switch_on().console.wait_for(
+                f"{re.escape(started(THE_LINE))}|{STAGE2_COMES_BACK}", START_TIMEOUT_S
+            )
+            yield matches("stage 2", wanted, found[0])
+        case Boots.NEW:
+            yield same("new system", REPORT_BEGINS, run.switch_on().console.wait_for(REPORT_BEGINS, START_TIMEOUT_S)[0])
+        case Boots.DEAD:
+            sign = run.switch_on().console.find(SIGN_OF_A_SYSTEM, SILENCE_S)
+            yield same("nothing starts", "silence", sign[0] if sign else "silence")

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each kind of device starts from its disk, by its firmware's rules and without a look at what was meant."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from balena_migrate.core.errors import LabError
+from balena_migrate.core.system import System
+from balena_migrate.core.units import SECTOR_BYTES
+from balena_migrate.workstation.lab.cuts.grub import GrubPlace, grub_starts
+from balena_migrate.workstation.lab.cuts.starts import Starts
+from balena_migrate.workstation.lab.disks import FileSystem, read_partitions, require_file
+
+
+class Chain(Protocol):
+    """A firmware and a boot loader."""
+
+    def starts(self, disk: Path) -> Starts:
+        """What they start from the disk. Raises LabError with the reason if that is nothing, or not the old loader."""
+
+    @property
+    def boot_files(self) -> tuple[str, ...]:
+        """Files of the old system, relative to the root, that decide what is started: stage 1 changes them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BiosGrub:
+    """SeaBIOS, which starts what is in the first sector; there GRUB's boot.img, which loads core.img."""
+
+    place: GrubPlace
+    code: str
+    """The digest of both, as they are on the old system's disk."""
+
+    @property
+    def boot_files(self) -> tuple[str, ...]:
+        return ("boot/grub/custom.cfg", "boot/grub/grubenv")
+
+    def starts(self, disk: Path) -> Starts:
+        if boot_code(disk) != self.code:
+            raise LabError("the boot code is not the old system's")
+        return grub_starts(disk, self.place)
+
+
+def bios_grub(disk: Path, systems: Sequence[FileSystem]) -> BiosGrub:
+    """The chain of an old system's disk with GRUB for BIOS."""
+    return BiosGrub(place=_grub_place(disk, systems), code=boot_code(disk))
+
+
+def _grub_place(disk: Path, systems: Sequence[FileSystem]) -> GrubPlace:
+    """Where core.img looks for grub.cfg: on the file system with /boot."""
+    system = next((s for s in systems if s.folder == "boot"), systems[0])
+    kind = json.loads(System().run(["sfdisk", "--json", require_file(disk)]).stdout)["partitiontable"]["label"]
+    number = read_partitions(disk).index(system.span) + 1
+    return GrubPlace(
+        root=f"hd0,{'gpt' if kind == 'gpt' else 'msdos'}{number}", folder="/grub" if system.folder else "/boot/grub"
+    )
+
+
+BOOT_CODE_BYTES = 440
+"""What of the first sector is boot code; the disk's id and the partition table follow."""
+_KERNEL_SECTOR = 0x5C
+"""Where boot.img has the place of core.img's first sector (GRUB 2.06, grub-core/boot/i386/pc/boot.S)."""
+_BLOCK = struct.Struct("<QHH")
+"""An entry of the block list at the end of that sector: the last one comes first, and one of length 0 ends it."""
+
+
+def boot_code(disk: Path) -> str:
+    """A digest of the boot code and of all that it loads. Raises LabError where there is no GRUB."""
+    with require_file(disk).open("rb") as file:
+        code = file.read(SECTOR_BYTES)
+        if code[510:] != b"\x55\xaa":
+            raise LabError("the first sector has no signature: no boot code is started")
+        (place,) = struct.unpack_from("<Q", code, _KERNEL_SECTOR)
+        file.seek(place * SECTOR_BYTES)
+        first = file.read(SECTOR_BYTES)
+        digest = hashlib.sha256(code[:BOOT_CODE_BYTES] + first)
+        for end in range(SECTOR_BYTES, 0, -_BLOCK.size):
+            start, count, _ = _BLOCK.unpack_from(first, end - _BLOCK.size)
+            if not count:
+                return digest.hexdigest()
+            file.seek(start * SECTOR_BYTES)
+            digest.update(file.read(count * SECTOR_BYTES))
+    raise LabError("GRUB's core image has no end")

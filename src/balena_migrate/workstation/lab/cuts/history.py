@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a device asked of its boot disk in one rehearsal, and the moments that matter in it."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from balena_migrate.core.errors import LabError
+from balena_migrate.core.journal import Event
+from balena_migrate.workstation.lab.cuts.plan import Phase
+from balena_migrate.workstation.lab.disks import copy_disk
+from balena_migrate.workstation.lab.machines.raspberrypi.machine import PiMachine
+from balena_migrate.workstation.lab.recording import Request, logs_in, read_recording
+from balena_migrate.workstation.lab.run import Record
+from balena_migrate.workstation.lab.variables import copy_store
+
+BEFORE_THE_LINE, IN_THE_WINDOW, AFTER_THE_COMMIT = "before the line", "in the window", "after the commit"
+
+FOLDER = "recording"
+BEFORE, RECORD = "disk.img", "record.pickle"
+_BEGINS = json.dumps({"event": Event.BEGIN})[:-1].encode()
+"""How the journal's first line begins, which stage 1 writes before its first change."""
+
+
+def begin_recording(folder: Path, disk: Path) -> Path:
+    """The folder of the recording, with the disk, and its firmware's variables, as they are before."""
+    recording = folder / FOLDER
+    recording.mkdir()
+    copy_disk(disk, recording / BEFORE)
+    copy_store(disk, recording / BEFORE)
+    return recording
+
+
+def end_recording(recording: Path, record: Record, window_s: float | None) -> None:
+    """What is known about the device is kept beside the logs."""
+    (recording / RECORD).write_bytes(pickle.dumps((record, window_s)))
+
+
+def is_recorded(folder: Path) -> bool:
+    """Whether the folder of a rehearsal holds a recording that came to its end."""
+    return (folder / FOLDER / RECORD).exists()
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """All requests of all boots. The other fields count requests: what each names begins, or is over, there."""
+
+    folder: Path
+    record: Record = field(repr=False)
+    window_s: float | None
+    """How long the device was between the line and its reboot."""
+    requests: tuple[Request, ...] = field(repr=False)
+    boots: tuple[int, ...]
+    """The first request of each boot."""
+    first: int
+    """The first request of stage 1's first change."""
+    line: int
+    """The first request of the flash; `end` where there was none."""
+    commit: int
+    """Behind the request with which the flash is done."""
+    end: int
+    """Of the boot of stage 2, or of the last one before it."""
+
+    @property
+    def before(self) -> Path:
+        """The disk before the first boot."""
+        return self.folder / BEFORE
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the disk is a card, which stores in order."""
+        return isinstance(self.record.prepared.machine, PiMachine)
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """From stage 1's first change to the flash, from there to the commit, and from there to the end of stage 2."""
+        moments = (self.first, self.line, self.commit, self.end)
+        names = (BEFORE_THE_LINE, IN_THE_WINDOW, AFTER_THE_COMMIT)
+        spans = zip(names, moments, moments[1:], strict=False)
+        return tuple(Phase(name=name, first=first, last=last) for name, first, last in spans if first < last)
+
+
+def read_history(folder: Path) -> History:
+    """The history in a folder of a recording. Raises LabError if there is none, or stage 1 changed nothing in it."""
+    if not (folder / RECORD).exists():
+        raise LabError(f"{folder} holds no recording", hint="record one with `./rehearse --record NAME`")
+    record, window_s = pickle.loads((folder / RECORD).read_bytes())  # our own
+    boots: list[int] = []
+    requests: list[Request] = []
+    for log in logs_in(folder):
+        boots.append(len(requests))
+        requests += read_recording(log)
+    first = next((index for index, request in enumerate(requests) if _BEGINS in bytes(request.content[:4096])), None)
+    if first is None:
+        raise LabError(f"stage 1 changed nothing in {folder}")
+    history = History(
+        folder=folder,
+        record=record,
+        window_s=window_s,
+        requests=tuple(requests),
+        boots=tuple(boots),
+        first=first,
+        line=len(requests),
+        commit=len(requests),
+        end=len(requests),
+    )
+    return _with_flash(history)
+
+
+def _with_flash(history: History) -> History:
+    """Nothing but the flash writes the disk's first sector."""
+    zeroth = [
+        index
+        for index, request in enumerate(history.requests)
+        if index > history.first and request.start_bytes == 0 and not request.is_flush
+    ]
+    if not zeroth:
+        return history
+    ends = [start for start in (*history.boots, history.end) if start > zeroth[0]]
+    return replace(history, line=zeroth[0], end=ends[0], commit=1 + max(index for index in zeroth if index < ends[0]))

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A disk file that can be changed without changing it: QEMU's storage daemon shows it as another file (FUSE), and keeps
+what is written there in a third one."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from balena_migrate.core.errors import LabError
+from balena_migrate.core.retry import retry
+from balena_migrate.core.system import System, command_environment
+from balena_migrate.workstation.lab.disks import require_file
+from balena_migrate.workstation.lab.qemu import TIED_TO_US
+
+START_TIMEOUT_S = 30.0
+POLL_S = 0.01
+
+
+@contextlib.contextmanager
+def overlaid(disk: Path) -> Iterator[Path]:
+    """A file with the disk's content, which can be read and written within the context; the disk stays as it is.
+
+    Raises LabError if it does not come up, as where the kernel has no FUSE.
+    """
+    with tempfile.TemporaryDirectory(prefix=".overlay-", dir=disk.parent) as name:
+        folder = Path(name)
+        changes, shown = folder / "changes", folder / "disk"
+        System().run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", require_file(disk), "-F", "raw", changes])
+        shown.touch()
+        with _daemon(changes, shown):
+            yield shown
+
+
+@contextlib.contextmanager
+def _daemon(changes: Path, shown: Path) -> Iterator[None]:
+    argv = [
+        *(*TIED_TO_US, "qemu-storage-daemon"),
+        *("--blockdev", f"driver=qcow2,node-name=disk,file.driver=file,file.filename={changes},cache.no-flush=on"),
+        *("--export", f"type=fuse,id=shown,node-name=disk,mountpoint={shown},writable=on"),
+    ]
+    errors = changes.with_name("errors")
+    with errors.open("wb") as file:
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=command_environment())
+    try:
+        _wait_for(process, shown, errors)
+        yield
+    finally:
+        process.terminate()  # which ends the mount as well
+        process.wait()
+
+
+def _wait_for(process: subprocess.Popen[bytes], shown: Path, errors: Path) -> None:
+    def look() -> None:
+        if process.poll() is not None or not shown.stat().st_size:
+            raise LabError(f"QEMU's storage daemon does not show the disk: {errors.read_text(errors='replace')}")
+
+    def failed(error: Exception) -> None:
+        if process.poll() is not None:
+            raise error
+
+    retry(look, on=LabError, limit_s=START_TIMEOUT_S, pause_s=POLL_S, failed=failed)

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cuts the power of a recorded device again and again, and judges what comes up."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from balena_migrate.core.errors import LabError
+from balena_migrate.core.paths import INITRAMFS_NAME
+from balena_migrate.core.progress import Say
+from balena_migrate.core.values import from_json, to_json
+from balena_migrate.workstation.lab.cuts.boots import boot_cuts, choose
+from balena_migrate.workstation.lab.cuts.chains import Chain, bios_grub
+from balena_migrate.workstation.lab.cuts.history import FOLDER, History, read_history
+from balena_migrate.workstation.lab.cuts.judge import Judge
+from balena_migrate.workstation.lab.cuts.oldfiles import read_old_files
+from balena_migrate.workstation.lab.cuts.overlay import overlaid
+from balena_migrate.workstation.lab.cuts.plan import durable, plan_cuts, stored
+from balena_migrate.workstation.lab.cuts.replay import Replay, store
+from balena_migrate.workstation.lab.cuts.result import CutsResult, Judged, find_wrong, tally
+from balena_migrate.workstation.lab.cuts.starts import Starts
+from balena_migrate.workstation.lab.scenarios import Scenario
+
+VERDICTS, RESULT, BOOTS = "verdicts.jsonl", "cuts.json", "boots"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """How many cuts of each phase are judged, how many of these are booted, and the seed of what is drawn."""
+
+    count: int
+    boots: int
+    seed: int
+
+
+def cut_power(scenario: Scenario, wish: Wish, folder: Path, say: Say) -> CutsResult:
+    """The result of cuts in a scenario whose recording is in the folder, which gets the verdicts and the boots' logs.
+
+    What was judged in an earlier call with the same wish is not judged again. Raises LabError if there is no recording.
+    """
+    history = read_history(folder / FOLDER)
+    with tempfile.TemporaryDirectory(prefix="cuts-", dir=folder) as name:
+        judged = judge_cuts(history, wish, Path(name), folder / VERDICTS, say)
+    shutil.rmtree(folder / BOOTS, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="cuts-", dir=folder) as name:
+        chosen = choose(judged, wish.boots, wish.seed)
+        boots = tuple(boot_cuts(history, chosen, Path(name), folder / BOOTS, say))
+    wrong = find_wrong(judged)
+    return CutsResult(
+        scenario=scenario.name,
+        description=scenario.description,
+        date=time.strftime("%Y-%m-%d"),
+        seed=wish.seed,
+        count=wish.count,
+        passed=bool(judged) and not wrong and all(check.passed for check in boots),
+        tallies=tuple(tally(history.requests, phase, judged) for phase in history.phases),
+        wrong=wrong,
+        boots=boots,
+        window_s=history.window_s,
+    )
+
+
+def judge_cuts(history: History, wish: Wish, folder: Path, results: Path, say: Say) -> tuple[Judged, ...]:
+    """The verdicts on cuts of each phase. `folder` is for disks. The file `results` gets a line for each; those that
+    are in it already are taken from there. Raises LabError if it is of other cuts."""
+    planned = [
+        (phase, cut)
+        for phase in history.phases
+        for cut in plan_cuts(history.requests, phase, wish.count, in_order=history.in_order, seed=wish.seed)
+    ]
+    known = read_results(results)
+    if [(item.phase, item.cut) for item in known] != [(phase.name, cut) for phase, cut in planned[: len(known)]]:
+        raise LabError(f"{results} is of other cuts", hint="remove it, or give the same number and seed")
+    judge = make_judge(history, folder)
+    replay, touched = Replay(history.before, folder / "replay.img", history.requests), set[str]()
+    for number, (phase, cut) in enumerate(planned[len(known) :], start=len(known) + 1):
+        start = durable(history.requests, cut.after)
+        touched |= judge.files.touched(replay.advance(start))
+        pending = tuple(stored(history.requests, cut, start))
+        with overlaid(replay.disk) as disk:
+            store(disk, pending)
+            verdict = judge.judge(disk, touched | judge.files.touched(pending))
+        known.append(Judged(phase=phase.name, cut=cut, verdict=verdict))
+        with results.open("a") as file:
+            file.write(json.dumps(to_json(known[-1])) + "\n")
+        say(f"{number} of {len(planned)} {phase.name}, after {cut.after} {cut.kept}: {verdict.boots} {verdict.reason}")
+    return tuple(known)
+
+
+def read_results(results: Path) -> list[Judged]:
+    """The verdicts in a file; a line that was torn is none."""
+    lines = results.read_text().split("\n")[:-1] if results.exists() else []
+    return [from_json(Judged, json.loads(line)) for line in lines]
+
+
+def make_judge(history: History, folder: Path) -> Judge:
+    """The judge of a history's disks, with what it compares them with, which is put into the folder."""
+    record = history.record
+    chain = bios_grub(history.before, record.prepared.file_systems)
+    before = _starts(chain, history.before)
+    replay = Replay(history.before, folder / "final.img", history.requests)
+    replay.advance(history.boots[1] if len(history.boots) > 1 else history.end)
+    armed = _starts(chain, replay.disk)
+    if not armed.initramfs[0].path.endswith(INITRAMFS_NAME) or armed == before:
+        raise LabError(f"after stage 1 the device starts {armed}")
+    replay.advance(history.end)
+    return Judge(
+        chain=chain,
+        before=before,
+        armed=armed,
+        final=replay.disk if history.line < history.end else None,
+        systems=record.prepared.file_systems,
+        files=read_old_files(history.before, record.prepared.file_systems, record.before.files),
+        may=(*record.left, *chain.boot_files),
+    )
+
+
+def _starts(chain: Chain, disk: Path) -> Starts:
+    with overlaid(disk) as shown:
+        return chain.starts(shown)
