@@ -8,6 +8,7 @@ Microsoft's FAT specification 1.03.
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -38,7 +39,7 @@ class FatState:
     Raises LabError where a name leads to no whole file.
     """
 
-    def __init__(self, disk: bytes | bytearray, start_bytes: int = 0) -> None:
+    def __init__(self, disk: bytes | bytearray | mmap.mmap, start_bytes: int = 0) -> None:
         self._disk = disk
         sector, per_cluster, reserved, tables, root_entries = struct.unpack_from("<HBHBH", disk, start_bytes + 11)
         (short,) = struct.unpack_from("<H", disk, start_bytes + 22)

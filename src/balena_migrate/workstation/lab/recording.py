@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from balena_migrate.core.errors import LabError
-from balena_migrate.core.units import SECTOR_BYTES
+from balena_migrate.core.units import KIB, SECTOR_BYTES
 
 MAGIC = 0x6A736677736872
 FLUSH, FUA, DISCARD, MARK = 1, 2, 4, 8
@@ -117,6 +117,25 @@ def read_recording(log: Path) -> tuple[Request, ...]:
         if flags & FLUSH:
             found.append(Request())
     return tuple(found)
+
+
+RUN_BYTES = 128 * KIB
+
+
+def joined(requests: Iterable[Request]) -> Iterator[Request]:
+    """The same with writes that follow each other on the disk as one, of RUN_BYTES at most: a card gets sectors."""
+    run: list[Request] = []
+    for request in requests:
+        follows = run and request.content and request.start_bytes == run[-1].end_bytes
+        if run and not (follows and request.end_bytes - run[0].start_bytes <= RUN_BYTES):
+            yield Request(start_bytes=run[0].start_bytes, content=b"".join(item.content for item in run))
+            run = []
+        if request.is_flush:
+            yield request
+        else:
+            run.append(request)
+    if run:
+        yield Request(start_bytes=run[0].start_bytes, content=b"".join(item.content for item in run))
 
 
 def _sector(disk: bytearray, start_bytes: int) -> bytes:

@@ -11,12 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from balena_migrate.bootloaders.raspberrypi.board import Board
 from balena_migrate.core.errors import LabError
 from balena_migrate.core.system import System
 from balena_migrate.core.units import SECTOR_BYTES
+from balena_migrate.workstation.lab.cuts.fat import read_fat
 from balena_migrate.workstation.lab.cuts.grub import GrubPlace, grub_starts
-from balena_migrate.workstation.lab.cuts.starts import Starts
+from balena_migrate.workstation.lab.cuts.starts import Loaded, Starts
 from balena_migrate.workstation.lab.disks import FileSystem, read_partitions, require_file
+from balena_migrate.workstation.lab.fat_state import what_boots
+from balena_migrate.workstation.lab.machines.raspberrypi.machine import BOOT_START_BYTES, PiMachine
+from balena_migrate.workstation.lab.prepare import Prepared
 
 
 class Chain(Protocol):
@@ -46,6 +51,44 @@ class BiosGrub:
         if boot_code(disk) != self.code:
             raise LabError("the boot code is not the old system's")
         return grub_starts(disk, self.place)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RaspberryPi:
+    """A Raspberry Pi's firmware, by its stand-in, which reads the FAT in the state that it is in."""
+
+    board: Board
+    folder: str
+    """Where the old system mounts it."""
+
+    @property
+    def boot_files(self) -> tuple[str, ...]:
+        return (f"{self.folder}/config.txt", f"{self.folder}/cmdline.txt")
+
+    def starts(self, disk: Path) -> Starts:
+        with read_fat(disk, BOOT_START_BYTES) as fat:
+            boot = what_boots(fat, self.board)
+        start = boot.start
+        names = (start.kernel, *start.initramfs, start.device_tree)
+        digests = (hashlib.sha256(content).hexdigest() for content in boot.contents)
+        kernel, *initramfs, tree = (
+            Loaded(path=name, digest=digest) for name, digest in zip(names, digests, strict=True)
+        )
+        return Starts(
+            kernel=kernel,
+            initramfs=tuple(initramfs),
+            others=(tree,),
+            arguments=tuple(start.command_line.split()),
+        )
+
+
+def find_chain(disk: Path, prepared: Prepared) -> Chain:
+    """The chain of a device with this disk, on which its old system is whole. Raises LabError if there is none here."""
+    machine = prepared.machine
+    if isinstance(machine, PiMachine):
+        assert prepared.fat is not None, "a Raspberry Pi boots from FAT"
+        return RaspberryPi(board=machine.board, folder=prepared.fat.folder)
+    return bios_grub(disk, prepared.file_systems)
 
 
 def bios_grub(disk: Path, systems: Sequence[FileSystem]) -> BiosGrub:

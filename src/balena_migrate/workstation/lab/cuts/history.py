@@ -13,7 +13,7 @@ from balena_migrate.core.journal import Event
 from balena_migrate.workstation.lab.cuts.plan import Phase
 from balena_migrate.workstation.lab.disks import copy_disk
 from balena_migrate.workstation.lab.machines.raspberrypi.machine import PiMachine
-from balena_migrate.workstation.lab.recording import Request, logs_in, read_recording
+from balena_migrate.workstation.lab.recording import Request, joined, logs_in, read_recording
 from balena_migrate.workstation.lab.run import Record
 from balena_migrate.workstation.lab.variables import copy_store
 
@@ -92,7 +92,8 @@ def read_history(folder: Path) -> History:
     requests: list[Request] = []
     for log in logs_in(folder):
         boots.append(len(requests))
-        requests += read_recording(log)
+        found = read_recording(log)
+        requests += joined(found) if isinstance(record.prepared.machine, PiMachine) else found
     first = next((index for index, request in enumerate(requests) if _BEGINS in bytes(request.content[:4096])), None)
     if first is None:
         raise LabError(f"stage 1 changed nothing in {folder}")

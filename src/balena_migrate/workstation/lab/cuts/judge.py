@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from balena_migrate.core.system import System, last_lines
 from balena_migrate.core.units import MIB, SECTOR_BYTES
 from balena_migrate.status import DeviceState
 from balena_migrate.workstation.lab.cuts.chains import Chain
+from balena_migrate.workstation.lab.cuts.fat import fat_changes
 from balena_migrate.workstation.lab.cuts.oldfiles import OldFiles
 from balena_migrate.workstation.lab.cuts.starts import Starts
 from balena_migrate.workstation.lab.disks import FileSystem, Span, mounted_system, read_partitions, require_file
@@ -63,6 +64,8 @@ class Judge:
     """The disk at the end of stage 2, if it was flashed."""
     systems: tuple[FileSystem, ...]
     files: OldFiles
+    described: Mapping[str, str] = field(repr=False)
+    """All of the old system's files, as `snapshot` describes them."""
     may: tuple[str, ...]
     """Patterns of files that may differ in the old system until `undo`."""
 
@@ -96,6 +99,8 @@ class Judge:
         repaired = [repair(disk, system.span) for system in self.systems if not system.fat]
         with mounted_system(disk, self.systems, read_only=True) as root:
             changed = self.files.changes(root, touched, self.may)
+            for fat in (system for system in self.systems if system.fat):
+                changed += fat_changes(disk, fat, self.described, self.may)
             status = expected_status(root)
         boots = Boots.STAGE2 if starts == self.armed else Boots.OLD
         return Verdict(boots=boots, changed=changed, repaired=any(repaired), status=status)

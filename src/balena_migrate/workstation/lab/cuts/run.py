@@ -13,9 +13,10 @@ from pathlib import Path
 from balena_migrate.core.errors import LabError
 from balena_migrate.core.paths import INITRAMFS_NAME
 from balena_migrate.core.progress import Say
+from balena_migrate.core.system import temporary_beside
 from balena_migrate.core.values import from_json, to_json
 from balena_migrate.workstation.lab.cuts.boots import boot_cuts, choose
-from balena_migrate.workstation.lab.cuts.chains import Chain, bios_grub
+from balena_migrate.workstation.lab.cuts.chains import Chain, find_chain
 from balena_migrate.workstation.lab.cuts.history import FOLDER, History, read_history
 from balena_migrate.workstation.lab.cuts.judge import Judge
 from balena_migrate.workstation.lab.cuts.oldfiles import read_old_files
@@ -25,6 +26,9 @@ from balena_migrate.workstation.lab.cuts.replay import Replay, store
 from balena_migrate.workstation.lab.cuts.result import CutsResult, Judged, find_wrong, tally
 from balena_migrate.workstation.lab.cuts.starts import Starts
 from balena_migrate.workstation.lab.scenarios import Scenario
+
+TEMPORARY = str(temporary_beside(Path("*", "*")))
+"""The names of files that are being written."""
 
 VERDICTS, RESULT, BOOTS = "verdicts.jsonl", "cuts.json", "boots"
 
@@ -101,7 +105,7 @@ def read_results(results: Path) -> list[Judged]:
 def make_judge(history: History, folder: Path) -> Judge:
     """The judge of a history's disks, with what it compares them with, which is put into the folder."""
     record = history.record
-    chain = bios_grub(history.before, record.prepared.file_systems)
+    chain = find_chain(history.before, record.prepared)
     before = _starts(chain, history.before)
     replay = Replay(history.before, folder / "final.img", history.requests)
     replay.advance(history.boots[1] if len(history.boots) > 1 else history.end)
@@ -116,7 +120,8 @@ def make_judge(history: History, folder: Path) -> Judge:
         final=replay.disk if history.line < history.end else None,
         systems=record.prepared.file_systems,
         files=read_old_files(history.before, record.prepared.file_systems, record.before.files),
-        may=(*record.left, *chain.boot_files),
+        described=record.before.files,
+        may=(*record.left, *chain.boot_files, TEMPORARY),
     )
 
 

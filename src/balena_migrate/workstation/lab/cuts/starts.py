@@ -21,7 +21,8 @@ class Starts:
     kernel: Loaded
     initramfs: tuple[Loaded, ...]
     arguments: tuple[str, ...]
+    others: tuple[Loaded, ...] = ()
 
     def __str__(self) -> str:
-        loaded = (self.kernel, *self.initramfs)
+        loaded = (self.kernel, *self.initramfs, *self.others)
         return ", ".join(f"{file.path} ({file.digest[:8]})" for file in loaded) + " " + " ".join(self.arguments)

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A FAT file system on a disk that a power cut left."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import mmap
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from balena_migrate.workstation.lab.disks import FileSystem, require_file
+from balena_migrate.workstation.lab.fat_state import FatState
+from balena_migrate.workstation.lab.machines.raspberrypi.firmware import FatImage
+from balena_migrate.workstation.lab.snapshot import find_changes
+
+
+@contextlib.contextmanager
+def read_fat(disk: Path, start_bytes: int) -> Iterator[FatState]:
+    """The file system that begins there, as a firmware reads it."""
+    with (
+        require_file(disk).open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory,
+    ):
+        yield FatState(memory, start_bytes)
+
+
+def fat_changes(disk: Path, system: FileSystem, described: Mapping[str, str], may: Iterable[str]) -> tuple[str, ...]:
+    """Which files of an old system's FAT differ from their description. Raises LabError if one cannot be read."""
+    before = {name: text for name, text in described.items() if name.startswith(f"{system.folder}/")}
+    names = FatImage(disk, system.span.start_bytes).names
+    with read_fat(disk, system.span.start_bytes) as fat:
+        now = {f"{system.folder}/{name}": hashlib.sha256(fat.read(name)).hexdigest() for name in names}
+    return find_changes(before, now, may)
