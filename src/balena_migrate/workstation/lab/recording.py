@@ -73,6 +73,16 @@ def logs_in(folder: Path) -> list[Path]:
     return sorted(folder.glob("[0-9][0-9].log"))
 
 
+def store_log(log: Path) -> Path:
+    """The log of the same boot for the variable store of a PC with UEFI."""
+    return log.with_suffix(".store")
+
+
+def trace_log(log: Path) -> Path:
+    """QEMU's own account of the same boot: all writes in one order."""
+    return log.with_suffix(".trace")
+
+
 _LOG_OPTIONS = f"log-sector-size={SECTOR_BYTES},log-super-update-interval=1"
 
 
@@ -86,11 +96,11 @@ def recorded(disk: Path, log: Path, node: str = "disk") -> tuple[str, ...]:
     )
 
 
-def recorded_card(card: Path, log: Path) -> str:
-    """The same for the card slot of a virtual Raspberry Pi, which takes no node: what follows `-drive`."""
+def recorded_drive(file: Path, log: Path) -> str:
+    """The same for memory cards and a firmware's flash memory, which take no node: a part of what follows `-drive`."""
     log.touch(exist_ok=False)
     return (
-        f"if=sd,cache=unsafe,driver=blklogwrites,file.driver=file,file.filename={card},"
+        f"cache=unsafe,driver=blklogwrites,file.driver=file,file.filename={file},"
         f"log.driver=file,log.filename={log},{_LOG_OPTIONS}"
     )
 

@@ -20,7 +20,7 @@ from balena_migrate.workstation.lab.acts import (
     Status,
     Undo,
 )
-from balena_migrate.workstation.lab.cuts.history import History
+from balena_migrate.workstation.lab.cuts.history import History, put_variables
 from balena_migrate.workstation.lab.cuts.judge import Boots
 from balena_migrate.workstation.lab.cuts.overlay import overlaid
 from balena_migrate.workstation.lab.cuts.plan import durable, stored
@@ -61,6 +61,7 @@ def boot_cuts(history: History, chosen: Sequence[Judged], folder: Path, logs: Pa
         place.mkdir(parents=True)
         with overlaid(replay.disk) as disk:
             store(disk, stored(history.requests, item.cut, start))
+            put_variables(history, item.cut, disk)
             yield _boot(history.record, item, disk, place, say)
 
 

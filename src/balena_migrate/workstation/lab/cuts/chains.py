@@ -18,10 +18,12 @@ from balena_migrate.core.units import SECTOR_BYTES
 from balena_migrate.workstation.lab.cuts.fat import read_fat
 from balena_migrate.workstation.lab.cuts.grub import GrubPlace, grub_starts
 from balena_migrate.workstation.lab.cuts.starts import Loaded, Starts
+from balena_migrate.workstation.lab.cuts.uefi import Uefi
 from balena_migrate.workstation.lab.disks import FileSystem, read_partitions, require_file
 from balena_migrate.workstation.lab.fat_state import what_boots
 from balena_migrate.workstation.lab.machines.raspberrypi.machine import BOOT_START_BYTES, PiMachine
 from balena_migrate.workstation.lab.prepare import Prepared
+from balena_migrate.workstation.lab.variables import store_of
 
 
 class Chain(Protocol):
@@ -88,6 +90,8 @@ def find_chain(disk: Path, prepared: Prepared) -> Chain:
     if isinstance(machine, PiMachine):
         assert prepared.fat is not None, "a Raspberry Pi boots from FAT"
         return RaspberryPi(board=machine.board, folder=prepared.fat.folder)
+    if store_of(disk).exists():
+        return Uefi()
     return bios_grub(disk, prepared.file_systems)
 
 

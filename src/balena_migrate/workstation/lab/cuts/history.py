@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import json
 import pickle
+import random
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from balena_migrate.core.errors import LabError
 from balena_migrate.core.journal import Event
-from balena_migrate.workstation.lab.cuts.plan import Phase
+from balena_migrate.workstation.lab.cuts.nvram import StoreHistory, read_store_history
+from balena_migrate.workstation.lab.cuts.plan import Cut, Phase
 from balena_migrate.workstation.lab.disks import copy_disk
 from balena_migrate.workstation.lab.machines.raspberrypi.machine import PiMachine
 from balena_migrate.workstation.lab.recording import Request, joined, logs_in, read_recording
 from balena_migrate.workstation.lab.run import Record
-from balena_migrate.workstation.lab.variables import copy_store
+from balena_migrate.workstation.lab.variables import copy_store, store_of
 
 BEFORE_THE_LINE, IN_THE_WINDOW, AFTER_THE_COMMIT = "before the line", "in the window", "after the commit"
 
@@ -63,6 +65,8 @@ class History:
     """Behind the request with which the flash is done."""
     end: int
     """Of the boot of stage 2, or of the last one before it."""
+    store: StoreHistory | None
+    """That of the variables, if the firmware has some."""
 
     @property
     def before(self) -> Path:
@@ -90,10 +94,11 @@ def read_history(folder: Path) -> History:
     record, window_s = pickle.loads((folder / RECORD).read_bytes())  # our own
     boots: list[int] = []
     requests: list[Request] = []
-    for log in logs_in(folder):
+    logs = [(log, read_recording(log)) for log in logs_in(folder)]
+    for _, found in logs:
         boots.append(len(requests))
-        found = read_recording(log)
         requests += joined(found) if isinstance(record.prepared.machine, PiMachine) else found
+    store = store_of(folder / BEFORE)
     first = next((index for index, request in enumerate(requests) if _BEGINS in bytes(request.content[:4096])), None)
     if first is None:
         raise LabError(f"stage 1 changed nothing in {folder}")
@@ -107,6 +112,7 @@ def read_history(folder: Path) -> History:
         line=len(requests),
         commit=len(requests),
         end=len(requests),
+        store=read_store_history(store.read_bytes(), logs) if store.exists() else None,
     )
     return _with_flash(history)
 
@@ -122,3 +128,11 @@ def _with_flash(history: History) -> History:
         return history
     ends = [start for start in (*history.boots, history.end) if start > zeroth[0]]
     return replace(history, line=zeroth[0], end=ends[0], commit=1 + max(index for index in zeroth if index < ends[0]))
+
+
+def put_variables(history: History, cut: Cut, disk: Path) -> None:
+    """The disk's firmware has the variables that it had at the cut, if it has any; of several moments one is drawn."""
+    if history.store:
+        fewest, most = history.store.bounds[cut.after]
+        count = random.Random(f"{cut.seed} {cut.after}").randint(fewest, most)
+        store_of(disk).write_bytes(history.store.content(count))

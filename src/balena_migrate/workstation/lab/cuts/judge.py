@@ -75,7 +75,7 @@ class Judge:
         On it, no places of the old system's files but the `touched` ones were overwritten.
         """
         try:
-            if self.final and _first_sector(disk) == _first_sector(self.final):
+            if self.final and _decides(disk) == _decides(self.final):
                 return self._new_system(disk, self.final)
             return self._old_loader(disk, touched)
         except MigrateError as error:
@@ -162,9 +162,11 @@ def looped(disk: Path, span: Span) -> Iterator[str]:
         System().run(["losetup", "--detach", device])
 
 
-def _first_sector(disk: Path) -> bytes:
+def _decides(disk: Path) -> bytes:
+    """The sector that says whose disk it is: the header of a GPT, or else the first one."""
     with require_file(disk).open("rb") as file:
-        return file.read(SECTOR_BYTES)
+        first, second = file.read(SECTOR_BYTES), file.read(SECTOR_BYTES)
+    return second if second.startswith(b"EFI PART") else first
 
 
 def _table_span(final: Path) -> Span:

@@ -17,11 +17,11 @@ from balena_migrate.core.system import temporary_beside
 from balena_migrate.core.values import from_json, to_json
 from balena_migrate.workstation.lab.cuts.boots import boot_cuts, choose
 from balena_migrate.workstation.lab.cuts.chains import Chain, find_chain
-from balena_migrate.workstation.lab.cuts.history import FOLDER, History, read_history
+from balena_migrate.workstation.lab.cuts.history import FOLDER, History, put_variables, read_history
 from balena_migrate.workstation.lab.cuts.judge import Judge
 from balena_migrate.workstation.lab.cuts.oldfiles import read_old_files
 from balena_migrate.workstation.lab.cuts.overlay import overlaid
-from balena_migrate.workstation.lab.cuts.plan import durable, plan_cuts, stored
+from balena_migrate.workstation.lab.cuts.plan import Cut, durable, plan_cuts, stored
 from balena_migrate.workstation.lab.cuts.replay import Replay, store
 from balena_migrate.workstation.lab.cuts.result import CutsResult, Judged, find_wrong, tally
 from balena_migrate.workstation.lab.cuts.starts import Starts
@@ -88,6 +88,7 @@ def judge_cuts(history: History, wish: Wish, folder: Path, results: Path, say: S
         pending = tuple(stored(history.requests, cut, start))
         with overlaid(replay.disk) as disk:
             store(disk, pending)
+            put_variables(history, cut, disk)
             verdict = judge.judge(disk, touched | judge.files.touched(pending))
         known.append(Judged(phase=phase.name, cut=cut, verdict=verdict))
         with results.open("a") as file:
@@ -106,10 +107,11 @@ def make_judge(history: History, folder: Path) -> Judge:
     """The judge of a history's disks, with what it compares them with, which is put into the folder."""
     record = history.record
     chain = find_chain(history.before, record.prepared)
-    before = _starts(chain, history.before)
+    before = _starts(chain, history, history.before, 0)
     replay = Replay(history.before, folder / "final.img", history.requests)
-    replay.advance(history.boots[1] if len(history.boots) > 1 else history.end)
-    armed = _starts(chain, replay.disk)
+    armed_after = history.boots[1] if len(history.boots) > 1 else history.end
+    replay.advance(armed_after)
+    armed = _starts(chain, history, replay.disk, armed_after)
     if not armed.initramfs[0].path.endswith(INITRAMFS_NAME) or armed == before:
         raise LabError(f"after stage 1 the device starts {armed}")
     replay.advance(history.end)
@@ -125,6 +127,7 @@ def make_judge(history: History, folder: Path) -> Judge:
     )
 
 
-def _starts(chain: Chain, disk: Path) -> Starts:
+def _starts(chain: Chain, history: History, disk: Path, after: int) -> Starts:
     with overlaid(disk) as shown:
+        put_variables(history, Cut(after=after), shown)
         return chain.starts(shown)

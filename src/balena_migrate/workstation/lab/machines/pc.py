@@ -12,6 +12,7 @@ from pathlib import Path
 from balena_migrate.workstation.lab.buses import attached
 from balena_migrate.workstation.lab.machines import Machine
 from balena_migrate.workstation.lab.qemu import find_accelerator, pc_arguments, read_version
+from balena_migrate.workstation.lab.recording import recorded_drive, store_log, trace_log
 from balena_migrate.workstation.lab.result import Fact
 from balena_migrate.workstation.lab.variables import store_of
 
@@ -32,8 +33,8 @@ class Firmware(StrEnum):
             variant = ".ms" if self is Firmware.SECURE_BOOT else ""
             shutil.copy(OVMF / f"OVMF_VARS_4M{variant}.fd", store_of(disk))
 
-    def arguments(self, disk: Path) -> list[str]:
-        """QEMU's arguments for it, in the machine with this boot disk."""
+    def arguments(self, disk: Path, log: Path | None = None) -> list[str]:
+        """QEMU's arguments for it, in the machine with this boot disk; its writes are recorded beside a log."""
         if self is Firmware.BIOS:
             return []
         variant, secure = "", []
@@ -41,9 +42,11 @@ class Firmware(StrEnum):
             # Only code in system management mode can write to its variables (edk2, OvmfPkg/README, SMM support).
             variant = ".secboot"
             secure = ["-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1"]
+        store = recorded_drive(store_of(disk), store_log(log)) if log else f"format=raw,file={store_of(disk)}"
         return [
             *("-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={OVMF}/OVMF_CODE_4M{variant}.fd"),
-            *("-drive", f"if=pflash,unit=1,format=raw,file={store_of(disk)}"),
+            *("-drive", f"if=pflash,unit=1,{store}"),
+            *(("-trace", "blk_co_pwritev", "-D", str(trace_log(log))) if log else ()),
             *secure,
         ]
 
@@ -65,7 +68,7 @@ class PcMachine(Machine):
         ranked = self.firmware is Firmware.BIOS
         disks = attached(drives, self.bus, boot_disk_last=self.boot_disk_last, ranked=ranked, log=log)
         common = pc_arguments(disks, memory_mib=memory_mib, accelerator=self.accelerator, processor=self.processor)
-        return [PROGRAM, *common, *self.firmware.arguments(drives[0]), *self.hardware, "-no-reboot"]
+        return [PROGRAM, *common, *self.firmware.arguments(drives[0], log), *self.hardware, "-no-reboot"]
 
     def facts(self, memory_mib: int) -> tuple[Fact, ...]:
         return (

@@ -13,7 +13,7 @@ from balena_migrate.core.units import MIB
 from balena_migrate.workstation.lab.machines import Machine, Start
 from balena_migrate.workstation.lab.machines.raspberrypi.firmware import FatImage, find_start
 from balena_migrate.workstation.lab.qemu import read_version
-from balena_migrate.workstation.lab.recording import recorded_card
+from balena_migrate.workstation.lab.recording import recorded_drive
 from balena_migrate.workstation.lab.result import Fact
 
 BOOT_START_BYTES = 4 * MIB
@@ -60,7 +60,7 @@ class PiMachine(Machine):
         return [
             *(self.program, "-machine", self.machine, "-accel", self.accelerator, *self.clock),
             *("-m", f"{self.memory_mib}M", "-nodefaults", "-display", "none", "-no-reboot"),
-            *("-drive", recorded_card(card, log) if log else f"file={card},format=raw,if=sd,cache=unsafe"),
+            *("-drive", f"if=sd,{recorded_drive(card, log) if log else f'file={card},format=raw,cache=unsafe'}"),
             *("-kernel", f"{folder}/kernel", "-dtb", f"{folder}/device-tree", "-append", " ".join(filter(None, words))),
             *(("-initrd", f"{folder}/initramfs") if initramfs else ()),
         ]
