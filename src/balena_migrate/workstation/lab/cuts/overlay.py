@@ -29,7 +29,9 @@ def overlaid(disk: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=".overlay-", dir=disk.parent) as name:
         folder = Path(name)
         changes, shown = folder / "changes", folder / "disk"
-        System().run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", require_file(disk), "-F", "raw", changes])
+        System().run(
+            ["qemu-img", "create", "-q", "-f", "qcow2", "-b", require_file(disk).absolute(), "-F", "raw", changes]
+        )
         shown.touch()
         with _daemon(changes, shown):
             yield shown
