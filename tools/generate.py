@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write every page that is made of the source, or say which are out of date.
 
-docs/settings.md, docs/findings.md, docs/json.md, docs/man/balena-migrate.1, and the table of platforms in README.md.
+docs/settings.md, docs/findings.md, docs/json.md, docs/man/balena-migrate.1, docs/reliability.md, and the table of
+platforms in README.md.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from pages.documents import json_page
 from pages.manual import manual_page
+from pages.reliability import reliability_page
 from pages.tables import findings_page, platforms_table, settings_page
 
 TOP = Path(__file__).resolve().parent.parent
@@ -23,6 +25,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/findings.md": findings_page,
     "docs/json.md": json_page,
     "docs/man/balena-migrate.1": manual_page,
+    "docs/reliability.md": reliability_page,
 }
 
 

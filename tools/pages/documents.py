@@ -19,6 +19,7 @@ from balena_migrate.cli import STATUSES, verbs
 from balena_migrate.cli.output import ErrorOutput
 from balena_migrate.core.plugins import module_names
 from balena_migrate.stage2.meter import ProgressLine
+from balena_migrate.workstation.lab.cuts.result import CutsResult
 from balena_migrate.workstation.lab.result import Rehearsal
 from pages import NOTICE, code, paragraph, table
 
@@ -33,6 +34,7 @@ def documents() -> Iterator[tuple[str, type]]:
         if hasattr(module, "DOCUMENT"):
             yield f"balena-migrate {COMMANDS.get(verb, verb)} --json", module.DOCUMENT
     yield "balena-migrate rehearse --json FILE", Rehearsal
+    yield "balena-migrate rehearse --cuts N --json FILE", CutsResult
 
 
 def json_page() -> str:

@@ -47,7 +47,7 @@ def rehearse(scenario: Scenario, options: Options, places: Places, say: Say) -> 
     places.folder.mkdir(parents=True, exist_ok=True)
     with _disk_folder(places.folder, keep=options.keep) as disks:
         record = _begin(scenario, options, places, disks, say)
-        recording = begin_recording(places.folder, record.prepared.disk) if options.record else None
+        recording = begin_recording(places.folder, record.prepared.drives) if options.record else None
         acts = scenario.acts_for(record.prepared.expected.config)
         timeline = _play(record, acts[record.acts_played :], places.folder, say, recording)
         if recording:

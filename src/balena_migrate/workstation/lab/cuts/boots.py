@@ -26,6 +26,7 @@ from balena_migrate.workstation.lab.cuts.overlay import overlaid
 from balena_migrate.workstation.lab.cuts.plan import durable, stored
 from balena_migrate.workstation.lab.cuts.replay import Replay, store
 from balena_migrate.workstation.lab.cuts.result import Judged
+from balena_migrate.workstation.lab.disks import copy_disk
 from balena_migrate.workstation.lab.result import Check, matches, ran_to_its_end, same
 from balena_migrate.workstation.lab.run import Record, Run
 from balena_migrate.workstation.lab.timeline import Timeline
@@ -52,6 +53,7 @@ def choose(judged: Iterable[Judged], count: int, seed: int) -> list[Judged]:
 def boot_cuts(history: History, chosen: Sequence[Judged], folder: Path, logs: Path, say: Say) -> Iterator[Check]:
     """A check for each: what comes up is what was judged, and the old system is as it says. `logs` gets the consoles'
     logs, in a folder for each boot."""
+    others = [drive.name for drive in history.record.prepared.drives[1:]]
     replay = Replay(history.before, folder / "booted.img", history.requests)
     for number, item in enumerate(chosen, start=1):
         start = durable(history.requests, item.cut.after)
@@ -61,12 +63,15 @@ def boot_cuts(history: History, chosen: Sequence[Judged], folder: Path, logs: Pa
         place.mkdir(parents=True)
         with overlaid(replay.disk) as disk:
             store(disk, stored(history.requests, item.cut, start))
+            for name in others:
+                copy_disk(history.folder / name, disk.with_name(name))
             put_variables(history, item.cut, disk)
             yield _boot(history.record, item, disk, place, say)
 
 
 def _boot(recorded: Record, item: Judged, disk: Path, folder: Path, say: Say) -> Check:
-    prepared = replace(recorded.prepared, drives=(disk, *recorded.prepared.drives[1:]))
+    others = (disk.with_name(drive.name) for drive in recorded.prepared.drives[1:])
+    prepared = replace(recorded.prepared, drives=(disk, *others))
     record = Record(prepared=prepared, before=recorded.before, disk_before=None, left=recorded.left)
     device = VirtualDevice(
         machine=prepared.machine, drives=prepared.drives, folder=folder, timeline=Timeline(lambda text: None)

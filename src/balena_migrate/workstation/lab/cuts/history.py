@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import pickle
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,12 +28,13 @@ _BEGINS = json.dumps({"event": Event.BEGIN})[:-1].encode()
 """How the journal's first line begins, which stage 1 writes before its first change."""
 
 
-def begin_recording(folder: Path, disk: Path) -> Path:
-    """The folder of the recording, with the disk, and its firmware's variables, as they are before."""
+def begin_recording(folder: Path, drives: Sequence[Path]) -> Path:
+    """The folder of the recording, with the drives, and the firmware's variables, as they are before."""
     recording = folder / FOLDER
     recording.mkdir()
-    copy_disk(disk, recording / BEFORE)
-    copy_store(disk, recording / BEFORE)
+    for drive in drives:
+        copy_disk(drive, recording / drive.name)
+    copy_store(drives[0], recording / BEFORE)
     return recording
 
 

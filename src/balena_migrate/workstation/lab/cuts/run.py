@@ -27,6 +27,8 @@ from balena_migrate.workstation.lab.cuts.result import CutsResult, Judged, find_
 from balena_migrate.workstation.lab.cuts.starts import Starts
 from balena_migrate.workstation.lab.scenarios import Scenario
 
+SAID = 25
+"""After how many disks something is said."""
 TEMPORARY = str(temporary_beside(Path("*", "*")))
 """The names of files that are being written."""
 
@@ -93,7 +95,8 @@ def judge_cuts(history: History, wish: Wish, folder: Path, results: Path, say: S
         known.append(Judged(phase=phase.name, cut=cut, verdict=verdict))
         with results.open("a") as file:
             file.write(json.dumps(to_json(known[-1])) + "\n")
-        say(f"{number} of {len(planned)} {phase.name}, after {cut.after} {cut.kept}: {verdict.boots} {verdict.reason}")
+        if number % SAID == 0 or number == len(planned):
+            say(f"{number} of {len(planned)} disks judged")
     return tuple(known)
 
 
