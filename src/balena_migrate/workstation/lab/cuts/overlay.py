@@ -17,6 +17,8 @@ from balena_migrate.workstation.lab.disks import require_file
 from balena_migrate.workstation.lab.qemu import TIED_TO_US
 
 START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 60.0
+ANSWER_S = 1.0
 POLL_S = 0.01
 
 
@@ -51,8 +53,13 @@ def _daemon(changes: Path, shown: Path) -> Iterator[None]:
         _wait_for(process, shown, errors)
         yield
     finally:
-        process.terminate()  # which ends the mount as well
-        process.wait()
+        retry(lambda: _end(process), on=subprocess.TimeoutExpired, limit_s=STOP_TIMEOUT_S, pause_s=0)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """The daemon has ended, and its mount with it. It may sleep through a signal, if that comes as it goes to sleep."""
+    process.terminate()
+    process.wait(ANSWER_S)
 
 
 def _wait_for(process: subprocess.Popen[bytes], shown: Path, errors: Path) -> None:
