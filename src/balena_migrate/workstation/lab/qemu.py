@@ -19,6 +19,7 @@ from qemu.qmp.legacy import QEMUMonitorProtocol
 from balena_migrate.core.errors import LabError
 from balena_migrate.core.retry import retry
 from balena_migrate.core.system import System, command_environment
+from balena_migrate.workstation.cache import cache_folder, cached, locked, remove_others
 from balena_migrate.workstation.lab.console import Console, LineHook
 
 START_TIMEOUT_S = 30.0
@@ -152,10 +153,24 @@ def find_accelerator(kernel: Path) -> str:
     """KVM if it actually runs a kernel, else QEMU's own emulation (TCG).
 
     A usable /dev/kvm proves nothing: with nested virtualisation, some guests hang as soon as their kernel starts. So
-    this kernel is started without a root file system: if KVM works, it panics and exits within the time limit.
+    this kernel is started without a root file system: if KVM works, it panics and exits within the time limit. That is
+    tried once after each start of the workstation.
     """
     if not Path("/dev/kvm").exists():
         return TCG
+    cache, boot_id = cache_folder(), Path("/proc/sys/kernel/random/boot_id").read_text()
+
+    def make(folder: Path) -> None:
+        (folder / "name").write_text(_try_kvm(kernel))
+
+    with locked(cache / ".accelerator.lock"):
+        found = cached(cache, "accelerator", (boot_id, read_version("qemu-system-x86_64")), make)
+        remove_others(found)
+        return (found / "name").read_text()
+
+
+def _try_kvm(kernel: Path) -> str:
+    """The accelerator with which this kernel runs."""
     arguments = ["-machine", "q35", "-accel", KVM, "-cpu", "max", "-m", "256", "-nodefaults", "-display", "none"]
     arguments += ["-no-reboot", "-kernel", str(kernel), "-append", "quiet panic=-1"]
     try:
