@@ -92,7 +92,7 @@ def cut_one(scenario: Scenario, options: Options, work: Path, wish: Wish) -> Cut
         recorded = run_one(scenario, replace(options, record=True), work)
         if not recorded.passed:
             return recorded
-    say(f"{scenario.name}: {wish.count} power cuts in each phase, seed {wish.seed}")
+    say(f"{scenario.name}: {wish.count} power cuts before the line, seed {wish.seed}")
     result = cut_power(scenario, wish, folder, say)
     write_json([result], folder / RESULT)
     show_cuts(result)

@@ -66,12 +66,14 @@ def _mark(path: str, before: Mapping[str, str], after: Mapping[str, str]) -> str
 
 def walk(root: Path) -> Iterable[str]:
     """Every file and link below the folder."""
-    with os.scandir(root) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from walk(Path(entry.path))
-            else:
-                yield entry.path
+    folders = [str(root)]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                else:
+                    yield entry.path
 
 
 def describe(path: str) -> str:

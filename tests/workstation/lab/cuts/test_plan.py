@@ -23,12 +23,22 @@ PHASE = Phase(name="all", first=0, last=len(REQUESTS))
 
 def kept(cut: Cut, requests: tuple[Request, ...] = REQUESTS) -> list[tuple[int, int]]:
     """Place and size in sectors of what was stored of the writes that were not flushed."""
-    found = stored(requests, cut, durable(requests, cut.after))
+    found = stored(requests, cut, durable(requests, cut.after, in_order=False))
     return [(r.start_bytes // SECTOR_BYTES, len(r.content) // SECTOR_BYTES) for r in found]
 
 
 def test_what_came_before_a_flush_is_stored_once_that_is_completed() -> None:
-    assert [durable(REQUESTS, after) for after in range(len(REQUESTS) + 1)] == [0, 0, 0, 3, 3, 3, 3, 7, 7]
+    assert [durable(REQUESTS, after, in_order=False) for after in range(len(REQUESTS) + 1)] == [
+        0,
+        0,
+        0,
+        3,
+        3,
+        3,
+        3,
+        7,
+        7,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -85,6 +95,7 @@ def test_the_same_seed_draws_the_same_cuts_and_another_one_others() -> None:
 def test_a_card_which_stores_in_order_loses_nothing_but_the_end() -> None:
     cuts = plan_cuts(REQUESTS, PHASE, 200, in_order=True, seed=1)
     assert {cut.kept for cut in cuts} == {Kept.ALL, Kept.LAST_TORN}
+    assert [durable(REQUESTS, after, in_order=True) for after in (1, 4)] == [0, 3]
 
 
 def test_cuts_lie_within_their_phase() -> None:

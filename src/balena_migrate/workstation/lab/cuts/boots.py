@@ -56,7 +56,7 @@ def boot_cuts(history: History, chosen: Sequence[Judged], folder: Path, logs: Pa
     others = [drive.name for drive in history.record.prepared.drives[1:]]
     replay = Replay(history.before, folder / "booted.img", history.requests)
     for number, item in enumerate(chosen, start=1):
-        start = durable(history.requests, item.cut.after)
+        start = durable(history.requests, item.cut.after, in_order=history.in_order)
         replay.advance(start)
         say(f"boot {number} of {len(chosen)}: {item.phase}, after {item.cut.after} {item.cut.kept}")
         place = logs / f"{number:02}"

@@ -57,8 +57,12 @@ class OldFiles:
         now: dict[str, str] = {}
         for path in walk(root):
             name = path[len(str(root)) + 1 :]
-            known = name not in touched and self.inodes.get(name) == _inode(path)
-            now[name] = self.described[name] if known else describe(path)
+            if name not in self.described:
+                now[name] = "new"
+            elif name in touched or self.inodes[name] != _inode(path):
+                now[name] = describe(path)
+            else:
+                now[name] = self.described[name]
         return find_changes(self.described, now, may)
 
 

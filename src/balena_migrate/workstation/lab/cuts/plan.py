@@ -99,8 +99,10 @@ def _drawn(phase: Phase, draw: random.Random, *, in_order: bool) -> Cut:
     return Cut(after=after, kept=kept, seed=draw.randrange(1 << 32))
 
 
-def durable(requests: Sequence[Request], after: int) -> int:
-    """How many requests are certainly stored after this many: all before the last flush."""
+def durable(requests: Sequence[Request], after: int, *, in_order: bool) -> int:
+    """How many requests are certainly stored after this many: all before the last flush, or all but the last one."""
+    if in_order:
+        return after - 1
     return next((index + 1 for index in range(after - 1, -1, -1) if requests[index].is_flush), 0)
 
 

@@ -57,7 +57,7 @@ class CutsResult:
     date: str
     seed: int
     count: int
-    """How many cuts each phase was asked for."""
+    """How many cuts before the line were asked for."""
     passed: bool
     tallies: tuple[Tally, ...]
     wrong: tuple[Wrong, ...]

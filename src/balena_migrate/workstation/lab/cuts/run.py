@@ -17,7 +17,7 @@ from balena_migrate.core.system import temporary_beside
 from balena_migrate.core.values import from_json, to_json
 from balena_migrate.workstation.lab.cuts.boots import boot_cuts, choose
 from balena_migrate.workstation.lab.cuts.chains import Chain, find_chain
-from balena_migrate.workstation.lab.cuts.history import FOLDER, History, put_variables, read_history
+from balena_migrate.workstation.lab.cuts.history import BEFORE_THE_LINE, FOLDER, History, put_variables, read_history
 from balena_migrate.workstation.lab.cuts.judge import Judge
 from balena_migrate.workstation.lab.cuts.oldfiles import read_old_files
 from balena_migrate.workstation.lab.cuts.overlay import overlaid
@@ -37,9 +37,10 @@ VERDICTS, RESULT, BOOTS = "verdicts.jsonl", "cuts.json", "boots"
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """How many cuts of each phase are judged, how many of these are booted, and the seed of what is drawn."""
+    """How many cuts are judged, how many of these are booted, and the seed of what is drawn."""
 
     count: int
+    """Of those before the line; a quarter as many of those in the window, and as many after the commit."""
     boots: int
     seed: int
 
@@ -77,7 +78,13 @@ def judge_cuts(history: History, wish: Wish, folder: Path, results: Path, say: S
     planned = [
         (phase, cut)
         for phase in history.phases
-        for cut in plan_cuts(history.requests, phase, wish.count, in_order=history.in_order, seed=wish.seed)
+        for cut in plan_cuts(
+            history.requests,
+            phase,
+            wish.count if phase.name == BEFORE_THE_LINE else -(-wish.count // 4),
+            in_order=history.in_order,
+            seed=wish.seed,
+        )
     ]
     known = read_results(results)
     if [(item.phase, item.cut) for item in known] != [(phase.name, cut) for phase, cut in planned[: len(known)]]:
@@ -85,7 +92,7 @@ def judge_cuts(history: History, wish: Wish, folder: Path, results: Path, say: S
     judge = make_judge(history, folder)
     replay, touched = Replay(history.before, folder / "replay.img", history.requests), set[str]()
     for number, (phase, cut) in enumerate(planned[len(known) :], start=len(known) + 1):
-        start = durable(history.requests, cut.after)
+        start = durable(history.requests, cut.after, in_order=history.in_order)
         touched |= judge.files.touched(replay.advance(start))
         pending = tuple(stored(history.requests, cut, start))
         with overlaid(replay.disk) as disk:

@@ -65,10 +65,16 @@ def _family(board: Scenario, in_tests: tuple[str, ...]) -> Iterator[Scenario]:
 PI3_64 = Scenario(
     name="raspberrypi3-64",
     description="Raspberry Pi 3, 64-bit Debian 12",
+    device=_small(RASPBERRYPI3_64, "raspberrypi3-64"),
+)
+PI3_64_LARGE = replace(
+    PI3_64,
+    name="raspberrypi3-64-large",
+    description="the same board, with an image of the usual size",
     device=Device(guest=RASPBERRYPI3_64, image=find_spec("raspberrypi3-64")),
 )
 PI3_64_CHECK = replace(
-    PI3_64,
+    PI3_64_LARGE,
     name="raspberrypi3-64-check",
     description="the same board: the second of two checks knows the image from the first",
     acts=(CheckedTwice(),),
@@ -99,6 +105,7 @@ SCENARIOS = (
     *_family(PI3_64, in_tests=()),
     *_family(PI2, in_tests=()),
     *_family(PI_ZERO, in_tests=("cut-stage2",)),
+    PI3_64_LARGE,
     PI3_64_CHECK,
     USERLAND_32,
     NO_INITRAMFS,
