@@ -51,6 +51,11 @@ def test_every_file_is_read_whole_in_any_case_of_its_name(disk: bytearray) -> No
         state.read("absent")
 
 
+def test_all_names_are_found(disk: bytearray) -> None:
+    found = {name.lower() for name in FatState(disk).names()}
+    assert found == {name.lower() for name in (*FILES, *(f"overlays/{name}" for name in FILES))}
+
+
 def test_a_freed_or_a_cut_chain_and_a_loop_are_no_file(disk: bytearray) -> None:
     """The table is changed under the reader, as a state of a recording is."""
     state, (start, form) = FatState(disk), table(disk)

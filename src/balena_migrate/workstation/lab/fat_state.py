@@ -64,6 +64,17 @@ class FatState:
             raise LabError(f"{path} has {found.size_bytes} bytes, but its clusters have {len(content)}")
         return content[: found.size_bytes]
 
+    def names(self) -> Iterator[str]:
+        """The paths of all files, from the file system's root; what they lead to is not looked at."""
+        todo: list[tuple[str, Named | None]] = [("", None)]
+        while todo:
+            above, folder = todo.pop()
+            for entry in self._entries(folder):
+                if not entry.is_folder:
+                    yield above + entry.name
+                elif entry.name not in (".", ".."):
+                    todo.append((f"{above}{entry.name}/", entry))
+
     def _find(self, path: str) -> Named | None:
         folder: Named | None = None
         parts = [part for part in path.lower().split("/") if part]

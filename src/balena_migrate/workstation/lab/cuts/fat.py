@@ -9,9 +9,9 @@ import mmap
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from balena_migrate.core.errors import LabError
 from balena_migrate.workstation.lab.disks import FileSystem, require_file
 from balena_migrate.workstation.lab.fat_state import FatState
-from balena_migrate.workstation.lab.machines.raspberrypi.firmware import FatImage
 from balena_migrate.workstation.lab.snapshot import find_changes
 
 
@@ -26,9 +26,21 @@ def read_fat(disk: Path, start_bytes: int) -> Iterator[FatState]:
 
 
 def fat_changes(disk: Path, system: FileSystem, described: Mapping[str, str], may: Iterable[str]) -> tuple[str, ...]:
-    """Which files of an old system's FAT differ from their description. Raises LabError if one cannot be read."""
-    before = {name: text for name, text in described.items() if name.startswith(f"{system.folder}/")}
-    names = FatImage(disk, system.span.start_bytes).names
+    """Which files of an old system's FAT differ from their description; a file that cannot be read is one of them.
+
+    What else is on it may be in the midst of being written. Names are the same in any case.
+    """
+    before = {name.lower(): text for name, text in described.items() if name.startswith(f"{system.folder}/")}
+    now: dict[str, str] = {}
     with read_fat(disk, system.span.start_bytes) as fat:
-        now = {f"{system.folder}/{name}": hashlib.sha256(fat.read(name)).hexdigest() for name in names}
-    return find_changes(before, now, may)
+        for path in fat.names():
+            name = f"{system.folder}/{path}".lower()
+            now[name] = _describe(fat, path) if name in before else "new"
+    return find_changes(before, now, tuple(pattern.lower() for pattern in may))
+
+
+def _describe(fat: FatState, path: str) -> str:
+    try:
+        return hashlib.sha256(fat.read(path)).hexdigest()
+    except LabError as error:
+        return str(error)

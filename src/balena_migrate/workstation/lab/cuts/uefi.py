@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
-from balena_migrate.core.errors import LabError
+from balena_migrate.core.errors import CommandError, LabError
 from balena_migrate.core.system import System
 from balena_migrate.core.units import SECTOR_BYTES
 from balena_migrate.workstation.lab.cuts.fat import read_fat
@@ -77,7 +77,10 @@ def _start(disk: Path, entry: BootEntry) -> Starts | None:
 
 def _find_partition(disk: Path, uuid: str) -> tuple[int, int] | None:
     """Number and start of a partition, by either of the GPT's two copies, as the firmware has it."""
-    table = json.loads(System().run(["sfdisk", "--json", require_file(disk)]).stdout)["partitiontable"]
+    try:
+        table = json.loads(System().run(["sfdisk", "--json", require_file(disk)]).stdout)["partitiontable"]
+    except CommandError:
+        raise LabError("the disk has no partition table") from None
     for number, part in enumerate(table.get("partitions", ()), start=1):
         if part.get("uuid", "").lower() == uuid:
             return number, part["start"] * SECTOR_BYTES
