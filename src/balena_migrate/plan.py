@@ -46,6 +46,8 @@ class Plan:
     """What stage 2 does before it lets go of the old system, in words."""
     after: tuple[str, ...]
     """What stage 2 does after the line, in words."""
+    power_cut: str
+    """What a power cut after the line leaves, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +79,7 @@ def make_plan(accepted: Accepted, actions: tuple[Action, ...], boot_actions: tup
         initramfs=accepted.survey.initramfs.text,
         before=strategy.before_the_line,
         after=strategy.after_the_line(accepted),
+        power_cut=strategy.power_cut,
     )
 
 
@@ -114,7 +117,8 @@ def sections(plan: Plan) -> Iterator[Section]:
         yield Section(title=title, lines=(before, leave))
     yield Section(title="==== the line: from here on there is no way back ====")
     yield Section(title="Stage 2, after the line:", lines=tuple(f"      {text}" for text in plan.after))
-    yield Section(title=f"The part after the line takes about {plan.window_s:.0f} s: {plan.window_text}.")
+    window = f"The part after the line takes about {plan.window_s:.0f} s: {plan.window_text}."
+    yield Section(title=f"{window} {plan.power_cut}.")
 
 
 def _changes(plan: Plan) -> tuple[str, ...]:

@@ -34,6 +34,8 @@ class Stage1Strategy:
     """What stage 2 does before it lets go of the old system, for the plan."""
     after_the_line: Callable[[Accepted], tuple[str, ...]]
     """What stage 2 does after the line, step by step, for the plan."""
+    power_cut: str
+    """What a power cut after the line leaves, for the plan. docs/reliability.md has what was tried."""
 
 
 @cache

@@ -94,4 +94,5 @@ STRATEGY = Stage1Strategy(
     memory_reserve_bytes=RESERVE_BYTES,
     before_the_line="restore the boot configuration, copy all files into memory, verify them, find the disk",
     after_the_line=after_the_line,
+    power_cut="If the power fails in it before the first MiB is written, at the end of the flash, nothing boots",
 )

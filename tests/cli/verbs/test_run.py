@@ -77,6 +77,7 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> System:
         initramfs="",
         before="",
         after=(),
+        power_cut="nothing boots",
     )
 
     @contextmanager

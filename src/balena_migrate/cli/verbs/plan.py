@@ -66,6 +66,8 @@ class Planned:
     """What stage 2 does once the first byte of the old system is overwritten, in words."""
     window_s: float
     """How long that is expected to take."""
+    power_cut: str
+    """What a power cut in it leaves, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +115,7 @@ def planned(plan: Plan) -> Planned:
         no_flash=plan.no_flash,
         after_the_line=plan.after,
         window_s=plan.window_s,
+        power_cut=plan.power_cut,
     )
 
 

@@ -34,7 +34,7 @@ class Chain(Protocol):
 
     @property
     def boot_files(self) -> tuple[str, ...]:
-        """Files of the old system, relative to the root, that decide what is started: stage 1 changes them."""
+        """Patterns of the old system's files, relative to its root, that decide what is started: stage 1 changes them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,9 @@ class RaspberryPi:
 
     @property
     def boot_files(self) -> tuple[str, ...]:
-        return (f"{self.folder}/config.txt", f"{self.folder}/cmdline.txt")
+        """Also the name that is left of one of ours where a directory was torn within its long form."""
+        names = ("config.txt", "cmdline.txt", "balena-migrate*", "BALENA~*")
+        return tuple(f"{self.folder}/{name}" for name in names)
 
     def starts(self, disk: Path) -> Starts:
         with read_fat(disk, BOOT_START_BYTES) as fat:
