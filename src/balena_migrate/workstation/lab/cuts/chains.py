@@ -34,7 +34,7 @@ class Chain(Protocol):
 
     @property
     def boot_files(self) -> tuple[str, ...]:
-        """Patterns of the old system's files, relative to its root, that decide what is started: stage 1 changes them."""
+        """Patterns of the old system's files that decide what is started, relative to its root: stage 1 changes them."""
 
 
 @dataclass(frozen=True, kw_only=True)
