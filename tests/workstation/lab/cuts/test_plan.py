@@ -21,9 +21,9 @@ REQUESTS = (write(1), write(2), FLUSH, write(3), write(4, 8), write(5, 200), FLU
 PHASE = Phase(name="all", first=0, last=len(REQUESTS))
 
 
-def kept(cut: Cut, requests: tuple[Request, ...] = REQUESTS) -> list[tuple[int, int]]:
+def kept(cut: Cut, requests: tuple[Request, ...] = REQUESTS, whole: tuple[int, ...] = ()) -> list[tuple[int, int]]:
     """Place and size in sectors of what was stored of the writes that were not flushed."""
-    found = stored(requests, cut, durable(requests, cut.after, in_order=False))
+    found = stored(requests, cut, durable(requests, cut.after, in_order=False), whole)
     return [(r.start_bytes // SECTOR_BYTES, len(r.content) // SECTOR_BYTES) for r in found]
 
 
@@ -58,6 +58,12 @@ def test_of_later_writes_those_are_stored_that_the_cut_says(cut: Cut, found: lis
 def test_the_last_write_may_be_torn_between_any_two_sectors() -> None:
     sizes = {kept(Cut(after=5, kept=Kept.LAST_TORN, seed=seed))[1][1] for seed in range(200)}
     assert sizes == set(range(8)), "never the whole of it, which is another cut"
+
+
+def test_a_superblock_is_not_torn() -> None:
+    middle = 6 * SECTOR_BYTES
+    sizes = {kept(Cut(after=5, kept=Kept.LAST_TORN, seed=seed), whole=(middle,))[1][1] for seed in range(200)}
+    assert sizes == {0, 1, 3, 4, 5, 6, 7}
 
 
 def test_any_part_of_the_later_writes_may_be_stored() -> None:

@@ -62,7 +62,7 @@ def boot_cuts(history: History, chosen: Sequence[Judged], folder: Path, logs: Pa
         place = logs / f"{number:02}"
         place.mkdir(parents=True)
         with overlaid(replay.disk) as disk:
-            store(disk, stored(history.requests, item.cut, start))
+            store(disk, stored(history.requests, item.cut, start, history.whole))
             for name in others:
                 copy_disk(history.folder / name, disk.with_name(name))
             put_variables(history, item.cut, disk)

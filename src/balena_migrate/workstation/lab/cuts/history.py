@@ -12,9 +12,11 @@ from pathlib import Path
 
 from balena_migrate.core.errors import LabError
 from balena_migrate.core.journal import Event
+from balena_migrate.core.units import SECTOR_BYTES
 from balena_migrate.workstation.lab.cuts.nvram import StoreHistory, read_store_history
 from balena_migrate.workstation.lab.cuts.plan import Cut, Phase
 from balena_migrate.workstation.lab.disks import copy_disk
+from balena_migrate.workstation.lab.lookalike.layout import plan_layout
 from balena_migrate.workstation.lab.machines.raspberrypi.machine import PiMachine
 from balena_migrate.workstation.lab.recording import Request, joined, logs_in, read_recording
 from balena_migrate.workstation.lab.run import Record
@@ -22,6 +24,8 @@ from balena_migrate.workstation.lab.variables import copy_store, store_of
 
 BEFORE_THE_LINE, IN_THE_WINDOW, AFTER_THE_COMMIT = "before the line", "in the window", "after the commit"
 
+SUPERBLOCK_BYTES = 1024
+"""An ext4 file system's superblock begins there, and is as long."""
 FOLDER = "recording"
 BEFORE, RECORD = "disk.img", "record.pickle"
 _BEGINS = json.dumps({"event": Event.BEGIN})[:-1].encode()
@@ -79,6 +83,14 @@ class History:
     def in_order(self) -> bool:
         """Whether the disk is a card, which stores in order."""
         return isinstance(self.record.prepared.machine, PiMachine)
+
+    @property
+    def whole(self) -> frozenset[int]:
+        """The places at which no write is torn, in bytes: the middles of ext4's superblocks, old and new."""
+        prepared = self.record.prepared
+        starts = {system.span.start_bytes for system in prepared.file_systems if not system.fat}
+        starts |= {part.start_bytes for part in plan_layout(prepared.device.image).partitions}
+        return frozenset(start + SUPERBLOCK_BYTES + SECTOR_BYTES for start in starts)
 
     @property
     def phases(self) -> tuple[Phase, ...]:

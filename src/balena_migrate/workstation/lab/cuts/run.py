@@ -94,7 +94,7 @@ def judge_cuts(history: History, wish: Wish, folder: Path, results: Path, say: S
     for number, (phase, cut) in enumerate(planned[len(known) :], start=len(known) + 1):
         start = durable(history.requests, cut.after, in_order=history.in_order)
         touched |= judge.files.touched(replay.advance(start))
-        pending = tuple(stored(history.requests, cut, start))
+        pending = tuple(stored(history.requests, cut, start, history.whole))
         with overlaid(replay.disk) as disk:
             store(disk, pending)
             put_variables(history, cut, disk)
