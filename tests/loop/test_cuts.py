@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,12 @@ from balena_migrate.core.errors import LabError
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
 from balena_migrate.status import DeviceState
-from balena_migrate.workstation.lab.cuts.judge import expected_status, repair
+from balena_migrate.workstation.lab.cuts.judge import Boots, Judge, Verdict, expected_status, repair
 from balena_migrate.workstation.lab.cuts.oldfiles import OldFiles, read_old_files
 from balena_migrate.workstation.lab.cuts.overlay import overlaid
 from balena_migrate.workstation.lab.cuts.replay import store
-from balena_migrate.workstation.lab.disks import FileSystem, make_disk, make_ext4, mounted_system
+from balena_migrate.workstation.lab.cuts.starts import Loaded, Starts
+from balena_migrate.workstation.lab.disks import FileSystem, make_disk, make_ext4, make_table, mounted_system
 from balena_migrate.workstation.lab.recording import Request
 from balena_migrate.workstation.lab.snapshot import read_tree
 
@@ -149,3 +151,76 @@ def test_the_journal_says_what_status_has_to_say(
     if result:
         (folder / "stage2.json").write_text("{}")
     assert expected_status(tmp_path) is state
+
+
+BEFORE = Starts(kernel=Loaded(path="/boot/kernel", digest="1"), initramfs=(), arguments=("ro",))
+ARMED = Starts(kernel=Loaded(path="/boot/kernel", digest="1"), initramfs=(), arguments=("ro", "panic=30"))
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A chain that starts the same from every disk; nothing, if it has nothing to start."""
+
+    what: Starts | None
+    boot_files: tuple[str, ...] = ()
+
+    def starts(self, disk: Path) -> Starts:
+        if self.what is None:
+            raise LabError("there is no kernel")
+        return self.what
+
+
+def judge(disk: tuple[Path, FileSystem], files: OldFiles, starts: Starts | None, final: Path | None = None) -> Verdict:
+    """What the judge says of the disk."""
+    path, system = disk
+    judge = Judge(
+        chain=Fixed(starts),
+        before=BEFORE,
+        armed=ARMED,
+        final=final,
+        systems=(system,),
+        files=files,
+        described=files.described,
+        may=("etc/ours",),
+    )
+    with overlaid(path) as shown:
+        return judge.judge(shown, set())
+
+
+@pytest.mark.parametrize(("starts", "boots"), [(BEFORE, Boots.OLD), (ARMED, Boots.STAGE2)])
+def test_what_is_started_says_what_comes_up(
+    disk: tuple[Path, FileSystem], files: OldFiles, starts: Starts, boots: Boots
+) -> None:
+    assert judge(disk, files, starts) == Verdict(boots=boots, status=DeviceState.NOTHING)
+
+
+def test_files_that_changed_are_named_but_for_those_that_may(disk: tuple[Path, FileSystem], files: OldFiles) -> None:
+    path, system = disk
+    with mounted_system(path, [system]) as root:
+        (root / "etc/ours").write_text("")
+        (root / "etc/hostname").unlink()
+    assert judge(disk, files, BEFORE).changed == ("-etc/hostname",)
+
+
+@pytest.mark.parametrize("starts", [None, replace(BEFORE, kernel=Loaded(path="/boot/kernel", digest="2"))])
+def test_nothing_or_something_else_is_dead(
+    disk: tuple[Path, FileSystem], files: OldFiles, starts: Starts | None
+) -> None:
+    verdict = judge(disk, files, starts)
+    assert verdict.boots is Boots.DEAD
+    assert verdict.reason
+
+
+def test_the_new_system_comes_up_where_it_is_whole(
+    disk: tuple[Path, FileSystem], files: OldFiles, tmp_path: Path
+) -> None:
+    """With two partitions, of which the firmware and the first start need every byte."""
+    final, copy = tmp_path / "final.img", tmp_path / "new.img"
+    script = ["label: dos", "label-id: 0x11223344", "start=2048, size=8192", "start=10240, size=8192"]
+    make_table(final, 32 * MIB, script)
+    shutil.copy(final, copy)
+    new = (copy, disk[1])
+    assert judge(new, files, None, final) == Verdict(boots=Boots.NEW)
+    store(copy, [Request(start_bytes=6 * MIB, content=b"!" * 512)])
+    assert judge(new, files, None, final).boots is Boots.DEAD
+    assert judge(disk, files, BEFORE, final).boots is Boots.OLD, "as long as the first sector is the old one"

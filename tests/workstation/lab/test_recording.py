@@ -14,9 +14,14 @@ from balena_migrate.workstation.lab.recording import (
     DISCARD,
     EXHAUSTIVE_SECTORS,
     FLUSH,
+    FUA,
     MAGIC,
+    RUN_BYTES,
     SAMPLE,
     Request,
+    joined,
+    logs_in,
+    next_log,
     read_recording,
     recorded,
     states_in_order,
@@ -61,6 +66,27 @@ def test_what_is_no_log_or_holds_what_is_not_done_is_an_error(tmp_path: Path) ->
         read_recording(log(tmp_path, magic=1))
     with pytest.raises(LabError, match="flags 0x4"):
         read_recording(log(tmp_path, (7, b"", DISCARD)))
+
+
+def test_a_write_that_is_stored_once_it_is_answered_is_marked(tmp_path: Path) -> None:
+    (found,) = read_recording(log(tmp_path, (7, sector("a"), FUA)))
+    assert found.durable
+    assert not write(7, "a").durable
+
+
+def test_sectors_that_follow_each_other_are_one_write() -> None:
+    requests = (write(1, "a"), write(2, "b"), write(9, "c"), FLUSHED, write(10, "d"), write(1, "e"))
+    assert list(joined(requests)) == [write(1, "ab"), write(9, "c"), FLUSHED, write(10, "d"), write(1, "e")]
+    long = [write(place, "x") for place in range(1, 2 + RUN_BYTES // SECTOR_BYTES)]
+    assert [len(run.content) for run in joined(long)] == [RUN_BYTES, SECTOR_BYTES]
+
+
+def test_the_logs_of_boots_are_in_their_order(tmp_path: Path) -> None:
+    assert next_log(tmp_path).name == "01.log"
+    for name in ("02.log", "01.log", "01.store", "console.log"):
+        (tmp_path / name).touch()
+    assert [path.name for path in logs_in(tmp_path)] == ["01.log", "02.log"]
+    assert next_log(tmp_path).name == "03.log"
 
 
 def test_a_log_is_not_written_over(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import json
 import pickle
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from balena_migrate.core.errors import LabError
@@ -28,6 +28,7 @@ SUPERBLOCK_BYTES = 1024
 """An ext4 file system's superblock begins there, and is as long."""
 FOLDER = "recording"
 BEFORE, RECORD = "disk.img", "record.pickle"
+_BLOCK_BYTES = 4096
 _BEGINS = json.dumps({"event": Event.BEGIN})[:-1].encode()
 """How the journal's first line begins, which stage 1 writes before its first change."""
 
@@ -53,8 +54,45 @@ def is_recorded(folder: Path) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Moments:
+    """Moments of a history, as numbers of requests."""
+
+    first: int
+    """Before stage 1's first change."""
+    line: int
+    """Before the flash's first write; `end` where there was none."""
+    commit: int
+    """Behind the write with which the flash is done."""
+    end: int
+    """The end of the boot with the flash, or of all."""
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """From stage 1's first change to the flash, from there to the commit, and from there to the end of stage 2."""
+        moments = (self.first, self.line, self.commit, self.end)
+        names = (BEFORE_THE_LINE, IN_THE_WINDOW, AFTER_THE_COMMIT)
+        spans = zip(names, moments, moments[1:], strict=False)
+        return tuple(Phase(name=name, first=first, last=last) for name, first, last in spans if first < last)
+
+
+def find_moments(requests: Sequence[Request], boots: Sequence[int]) -> Moments:
+    """The moments of these requests, of which each boot has the first one in `boots`.
+
+    Nothing but the flash writes a disk's first sector. Raises LabError if stage 1 changed nothing.
+    """
+    first = next((n for n, request in enumerate(requests) if _BEGINS in bytes(request.content[:_BLOCK_BYTES])), None)
+    if first is None:
+        raise LabError("stage 1 changed nothing in this recording")
+    zeroth = [n for n, r in enumerate(requests) if n > first and r.start_bytes == 0 and not r.is_flush]
+    if not zeroth:
+        return Moments(first=first, line=len(requests), commit=len(requests), end=len(requests))
+    end = min(start for start in (*boots, len(requests)) if start > zeroth[0])
+    return Moments(first=first, line=zeroth[0], commit=1 + max(n for n in zeroth if n < end), end=end)
+
+
+@dataclass(frozen=True, kw_only=True)
 class History:
-    """All requests of all boots. The other fields count requests: what each names begins, or is over, there."""
+    """All requests of all boots."""
 
     folder: Path
     record: Record = field(repr=False)
@@ -63,14 +101,7 @@ class History:
     requests: tuple[Request, ...] = field(repr=False)
     boots: tuple[int, ...]
     """The first request of each boot."""
-    first: int
-    """The first request of stage 1's first change."""
-    line: int
-    """The first request of the flash; `end` where there was none."""
-    commit: int
-    """Behind the request with which the flash is done."""
-    end: int
-    """Of the boot of stage 2, or of the last one before it."""
+    moments: Moments
     store: StoreHistory | None
     """That of the variables, if the firmware has some."""
 
@@ -92,14 +123,6 @@ class History:
         starts |= {part.start_bytes for part in plan_layout(prepared.device.image).partitions}
         return frozenset(start + SUPERBLOCK_BYTES + SECTOR_BYTES for start in starts)
 
-    @property
-    def phases(self) -> tuple[Phase, ...]:
-        """From stage 1's first change to the flash, from there to the commit, and from there to the end of stage 2."""
-        moments = (self.first, self.line, self.commit, self.end)
-        names = (BEFORE_THE_LINE, IN_THE_WINDOW, AFTER_THE_COMMIT)
-        spans = zip(names, moments, moments[1:], strict=False)
-        return tuple(Phase(name=name, first=first, last=last) for name, first, last in spans if first < last)
-
 
 def read_history(folder: Path) -> History:
     """The history in a folder of a recording. Raises LabError if there is none, or stage 1 changed nothing in it."""
@@ -113,35 +136,15 @@ def read_history(folder: Path) -> History:
         boots.append(len(requests))
         requests += joined(found) if isinstance(record.prepared.machine, PiMachine) else found
     store = store_of(folder / BEFORE)
-    first = next((index for index, request in enumerate(requests) if _BEGINS in bytes(request.content[:4096])), None)
-    if first is None:
-        raise LabError(f"stage 1 changed nothing in {folder}")
-    history = History(
+    return History(
         folder=folder,
         record=record,
         window_s=window_s,
         requests=tuple(requests),
         boots=tuple(boots),
-        first=first,
-        line=len(requests),
-        commit=len(requests),
-        end=len(requests),
+        moments=find_moments(requests, boots),
         store=read_store_history(store.read_bytes(), logs) if store.exists() else None,
     )
-    return _with_flash(history)
-
-
-def _with_flash(history: History) -> History:
-    """Nothing but the flash writes the disk's first sector."""
-    zeroth = [
-        index
-        for index, request in enumerate(history.requests)
-        if index > history.first and request.start_bytes == 0 and not request.is_flush
-    ]
-    if not zeroth:
-        return history
-    ends = [start for start in (*history.boots, history.end) if start > zeroth[0]]
-    return replace(history, line=zeroth[0], end=ends[0], commit=1 + max(index for index in zeroth if index < ends[0]))
 
 
 def put_variables(history: History, cut: Cut, disk: Path) -> None:

@@ -65,7 +65,7 @@ def cut_power(scenario: Scenario, wish: Wish, folder: Path, say: Say) -> CutsRes
         seed=wish.seed,
         count=wish.count,
         passed=bool(judged) and not wrong and all(check.passed for check in boots),
-        tallies=tuple(tally(history.requests, phase, judged) for phase in history.phases),
+        tallies=tuple(tally(history.requests, phase, judged) for phase in history.moments.phases),
         wrong=wrong,
         boots=boots,
         window_s=history.window_s,
@@ -77,7 +77,7 @@ def judge_cuts(history: History, wish: Wish, folder: Path, results: Path, say: S
     are in it already are taken from there. Raises LabError if it is of other cuts."""
     planned = [
         (phase, cut)
-        for phase in history.phases
+        for phase in history.moments.phases
         for cut in plan_cuts(
             history.requests,
             phase,
@@ -119,17 +119,17 @@ def make_judge(history: History, folder: Path) -> Judge:
     chain = find_chain(history.before, record.prepared)
     before = _starts(chain, history, history.before, 0)
     replay = Replay(history.before, folder / "final.img", history.requests)
-    armed_after = history.boots[1] if len(history.boots) > 1 else history.end
+    armed_after = history.boots[1] if len(history.boots) > 1 else history.moments.end
     replay.advance(armed_after)
     armed = _starts(chain, history, replay.disk, armed_after)
     if not armed.initramfs[0].path.endswith(INITRAMFS_NAME) or armed == before:
         raise LabError(f"after stage 1 the device starts {armed}")
-    replay.advance(history.end)
+    replay.advance(history.moments.end)
     return Judge(
         chain=chain,
         before=before,
         armed=armed,
-        final=replay.disk if history.line < history.end else None,
+        final=replay.disk if history.moments.line < history.moments.end else None,
         systems=record.prepared.file_systems,
         files=read_old_files(history.before, record.prepared.file_systems, record.before.files),
         described=record.before.files,
