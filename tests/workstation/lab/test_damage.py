@@ -31,6 +31,15 @@ def test_a_removed_file_is_gone() -> None:
     assert damaged(initramfs(), Damage.REMOVED) is None
 
 
+def test_a_hung_stage_2_is_started_as_the_kit_does_it() -> None:
+    content = damaged(initramfs(), Damage.HUNG)
+    assert content is not None
+    script = content[len(initramfs()) :].decode()
+    assert (
+        script.index("kill -STOP $$") < script.index('exec "$base/ld.so"') < script.index("balena_migrate.stage2.main")
+    )
+
+
 def test_a_killed_stage_2_is_an_archive_behind_the_first() -> None:
     content = damaged(initramfs() + b"odd", Damage.KILLED)
     assert content is not None

@@ -3,18 +3,29 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import io
 from enum import StrEnum
 
 from balena_migrate.core.units import KIB
 from balena_migrate.initramfs._cpio import Archive
 
-LAST_LINE = "lab: stage 2 is killed"
+LAST_LINE, HANGS = "lab: stage 2 is killed", "lab: stage 2 hangs"
 _KILLED = f"""\
 #!/balena-migrate/base/busybox sh
 echo "{LAST_LINE}"
 kill -9 $$
 """
+_HUNG = f"""\
+(
+    until "$base/busybox" grep -q ^active /sys/class/watchdog/watchdog0/state; do
+        "$base/busybox" sleep 0.1
+    done
+    echo "{HANGS}"
+    kill -STOP $$
+) &
+"""
+"""Stops the shell's process, which is stage 2's by then, once that has started a watchdog."""
 
 
 class Damage(StrEnum):
@@ -27,6 +38,8 @@ class Damage(StrEnum):
     """All but its first KiB is zeros."""
     KILLED = "killed"
     """Stage 2's process is killed as it starts."""
+    HUNG = "hung"
+    """Stage 2's process does nothing any more once it has started a watchdog."""
 
 
 def damaged(initramfs: bytes, how: Damage) -> bytes | None:
@@ -39,6 +52,14 @@ def damaged(initramfs: bytes, how: Damage) -> bytes | None:
     # The kernel unpacks archives behind each other; a file in a later one replaces that of an earlier one.
     file = io.BytesIO()
     archive = Archive(file)
-    archive.file("balena-migrate/base/stage2", _KILLED.encode(), mode=0o755)
+    archive.file("balena-migrate/base/stage2", _stage2(how).encode(), mode=0o755)
     archive.end()
     return initramfs + bytes(-len(initramfs) % 4) + file.getvalue()
+
+
+def _stage2(how: Damage) -> str:
+    """The script that starts stage 2 in place of the kit's."""
+    if how is Damage.KILLED:
+        return _KILLED
+    script = importlib.resources.files("balena_migrate.workstation.kit").joinpath("stage2.sh").read_text("utf-8")
+    return script.replace("\nexec ", f"\n{_HUNG}exec ")

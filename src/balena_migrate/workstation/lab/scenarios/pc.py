@@ -24,7 +24,7 @@ from balena_migrate.workstation.lab.acts import (
     Undo,
 )
 from balena_migrate.workstation.lab.buses import Bus
-from balena_migrate.workstation.lab.damage import LAST_LINE, Damage
+from balena_migrate.workstation.lab.damage import HANGS, LAST_LINE, Damage
 from balena_migrate.workstation.lab.guests.debian_pc import (
     DEBIAN_11,
     DEBIAN_12,
@@ -96,6 +96,12 @@ def _lost_start(name: str, description: str, *acts: Act, in_tests: bool) -> Scen
     acts = (Stage1(), *acts, *LOST_START)
     return replace(PC_NETWORK, name=name, description=description, acts=acts, in_tests=in_tests)
 
+
+_WATCHED = replace(PC, hardware=("-device", "i6300esb", "-action", "watchdog=reset"))
+_STARTS_WATCHDOG = Shows(
+    command="modprobe i6300esb heartbeat=10 && cat /sys/class/watchdog/watchdog0/timeout", pattern=r"(?m)^10$"
+)
+"""Debian loads no watchdog's driver by itself."""
 
 _BACKUP_SCRIPT = """\
 #!/bin/sh
@@ -234,6 +240,18 @@ SCENARIOS = (
         device=replace(PC, memory_mib=384),
         wishes=Wishes(data_mib=300),
         acts=(Refused(finding="memory-too-small"), OldSystem(at_once=True)),
+    ),
+    Scenario(
+        name="pc-watchdog",
+        description="a watchdog that resets the device after 10 s is fed until the new system is there",
+        device=_WATCHED,
+        acts=(_STARTS_WATCHDOG, *MIGRATION),
+    ),
+    Scenario(
+        name="pc-hang",
+        description="stage 2 hangs before the line: its watchdog resets the device, and the old system is back",
+        device=_WATCHED,
+        acts=(_STARTS_WATCHDOG, Stage1(), Damaged(how=Damage.HUNG), Stage2Dies(shows=HANGS), *LOST_START),
     ),
     replace(
         PC_BIOS,
