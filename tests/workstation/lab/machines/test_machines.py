@@ -33,6 +33,7 @@ class Partition:
 @pytest.fixture(autouse=True)
 def firmware(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "FatImage", Partition)
+    monkeypatch.setattr(machine, "find_boot_partition", lambda card: 4 << 20)
     monkeypatch.setattr(PiMachine, "next_boot", lambda self, disk: START)
     monkeypatch.setattr(PcMachine, "accelerator", "tcg")
 

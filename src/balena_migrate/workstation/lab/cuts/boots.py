@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from balena_migrate.core.errors import MigrateError
+from balena_migrate.core.errors import LabError, MigrateError
 from balena_migrate.core.progress import Say
 from balena_migrate.core.steps import THE_LINE, started
 from balena_migrate.workstation.lab.acts import (
@@ -33,6 +33,7 @@ from balena_migrate.workstation.lab.timeline import Timeline
 from balena_migrate.workstation.lab.virtual import VirtualDevice
 
 START_TIMEOUT_S = 900.0
+SILENCE = "silence"
 SILENCE_S = 60.0
 """How long a device that starts nothing is watched."""
 
@@ -104,5 +105,14 @@ def _comes_up(run: Run, item: Judged) -> Iterator[Check]:
         case Boots.NEW:
             yield same("new system", REPORT_BEGINS, run.switch_on().console.wait_for(REPORT_BEGINS, START_TIMEOUT_S)[0])
         case Boots.DEAD:
-            sign = run.switch_on().console.find(SIGN_OF_A_SYSTEM, SILENCE_S)
-            yield same("nothing starts", "silence", sign[0] if sign else "silence")
+            yield same("nothing starts", SILENCE, _sign_of_life(run))
+
+
+def _sign_of_life(run: Run) -> str:
+    """What a device shows that is switched on: SILENCE where nothing starts."""
+    try:
+        run.prepared.machine.next_boot(run.prepared.disk)
+    except LabError:  # from the stand-in of a firmware
+        return SILENCE
+    sign = run.switch_on().console.find(SIGN_OF_A_SYSTEM, SILENCE_S)
+    return sign[0] if sign else SILENCE

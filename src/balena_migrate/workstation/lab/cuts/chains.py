@@ -21,6 +21,7 @@ from balena_migrate.workstation.lab.cuts.starts import Loaded, Starts
 from balena_migrate.workstation.lab.cuts.uefi import Uefi
 from balena_migrate.workstation.lab.disks import FileSystem, read_partitions, require_file
 from balena_migrate.workstation.lab.fat_state import what_boots
+from balena_migrate.workstation.lab.machines.raspberrypi.firmware import find_boot_partition
 from balena_migrate.workstation.lab.machines.raspberrypi.machine import PiMachine
 from balena_migrate.workstation.lab.prepare import Prepared
 from balena_migrate.workstation.lab.variables import store_of
@@ -70,7 +71,7 @@ class RaspberryPi:
         return tuple(f"{self.folder}/{name}" for name in names)
 
     def starts(self, disk: Path) -> Starts:
-        with read_fat(disk, _first_partition(disk)) as fat:
+        with read_fat(disk, find_boot_partition(disk)) as fat:
             boot = what_boots(fat, self.board)
         start = boot.start
         names = (start.kernel, *start.initramfs, start.device_tree)
@@ -84,20 +85,6 @@ class RaspberryPi:
             others=(tree,),
             arguments=tuple(start.command_line.split()),
         )
-
-
-_FAT_TYPES = (0x01, 0x04, 0x06, 0x0B, 0x0C, 0x0E)
-_FIRST_ENTRY = struct.Struct("<446x4xB3xI54x")
-
-
-def _first_partition(disk: Path) -> int:
-    """Where the first partition of an MBR begins, in bytes. Raises LabError if it is no FAT, or there is none."""
-    with require_file(disk).open("rb") as file:
-        sector = file.read(SECTOR_BYTES)
-    kind, start = _FIRST_ENTRY.unpack(sector[: _FIRST_ENTRY.size])
-    if sector[510:] != b"\x55\xaa" or kind not in _FAT_TYPES:
-        raise LabError("the card has no partition table with a FAT in the first place")
-    return int(start) * SECTOR_BYTES
 
 
 def find_chain(disk: Path, prepared: Prepared) -> Chain:

@@ -89,6 +89,7 @@ def judge_cuts(history: History, wish: Wish, folder: Path, results: Path, say: S
     known = read_results(results)
     if [(item.phase, item.cut) for item in known] != [(phase.name, cut) for phase, cut in planned[: len(known)]]:
         raise LabError(f"{results} is of other cuts", hint="remove it, or give the same number and seed")
+    results.write_text("".join(map(_line, known)))
     judge = make_judge(history, folder)
     replay, touched = Replay(history.before, folder / "replay.img", history.requests), set[str]()
     for number, (phase, cut) in enumerate(planned[len(known) :], start=len(known) + 1):
@@ -101,10 +102,14 @@ def judge_cuts(history: History, wish: Wish, folder: Path, results: Path, say: S
             verdict = judge.judge(disk, touched | judge.files.touched(pending))
         known.append(Judged(phase=phase.name, cut=cut, verdict=verdict))
         with results.open("a") as file:
-            file.write(json.dumps(to_json(known[-1])) + "\n")
+            file.write(_line(known[-1]))
         if number % SAID == 0 or number == len(planned):
             say(f"{number} of {len(planned)} disks judged")
     return tuple(known)
+
+
+def _line(item: Judged) -> str:
+    return json.dumps(to_json(item)) + "\n"
 
 
 def read_results(results: Path) -> list[Judged]:

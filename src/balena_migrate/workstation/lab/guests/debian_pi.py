@@ -33,7 +33,6 @@ from balena_migrate.workstation.lab.disks import (
 )
 from balena_migrate.workstation.lab.guests import FASTER_KERNEL, Guest, GuestDisk, initramfs_files, put_files
 from balena_migrate.workstation.lab.machines.raspberrypi.machine import (
-    BOOT_START_BYTES,
     RASPI0,
     RASPI2B,
     RASPI3B,
@@ -43,7 +42,7 @@ from balena_migrate.workstation.mtools import FatDrive
 
 COMPONENTS = "main,non-free-firmware"
 
-BOOT = Span(start_bytes=BOOT_START_BYTES, size_bytes=256 * MIB)
+BOOT = Span(start_bytes=4 * MIB, size_bytes=256 * MIB)  # as on every card of Raspberry Pi OS
 TABLE_ID = "0x7b1f3a60"
 BOOT_ID = "4c1d9e07"
 ROOT_UUID = "b2c5e8a1-6d34-4f0b-9a7e-13d2c46f5b80"

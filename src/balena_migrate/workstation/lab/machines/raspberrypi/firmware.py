@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import re
+import struct
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from balena_migrate.bootloaders.raspberrypi.board import Board, Chip, Model
 from balena_migrate.core.errors import CommandError, LabError
+from balena_migrate.core.units import SECTOR_BYTES
 from balena_migrate.workstation.lab.machines import Start
 from balena_migrate.workstation.lab.machines.raspberrypi.config_txt import (
     Reading,
@@ -64,6 +66,20 @@ ARM64_MAGIC, ZIMAGE_MAGIC, GZIP_MAGIC = b"ARM\x64", b"\x18\x28\x6f\x01", b"\x1f\
 
 NOT_DONE = ("armstub", "kernel_old", "kernel_address")
 """They change how a kernel is started, which QEMU cannot be configured to do."""
+
+
+_FAT_TYPES = (0x01, 0x04, 0x06, 0x0B, 0x0C, 0x0E)
+_FIRST_ENTRY = struct.Struct("<446x4xB3xI54x")
+
+
+def find_boot_partition(card: Path) -> int:
+    """Where the partition begins that the firmware boots from, in bytes. Raises LabError if there is none."""
+    with card.open("rb") as file:
+        sector = file.read(SECTOR_BYTES)
+    kind, start = _FIRST_ENTRY.unpack(sector[: _FIRST_ENTRY.size])
+    if sector[510:] != b"\x55\xaa" or kind not in _FAT_TYPES:
+        raise LabError("the card has no partition table with a FAT in the first place")
+    return int(start) * SECTOR_BYTES
 
 
 class BootPartition(Protocol):

@@ -11,13 +11,10 @@ from balena_migrate.bootloaders.raspberrypi.board import Board, Chip, Model
 from balena_migrate.core.errors import LabError
 from balena_migrate.core.units import MIB
 from balena_migrate.workstation.lab.machines import Machine, Start
-from balena_migrate.workstation.lab.machines.raspberrypi.firmware import FatImage, find_start
+from balena_migrate.workstation.lab.machines.raspberrypi.firmware import FatImage, find_boot_partition, find_start
 from balena_migrate.workstation.lab.qemu import read_version
 from balena_migrate.workstation.lab.recording import recorded_drive
 from balena_migrate.workstation.lab.result import Fact
-
-BOOT_START_BYTES = 4 * MIB
-"""Where the cards' boot partition begins, as on every card of Raspberry Pi OS."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +46,7 @@ class PiMachine(Machine):
     def argv(self, drives: Sequence[Path], memory_mib: int, folder: Path, log: Path | None = None) -> list[str]:
         """Several initramfs files are concatenated in memory, as the firmware does."""
         (card,) = drives
-        partition, start = FatImage(card, BOOT_START_BYTES), self.next_boot(card)
+        partition, start = FatImage(card, find_boot_partition(card)), self.next_boot(card)
         partition.extract(start.kernel, folder / "kernel")
         partition.extract(start.device_tree, folder / "device-tree")
         initramfs = b"".join(partition.read(name) for name in start.initramfs)
@@ -72,7 +69,7 @@ class PiMachine(Machine):
         return f"mem={memory_mib}M" if memory_mib < self.memory_mib else ""
 
     def next_boot(self, disk: Path) -> Start:
-        return find_start(FatImage(disk, BOOT_START_BYTES), self.board)
+        return find_start(FatImage(disk, find_boot_partition(disk)), self.board)
 
     def facts(self, memory_mib: int) -> tuple[Fact, ...]:
         return (
