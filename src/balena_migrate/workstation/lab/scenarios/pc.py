@@ -98,9 +98,8 @@ def _lost_start(name: str, description: str, *acts: Act, in_tests: bool) -> Scen
 
 
 _WATCHED = replace(PC, hardware=("-device", "i6300esb", "-action", "watchdog=reset"))
-_STARTS_WATCHDOG = Shows(
-    command="modprobe i6300esb heartbeat=10 && cat /sys/class/watchdog/watchdog0/timeout", pattern=r"(?m)^10$"
-)
+_WATCHDOG = Wishes(files={"etc/modprobe.d/watchdog.conf": "options i6300esb heartbeat=15\n"})
+_STARTS_WATCHDOG = Shows(command="modprobe i6300esb && cat /sys/class/watchdog/watchdog0/timeout", pattern=r"(?m)^15$")
 """Debian loads no watchdog's driver by itself."""
 
 _BACKUP_SCRIPT = """\
@@ -243,14 +242,16 @@ SCENARIOS = (
     ),
     Scenario(
         name="pc-watchdog",
-        description="a watchdog that resets the device after 10 s is fed until the new system is there",
+        description="a watchdog that resets the device after 15 s is fed until the new system is there",
         device=_WATCHED,
+        wishes=_WATCHDOG,
         acts=(_STARTS_WATCHDOG, *MIGRATION),
     ),
     Scenario(
         name="pc-hang",
         description="stage 2 hangs before the line: its watchdog resets the device, and the old system is back",
         device=_WATCHED,
+        wishes=_WATCHDOG,
         acts=(_STARTS_WATCHDOG, Stage1(), Damaged(how=Damage.HUNG), Stage2Dies(shows=HANGS), *LOST_START),
     ),
     replace(
