@@ -136,19 +136,14 @@ def repair(disk: Path, span: Span) -> bool:
     Returns whether it could not have been mounted without that. Raises LabError if anything else is wrong with it.
     """
     with looped(disk, span) as device:
-        first = _check(device, "-p")
-        left = [line for line in (*first, *_check(device, "-f", "-p")) if not _TORN_COMMIT.search(line)]
-        if left:
-            raise LabError(f"a file system is damaged: {' | '.join(left)}")
-    return bool(first)
-
-
-def _check(device: str, *options: str) -> list[str]:
-    """What e2fsck says apart from what is harmless. Raises LabError where it leaves something to be done by hand."""
-    checked = System().run(["e2fsck", *options, device], ok=ANY_STATUS)
+        checked = System().run(["e2fsck", "-f", "-p", device], ok=ANY_STATUS)
     if checked.returncode & ~1:
         raise LabError(f"a file system cannot be repaired: {last_lines(checked.stdout + checked.stderr)}")
-    return [line for line in checked.text.splitlines() if line.strip() and not _HARMLESS.search(line)]
+    said = [line for line in checked.text.splitlines() if line.strip() and not _HARMLESS.search(line)]
+    left = [line for line in said if not _TORN_COMMIT.search(line)]
+    if left:
+        raise LabError(f"a file system is damaged: {' | '.join(left)}")
+    return bool(said)
 
 
 @contextlib.contextmanager
