@@ -12,15 +12,17 @@ import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from balena_migrate.core.errors import LabError
+from balena_migrate.core.errors import CommandError, LabError
+from balena_migrate.core.retry import retry
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB, SECTOR_BYTES
 
 FIRST_PARTITION_BYTES = MIB
 LINUX = "83"
 SWAP_PAGE_BYTES = 4096
+MOUNT_TIMEOUT_S = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +142,10 @@ def mounted_system(disk: Path, systems: Sequence[FileSystem], *, read_only: bool
 @contextlib.contextmanager
 def _mounted_at(folder: Path, disk: Path, span: Span, *, read_only: bool) -> Iterator[None]:
     options = f"loop,offset={span.start_bytes},sizelimit={span.size_bytes}," + ("ro,noload" if read_only else "rw")
-    System().run(["mount", "-t", "ext4", "-o", options, require_file(disk), folder])
+    # A loop device for reading only goes away a moment after its mount, and would be taken for this one.
+    writable = [] if read_only else ["--rw"]
+    argv: list[str | PurePath] = ["mount", *writable, "-t", "ext4", "-o", options, require_file(disk), folder]
+    retry(lambda: System().run(argv), on=CommandError, limit_s=MOUNT_TIMEOUT_S, pause_s=0.05)
     try:
         yield
     finally:
