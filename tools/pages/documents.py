@@ -22,7 +22,7 @@ from balena_migrate.stage2.meter import ProgressLine
 from balena_migrate.workstation.lab.result import Rehearsal
 from pages import NOTICE, code, paragraph, table
 
-COMMANDS = {"image": "image inspect"}
+COMMANDS = {"image": "image inspect", "kit": "kit verify"}
 """Where a verb has a verb of its own."""
 
 
