@@ -101,6 +101,7 @@ def handover() -> Handover:
         term_exit=TermExit.CONTINUE,
         log_file_system=None,
         version="test",
+        kit="",
     )
 
 

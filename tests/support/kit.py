@@ -14,11 +14,11 @@ TEXTS = ("base/architecture", "base/lib/libc.so.6", "more/start.py", "more/licen
 LINK = "more/bin/mcopy"
 
 
-def make_kit(folder: Path) -> Kit:
-    """The kit in the folder, which does not exist."""
+def make_kit(folder: Path, *, text: str = "") -> Kit:
+    """The kit in the folder, which does not exist; with another text it is another kit."""
     for name in (*PROGRAMS, *TEXTS):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(f"{name}\n")
+        (folder / name).write_text(f"{name}{text}\n")
         (folder / name).chmod(0o755 if name in PROGRAMS else 0o644)
     (folder / "base/architecture").write_text("amd64\n")
     (folder / LINK).symlink_to("mtools")
