@@ -18,7 +18,15 @@ from balena_migrate.carried.backup import BackupResult
 from balena_migrate.cli.verbs.plan import planned
 from balena_migrate.core.changes import ActionName, Produce
 from balena_migrate.core.errors import DiskError, FileError
-from balena_migrate.core.handover import DiskIdentity, FileSystem, Place, describe_content, parse_handover
+from balena_migrate.core.handover import (
+    DiskIdentity,
+    FileSystem,
+    Handover,
+    Place,
+    describe_content,
+    dump_handover,
+    parse_handover,
+)
 from balena_migrate.core.paths import PATCHES, STAGE2_CONFIG, WORK_DIR
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
@@ -289,3 +297,24 @@ def test_the_hand_over_names_the_kit_that_was_checked(tmp_path: Path) -> None:
     system = device_with(tmp_path, facts.disks)
     next(action for action in stage1.actions() if action.path == STAGE2_CONFIG).apply(system)
     assert parse_handover(system.read_text(STAGE2_CONFIG)).kit == "4567"
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        (lambda handover: b"", "Expecting value"),
+        (lambda handover: dump_handover(replace(handover, version="0")), "does not read back as it was written"),
+    ],
+)
+def test_a_hand_over_that_stage_2_would_not_read_is_an_error_of_stage_1(
+    tmp_path: Path, written: Callable[[Handover], bytes], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = pc_facts()
+    for name in (PATCHES, STAGE2_CONFIG):
+        (tmp_path / name.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name.lstrip("/")).touch()
+    monkeypatch.setattr(stage1_module, "dump_handover", written)
+    system = device_with(tmp_path, facts.disks)
+    action = next(action for action in plan_for(CONFIGS["pc-flash"]).actions if action.path == STAGE2_CONFIG)
+    with pytest.raises(FileError, match=reason):
+        action.apply(system)

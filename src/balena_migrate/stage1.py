@@ -26,6 +26,7 @@ from balena_migrate.core.handover import (
     TermExit,
     describe_content,
     dump_handover,
+    parse_handover,
 )
 from balena_migrate.core.paths import (
     INITRAMFS_NAME,
@@ -179,9 +180,13 @@ class Stage1:
             yield erased_copy(disk.size_bytes)
 
     def _make_handover(self, system: System, path: str) -> None:
+        """Stage 2 will read what is meant, and find the disks. Raises DiskError or FileError where it would not."""
         handover = self._handover(system)
         prove_found(system, self._facts.disks, self._target, handover)
         system.write_file(path, dump_handover(handover), mode=0o600)
+        # A Raspberry Pi without tryboot would start a stage 2 that cannot read it again and again.
+        if parse_handover(system.read_text(path)) != handover:
+            raise FileError(path, "does not read back as it was written", hint="report this with balena-migrate facts")
 
     def _handover(self, system: System) -> Handover:
         facts, config, image, target = self._facts, self._config, self._image, self._target
