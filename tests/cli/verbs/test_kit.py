@@ -108,6 +108,11 @@ def test_each_form_of_a_signed_kit_is_verified_with_its_key(tmp_path: Path, monk
         for form in (built, built.with_suffix(".tar.gz"), built.with_suffix(".run")):
             done = CliRunner().invoke(kit, ["verify", "--key", str(key), str(form)])
             assert f"a key of {key} has signed it" in done.stdout, form
+        shutil.copytree(built, tmp_path / "signed")
+        shutil.rmtree(built)
+        assert CliRunner().invoke(kit, [*words[:-2], "--output", str(tmp_path)]).exit_code == 0
+        assert [*tmp_path.glob("balena-migrate-amd64*.sig"), *built.rglob("*.sig")] == [], "none of an earlier kit"
+        built = tmp_path / "signed"
         (built / "more/start.py").write_text("evil")
         write_list(built)
         assert "as they were made" in CliRunner().invoke(kit, ["verify", str(built)]).stdout

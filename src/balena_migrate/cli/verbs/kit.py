@@ -16,7 +16,7 @@ from balena_migrate.core.architectures import PLATFORMS, Architecture
 from balena_migrate.core.errors import ExitStatus, UsageError
 from balena_migrate.core.kit import SUMS_FILE, Kit, find_kit, find_kit_in
 from balena_migrate.core.kit_sums import Comparison, check_folder
-from balena_migrate.core.signature import check_signature, sign
+from balena_migrate.core.signature import check_signature, sign, signature_of
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB, in_mib
 
@@ -84,17 +84,14 @@ def build_command(architectures: tuple[str, ...], self_extracting: bool, sign_wi
     output.mkdir(parents=True, exist_ok=True)
     for architecture in architectures or tuple(Architecture):
         built = build_kit(architecture, kit_folder(output, architecture), cache_folder(), click.echo)
-        if sign_with:
-            sign(System(), built.path / SUMS_FILE, sign_with)
+        sign_if_asked(built.path / SUMS_FILE, sign_with)
         archive = built.path.with_suffix(".tar.gz")
         with archive.open("wb") as stream:
             write_archive(built.path, stream, built.path.name)
-        files = [archive]
+        sign_if_asked(archive, sign_with)
         if self_extracting:
-            files.append(built.path.with_suffix(".run"))
-            write_self_extracting(built, archive, files[-1])
-        for file in files if sign_with else ():
-            sign(System(), file, str(sign_with))
+            write_self_extracting(built, archive, built.path.with_suffix(".run"))
+            sign_if_asked(built.path.with_suffix(".run"), sign_with)
         click.echo(describe(built, archive))
 
 
@@ -174,6 +171,14 @@ def on_workstation() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise UsageError(f"this runs on a workstation: {error.name} is missing here", hint=INSTALL) from None
+
+
+def sign_if_asked(file: Path, key: str | None) -> None:
+    """The file has a signature beside it, where a key is named; else none, not even that of an earlier file."""
+    if key:
+        sign(System(), file, key)
+    else:
+        signature_of(file).unlink(missing_ok=True)
 
 
 def kit_folder(output: Path, architecture: str) -> Path:
