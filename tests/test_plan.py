@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import stat
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +17,16 @@ from balena_migrate import stage1 as stage1_module
 from balena_migrate.carried.backup import BackupResult
 from balena_migrate.cli.verbs.plan import planned
 from balena_migrate.core.changes import ActionName, Produce
-from balena_migrate.core.errors import DiskError
-from balena_migrate.core.handover import DiskIdentity, FileSystem, Place, describe_content, parse_handover
+from balena_migrate.core.errors import DiskError, FileError
+from balena_migrate.core.handover import (
+    DiskIdentity,
+    FileSystem,
+    Handover,
+    Place,
+    describe_content,
+    dump_handover,
+    parse_handover,
+)
 from balena_migrate.core.paths import PATCHES, STAGE2_CONFIG, WORK_DIR
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
@@ -24,11 +35,13 @@ from balena_migrate.facts import Facts
 from balena_migrate.images.partitions import TableKind
 from balena_migrate.images.patches import Block
 from balena_migrate.images.window import expected_window, medium_of
+from balena_migrate.initramfs import Recipe
 from balena_migrate.plan import Plan, describe, make_plan
 from balena_migrate.settings import Config
 from balena_migrate.stage1 import file_systems
 from balena_migrate.survey import Accepted, accept
 from tests.support.facts import pc_facts, pi_facts, uefi_facts
+from tests.support.kit import make_kit
 from tests.support.surveys import carrying, some_backup, some_image, stage1_of
 from tests.support.system import device_with
 from tests.support.tables import DATA_FILE_SYSTEM
@@ -230,3 +243,78 @@ def test_a_file_system_without_a_uuid_is_refused(tmp_path: Path) -> None:
     devices = tuple(replace(device, uuid="") for device in facts.disks.devices)
     with pytest.raises(DiskError, match="no UUID"):
         file_systems(System(tmp_path), replace(facts.disks, devices=devices), ["/x"])
+
+
+def update(base: Path) -> None:
+    """Another version of the kit is unpacked over this one."""
+    shutil.rmtree(base.parent)
+    make_kit(base.parent, text="another version")
+
+
+class Builder:
+    """Makes an initramfs while somebody does something to the kit."""
+
+    def __init__(self, meanwhile: Callable[[Path], object]) -> None:
+        self.meanwhile = meanwhile
+
+    def build(self, system: System, recipe: Recipe, kit_base: Path, handover: bytes, path: str) -> int:
+        self.meanwhile(kit_base)
+        return 1
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "refused"),
+    [
+        (lambda base: None, False),
+        (lambda base: (base / "ld.so").write_text("another"), True),
+        (lambda base: (base / "SHA256SUMS").unlink(), True),
+        (update, True),
+    ],
+)
+def test_a_kit_that_is_replaced_while_stage_1_runs_is_refused(
+    tmp_path: Path, meanwhile: Callable[[Path], object], refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stage 2 would be another version's, and read the hand-over in its own way."""
+    kit = make_kit(tmp_path / "kit")
+    accepted = accepted_for(CONFIGS["pc-flash"])
+    survey = replace(accepted.survey, kit_identity=kit.identity())
+    monkeypatch.setattr(stage1_module, "builder_named", lambda _: Builder(meanwhile))
+    stage1 = stage1_of(replace(accepted, survey=survey, kit=kit))
+    (action,) = (action for action in stage1.actions() if action.name is ActionName.INITRAMFS)
+    (tmp_path / "etc").mkdir()
+    (tmp_path / STAGE2_CONFIG.lstrip("/")).touch()
+    with pytest.raises(FileError, match="was changed while stage 1 ran") if refused else contextlib.nullcontext():
+        action.apply(System(tmp_path))
+
+
+def test_the_hand_over_names_the_kit_that_was_checked(tmp_path: Path) -> None:
+    facts = pc_facts()
+    for name in (PATCHES, STAGE2_CONFIG):
+        (tmp_path / name.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name.lstrip("/")).touch()
+    accepted = accepted_for(CONFIGS["pc-flash"], facts)
+    stage1 = stage1_of(replace(accepted, survey=replace(accepted.survey, kit_identity="4567")))
+    system = device_with(tmp_path, facts.disks)
+    next(action for action in stage1.actions() if action.path == STAGE2_CONFIG).apply(system)
+    assert parse_handover(system.read_text(STAGE2_CONFIG)).kit == "4567"
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        (lambda handover: b"", "Expecting value"),
+        (lambda handover: dump_handover(replace(handover, version="0")), "does not read back as it was written"),
+    ],
+)
+def test_a_hand_over_that_stage_2_would_not_read_is_an_error_of_stage_1(
+    tmp_path: Path, written: Callable[[Handover], bytes], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = pc_facts()
+    for name in (PATCHES, STAGE2_CONFIG):
+        (tmp_path / name.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name.lstrip("/")).touch()
+    monkeypatch.setattr(stage1_module, "dump_handover", written)
+    system = device_with(tmp_path, facts.disks)
+    action = next(action for action in plan_for(CONFIGS["pc-flash"]).actions if action.path == STAGE2_CONFIG)
+    with pytest.raises(FileError, match=reason):
+        action.apply(system)

@@ -11,14 +11,16 @@ import pytest
 
 from balena_migrate import checks
 from balena_migrate.core.balena import CONFIG_JSON
+from balena_migrate.core.kit import SUMS_FILE
 from balena_migrate.core.system import System
-from balena_migrate.findings import Finding, Severity
+from balena_migrate.findings import Finding, Severity, blocker
 from balena_migrate.images import Image
 from balena_migrate.images.scan import read_image
 from balena_migrate.settings import Config, Keep, Probe
 from balena_migrate.survey import Survey, follow_links, survey_with
 from tests.support.facts import pc_facts
 from tests.support.images import BOOT_FILES, BOOT_SECTORS, SECTOR, make_image
+from tests.support.kit import make_kit
 
 pytestmark = pytest.mark.processes
 
@@ -185,3 +187,20 @@ def test_the_network_settings_are_judged_for_the_version_of_the_image(device: Sy
     assert survey.payload.selection.profiles == ()
     (problem,) = survey.payload.network.problems
     assert "SAE" in problem.reason and survey.image and survey.image.identity.os_version in problem.reason
+
+
+def test_what_stage_2_gets_of_the_kit_is_compared_with_its_list(device: System, tmp_path: Path) -> None:
+    """Not what stage 1 alone needs, which would take too long."""
+    kit = make_kit(tmp_path / "kit")
+    nothing = blocker("image", "not read")
+
+    def found() -> tuple[str, ...]:
+        return survey_with(device, config(), pc_facts(), nothing, kit=kit, work_dir=Path("/none")).kit_faults
+
+    assert found() == ()
+    (kit.more / "start.py").unlink()
+    assert found() == ()
+    (kit.base / "ld.so").write_text("another")
+    assert found() == ("base/ld.so was changed: its SHA-256 is another",)
+    (kit.path / SUMS_FILE).unlink()
+    assert len(found()) == 1 and SUMS_FILE in found()[0]

@@ -16,7 +16,7 @@ from balena_migrate.carried.backup import BackupPlan, BackupResult, make_backup
 from balena_migrate.checks.backup import check_result, find_room
 from balena_migrate.checks.strategy import check_strategy
 from balena_migrate.core.changes import Action, ActionName, CapturedOnce, MakeDir, Produce, WriteFile
-from balena_migrate.core.errors import BackupError, DiskError, ImageError
+from balena_migrate.core.errors import BackupError, DiskError, FileError, ImageError
 from balena_migrate.core.handover import (
     DataFile,
     DataPartition,
@@ -26,6 +26,7 @@ from balena_migrate.core.handover import (
     TermExit,
     describe_content,
     dump_handover,
+    parse_handover,
 )
 from balena_migrate.core.paths import (
     INITRAMFS_NAME,
@@ -50,7 +51,7 @@ from balena_migrate.images.prepare import prepare, read_back
 from balena_migrate.images.room import fitted_table, grown_size_bytes
 from balena_migrate.initramfs import builder_named
 from balena_migrate.strategies import strategy_named
-from balena_migrate.survey import Accepted
+from balena_migrate.survey import Accepted, read_kit
 
 
 class Stage1:
@@ -179,9 +180,13 @@ class Stage1:
             yield erased_copy(disk.size_bytes)
 
     def _make_handover(self, system: System, path: str) -> None:
+        """Stage 2 will read what is meant, and find the disks. Raises DiskError or FileError where it would not."""
         handover = self._handover(system)
         prove_found(system, self._facts.disks, self._target, handover)
         system.write_file(path, dump_handover(handover), mode=0o600)
+        # A Raspberry Pi without tryboot would start a stage 2 that cannot read it again and again.
+        if parse_handover(system.read_text(path)) != handover:
+            raise FileError(path, "does not read back as it was written", hint="report this with balena-migrate facts")
 
     def _handover(self, system: System) -> Handover:
         facts, config, image, target = self._facts, self._config, self._image, self._target
@@ -215,6 +220,7 @@ class Stage1:
             log_file_system=self._log_file_system(system),
             usr=find_usr(system, facts.disks),
             version=VERSION,
+            kit=self._accepted.survey.kit_identity,
             machine_id=self._accepted.payload.preserved.machine_id,
             boot_entry=new_boot_entry(facts, image, target, self._accepted.device_type.boot_entry),
         )
@@ -261,8 +267,12 @@ class Stage1:
         )
 
     def _make_initramfs(self, system: System, path: str) -> None:
-        builder, recipe = builder_named(self._config.initramfs), self._accepted.survey.initramfs
-        size = builder.build(system, recipe, self._accepted.kit.base, system.read_bytes(STAGE2_CONFIG), path)
+        """Raises FileError where the kit is not the one that was checked: somebody has replaced it meanwhile."""
+        survey, kit = self._accepted.survey, self._accepted.kit
+        builder, recipe = builder_named(self._config.initramfs), survey.initramfs
+        size = builder.build(system, recipe, kit.base, system.read_bytes(STAGE2_CONFIG), path)
+        if read_kit(kit) != (survey.kit_identity, ()):
+            raise FileError(kit.path, "was changed while stage 1 ran", hint="leave the kit alone, and run again")
         self._say(f"the initramfs has {size} bytes")
 
 

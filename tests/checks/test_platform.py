@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from balena_migrate import checks
+from balena_migrate.core.architectures import Architecture
+from balena_migrate.core.kit import Kit
+from balena_migrate.core.paths import STATE_DIR
 from balena_migrate.facts import Firmware, OsFacts
 from balena_migrate.findings import Severity
 from balena_migrate.images import Image
@@ -88,3 +92,19 @@ def test_grubs_programs_are_needed_where_the_image_has_no_boot_code(
     assert ("programs-missing" in blockers(some_survey(bare, image=image))) == missing
     able = replace(bare, programs={"grub-mkimage": "/usr/bin/grub-mkimage"})
     assert "programs-missing" not in blockers(some_survey(able, image=image))
+
+
+@pytest.mark.parametrize(
+    ("folder", "removed"),
+    [
+        (f"{STATE_DIR}/kit-1-amd64-0123/balena-migrate-amd64", f"{STATE_DIR}/kit-1-amd64-0123"),
+        ("/home/pi/balena-migrate-amd64", "/home/pi/balena-migrate-amd64"),
+    ],
+)
+def test_a_kit_that_is_not_as_it_was_made_is_refused(folder: str, removed: str) -> None:
+    """Of a self-extracting file the folder around the kit goes: else it would not unpack again."""
+    kit = Kit(path=Path(folder), architecture=Architecture.AMD64)
+    survey = replace(some_survey(), kit=kit, kit_faults=("base/ld.so was changed", "base/busybox is missing"))
+    (found,) = (finding for finding in checks.run(survey) if finding.severity is Severity.BLOCKER)
+    assert (found.code, found.cause.partition(": ")[2]) == ("kit-damaged", "base/ld.so was changed (and 1 more)")
+    assert found.remedy.startswith(f"rm -r {removed}, ")

@@ -17,7 +17,7 @@ import pytest
 
 from balena_migrate.core.digest import Digest
 from balena_migrate.core.errors import CommandError, FileError
-from balena_migrate.core.system import System
+from balena_migrate.core.system import System, temporary_beside
 
 
 def test_links_are_followed_inside_of_the_root(tmp_path: Path) -> None:
@@ -295,3 +295,78 @@ def ask_for(pid: int, *, times: int) -> None:
 def test_a_high_limit_takes_no_memory_for_a_small_file(tmp_path: Path) -> None:
     (tmp_path / "small").write_bytes(b"content")
     assert System(tmp_path).read_bytes("/small", limit_bytes=1 << 50) == b"content"
+
+
+def test_what_others_put_under_the_temporary_name_gets_nothing_of_the_new_file(tmp_path: Path) -> None:
+    """In a folder where others may write, they can make it first and keep it open, or name another file by it."""
+    (tmp_path / "other").write_text("of another")
+    temporary = temporary_beside(tmp_path / "file")
+    temporary.write_text("planted")
+    temporary.chmod(0o666)
+    with temporary.open() as planted:
+        System(tmp_path).write_file("/file", b"secret", mode=0o600)
+        assert planted.read() == "planted"
+    for plant in (temporary.symlink_to, temporary.hardlink_to):
+        plant(tmp_path / "other")
+        System(tmp_path).write_file("/file", b"secret", mode=0o600)
+        assert (tmp_path / "other").read_text() == "of another"
+    temporary.mkdir()
+    with pytest.raises(FileError):
+        System(tmp_path).write_file("/file", b"not written", mode=0o600)
+    assert (tmp_path / "file").read_bytes() == b"secret"
+
+
+def test_a_file_that_is_planted_at_the_last_moment_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    temporary = temporary_beside(tmp_path / "file")
+    monkeypatch.setattr(Path, "unlink", lambda path, missing_ok=False: temporary.write_text("planted"))
+    with pytest.raises(FileError, match="File exists"):
+        System(tmp_path).write_file("/file", b"secret", mode=0o600)
+    assert temporary.read_text() == "planted"
+
+
+def test_a_link_is_not_updated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "other").write_text("of another")
+    (tmp_path / "file").symlink_to("other")
+    system = System(tmp_path)
+    monkeypatch.setattr(system, "real", lambda path: tmp_path / "file")  # as on the device, where the root is /
+    with pytest.raises(FileError, match="symbolic links"), system.updating("/file") as file:
+        file.write(b"secret")
+    assert (tmp_path / "other").read_text() == "of another"
+
+
+@pytest.mark.parametrize("mask", [0, 0o077])
+def test_a_folder_has_its_mode_from_the_start_and_with_any_umask(
+    tmp_path: Path, mask: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fchmod", lambda fd, mode: modes.append(stat.S_IMODE(os.fstat(fd).st_mode)))
+    modes: list[int] = []
+    before = os.umask(mask)
+    try:
+        System(tmp_path).make_dir("/private", mode=0o700)
+        monkeypatch.undo()
+        System(tmp_path).make_dir("/public", mode=0o755)
+    finally:
+        os.umask(before)
+    assert modes == [0o700]
+    assert stat.S_IMODE((tmp_path / "public").stat().st_mode) == 0o755
+
+
+def test_a_folder_that_another_made_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "folder").mkdir(mode=0o755)
+    (tmp_path / "folder").chmod(0o755)
+    monkeypatch.setattr(os, "geteuid", lambda: (tmp_path / "folder").stat().st_uid + 1)
+    with pytest.raises(FileError, match="is another user's folder"):
+        System(tmp_path).make_dir("/folder", mode=0o700)
+    monkeypatch.undo()
+    assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == 0o755
+    System(tmp_path).make_dir("/folder", mode=0o700)
+    assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == 0o700
+
+
+def test_a_link_to_a_folder_is_not_taken_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir(mode=0o755)
+    (tmp_path / "folder").symlink_to("elsewhere")
+    system = System(tmp_path)
+    monkeypatch.setattr(system, "real", lambda path: tmp_path / "folder")
+    with pytest.raises(FileError, match="Not a directory"):
+        system.make_dir("/folder", mode=0o700)

@@ -6,14 +6,18 @@ import hashlib
 import lzma
 import stat
 import subprocess
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from balena_migrate.core.errors import FileError, ImageError
+from balena_migrate.core.system import System
 from balena_migrate.core.units import KIB, MIB
 from balena_migrate.images import Image, ImageKind
 from balena_migrate.images.balenaos import BIOS_BOOT_TYPE
+from balena_migrate.images.prepare import prepare
 from balena_migrate.images.scan import read_image
 from tests.support.images import (
     BOOT_FILES,
@@ -226,3 +230,37 @@ def test_nothing_is_free_where_an_extended_boot_record_is(tmp_path: Path) -> Non
     image = read(tmp_path, raw)
     assert [partition.number for partition in image.table.partitions[-2:]] == [5, 6]
     assert image.block_map.free == ()
+
+
+def packed_as_zip(path: Path, image: bytes) -> None:
+    """Beside the image, under a name above and with a link as some zip programs store it."""
+    link = zipfile.ZipInfo("link")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr(link, "/")
+        archive.writestr("link/evil", "evil")
+        archive.writestr("../../evil", image)
+
+
+def packed_as_gzip(path: Path, image: bytes) -> None:
+    """With the name that gzip -N would take (RFC 1952, FNAME)."""
+    with path.open("wb") as file, gzip.GzipFile("../../evil", "wb", 1, file) as packed:
+        packed.write(image)
+
+
+@pytest.mark.parametrize("pack", [packed_as_zip, packed_as_gzip])
+def test_a_name_inside_of_an_images_file_leads_nowhere(
+    tmp_path: Path, pack: Callable[[Path, bytes], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading the image, and making its prepared form, write under names of ours alone."""
+    home, work = tmp_path / "a/home", tmp_path / "a/work"
+    for folder in (home, work):
+        folder.mkdir(parents=True)
+    pack(home / "image", bytes(make_image(tmp_path)))
+    before = set(tmp_path.rglob("*"))
+    monkeypatch.chdir(home)
+    image = read_image(home / "image", work, lambda done, total: None)
+    with System(tmp_path).replacing("/a/home/image.zst") as file:
+        prepare(image, file, lambda done, total: None)
+    new = {str(path.relative_to(tmp_path)) for path in set(tmp_path.rglob("*")) - before}
+    assert {name for name in new if not name.startswith("a/work/image.")} == {"a/home/image.zst"}

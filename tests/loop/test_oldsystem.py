@@ -101,6 +101,7 @@ def handover() -> Handover:
         term_exit=TermExit.CONTINUE,
         log_file_system=None,
         version="test",
+        kit="",
     )
 
 
@@ -270,6 +271,7 @@ def test_files_are_in_memory_inside_of_the_block_and_nowhere_after_it(
     with stash.in_memory(System("/"), old, [file, file], 0, console()) as found, found.open(file) as image:
         assert image.read() == CONTENT
         assert (tmp_path / "memory").is_mount()
+        assert (tmp_path / "memory").stat().st_mode & 0o777 == 0o700, "config.json is in it"
     assert not (tmp_path / "memory").is_mount()
 
 

@@ -14,20 +14,21 @@ import pytest
 
 from balena_migrate.core.block_map import BlockMap
 from balena_migrate.core.errors import FlashError
-from balena_migrate.core.stage2_result import Stage2Result
+from balena_migrate.core.stage2_result import Stage2Result, find_stage2_result, write_stage2_result
 from balena_migrate.core.steps import Step
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
 from balena_migrate.images.formats import format_named
 from balena_migrate.images.patched_image import PatchedImage
 from balena_migrate.images.patches import Patches
-from balena_migrate.stage2 import oldsystem
+from balena_migrate.stage2 import frame, oldsystem
 from balena_migrate.stage2.console import Console
 from balena_migrate.stage2.flash import write_image
 from balena_migrate.stage2.frame import CameBackError, Stage2
 from balena_migrate.stage2.strategies import default
 from balena_migrate.stage2.target import Disk, open_disk
 from tests.support.handover import HANDOVER
+from tests.support.kit import make_kit
 
 IMAGE = b"new system " * (3 * MIB // 11)
 
@@ -95,6 +96,7 @@ def test_a_disk_that_is_too_small_leads_back_before_the_line(tmp_path: Path, mon
     for name in ("restore_boot", "unmount"):
         monkeypatch.setattr(oldsystem, name, lambda *_: None)
     monkeypatch.setattr(oldsystem, "keep_result", lambda *arguments: kept.append(arguments[4]))
+    monkeypatch.setattr(default, "require_same_kit", lambda _: None)
     monkeypatch.setattr(default, "in_memory", nothing)
     monkeypatch.setattr(default, "open_goal", lambda *_: goal())
     monkeypatch.setattr(default, "find_target", lambda *_: str(path))
@@ -107,3 +109,35 @@ def test_a_disk_that_is_too_small_leads_back_before_the_line(tmp_path: Path, mon
     with pytest.raises(CameBackError, match="has 10 bytes, and the image needs"):
         default.migrate(stage2)
     assert [result.step for result in kept] == [Step.CLAIM]
+
+
+@pytest.mark.parametrize("written_by", ["this kit", "another kit", "no kit"])
+def test_a_hand_over_of_another_kit_leads_back(
+    tmp_path: Path, written_by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The boot configuration is restored before, and `status` has the reason."""
+    kit = make_kit(tmp_path / "kit")
+    identity = {"this kit": kit.identity(), "another kit": make_kit(tmp_path / "b", text="b").identity(), "no kit": ""}
+    old = System(tmp_path)
+
+    def secure(*_: object) -> object:
+        raise FlashError("the files are secured now")
+
+    restored: list[object] = []
+    monkeypatch.setattr(frame, "find_kit", lambda: kit)
+    monkeypatch.setattr(oldsystem, "mounted_beside", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(oldsystem, "logging_to_drive", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(oldsystem, "restore_boot", lambda *_: restored.append(_))
+    monkeypatch.setattr(oldsystem, "keep_result", lambda *found: write_stage2_result(old, found[4], ""))
+    monkeypatch.setattr(default, "in_memory", secure)
+    (tmp_path / "var/lib").mkdir(parents=True)
+    handover = replace(HANDOVER, no_flash=False, kit=identity[written_by])
+    with pytest.raises(CameBackError):
+        default.migrate(Stage2(handover=handover, machine=old, old=old, console=Console(io.StringIO())))
+    result = find_stage2_result(old)
+    assert result and result.step is Step.SECURE and len(restored) == 1
+    ours = written_by == "this kit"
+    assert ("the files are secured now" in result.reason, "was written by another kit" in result.reason) == (
+        ours,
+        not ours,
+    )

@@ -40,4 +40,5 @@ HANDOVER = Handover(
     term_exit=TermExit.REBOOT,
     log_file_system=FileSystem(uuid="v", fstype="vfat", mount_point=""),
     version="1",
+    kit="0123",
 )

@@ -23,7 +23,7 @@ from balena_migrate.workstation.lab.cuts.result import CutsResult
 from balena_migrate.workstation.lab.result import Rehearsal
 from pages import NOTICE, code, paragraph, table
 
-COMMANDS = {"image": "image inspect"}
+COMMANDS = {"image": "image inspect", "kit": "kit verify"}
 """Where a verb has a verb of its own."""
 
 

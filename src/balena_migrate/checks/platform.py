@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 from balena_migrate.bootloaders import passed_over
 from balena_migrate.checks._untested import untested
 from balena_migrate.core.errors import ImageError
+from balena_migrate.core.kit import Kit
+from balena_migrate.core.paths import STATE_DIR
 from balena_migrate.devices import device_types_for
 from balena_migrate.facts import OsFacts
 from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed
@@ -54,6 +57,12 @@ CODES = (
         BLOCKS,
         "The tool does not run from a kit, so there is no stage 2 to put into an initramfs.",
         "Build a kit with `balena-migrate kit build` on a workstation, and run it on the device.",
+    ),
+    Code(
+        "kit-damaged",
+        BLOCKS,
+        "Files of the kit that stage 2 would run from are not as they were when the kit was made.",
+        "Remove the kit from the device, and unpack it again; `balena-migrate kit verify` compares all of it.",
     ),
 )
 
@@ -144,3 +153,13 @@ def _check_kit(survey: Survey) -> Iterator[Finding]:
         cause = "the tool is not running from a kit, so there is no stage 2 to put into an initramfs"
         remedy = "build a kit with `balena-migrate kit build` on a workstation, and run it on the device"
         yield blocker("no-kit", cause, remedy)
+    elif survey.kit and survey.kit_faults:
+        more = f" (and {len(survey.kit_faults) - 1} more)" if len(survey.kit_faults) > 1 else ""
+        cause = f"the kit is not as it was made, and stage 2 would run from it: {survey.kit_faults[0]}{more}"
+        remedy = f"rm -r {_unpacked(survey.kit)}, and unpack the kit again, or start its .run file again"
+        yield blocker("kit-damaged", cause, remedy)
+
+
+def _unpacked(kit: Kit) -> Path:
+    """The folder whose removal lets the kit be unpacked again; a self-extracting file has one of its own around it."""
+    return kit.path.parent if kit.path.is_relative_to(STATE_DIR) else kit.path

@@ -21,7 +21,7 @@ from balena_migrate.cli.output import ErrorOutput, Session, print_json, say
 from balena_migrate.core.errors import ExitStatus, MigrateError, UsageError
 from balena_migrate.core.plugins import load, module_names
 
-WORKSTATION_VERBS = ("config", "kit", "rehearse")
+WORKSTATION_VERBS = ("config", "rehearse")
 """A device's kit does not have them."""
 
 STATUSES = {

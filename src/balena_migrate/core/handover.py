@@ -128,6 +128,8 @@ class Handover:
     log_file_system: FileSystem | None
     """The log drive's."""
     version: str
+    kit: str
+    """The identity of the kit that wrote it; stage 2 refuses that of another (stage2.frame: require_same_kit)."""
     boot_written: tuple[StoredFile, ...] = ()
     """The files of the boot change as written by stage 1, so that stage 2 detects later modifications."""
     usr: FileSystem | None = None

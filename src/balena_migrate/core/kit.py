@@ -3,14 +3,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from balena_migrate.core.architectures import Architecture
+from balena_migrate.core.system import errors_at
 
 PYTHON = "python3"
 ARCHITECTURE_FILE = "base/architecture"
+SUMS_FILE = "base/SHA256SUMS"
+"""The list of all other files of the kit, which is in the initramfs too; balena_migrate.core.kit_sums reads it."""
+LAUNCHERS = ("balena-migrate", "balena-stage1")
+STARTED = (*LAUNCHERS, "base/busybox", "base/ld.so", "base/stage2")
+"""What the kernel starts; programs are started through the loader, but are executable too."""
+
+
+def is_program(name: str) -> bool:
+    """Whether the file of a kit with this name, relative to the kit, must be executable."""
+    return name in STARTED or PurePosixPath(name).parent.name == "bin"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +40,12 @@ class Kit:
     @property
     def more(self) -> Path:
         return self.path / "more"
+
+    def identity(self) -> str:
+        """What tells this kit from every other, in both stages: the SHA-256 of its list. Raises FileError."""
+        file = self.path / SUMS_FILE
+        with errors_at(file):
+            return hashlib.sha256(file.read_bytes()).hexdigest()
 
     def programs(self) -> dict[str, tuple[str, ...]]:
         """How to start each program of the kit: the first elements of its argv, for System(programs=...)."""

@@ -329,14 +329,16 @@ class System:
         """Open a new file for writing; it replaces the old one if the block succeeds, which otherwise stays.
 
         It is written next to its final place, flushed, and put there; a power cut at any time leaves the old file or
-        the new one, whole, and when this returns, the new one (see _kept_on_disk).
+        the new one, whole, and when this returns, the new one (see _kept_on_disk). It is a file of ours alone from its
+        first byte on, also in a folder where others may write, whatever they put under its name before.
         Raises FileError for each OSError, also of the block; then nothing of the new file is left.
         """
         real = self.real(path)
         temporary = temporary_beside(real)
         try:
             with errors_at(path):
-                fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+                temporary.unlink(missing_ok=True)
+                fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
                 with os.fdopen(fd, "wb") as file:
                     # FAT knows neither owners nor modes and answers EPERM.
                     with contextlib.suppress(PermissionError):
@@ -383,11 +385,14 @@ class System:
 
     @contextlib.contextmanager
     def updating(self, path: PurePath | str, *, mode: int = 0o600) -> Iterator[BinaryIO]:
-        """Open a file, new or existing, for reading and writing in place; it is flushed at the end of the block."""
+        """Open a file, new or existing, for reading and writing in place; it is flushed at the end of the block.
+
+        Raises FileError for a link.
+        """
         with errors_at(path):
             real = self.real(path)
             is_new = not real.exists()
-            fd = os.open(real, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+            fd = os.open(real, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
             with os.fdopen(fd, "r+b") as file:
                 yield file
                 file.flush()
@@ -414,14 +419,25 @@ class System:
                 sync_folder(real.parent)
 
     def make_dir(self, path: PurePath | str, *, mode: int = 0o755) -> None:
-        """Create a folder with this mode; its parent must exist."""
+        """There is a folder with this mode, with no more rights before; its parent must exist.
+
+        Raises FileError, also for a link to a folder, and for another user's folder: who owns it can read and replace
+        what is put there.
+        """
         real = self.real(path)
         with errors_at(path):
-            if not real.is_dir():
-                real.mkdir()
+            is_new = not real.is_dir()
+            if is_new:
+                real.mkdir(mode)
                 sync_folder(real.parent)
-            with contextlib.suppress(PermissionError):
-                real.chmod(mode)
+            fd = os.open(real, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                if not is_new and os.fstat(fd).st_uid != os.geteuid():
+                    raise FileError(path, "is another user's folder", hint="remove it")
+                with contextlib.suppress(PermissionError):
+                    os.fchmod(fd, mode)
+            finally:
+                os.close(fd)
 
     def remove_tree(self, path: PurePath | str) -> None:
         """Remove whatever is at the path. Refuses to enter a mount point, whose content is not ours."""

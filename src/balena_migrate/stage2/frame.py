@@ -7,8 +7,10 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from balena_migrate.core.errors import MigrateError
+from balena_migrate.core.errors import FileError, MigrateError
 from balena_migrate.core.handover import Handover
+from balena_migrate.core.kit import find_kit
+from balena_migrate.core.paths import STAGE2_CONFIG
 from balena_migrate.core.stage2_result import Stage2Ending, Stage2Result
 from balena_migrate.core.system import System
 from balena_migrate.stage2 import oldsystem
@@ -35,6 +37,19 @@ class Stage2:
     console: Console
     taken: list[Taken] = field(default_factory=list)
     """What was mounted of the old system and is not now, in the order in which it was taken away."""
+
+
+def require_same_kit(handover: Handover) -> None:
+    """The hand-over was written by stage 1 of the kit that is in this initramfs. Raises FileError.
+
+    The two come into the initramfs together, so as a rule they fit. They do not where the kit was replaced while
+    stage 1 ran, or where an initramfs was put together from the parts of two runs. Then stage 2 would read what
+    another version meant, so it goes back. This is no defence against who can write to /boot.
+    """
+    kit = find_kit()
+    if kit is None or kit.identity() != handover.kit:
+        hint = "balena-migrate undo, and run again with one kit that nobody replaces meanwhile"
+        raise FileError(STAGE2_CONFIG, "was written by another kit than the one in the initramfs", hint=hint)
 
 
 @contextlib.contextmanager

@@ -43,12 +43,9 @@ def main() -> None:
 
 def start(console: Console, rootmnt: Path) -> None:
     """The migration that the hand-over asks for; nothing where it cannot be read."""
-    try:
-        machine, handover, strategy = read_task()
-    except MigrateError as error:
-        console.say(f"going back to the old system: {error}")
-        return
-    run(console, machine, handover, strategy, rootmnt)
+    task = find_task(console)
+    if task:
+        run(console, *task, rootmnt)
 
 
 def boot_and_start(console: Console) -> int:
@@ -56,7 +53,10 @@ def boot_and_start(console: Console) -> int:
 
     With any other status, or where it raises what goes wrong, init reboots.
     """
-    machine, handover, strategy = read_task()
+    task = find_task(console)
+    if task is None:
+        return boot.FAILED
+    machine, handover, strategy = task
     try:
         boot.mount_root(machine, handover, console, boot.ROOT)
     except (MigrateError, OSError) as error:
@@ -68,12 +68,17 @@ def boot_and_start(console: Console) -> int:
     return boot.GO_ON
 
 
-def read_task() -> tuple[System, Handover, Stage2Strategy]:
-    """The machine, with the kit's programs, and what is to be done on it. Raises MigrateError."""
+def find_task(console: Console) -> tuple[System, Handover, Stage2Strategy] | None:
+    """The machine, with the kit's programs, and what is to be done on it; None, and the reason on the console, where
+    the hand-over does not say that: then nothing says where a result could be kept either."""
     kit = find_kit()
     machine = System("/", programs=kit.programs() if kit else {})
-    handover = parse_handover(machine.read_text(STAGE2_CONFIG, limit_bytes=64 * MIB))
-    return machine, handover, strategy_named(handover.strategy)
+    try:
+        handover = parse_handover(machine.read_text(STAGE2_CONFIG, limit_bytes=64 * MIB))
+        return machine, handover, strategy_named(handover.strategy)
+    except MigrateError as error:
+        console.say(f"going back to the old system: {error}")
+        return None
 
 
 def run(console: Console, machine: System, handover: Handover, strategy: Stage2Strategy, rootmnt: Path) -> None:

@@ -121,12 +121,17 @@ def logging_to_drive(machine: System, handover: Handover, console: Console) -> I
             try:
                 device = find_file_system(machine, handover.log_file_system)
                 held.enter_context(kernel.mounted(device, LOG_DRIVE, handover.log_file_system.fstype))
-                file = held.enter_context((LOG_DRIVE / MIGRATE_LOG).open("w", encoding="utf-8"))
+                file = held.enter_context(open(LOG_DRIVE / MIGRATE_LOG, "w", encoding="utf-8", opener=_private))
                 console.also(file)
                 held.callback(console.also, None)
             except (CommandError, DiskError, OSError) as error:
                 console.say(f"no log drive: {error}")
         yield
+
+
+def _private(path: str, flags: int) -> int:
+    """Opens a file that is root's alone; a link on a stick that anyone may have written could lead to a disk."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
 
 
 def unmount(machine: System, old: System, taken: list[Taken]) -> None:

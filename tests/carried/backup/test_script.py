@@ -104,6 +104,28 @@ def test_an_archive_that_the_supervisor_chokes_on_is_refused(tmp_path: Path, nam
     assert isinstance(error, BackupError) and reason in error.message
 
 
+@pytest.mark.parametrize("target", ["/etc/shadow", "./data/../../etc/shadow", "./other/x", "data/x", ".", "./"])
+def test_a_hard_link_out_of_the_volumes_is_refused(tmp_path: Path, target: str) -> None:
+    """Wherever it is unpacked, another name of a file outside would be made."""
+    error, _ = run(tmp_path, with_hard_link(target), ("data",))
+    assert isinstance(error, BackupError) and f"a hard link to {target!r}" in error.message
+
+
+def test_a_hard_link_between_volumes_is_taken_over(tmp_path: Path) -> None:
+    error, _ = run(tmp_path, with_hard_link("./more/x"), ("data", "more"))
+    assert error is None
+
+
+def with_hard_link(target: str) -> bytes:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:gz") as tar:
+        for name, kind in (("./data", tarfile.DIRTYPE), ("./data/x", tarfile.LNKTYPE)):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, target
+            tar.addfile(member)
+    return data.getvalue()
+
+
 def test_a_failing_script_is_told_with_its_last_lines(tmp_path: Path) -> None:
     error, _ = run(tmp_path, None)
     assert isinstance(error, CommandError) and "out of luck" in str(error)

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from balena_migrate.core.architectures import PLATFORMS, Architecture
 from balena_migrate.core.errors import FileError
+from balena_migrate.core.system import System
 from balena_migrate.workstation.kit.assemble import copy_loader
 from balena_migrate.workstation.kit.build import build_kit, kit_recipe
-from balena_migrate.workstation.kit.packages import packages_recipe
+from balena_migrate.workstation.kit.packages import packages_recipe, unpack_wheel
 from balena_migrate.workstation.kit.programs import Tree, copy_program, library_closure
 
 
@@ -62,3 +64,21 @@ def test_loader_without_preload_file(tmp_path: Path) -> None:
     (folder / "ld-linux-x86-64.so.2").write_bytes(b"another loader")
     with pytest.raises(FileError, match="does not name"):
         copy_loader(tree_of(tmp_path), tmp_path / "ld.so")
+
+
+def test_a_wheel_stays_in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its hash is compared by pip; its names are not."""
+
+    def pip(system: System, argv: list[str | Path], **_: object) -> None:
+        folder = Path(argv[argv.index("--dest") + 1])
+        with zipfile.ZipFile(folder / "evil.whl", "w") as wheel:
+            for name in ("../../evil", "/evil-absolute", "zlib_ng/../../../evil", "zlib_ng/good.py"):
+                wheel.writestr(name, "evil")
+
+    monkeypatch.setattr(System, "run", pip)
+    cache = tmp_path / "cache/wheels"
+    cache.mkdir(parents=True)
+    folder = unpack_wheel(Architecture.AMD64, cache, print)
+    assert (folder / "zlib_ng/good.py").is_file()
+    assert [path for path in tmp_path.rglob("*evil*") if not path.is_relative_to(folder)] == []
+    assert not Path("/evil-absolute").exists()

@@ -173,6 +173,20 @@ def test_kit_names_no_place_of_the_build(root: Root) -> None:
         assert path.is_dir() or home not in path.read_bytes(), path
 
 
+def test_the_kit_verifies_itself(root: Root) -> None:
+    """All of it is listed, and starting it has added nothing."""
+    root.run("/kit/base/busybox", "sh", "/kit/balena-migrate", "--help")
+    done = root.run("/kit/base/busybox", "sh", "/kit/balena-migrate", "kit", "verify", "--json")
+    found = json.loads(done.stdout)
+    assert (done.returncode, done.stderr, found["faults"]) == (0, "", [])
+    assert found["files"] == sum(path.is_file() for path in root.kit.path.rglob("*")) - 1 > 500
+    shutil.copytree(root.kit.path, root.path / "damaged", symlinks=True)
+    (root.path / "damaged/base/lib/libc.so.6").unlink()
+    done = root.run("/kit/base/busybox", "sh", "/kit/balena-migrate", "kit", "verify", "/damaged")
+    assert (done.returncode, done.stdout) == (3, "base/lib/libc.so.6 is missing\n")
+    shutil.rmtree(root.path / "damaged")
+
+
 def test_same_source_gives_the_same_kit(tmp_path: Path) -> None:
     tree = unpack_packages(Architecture.AMD64, cache_folder(), print)
     wheel = unpack_wheel(Architecture.AMD64, cache_folder(), print)

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,7 +33,8 @@ SHELLS = ("dash", "bash", "busybox")
 _NAMED = re.search('^programs="(.*)"$', SCRIPT.read_text(), re.MULTILINE)
 assert _NAMED
 PROGRAMS = (*_NAMED[1].split(), "mktemp")
-FILE = "balena-migrate-amd64.run"
+KIT = "balena-migrate-amd64"
+FILE = f"{KIT}.run"
 LAUNCHER = (
     '#!/bin/sh\n[ -z "${BALENA_MIGRATE_UNPACKING+set}" ] || exit 9\nprintf "<%s>" "${0##*/}" "$@"\numask\nexit 7\n'
 )
@@ -308,6 +311,48 @@ def test_kit_for_a_machine(device: Device, machine: str, architecture: str) -> N
 def test_no_kit_for_other_machines(device: Device) -> None:
     device.replace("uname", "echo riscv64")
     assert_refused(device.start("check"), "there is none for the machine riscv64")
+
+
+EVIL: dict[str, tuple[tuple[str, bytes, str], ...]] = {
+    "above": ((f"{KIT}/../../../../evil", tarfile.REGTYPE, ""),),
+    "absolute": (("/evil", tarfile.REGTYPE, ""),),
+    "through a link": ((f"{KIT}/link", tarfile.SYMTYPE, "/"), (f"{KIT}/link/evil", tarfile.REGTYPE, "")),
+    "through a relative link": (
+        (f"{KIT}/link", tarfile.SYMTYPE, "../../../../.."),
+        (f"{KIT}/link/evil", tarfile.REGTYPE, ""),
+    ),
+    "hard link": ((f"{KIT}/name", tarfile.LNKTYPE, "/precious"), (f"{KIT}/name", tarfile.REGTYPE, "")),
+    "link in place of a file": ((f"{KIT}/name", tarfile.SYMTYPE, "/precious"), (f"{KIT}/name", tarfile.REGTYPE, "")),
+}
+
+
+@pytest.mark.parametrize("name", EVIL)
+def test_what_is_packed_stays_in_its_folder(device: Device, tmp_path: Path, name: str) -> None:
+    """Whatever is in the archive, and whichever tar the device has: nothing beside the kit's folder is new or changed.
+
+    The sum is right: somebody made the file so.
+    """
+    (device.path / "precious").write_text("as it was")
+    kit = Kit(path=tmp_path / "kit", architecture=Architecture.AMD64)
+    with tarfile.open(tmp_path / "evil.tar.gz", "w:gz") as archive:
+        for each, text in (("balena-migrate", LAUNCHER), ("base/busybox", "#!/bin/sh\n")):
+            add(archive, f"{KIT}/{each}", tarfile.REGTYPE, "", text)
+        for each, kind, target in EVIL[name]:
+            add(archive, each, kind, target, "evil" if kind == tarfile.REGTYPE else "")
+    write_self_extracting(kit, tmp_path / "evil.tar.gz", device.file)
+    before = sorted(path for path in device.path.rglob("*") if not path.is_relative_to(device.state))
+    assert device.start("check").returncode in (7, ExitStatus.FAILED)
+    device.state.mkdir(exist_ok=True)
+    after = sorted(path for path in device.path.rglob("*") if not path.is_relative_to(device.state))
+    assert [path for path in after if path not in (*before, device.state.parent)] == []
+    assert [path for path in device.state.iterdir() if not path.name.startswith("kit-")] == []
+    assert (device.path / "precious").read_text() == "as it was"
+
+
+def add(archive: tarfile.TarFile, name: str, kind: bytes, target: str, text: str) -> None:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.mode, info.size = kind, target, 0o755, len(text)
+    archive.addfile(info, io.BytesIO(text.encode()))
 
 
 # The kit itself -----------------------------------------------------------------------------------------------------

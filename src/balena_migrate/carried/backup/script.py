@@ -101,6 +101,15 @@ def _check_member(member: tarfile.TarInfo, plan: BackupPlan) -> int:
         raise BackupError(f"{plan.script} packed {parts[0]!r}, which BACKUP_VOLUMES does not name", hint=hint)
     if len(parts) == 1 and not member.isdir():
         raise BackupError(f"{plan.script} packed {parts[0]!r}, which is not a folder", hint=hint)
+    if member.islnk() and not _is_inside(member.linkname, plan):
+        reason = f"packed {member.name!r} as a hard link to {member.linkname!r}, which is in no volume"
+        raise BackupError(f"{plan.script} {reason}", hint=hint)
     if member.issparse():
         raise BackupError(f"{plan.script} packed {member.name!r} as a sparse file", hint="leave out tar's --sparse")
     return 1
+
+
+def _is_inside(name: str, plan: BackupPlan) -> bool:
+    """Whether it is the name of something in a volume."""
+    parts = PurePosixPath(name).parts
+    return name.startswith("./") and ".." not in parts and parts[:1] != () and parts[0] in plan.volumes

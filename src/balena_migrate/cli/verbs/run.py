@@ -99,7 +99,8 @@ def log_to_file(system: System) -> None:
     """From now on a log goes to STAGE1_LOG, and a terminal that goes away does not end us."""
     if not system.is_dir(STATE_DIR):
         system.make_dir(STATE_DIR, mode=0o700)
-    log = system.real(STAGE1_LOG)
+    with system.updating(STAGE1_LOG):  # from its first byte, it is root's alone
+        log = system.real(STAGE1_LOG)
     handler = logging.FileHandler(log)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.chmod(0o600)

@@ -24,7 +24,7 @@ from balena_migrate.stage2.commit import FirstMibLast
 from balena_migrate.stage2.console import PROGRESS_PAUSE_S, Console
 from balena_migrate.stage2.finish import finish
 from balena_migrate.stage2.flash import check_size, write_image
-from balena_migrate.stage2.frame import NoFlashError, Stage2, after_the_line, before_the_line
+from balena_migrate.stage2.frame import NoFlashError, Stage2, after_the_line, before_the_line, require_same_kit
 from balena_migrate.stage2.meter import FlashMeter
 from balena_migrate.stage2.patience import again, without_end
 from balena_migrate.stage2.periodic import every
@@ -47,6 +47,7 @@ def migrate(stage2: Stage2) -> None:
             with step(Step.LOG):
                 held.enter_context(oldsystem.logging_to_drive(machine, handover, console))
             with step(Step.SECURE):
+                require_same_kit(handover)
                 stash = held.enter_context(in_memory(machine, old, files, handover.memory_reserve_bytes, console))
                 goal = open_goal(stash, handover, held)
             with step(Step.FIND_TARGET):

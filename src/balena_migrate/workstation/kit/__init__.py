@@ -10,6 +10,7 @@ unchanged; `more` is the rest of what stage 1 needs.
     base/ld.so  base/lib  base/bin   loader, shared libraries, Python and programs
     base/busybox                     static: a shell to look around with
     base/architecture                Debian's name of the architecture
+    base/SHA256SUMS                  the list of all other files, for sha256sum(1) and balena_migrate.core.kit_sums
     more/bin  more/lib               more programs and libraries
     more/python                      more modules; first on the path, so each package in it is complete
     more/ssl                         certificates of the public authorities

@@ -15,13 +15,13 @@ from pathlib import Path
 import balena_migrate
 from balena_migrate.core.architectures import Architecture
 from balena_migrate.core.errors import FileError
-from balena_migrate.core.kit import ARCHITECTURE_FILE, PYTHON, Kit
+from balena_migrate.core.kit import ARCHITECTURE_FILE, LAUNCHERS, PYTHON, SUMS_FILE, Kit
+from balena_migrate.core.kit_sums import format_sums, read_folder
 from balena_migrate.workstation.kit import recipe
 from balena_migrate.workstation.kit.modules import Module, find_closure, submodules
 from balena_migrate.workstation.kit.programs import Tree, copy_file, copy_program, library_closure
 
 PACKAGE = Path(balena_migrate.__file__).parent
-LAUNCHERS = ("balena-migrate", "balena-stage1")
 
 _DEBIAN_PYTHON = "python{}.{}".format(*recipe.PYTHON_VERSION)
 _ZIP = "python{}{}.zip".format(*recipe.PYTHON_VERSION)
@@ -51,6 +51,7 @@ def assemble(tree: Tree, architecture: Architecture, folder: Path) -> None:
     for name in LAUNCHERS:
         copy_file(PACKAGE / "workstation/kit/launcher.sh", folder / name, mode=0o755)
     (folder / ARCHITECTURE_FILE).write_text(f"{architecture}\n")
+    (folder / SUMS_FILE).write_text(format_sums(read_folder(folder)))
 
 
 def package_files() -> list[Path]:

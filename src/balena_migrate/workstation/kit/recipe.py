@@ -62,7 +62,7 @@ LEFT_OUT = frozenset(
     {
         # What only a workstation runs.
         "balena_migrate.workstation",
-        *(f"balena_migrate.cli.{name}" for name in ("rehearsal", "verbs.config", "verbs.kit", "verbs.rehearse")),
+        *(f"balena_migrate.cli.{name}" for name in ("rehearsal", "verbs.config", "verbs.rehearse")),
         # The other way to reach libzstd, for other Pythons.
         "zstandard.backend_cffi",
         # Workers that are processes, which need sockets and OpenSSL.
