@@ -35,7 +35,10 @@ WORDS = {
         "reboot starts the old system. balena-migrate undo rolls the preparations back."
     ),
     DeviceState.ARMED: "Stage 1 is done: the next reboot starts stage 2. balena-migrate undo rolls it back.",
-    DeviceState.NOT_STARTED: "The device was rebooted after stage 1, but stage 2 did not start.",
+    DeviceState.NOT_STARTED: (
+        "The device was rebooted after stage 1, but stage 2 did not start, or was cut off; balena-migrate undo rolls "
+        "back what stage 1 had changed."
+    ),
     DeviceState.NO_FLASH: "Stage 2 succeeded up to the flash, which NO_FLASH forbids, and returned to the old system.",
     DeviceState.FAILED: "Stage 2 failed before the line and returned to the old system.",
     DeviceState.UNDONE: "Every change was rolled back.",

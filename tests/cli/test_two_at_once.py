@@ -169,6 +169,7 @@ def test_kill_as_the_error_says_rolls_back_and_then_run_succeeds(device: Device)
     running.terminate()
     assert "interrupted; every change was rolled back" in running.communicate(timeout=LIMIT_S)[1]
     assert running.returncode == 3
+    assert "interrupted; every change was rolled back" in (device.root / STAGE1_LOG.lstrip("/")).read_text()
     (device.root / "home/slow").unlink()
     (device.root / "home/pid").unlink()
     assert files(device) == before
