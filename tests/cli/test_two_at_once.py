@@ -51,6 +51,10 @@ class Device:
     def rebooted(self) -> bool:
         return (self.folder / "rebooted").exists()
 
+    def end_the_wait(self) -> None:
+        """The time before the reboot is over."""
+        (self.folder / "over").touch()
+
     def start(self, *words: str) -> Process:
         argv = [sys.executable, device_process.__file__, str(self.root), str(self.folder), *words]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -194,12 +198,14 @@ def test_undo_while_run_waits_before_its_reboot_prevents_that(device: Device) ->
     running = device.start("run", "--reboot")
     wait_for(running, "rebooting into stage 2")
     assert device.run("undo")[0] == 0
+    device.end_the_wait()
     assert "not rebooted: balena-migrate undo has rolled every change back" in running.communicate(timeout=LIMIT_S)[1]
     assert (running.returncode, device.rebooted) == (3, False)
     assert files(device) == before
 
 
 def test_run_reboots_where_nobody_undoes(device: Device) -> None:
+    device.end_the_wait()
     assert device.run("run", "--reboot")[0] == 0
     assert device.rebooted
 
@@ -217,6 +223,7 @@ def test_run_does_not_reboot_while_undo_is_at_work(device: Device) -> None:
     running = device.start("run", "--reboot")
     wait_for(running, "rebooting into stage 2")
     with locked(device.system, "undo"):
+        device.end_the_wait()
         text = running.communicate(timeout=LIMIT_S)[1]
     assert re.search(r"not rebooted: balena-migrate undo, process \d+ since .* changes this device", text), text
     assert (running.returncode, device.rebooted) == (3, False)

@@ -2,7 +2,8 @@
 """The command line as a process of its own, on a device in a folder: device_process.py FOLDER PLACES VERB ARGUMENT...
 
 Nothing forbids the migration there. Its plan has changes of all kinds that stage 1 makes; each takes a moment. The
-folder of PLACES, beside the device, keeps what the device did: `rebooted` exists once it was asked to reboot.
+folder PLACES is beside the device: `rebooted` exists once the device was asked to reboot, and the time that `run` waits
+before that is over once `over` exists.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from balena_migrate.plan import Plan
 COMMANDS = {"run": run.run, "status": status.status, "undo": undo.undo}
 PIECES = 10
 PAUSE_S = 0.01
-REBOOT_DELAY_S = 2.0
 PROGRAM = 'echo $$ > "$0/pid"; while [ -e "$0/slow" ]; do sleep 0.05; done; rm "$0/pid"'
 
 
@@ -73,6 +73,11 @@ PLAN = Plan(
 )
 
 
+def wait_for(path: Path) -> None:
+    while not path.exists():
+        time.sleep(0.02)
+
+
 @contextmanager
 def surveyed(system: System, config_file: str | None, flags: Flags, *, fresh: bool) -> Iterator[Any]:
     yield SimpleNamespace(config=config_from(system, config_file, flags))
@@ -90,7 +95,7 @@ def main(folder: str, places: str, verb: str, *arguments: str) -> int:
     here, system = System(), System(folder, runner=runner)
     for module in (run, status, undo):
         vars(module)["device_system"] = lambda: system
-    vars(run)["REBOOT_DELAY_S"] = REBOOT_DELAY_S
+    vars(run)["time"] = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: wait_for(Path(places, "over")))
     vars(device)["surveyed"] = surveyed
     vars(device)["prepare"] = lambda survey, as_json: (PLAN, ())
     sys.argv = [verb, *arguments]

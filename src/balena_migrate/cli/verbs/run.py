@@ -140,7 +140,10 @@ def wait_for_reboot() -> bool:
     """Whether the time is over, and nobody has stopped the reboot by Ctrl-C or kill."""
     try:
         on_interrupt(signal.default_int_handler)
-        say(f"rebooting into stage 2 in {REBOOT_DELAY_S} s; Ctrl-C keeps the device running")
+        say(
+            f"rebooting into stage 2 in {REBOOT_DELAY_S} s; Ctrl-C keeps the device running, and balena-migrate undo "
+            "rolls everything back"
+        )
         time.sleep(REBOOT_DELAY_S)
     except KeyboardInterrupt:
         return False

@@ -31,7 +31,10 @@ DOCUMENT = UndoOutput
 @click.command()
 @json_option
 def undo(as_json: bool) -> None:
-    """Roll back every change, from any state."""
+    """Roll back every change, from any state.
+
+    While `run` waits before its reboot, this prevents it.
+    """
     count = roll_back(device_system())
     if as_json:
         with contextlib.suppress(OSError):  # a reader that is gone makes no failure of it
