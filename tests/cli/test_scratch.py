@@ -50,13 +50,16 @@ def test_what_a_killed_command_left_is_removed_and_what_a_running_one_has_is_not
 
 
 def test_what_is_not_ours_stays(tmp_path: Path) -> None:
-    """Names that others chose, links, and files."""
+    """Names that others chose, links, files, and what another user put there."""
     gone = 4194305  # above the kernel's largest number of a process (proc(5): pid_max)
     (tmp_path / "precious").mkdir()
     (tmp_path / f"balena-migrate-{gone}-link").symlink_to("precious")
     (tmp_path / f"balena-migrate-{gone}-file").touch()
     (tmp_path / "balena-migrate-backup").mkdir()
     (tmp_path / f"balena-migrate-{os.getpid()}-a").mkdir()
+    if os.geteuid() == 0:
+        (tmp_path / f"balena-migrate-{gone}-b").mkdir()
+        os.chown(tmp_path / f"balena-migrate-{gone}-b", 1000, 1000)
     before = sorted(tmp_path.iterdir())
     with scratch_folder(tmp_path):
         pass
