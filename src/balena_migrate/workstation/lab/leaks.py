@@ -140,7 +140,7 @@ def forms(secret: str) -> frozenset[bytes]:
 
 
 def _base64_core(data: bytes, before: int) -> str:
-    """The characters of base64 that tell nothing but this, where it is behind so many bytes."""
+    """The characters of base64 that tell nothing but this, behind that number of other bytes."""
     text = base64.b64encode(bytes(before) + data + bytes(2)).decode()
     return text[-(-8 * before // 6) : 8 * (before + len(data)) // 6]
 
