@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import rich_click as click
 from balena_migrate.cli import cli, verbs
 from balena_migrate.core.plugins import module_names
 from balena_migrate.settings import SETTINGS
+from balena_migrate.workstation.lab.scenarios.table import SCENARIOS
 
 TOP = Path(__file__).parent.parent
 
@@ -47,3 +49,13 @@ def test_the_manual_page_is_good_roff_and_has_every_setting() -> None:
     done = subprocess.run(["groff", "-man", "-ww", "-Tascii", str(page)], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert all(setting.key in page.read_text() for setting in SETTINGS)
+
+
+def test_every_ending_in_the_table_of_logs_is_shown_by_a_test_or_scenario_that_exists() -> None:
+    table = (TOP / "docs/files.md").read_text().partition("| ending |")[2]
+    shown = [line.split(" | ")[-1] for line in table.splitlines()[2:] if line.startswith("| ")]
+    tests = {name for path in (TOP / "tests").rglob("test_*.py") for name in re.findall(r"def (\w+)", path.read_text())}
+    assert len(shown) > 10
+    for cell in shown:
+        names = re.findall(r"`([\w.-]+)`", cell)
+        assert names and set(names) <= tests | set(SCENARIOS)

@@ -110,4 +110,5 @@ def test_what_failed_permanently_is_in_the_log_and_the_rest_is_done(monkeypatch:
 def test_a_transfer_that_fails_does_not_stop_the_machine_id(monkeypatch: pytest.MonkeyPatch) -> None:
     new = NewSystem(monkeypatch, transfer=TRIES)
     assert "step transfer failed permanently: no transfer today" in "".join(finished(GROWN).lines)
+    assert new.log.count("no transfer today; trying again") == TRIES - 1, "what the next try puts on the disk"
     assert new.calls == [GROW] + [TRANSFER] * TRIES + [MACHINE_ID]

@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from balena_migrate.core.handover import dump_handover
+from balena_migrate.core.errors import DiskError
+from balena_migrate.core.handover import Handover, dump_handover
 from balena_migrate.core.system import System
-from balena_migrate.stage2 import boot, kernel, main
+from balena_migrate.stage2 import boot, kernel, main, oldsystem
+from balena_migrate.stage2.console import Console
 from tests.support.handover import HANDOVER
 
 
@@ -55,3 +59,30 @@ def test_a_hand_over_that_is_missing_or_damaged_leads_back(
     said = capsys.readouterr().out
     assert "going back to the old system" in said
     assert reason in said
+
+
+def test_where_the_old_root_does_not_appear_the_log_drive_has_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the only place left; and the boot configuration comes first."""
+    done: list[str] = []
+    kept: list[str] = []
+
+    def no_root(*_: object) -> None:
+        raise DiskError("no file system has the UUID 1111-root")
+
+    @contextlib.contextmanager
+    def drive(machine: System, handover: Handover, console: Console) -> Iterator[None]:
+        done.append("log drive")
+        yield
+        kept.extend(console.lines)
+
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/balena-migrate-stage2.conf").write_bytes(dump_handover(HANDOVER))
+    monkeypatch.setattr(main, "System", lambda *_, **__: System(tmp_path))
+    monkeypatch.setattr(boot, "mount_root", no_root)
+    monkeypatch.setattr(boot, "restore_without_root", lambda *_: done.append("boot configuration"))
+    monkeypatch.setattr(oldsystem, "logging_to_drive", drive)
+    assert main.boot_and_start(Console()) == boot.FAILED
+    assert done == ["boot configuration", "log drive"]
+    assert any("no file system has the UUID 1111-root" in line for line in kept)

@@ -26,7 +26,10 @@ WORKSTATION_VERBS = ("config", "rehearse")
 
 STATUSES = {
     ExitStatus.DONE: "Done.",
-    ExitStatus.REFUSED: "Refused by a finding, or because changes of an earlier run are in place; nothing was changed.",
+    ExitStatus.REFUSED: (
+        "Refused by a finding, or because changes of an earlier run are in place, or another run or undo is at work; "
+        "nothing was changed."
+    ),
     ExitStatus.USAGE: "Wrong use; nothing was changed.",
     ExitStatus.FAILED: "Failed or interrupted; nothing is left changed.",
     ExitStatus.NOT_ROLLED_BACK: "Failed, and a change could not be rolled back: someone has to look at the device.",

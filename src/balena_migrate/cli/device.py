@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NoReturn
 
 from balena_migrate import checks
 from balena_migrate.cli.options import Flags, config_from
 from balena_migrate.cli.output import ErrorOutput, print_json, progress, say, show_findings
+from balena_migrate.cli.scratch import scratch_folder
 from balena_migrate.core.errors import RefusedError
 from balena_migrate.core.kit import find_kit
 from balena_migrate.core.system import System
@@ -26,8 +25,8 @@ from balena_migrate.survey import Survey, accept, take_survey
 def surveyed(system: System, config_file: str | None, flags: Flags, *, fresh: bool) -> Iterator[Survey]:
     """The survey of this device, with `fresh` as in take_survey(); the temporary folder is removed in the end."""
     config = config_from(system, config_file, flags)
-    with tempfile.TemporaryDirectory(prefix="balena-migrate-", dir="/var/tmp") as folder:
-        yield with_best_form(take_survey(system, config, find_kit(), Path(folder), progress, fresh=fresh))
+    with scratch_folder() as folder:
+        yield with_best_form(take_survey(system, config, find_kit(), folder, progress, fresh=fresh))
 
 
 def prepare(survey: Survey, *, as_json: bool) -> tuple[Plan, tuple[Finding, ...]]:

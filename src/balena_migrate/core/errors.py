@@ -9,7 +9,8 @@ MigrateError                3  anything reported to the user; nothing is left ch
 |- UsageError               2  incorrect usage
 |  `- ConfigError           2  a setting is unknown or invalid, with file and line
 |- RefusedError             1  a finding blocks the migration
-|  `- AlreadyAppliedError   1  the changes of an earlier run are still in place
+|  |- AlreadyAppliedError   1  the changes of an earlier run are still in place
+|  `- InProgressError       1  another run or undo changes the device
 |- InterruptedRunError      3  a run was stopped, and rolled back
 |- CommandError             3  a program failed, with the last lines of its output
 |- FileError                3  a file could not be read, written or trusted
@@ -43,7 +44,7 @@ class ExitStatus(IntEnum):
 
     DONE = 0
     REFUSED = 1
-    """Blocked by a finding or an earlier run; nothing was changed."""
+    """Blocked by a finding, or by an earlier run, or by another one; nothing was changed."""
     USAGE = 2
     """Incorrect usage; nothing was changed."""
     FAILED = 3
@@ -92,8 +93,12 @@ class AlreadyAppliedError(RefusedError):
     """The changes of an earlier run are still in place; nothing was changed."""
 
 
+class InProgressError(RefusedError):
+    """Another run or undo changes the device at this moment; nothing was changed by this one."""
+
+
 class InterruptedRunError(MigrateError):
-    """A run was stopped by a signal; all of its changes were rolled back."""
+    """A run was stopped by a signal, or by undo before its reboot; all of its changes were rolled back."""
 
 
 class CommandError(MigrateError):

@@ -167,6 +167,15 @@ def refuse_second_run(system: System) -> None:
         )
 
 
+def expect_armed(system: System) -> None:
+    """Raise InterruptedRunError if undo has rolled the newest run back, or UndoError if it did so in part."""
+    journal = read_journal(system)
+    if journal.state is JournalState.UNDONE:
+        raise InterruptedRunError("not rebooted: balena-migrate undo has rolled every change back")
+    if journal.state is not JournalState.ARMED or any(entry.event is Event.UNDONE for entry in journal.entries):
+        raise UndoError("not rebooted: balena-migrate undo has not rolled every change back", hint=UNDO_HINT)
+
+
 def apply(system: System, actions: Iterable[Action], say: Say, *, arm: bool) -> None:
     """Apply all actions in order, each recorded in the journal before it starts.
 

@@ -15,6 +15,9 @@ STAGE2_RESULT = f"{STATE_DIR}/stage2.json"
 STAGE2_LOG = f"{STATE_DIR}/stage2.log"
 STAGE1_LOG = f"{STATE_DIR}/stage1.log"
 
+LOCK = "/run/balena-migrate.lock"
+"""Locked while something changes the device; says who that is."""
+
 KNOWN_DIR = "/var/cache/balena-migrate"
 KNOWN_IMAGE = f"{KNOWN_DIR}/image"
 """What is known of the image that was read last; holds its boot partition, and so its keys."""

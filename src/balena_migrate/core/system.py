@@ -400,6 +400,12 @@ class System:
             if is_new:
                 sync_folder(real.parent)
 
+    def open_lock(self, path: PurePath | str) -> BinaryIO:
+        """A file for flock(2), made where it is missing, which only its owner can open; raises FileError."""
+        with errors_at(path):
+            fd = os.open(self.real(path, follow=False), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            return os.fdopen(fd, "r+b", buffering=0)
+
     def set_mtime(self, path: PurePath | str, mtime_ns: int) -> None:
         """Set the file's modification time, as far as its file system supports that."""
         with errors_at(path), contextlib.suppress(PermissionError):

@@ -18,7 +18,7 @@ from balena_migrate.core.paths import STAGE2_CONFIG
 from balena_migrate.core.steps import Step
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
-from balena_migrate.stage2 import boot, kernel
+from balena_migrate.stage2 import boot, kernel, oldsystem
 from balena_migrate.stage2.console import Console, kernel_log, outputs
 from balena_migrate.stage2.frame import CameBackError, Stage2
 from balena_migrate.stage2.memory_peak import MemoryPeak
@@ -62,6 +62,8 @@ def boot_and_start(console: Console) -> int:
     except (MigrateError, OSError) as error:
         console.say(f"going back to the old system: {describe(error)}")
         boot.restore_without_root(machine, handover, console, boot.ROOT)
+        with oldsystem.logging_to_drive(machine, handover, console):
+            console.say("the old system cannot be told why")
         return boot.FAILED
     run(console, machine, handover, strategy, boot.ROOT)
     boot.mount_for_init(machine, handover, boot.ROOT)

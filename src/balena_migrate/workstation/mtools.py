@@ -47,6 +47,11 @@ class FatDrive:
         """The target is a copy of the file; one that was there is replaced."""
         self._run("mcopy", "-n", f"::/{path}", target)
 
+    def copy_all_out(self, folder: Path) -> None:
+        """The folder has all files and folders."""
+        if self.list_files():
+            self._run("mcopy", "-s", "-n", "::/*", folder)
+
     def write_file(self, path: str, content: bytes) -> None:
         """The file has this content; its folder exists."""
         self._run("mcopy", "-o", "-", f"::/{path}", data=content)

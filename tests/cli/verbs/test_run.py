@@ -58,8 +58,8 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> System:
     """A device on which nothing forbids the migration, and whose plan writes two files."""
     (tmp_path / "proc/sys/kernel/random").mkdir(parents=True)
     (tmp_path / "proc/sys/kernel/random/boot_id").write_text("first\n")
-    (tmp_path / "var/lib").mkdir(parents=True)
-    (tmp_path / "etc").mkdir()
+    for folder in ("etc", "run", "var/lib"):
+        (tmp_path / folder).mkdir(parents=True)
     system = System(tmp_path)
     plan = Plan(
         actions=(WriteFile(name=ActionName.BACKUP, title="write a file", path="/etc/a", content=b"a"),),

@@ -14,5 +14,5 @@ pytestmark = pytest.mark.processes
 
 def test_a_device_that_was_never_migrated() -> None:
     found = json.loads(balena_migrate("status", "--json").stdout)
-    assert found == {"state": "nothing-done", "changes": 0, "stage2_result": None, "format": 1}
+    assert found == {"state": "nothing-done", "changes": 0, "stage2_result": None, "in_progress": None, "format": 1}
     assert balena_migrate("status").stdout.strip() == "Nothing was done on this device."

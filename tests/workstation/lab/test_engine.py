@@ -71,6 +71,8 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
     monkeypatch.setattr(engine, "prepare", prepare)
     monkeypatch.setattr(engine, "read_old_system", lambda prepared: OldState(files={}, next_boot=None))
     monkeypatch.setattr(engine, "find_disk_state", lambda disk: None)
+    monkeypatch.setattr(engine, "read_secrets", lambda prepared: ())
+    monkeypatch.setattr(engine, "leak_checks", lambda *_: ())
     monkeypatch.setattr(Stage1, "play", stage1)
     monkeypatch.setattr(PcMachine, "facts", lambda self, memory_mib: ())
     monkeypatch.setattr(PcMachine, "accelerator", "none")

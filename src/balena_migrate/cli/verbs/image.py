@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import rich_click as click
 
 from balena_migrate.cli.options import device_system, json_option
 from balena_migrate.cli.output import print_json, progress
+from balena_migrate.cli.scratch import scratch_folder
 from balena_migrate.cli.sections import boots_with, format_sections, image_sections
 from balena_migrate.core.errors import UsageError
 from balena_migrate.images import Identity, Image
@@ -65,7 +65,7 @@ def inspect(file: Path, as_json: bool) -> None:
     """Read an image to its last byte and print what it is."""
     from balena_migrate.images.scan import read_image
 
-    with work_folder() as folder, progress("image") as report:
+    with scratch_folder() as folder, progress("image") as report:
         show(read_image(file, folder, report), as_json=as_json)
 
 
@@ -89,7 +89,7 @@ def prepare(file: Path, output: Path | None, as_json: bool) -> None:
         if path.exists():
             raise UsageError(f"{path} already exists", hint="name a new file as OUTPUT")
     system = device_system()
-    with work_folder() as folder:
+    with scratch_folder() as folder:
         with progress("image") as report:
             found = read_image(file, folder, report)
         with removed_on_error(output, bmap):
@@ -127,7 +127,7 @@ def extract(file: Path, output: Path, as_json: bool) -> None:
     if output.exists():
         raise UsageError(f"{output} already exists", hint="name a new file")
     system = device_system()
-    with work_folder() as folder:
+    with scratch_folder() as folder:
         with progress("flasher image") as report:
             found = read_image(file, folder, report)
         with progress("system image") as report:
@@ -136,13 +136,6 @@ def extract(file: Path, output: Path, as_json: bool) -> None:
             write_image(inside, target, report)
         with progress("reading it back") as report:
             show(read_image(output, folder, report), as_json=as_json)
-
-
-@contextlib.contextmanager
-def work_folder() -> Iterator[Path]:
-    """A temporary folder."""
-    with tempfile.TemporaryDirectory(prefix="balena-migrate-", dir="/var/tmp") as folder:
-        yield Path(folder)
 
 
 def show(found: Image, *, as_json: bool) -> None:

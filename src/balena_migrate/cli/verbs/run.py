@@ -8,6 +8,7 @@ import logging
 import signal
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 import rich_click as click
 
@@ -15,7 +16,8 @@ from balena_migrate.cli.options import Flags, device_system, fresh_option, json_
 from balena_migrate.cli.output import print_json, say
 from balena_migrate.cli.verbs.plan import Change, changes
 from balena_migrate.core import journal
-from balena_migrate.core.errors import CommandError
+from balena_migrate.core.errors import CommandError, FileError, InProgressError, InterruptedRunError
+from balena_migrate.core.lock import locked
 from balena_migrate.core.paths import STAGE1_LOG, STAGE2_RESULT, STATE_DIR
 from balena_migrate.core.system import System
 from balena_migrate.findings import Finding, Severity
@@ -54,8 +56,9 @@ def run(config_file: str | None, fresh: bool, as_json: bool, **flags: str | None
     Roll back on any failure.
     """
     system = device_system()
-    journal.refuse_second_run(system)
-    done = run_stage1(system, config_file, flags, fresh=fresh, as_json=as_json)
+    with locked(system, "run"):
+        journal.refuse_second_run(system)
+        done = run_stage1(system, config_file, flags, fresh=fresh, as_json=as_json)
     if done.reboots:
         done = replace(done, reboots=reboot(system, done.reboot_argument))
     elif done.armed:
@@ -83,6 +86,7 @@ def run_stage1(system: System, config_file: str | None, flags: Flags, *, fresh: 
         armed = bool(made.boot_actions)
         actions = (*made.actions, *made.boot_actions)
         journal.apply(system, actions, say, arm=armed)
+        on_interrupt(signal.SIG_IGN)  # what is done is done: status 3 would say that nothing is left changed
         duration_s = time.monotonic() - start_s
         say(f"stage 1 is done in {duration_s:.0f} s")
         return RunOutput(
@@ -114,21 +118,53 @@ def log_to_file(system: System) -> None:
 def reboot(system: System, argument: str) -> bool:
     """Warns, waits five seconds, and reboots in the orderly way; the argument is for the firmware.
 
-    False if the user stopped it. Where the reboot is refused, every change is rolled back: status 3 says that
-    nothing is left changed.
+    False if the user stopped it. The lock is free while it waits, so that undo works; then there is no reboot, and
+    InterruptedRunError is raised, or UndoError if undo has failed. Where the reboot is refused, every change is rolled
+    back: status 3 says that nothing is left changed.
     """
-    say(f"rebooting into stage 2 in {REBOOT_DELAY_S} s; Ctrl-C keeps the device running")
-    try:
-        time.sleep(REBOOT_DELAY_S)
-    except KeyboardInterrupt:
+    if not wait_for_reboot():
         say("not rebooted; the next reboot starts stage 2; balena-migrate undo rolls everything back")
         return False
+    try:
+        with locked(system, "run"):
+            journal.expect_armed(system)
+            start_reboot(system, argument)
+    except InProgressError as error:
+        raise InterruptedRunError(f"not rebooted: {error.message}", hint=error.hint) from None
+    except FileError:  # no lock
+        journal.undo(system, say)
+        raise
+    return True
+
+
+def wait_for_reboot() -> bool:
+    """Whether the time is over, and nobody has stopped the reboot by Ctrl-C or kill."""
+    try:
+        on_interrupt(signal.default_int_handler)
+        say(
+            f"rebooting into stage 2 in {REBOOT_DELAY_S} s; Ctrl-C keeps the device running, and balena-migrate undo "
+            "rolls everything back"
+        )
+        time.sleep(REBOOT_DELAY_S)
+    except KeyboardInterrupt:
+        return False
+    finally:
+        on_interrupt(signal.SIG_IGN)  # the reboot ends us, but not before we have said so
+    return True
+
+
+def on_interrupt(handler: Any) -> None:
+    """What happens from now on at Ctrl-C or kill."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
+
+
+def start_reboot(system: System, argument: str) -> None:
+    """The system goes down. Where that is refused, every change is rolled back, and CommandError is raised."""
     # Where systemd is installed and another init runs, systemctl finds nobody who would reboot the machine.
     plain = ["systemctl", "reboot"] if system.runs_systemd else ["reboot"]
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the reboot ends us, but not before we have said so
     try:
         system.run(["reboot", argument] if argument else plain)
     except CommandError:
         journal.undo(system, say)
         raise
-    return True

@@ -8,7 +8,7 @@ import pickle
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from balena_migrate.core.errors import MigrateError
@@ -17,8 +17,10 @@ from balena_migrate.workstation.cache import cached
 from balena_migrate.workstation.lab.acts import Act, Stage1
 from balena_migrate.workstation.lab.cuts.history import begin_recording, end_recording
 from balena_migrate.workstation.lab.diskstate import find_disk_state
+from balena_migrate.workstation.lab.leaks import leak_checks, leave_out_reports, read_secrets
 from balena_migrate.workstation.lab.prepare import prepare
-from balena_migrate.workstation.lab.result import Rehearsal, ran_to_its_end
+from balena_migrate.workstation.lab.report import render
+from balena_migrate.workstation.lab.result import Check, Rehearsal, ran_to_its_end
 from balena_migrate.workstation.lab.run import Record, Run, read_old_system
 from balena_migrate.workstation.lab.scenarios import Scenario
 from balena_migrate.workstation.lab.scenarios.table import shares_stage1
@@ -52,7 +54,9 @@ def rehearse(scenario: Scenario, options: Options, places: Places, say: Say) -> 
         timeline = _play(record, acts[record.acts_played :], places.folder, say, recording)
         if recording:
             end_recording(recording, record, timeline.window_s)
-        return _result(scenario, record, timeline, places.folder)
+        leave_out_reports(places.folder)
+        result = _result(scenario, record, timeline, places.folder)
+        return with_checks(result, leak_checks(record.secrets, record.prepared, places.folder, render(result)))
 
 
 @contextlib.contextmanager
@@ -86,7 +90,12 @@ def _begin(scenario: Scenario, options: Options, places: Places, disks: Path, sa
 
 def _prepare(scenario: Scenario, options: Options, disks: Path, cache: Path, say: Say) -> Record:
     prepared = prepare(scenario.device, scenario.wishes, scenario.expect, options, disks, cache, say)
-    return Record(prepared=prepared, before=read_old_system(prepared), disk_before=find_disk_state(prepared.disk))
+    return Record(
+        prepared=prepared,
+        before=read_old_system(prepared),
+        disk_before=find_disk_state(prepared.disk),
+        secrets=read_secrets(prepared),
+    )
 
 
 def _play(record: Record, acts: Sequence[Act], folder: Path, say: Say, recording: Path | None = None) -> Timeline:
@@ -134,3 +143,9 @@ def _result(scenario: Scenario, record: Record, timeline: Timeline, folder: Path
         machine=prepared.machine.facts(prepared.memory_mib),
         accelerator=prepared.machine.accelerator,
     )
+
+
+def with_checks(result: Rehearsal, checks: tuple[Check, ...]) -> Rehearsal:
+    """The same with these checks at its end."""
+    passed = result.passed and all(check.passed for check in checks)
+    return replace(result, checks=(*result.checks, *checks), passed=passed)

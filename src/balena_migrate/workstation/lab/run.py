@@ -16,6 +16,7 @@ from balena_migrate.workstation.lab.bootentries import firmware_path
 from balena_migrate.workstation.lab.console import Shell
 from balena_migrate.workstation.lab.damage import Damage, damaged
 from balena_migrate.workstation.lab.disks import mounted_system, read_partitions
+from balena_migrate.workstation.lab.leaks import Secret
 from balena_migrate.workstation.lab.machines import Start
 from balena_migrate.workstation.lab.machines.raspberrypi.firmware import FatImage
 from balena_migrate.workstation.lab.prepare import KIT_FOLDER, Prepared
@@ -51,6 +52,8 @@ class Record:
     before: OldState
     """Before the first power-on."""
     disk_before: DiskState | None
+    secrets: tuple[Secret, ...] = ()
+    """Of the old system's files, before the first power-on."""
     checks: list[Check] = field(default_factory=list)
     left: tuple[str, ...] = ()
     """New files that may exist by now."""

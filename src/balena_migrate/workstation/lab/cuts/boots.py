@@ -14,7 +14,6 @@ from balena_migrate.core.progress import Say
 from balena_migrate.core.steps import THE_LINE, started
 from balena_migrate.workstation.lab.acts import (
     REPORT_BEGINS,
-    SIGN_OF_A_SYSTEM,
     STAGE2_COMES_BACK,
     OldSystem,
     Status,
@@ -34,6 +33,8 @@ from balena_migrate.workstation.lab.virtual import VirtualDevice
 
 START_TIMEOUT_S = 900.0
 SILENCE = "silence"
+SIGN_OF_LIFE = r"Linux version|balena|login:"
+"""What each kernel and each system here prints, and no firmware."""
 SILENCE_S = 60.0
 """How long a device that starts nothing is watched."""
 
@@ -114,5 +115,5 @@ def _sign_of_life(run: Run) -> str:
         run.prepared.machine.next_boot(run.prepared.disk)
     except LabError:  # from the stand-in of a firmware
         return SILENCE
-    sign = run.switch_on().console.find(SIGN_OF_A_SYSTEM, SILENCE_S)
+    sign = run.switch_on().console.find(SIGN_OF_LIFE, SILENCE_S)
     return sign[0] if sign else SILENCE

@@ -36,7 +36,7 @@ _BEGINS = json.dumps({"event": Event.BEGIN})[:-1].encode()
 def begin_recording(folder: Path, drives: Sequence[Path]) -> Path:
     """The folder of the recording, with the drives, and the firmware's variables, as they are before."""
     recording = folder / FOLDER
-    recording.mkdir()
+    recording.mkdir(mode=0o700)  # it may hold a config.json of the user's
     for drive in drives:
         copy_disk(drive, recording / drive.name)
     copy_store(drives[0], recording / BEFORE)
