@@ -43,6 +43,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 # How long an example takes says more about what else this machine does than about the code.
 hypothesis.settings.register_profile("balena-migrate", deadline=None)
+hypothesis.settings.register_profile(
+    "fuzz",
+    deadline=None,
+    max_examples=5000,
+    print_blob=True,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+"""For tests/fuzz: others in each run, and as many as take half an hour; see docs/testing.md."""
 hypothesis.settings.load_profile("balena-migrate")
 
 SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)

@@ -13,8 +13,8 @@ import pytest
 TESTS = Path(__file__).parent
 TOP = TESTS.parent
 SOURCE = TOP / "src" / "balena_migrate"
-NEED_A_MACHINE = ("loop", "vm")
-"""Tests of several parts at once, by what they need: root with loop devices, or a virtual device."""
+SEVERAL_PARTS = ("fuzz", "loop", "vm")
+"""Tests of several parts at once: by damaged input, with loop devices (as root), in a virtual device."""
 LICENCE = "# SPDX-License-Identifier: Apache-2.0"
 SCRIPTS = ("bench", "rehearse", "test", "tools/setup", ".ci/run")
 
@@ -46,7 +46,7 @@ def test_no_test_file_imports_from_another(path: Path) -> None:
 
 def test_every_folder_of_tests_is_named_after_one_of_the_source() -> None:
     folders = {path.parent.relative_to(TESTS) for path in TESTS.rglob("test_*.py")}
-    folders -= {Path(name) for name in NEED_A_MACHINE}
+    folders -= {Path(name) for name in SEVERAL_PARTS}
     assert len(folders) > 10
     assert sorted(folder for folder in folders if not (SOURCE / folder).is_dir()) == []
 

@@ -42,7 +42,7 @@ def reader(image: bytes | bytearray) -> Read:
 def with_right_sums(raw: bytes | bytearray) -> bytes:
     """The start of a disk with a GPT, damaged and summed anew, so that the sums hide nothing."""
     disk = bytearray(raw)
-    if disk[512:520] != b"EFI PART":
+    if disk[512:520] != b"EFI PART" or len(disk) < 1024:
         return bytes(disk)
     (size,) = struct.unpack_from("<I", disk, 512 + 12)
     lba, count, entry_bytes = struct.unpack_from("<QII", disk, 512 + 72)

@@ -16,7 +16,7 @@ from balena_migrate.core.block_map import BlockMap
 from balena_migrate.core.changes import UndoRecord
 from balena_migrate.core.errors import FileError
 from balena_migrate.core.paths import STAGE2_CONFIG
-from balena_migrate.core.values import from_json, to_json
+from balena_migrate.core.values import from_json, parse_json, to_json
 
 HANDOVER_FORMAT = 2
 
@@ -149,7 +149,7 @@ def dump_handover(handover: Handover) -> bytes:
 def parse_handover(text: str) -> Handover:
     """Parse the text of the hand-over file. Raises FileError if it is damaged or has another format."""
     try:
-        data = json.loads(text)
+        data = parse_json(text)
         if isinstance(data, dict) and data.get("format") != HANDOVER_FORMAT:
             raise ValueError(f"format {data.get('format')} is unknown")
         return from_json(Handover, data)

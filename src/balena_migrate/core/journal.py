@@ -14,7 +14,6 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from balena_migrate.core.changes import Action, ActionName, UndoRecord, begun, take_back
 from balena_migrate.core.errors import (
@@ -28,7 +27,7 @@ from balena_migrate.core.paths import JOURNAL, STATE_DIR
 from balena_migrate.core.progress import Say
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
-from balena_migrate.core.values import from_json, to_json
+from balena_migrate.core.values import from_json, parse_json, to_json
 
 LOG = logging.getLogger(__name__)
 
@@ -130,8 +129,9 @@ def read_boot_id(system: System) -> str:
 
 def _parse_entry(line: str, number: int) -> Entry:
     try:
-        data: Any = json.loads(line)
-        entry = from_json(Entry, data)
+        entry = from_json(Entry, parse_json(line))
+        if entry.event is Event.INTENT and entry.record is None:
+            raise ValueError("a change without its undo record")
     except ValueError as error:
         raise JournalError(
             f"{JOURNAL}:{number}: {error}", hint="the journal is damaged; keep it and ask for help"

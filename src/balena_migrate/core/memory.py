@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from balena_migrate.core.system import System
+
+_NUMBER = re.compile("[0-9]{1,18}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +29,7 @@ def parse_meminfo(text: str) -> MemoryFacts:
     for line in text.splitlines():
         key, _, rest = line.partition(":")
         words = rest.split()
-        if words and words[0].isdigit():
+        if words and _NUMBER.fullmatch(words[0]):
             values[key] = int(words[0]) * 1024
     guess = sum(values.get(key, 0) for key in ("MemFree", "Active(file)", "Inactive(file)"))
     return MemoryFacts(total_bytes=values.get("MemTotal", 0), available_bytes=values.get("MemAvailable", guess))

@@ -79,7 +79,7 @@ def mounts_below(mounts: tuple[MountInfo, ...], folder: PurePath) -> tuple[Mount
 
     def depth(mount: MountInfo) -> int:
         count = 0
-        while mount.parent_id in found and mount.parent_id != mount.mount_id:
+        while mount.parent_id in found and mount.parent_id != mount.mount_id and count < len(found):
             mount, count = found[mount.parent_id], count + 1
         return count
 

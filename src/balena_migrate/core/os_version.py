@@ -10,7 +10,7 @@ Version = tuple[int, int, int]
 
 def parse_version(text: str) -> Version | None:
     """The numbers at the start of a version ("2.15.1+rev2"); None where there are none."""
-    found = re.match(r"([0-9]+)\.([0-9]+)\.([0-9]+)", text)
+    found = re.match(r"([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})", text)
     return (int(found[1]), int(found[2]), int(found[3])) if found else None
 
 

@@ -11,7 +11,7 @@ from balena_migrate.core.errors import FileError
 from balena_migrate.core.paths import STAGE2_LOG, STAGE2_RESULT, STATE_DIR
 from balena_migrate.core.steps import Step
 from balena_migrate.core.system import System
-from balena_migrate.core.values import from_json, to_json
+from balena_migrate.core.values import from_json, parse_json, to_json
 
 
 class Stage2Ending(StrEnum):
@@ -45,6 +45,6 @@ def find_stage2_result(system: System) -> Stage2Result | None:
     if text is None:
         return None
     try:
-        return from_json(Stage2Result, json.loads(text))
+        return from_json(Stage2Result, parse_json(text))
     except ValueError as error:
         raise FileError(STAGE2_RESULT, str(error)) from None

@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
 from typing import Any
 
-from balena_migrate.core.blockdev import find_kernel_name, read_serial
+from balena_migrate.core.blockdev import find_kernel_name, read_number, read_serial
 from balena_migrate.core.errors import FileError
 from balena_migrate.core.mountinfo import MountInfo, read_mountinfo
 from balena_migrate.core.system import System
 from balena_migrate.core.units import SECTOR_BYTES
+from balena_migrate.core.values import parse_json
 from balena_migrate.facts import BlockDevice, DiskFacts, Mount
 from balena_migrate.facts.luks import read_luks_tokens
 from balena_migrate.images.partitions.device import read_table_id
@@ -52,9 +52,16 @@ def parse_lsblk(text: str) -> tuple[BlockDevice, ...]:
 
     Raises ValueError for what is not such output.
     """
+    try:
+        return _parse_devices(parse_json(text))
+    except (AttributeError, TypeError):
+        raise ValueError("not the output of lsblk") from None
+
+
+def _parse_devices(output: Any) -> tuple[BlockDevice, ...]:
     devices: dict[str, BlockDevice] = {}
     parents: dict[str, list[str]] = {}
-    todo = [(item, "") for item in json.loads(text).get("blockdevices", [])]
+    todo = [(item, "") for item in output.get("blockdevices", [])]
     while todo:
         item, parent = todo.pop(0)
         device = _parse_device(item)
@@ -124,8 +131,8 @@ def read_disks(system: System) -> DiskFacts:
 
 def _with_start(system: System, device: BlockDevice) -> BlockDevice:
     """lsblk has the column START only since util-linux 2.38; the kernel has always provided it."""
-    text = system.find_text(f"/sys/class/block/{device.name}/start")
-    return replace(device, start_bytes=int(text) * SECTOR_BYTES) if text else device
+    start = read_number(system, f"/sys/class/block/{device.name}/start")
+    return replace(device, start_bytes=start * SECTOR_BYTES) if start else device
 
 
 def _identified(system: System, device: BlockDevice) -> BlockDevice:

@@ -33,7 +33,7 @@ def read_efi(system: System, disks: DiskFacts, kernel: str) -> EfiFacts:
     current, following = _read_number(system, "BootCurrent"), _read_number(system, "BootNext")
     bits = (system.find_text(PLATFORM_SIZE) or "").strip()
     return EfiFacts(
-        bits=int(bits) if bits.isdigit() else 0,
+        bits=int(bits) if bits in ("32", "64") else 0,
         readable=mounted is not None,
         unwritable=_unwritable(mounted),
         free_bytes=_free_bytes(system) if mounted else None,

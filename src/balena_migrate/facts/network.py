@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from balena_migrate.core.blockdev import read_number
 from balena_migrate.core.errors import CommandError, FileError
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
@@ -187,7 +188,7 @@ def _interface(system: System, name: str, ask_station: Callable[[str], Station])
     return Interface(
         name=name,
         kind=kind,
-        index=int(value("ifindex") or 0),
+        index=read_number(system, f"{folder}/ifindex"),
         mac=value("address"),
         mac_permanent=value("addr_assign_type") == "0" or value("address") == value("phy80211/macaddress") != "",
         driver=driver.name if driver else "",
@@ -291,8 +292,8 @@ def _ask_iw(system: System, *words: str) -> str:
 
 def parse_iw_link(text: str) -> Station:
     """The output of `iw dev ... link`, which writes other bytes of an SSID than printable ASCII as \\xNN."""
-    ssid = re.search(r"^\s*SSID: (.*)$", text, re.MULTILINE)
-    frequency = re.search(r"^\s*freq: ([0-9]{4})", text, re.MULTILINE)
+    ssid = re.search(r"^[ \t]*SSID: (.*)$", text, re.MULTILINE)
+    frequency = re.search(r"^[ \t]*freq: ([0-9]{4})", text, re.MULTILINE)
     escaped = ssid[1].encode("utf-8", "surrogateescape") if ssid else b""
     return Station(
         ssid=re.sub(rb"\\x([0-9a-f]{2})", lambda found: bytes([int(found[1], 16)]), escaped),
@@ -353,11 +354,11 @@ def parse_addresses(data: bytes, names: dict[int, str]) -> tuple[InterfaceAddres
         _, length, flags, _, index = struct.unpack_from("=BBBBI", body)
         values = _attributes(body[8:])
         raw = values.get(_IFA_LOCAL) or values.get(_IFA_ADDRESS)
-        if raw is None or index not in names:
+        if raw is None or len(raw) not in (4, 16) or index not in names:
             continue
         address = ipaddress.ip_address(raw)
         if _IFA_FLAGS in values:
-            flags = struct.unpack("=I", values[_IFA_FLAGS])[0]
+            flags = _number(values[_IFA_FLAGS])
         if not (address.is_loopback or address.is_link_local):
             text = f"{address}/{length}"
             is_private = address.version == 6 and bool(flags & _IFA_F_TEMPORARY)  # the bit has another meaning for IPv4

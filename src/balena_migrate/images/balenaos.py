@@ -6,12 +6,12 @@ Sources: meta-balena's image classes (marker files, labels), the device types' d
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from balena_migrate.core.balena import BOOT_LABEL, EFI_LOADER
 from balena_migrate.core.errors import ImageError
 from balena_migrate.core.units import MIB
+from balena_migrate.core.values import parse_json
 from balena_migrate.images import Identity, ImageKind
 from balena_migrate.images.efi_program import HEAD_BYTES, parse_machine
 from balena_migrate.images.filesystems.fat import Fat
@@ -107,7 +107,7 @@ def _find_efi_machine(fat: Fat) -> int | None:
 
 def _parse_device_type(content: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(content)
+        value = parse_json(content)
     except ValueError as error:
         raise ImageError(f"device-type.json in its boot partition is damaged: {error}") from None
     if not isinstance(value, dict):

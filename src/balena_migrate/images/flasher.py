@@ -25,6 +25,7 @@ from balena_migrate.core.errors import ImageError
 from balena_migrate.core.progress import Report
 from balena_migrate.core.system import System, errors_at
 from balena_migrate.core.units import GIB, MIB
+from balena_migrate.core.values import parse_json
 from balena_migrate.images import Image, ImageKind, Inside
 from balena_migrate.images.boot_file import BootFile
 from balena_migrate.images.compose import compose
@@ -139,8 +140,8 @@ def _root_partition(flasher: Image) -> Partition:
 
 def _reader(passes: Passes, partition: Partition) -> Read:
     def read(offset: int, length: int) -> bytes:
-        inside = max(0, min(length, partition.size_bytes - offset))
-        return passes.read(partition.start_bytes + offset, inside)
+        end = min(offset + length, partition.size_bytes)
+        return passes.read(partition.start_bytes + offset, end - offset) if offset < end else b""
 
     return read
 
@@ -216,7 +217,7 @@ def _with_folders(image: Image, places: Iterable[str]) -> list[str]:
 def without_installer(content: bytes) -> bytes:
     """A flasher's config.json as the flasher would install it. Raises ImageError if it is not a JSON object."""
     try:
-        value = json.loads(content)
+        value = parse_json(content)
     except ValueError as error:
         raise ImageError(f"{CONFIG_JSON} in its boot partition is damaged: {error}") from None
     if not isinstance(value, dict):

@@ -33,7 +33,7 @@ from balena_migrate.core.errors import FileError, MigrateError
 from balena_migrate.core.paths import KNOWN_DIR, KNOWN_IMAGE
 from balena_migrate.core.system import System
 from balena_migrate.core.units import KIB, MIB
-from balena_migrate.core.values import from_json, to_json
+from balena_migrate.core.values import from_json, parse_json, to_json
 from balena_migrate.images import Image
 from balena_migrate.images.bmap import find_bmap
 from balena_migrate.images.pieces import is_zeros
@@ -182,14 +182,15 @@ def _load(file: BinaryIO, source: Source, start_file: Path) -> Image:
     text = file.read(min(size, JSON_LIMIT_BYTES))
     if zlib.crc32(text) != text_checksum:
         raise ValueError("what is known is damaged")
-    document = json.loads(text)
-    if (document["code"], document["source"]) != (code_digest(), to_json(source)):
+    document = parse_json(text)
+    known = (document.get("code"), document.get("source")) if isinstance(document, dict) else None
+    if known != (code_digest(), to_json(source)):
         raise ValueError("another image is known, or another version of this program has read it")
     file.seek(_start_offset(text))
     with create_private(start_file) as copy:
         if _copy(file, copy) != checksum:
             raise ValueError("what is known of the image's start is damaged")
-    return replace(from_json(Image, document["image"]), start_file=start_file)
+    return replace(from_json(Image, document.get("image")), start_file=start_file)
 
 
 def _start_offset(text: bytes) -> int:

@@ -86,8 +86,8 @@ def scan_pieces(chunks: Iterator[Piece], path: Path, packed: Format, start_file:
             _save(start, chunk.part(scan.boot.start_bytes, scan.boot.end_bytes))
             scan.take(chunk)
             packed_size.take(chunk)
+        table = scan.finish()
         start.truncate(max(HEAD_BYTES, scan.boot.end_bytes))
-    table = scan.finish()
     return Image(
         path=path,
         format=packed.name,

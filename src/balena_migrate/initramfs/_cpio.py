@@ -6,6 +6,7 @@ Source: the kernel's Documentation/driver-api/early-userspace/buffer-format.rst.
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -98,7 +99,7 @@ def read_names(file: BinaryIO) -> Iterator[PurePosixPath]:
             return
         if len(header) < HEADER_BYTES:
             raise ValueError("the archive is cut short")
-        name_bytes, size_bytes = int(header[94:102], 16), int(header[54:62], 16)
+        name_bytes, size_bytes = _number(header[94:102]), _number(header[54:62])
         if not 0 < name_bytes <= NAME_LIMIT_BYTES:
             raise ValueError(f"the archive has a name of {name_bytes} bytes")
         name = file.read(name_bytes).rstrip(b"\0").decode("utf-8", "surrogateescape")
@@ -108,6 +109,13 @@ def read_names(file: BinaryIO) -> Iterator[PurePosixPath]:
         file.seek(min(end, file.tell()))
         if name != TRAILER:
             yield PurePosixPath(name)
+
+
+def _number(field: bytes) -> int:
+    """Of hexadecimal digits. Raises ValueError for all else: int() takes a sign, which would lead back."""
+    if not re.fullmatch(rb"[0-9A-Fa-f]+", field):
+        raise ValueError("the archive has a number that is none")
+    return int(field, 16)
 
 
 def _aligned(size_bytes: int) -> int:

@@ -30,7 +30,8 @@ _SCHEMES = {
     "socks5h": "socks5",
     "socks4": "socks4",
 }
-_COMMENT = re.compile(r'("(?:[^"\\\n]|\\.)*")|//[^\n]*|#[^\n]*|/\*.*?(?:\*/|\Z)', re.DOTALL)
+# A quoted text that is not closed ends with its line; else each of its quotes would begin another search to the end.
+_COMMENT = re.compile(r'("(?:[^"\\\n]|\\.?)*(?:"|(?=\n)|\Z))|//[^\n]*|#[^\n]*|/\*.*?(?:\*/|\Z)', re.DOTALL)
 _SETTING = re.compile(r'^[ \t]*(\w+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;\s]+)\s*;', re.MULTILINE)
 _SAFE = re.compile(r"[!#-\[\]-~]*")
 """Characters that a quoted value in redsocks.conf can contain: printable, no space, quote or backslash."""
@@ -66,8 +67,9 @@ def _unquoted(value: str) -> str:
 
 def parse_environment(text: str, source: str) -> Proxy | None:
     """The proxy in https_proxy, all_proxy or http_proxy; None if none is set. Raises NetworkConfigError."""
-    pairs = re.findall(r"^[ \t]*(?:export[ \t]+)?(\w+)=[\"']?([^\"'\n]*)[\"']?[ \t\r]*$", text, re.MULTILINE)
-    values = {key.lower(): value.strip() for key, value in pairs}
+    pairs = re.findall(r"^[ \t]*(?:export[ \t]+)?(\w+)=(.*)$", text, re.MULTILINE)
+    found = ((key, re.fullmatch(r"[\"']?([^\"']*)[\"']?", value.rstrip(" \t\r"))) for key, value in pairs)
+    values = {key.lower(): match[1].strip() for key, match in found if match}
     url = values.get("https_proxy") or values.get("all_proxy") or values.get("http_proxy") or ""
     if not url:
         return None

@@ -18,6 +18,10 @@ _TOKEN = re.compile(
 )
 
 
+NESTING_LIMIT = 50
+"""Of conditions that are told; update-grub nests three."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Statement:
     """One command, without quotes, and the conditions under which it is executed, outermost first."""
@@ -52,7 +56,9 @@ def statements(text: str) -> Iterator[Statement]:
             case "fi" if branches:
                 branches.pop()
             case _:
-                chains, conditions = (tuple(part) for part in zip(*branches, strict=True)) if branches else ((), ())
+                chains, conditions = (
+                    (tuple(part) for part in zip(*branches[:NESTING_LIMIT], strict=True)) if branches else ((), ())
+                )
                 yield Statement(words=words, conditions=conditions, chains=chains)
 
 

@@ -199,6 +199,8 @@ def _decode_old(code: int) -> Board | None:
 _MODEL_TEXT = re.compile(
     r"Raspberry Pi (?P<name>.+?)(?: IO board.*)?(?: Rev ?[0-9]*\.?(?P<revision>[0-9]*)[0-9.]*)?", re.IGNORECASE
 )
+_MODEL_LIMIT = 100
+"""No model's name is half as long."""
 _DEVICE_TREE_NAMES = {"5 Model B": Model.FIVE, "500+": Model.FIVE_HUNDRED}
 _CHIP_BY_COMPATIBLE = {f"brcm,{chip.lower()}": chip for chip in Chip}
 
@@ -209,7 +211,7 @@ def parse_model(text: str, compatible: tuple[str, ...]) -> Board | None:
     The device tree writes "3 Model B Plus Rev 1.3" where the maker prints "3 Model B+". None for another board, or
     where the chip is not named.
     """
-    match = _MODEL_TEXT.fullmatch(text.strip())
+    match = _MODEL_TEXT.fullmatch(text.strip()[:_MODEL_LIMIT])
     chip = next((_CHIP_BY_COMPATIBLE[name] for name in compatible if name in _CHIP_BY_COMPATIBLE), None)
     if match is None or chip is None:
         return None

@@ -30,6 +30,8 @@ BYTE_ORDER_MARK = "\ufeff"
 BROKEN = re.compile(r"\0|\r(?!\r*\n)")
 """Nothing says that the firmware reads on behind it, or takes it for the end of a line."""
 INCLUDE_DEPTH = 8
+INCLUDES_LIMIT = 40
+"""Of all that are followed. Two files that include each other twice would be read 500 times by the depth alone."""
 UPSTREAM_PREFIX = "upstream/"
 DEFAULT_KERNELS = ("kernel.img", "kernel7.img", "kernel7l.img", "kernel8.img", "kernel_2712.img")
 """What some board looks for where config.txt names no kernel (boot: kernel)."""
@@ -124,6 +126,8 @@ class _Filters:
     tryboot: bool
     partition: int | None
     state: dict[str, bool | None] = field(default_factory=dict)
+    includes: int = 0
+    """How many were met; once they are too many, nothing is certain any more."""
 
     def apply(self, text: str, *, certain: bool) -> None:
         if text == "all" and certain:
@@ -161,6 +165,8 @@ class _Filters:
 
     @property
     def holds(self) -> bool | None:
+        if self.includes > INCLUDES_LIMIT:
+            return None
         if False in self.state.values():
             return False
         return None if None in self.state.values() else True
@@ -226,7 +232,9 @@ def _walk(files: Mapping[str, str], filters: _Filters, name: str, depth: int) ->
         statement = Statement(file=name, line=number, key=parsed.key, value=parsed.value, holds=holds)
         yield statement
         if parsed.key == "include" and depth < INCLUDE_DEPTH:
-            yield from _included(files, filters, statement, depth)
+            filters.includes += 1
+            if filters.includes <= INCLUDES_LIMIT:
+                yield from _included(files, filters, statement, depth)
 
 
 def _included(files: Mapping[str, str], filters: _Filters, include: Statement, depth: int) -> Iterator[Statement]:

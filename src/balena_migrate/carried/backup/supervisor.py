@@ -68,7 +68,7 @@ def find_supervisor(os_version: str, image_name: str = "") -> tuple[Version, Ver
     """The oldest and the newest supervisor that the image can have: by its name ("...-v7.16.6.img.gz"), else by its
     balenaOS. A version of the form 2023.10.0 (ESR) names a date and says nothing.
     """
-    named = re.search(r"-v([0-9]+)\.([0-9]+)\.([0-9]+)(?![0-9.]*[0-9])", image_name)
+    named = re.search(r"-v([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})(?![0-9.]*[0-9])", image_name)
     if named:
         version = int(named[1]), int(named[2]), int(named[3])
         return version, version

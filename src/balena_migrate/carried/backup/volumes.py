@@ -32,7 +32,8 @@ _DEPTH_LIMIT = 8
 def read_volumes(system: System, words: tuple[str, ...], home: str) -> tuple[BackupItem, ...]:
     """The items of all volumes. `words` is the setting's value; a file's name is taken from the folder `home`.
 
-    Raises ConfigError, with the place, for a bad volume name, path or regular expression.
+    Raises ConfigError, with the place, for a bad volume name, path or regular expression; FileError where a path
+    cannot be looked at.
     """
     if any("=" in word for word in words):
         return tuple(parse_inline(word, system) for word in words)
@@ -59,7 +60,7 @@ def parse_volumes(text: str, origin: str, system: System) -> tuple[BackupItem, .
     """The items of a definition file; `system` tells which sources are folders."""
     try:
         data = _load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or number that looks like one and is none
         mark = getattr(error, "problem_mark", None)
         raise ConfigError("not valid YAML", source=origin, line=mark.line + 1 if mark else 0) from None
     if isinstance(data, dict) and set(data) == {"volumes"}:
@@ -78,11 +79,12 @@ def parse_volumes(text: str, origin: str, system: System) -> tuple[BackupItem, .
 
 
 def _load(text: str) -> Any:
-    """Aliases are refused, since a few lines of them can expand to millions of values; so is endless nesting."""
+    """Aliases are refused, since a few lines of them can expand to millions of values; so are endless nesting, and
+    tags, whose values PyYAML does not check."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if isinstance(event, yaml.AliasEvent) or depth > _DEPTH_LIMIT:
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None) or depth > _DEPTH_LIMIT:
             raise yaml.YAMLError("more than a list of volumes")
     return yaml.safe_load(text)
 

@@ -20,6 +20,8 @@ from balena_migrate.images.partitions import Read
 ENTRY_BYTES = 32
 ENTRIES_LIMIT = 20_000
 DEPTH_LIMIT = 16
+FOLDER_LIMIT_BYTES = 2 * MIB
+"""As Microsoft's specification has it: 65,536 entries."""
 FAT_LIMIT_BYTES = 16 * MIB
 """Of one allocation table. A boot partition of 1 GiB with clusters of one sector has one of 8 MiB."""
 
@@ -113,7 +115,7 @@ class Fat:
         self._table = self._unpack(copy)
         self._used = bytearray(len(self._table))
         root = self._chain(self.geometry.root_cluster) if self.geometry.is_fat32 else array("I")
-        self._root = b"".join(self._contents(root)) or read(self.geometry.root_start, self.geometry.root_bytes)
+        self._root = self._folder(root) or read(self.geometry.root_start, self.geometry.root_bytes)
         self._count = 0
         self.entries = tuple(sorted(self._walk("", self._root, depth=0), key=lambda entry: entry.path))
         self._by_name = {entry.path.lower(): entry for entry in self.entries}
@@ -153,10 +155,10 @@ class Fat:
         entry = self.find(path)
         if entry is None or entry.is_folder:
             raise ImageError(f"there is no file {path}")
-        content = b"".join(self._contents(entry.chain))
+        content = self.read_start(path, entry.size_bytes)
         if len(content) < entry.size_bytes:
             raise ImageError(f"is a damaged FAT file system: {path} is truncated")
-        return content[: entry.size_bytes]
+        return content
 
     def read_start(self, path: str, length: int) -> bytes:
         """The first bytes of a file, fewer where it is shorter. Raises ImageError if it does not exist."""
@@ -230,7 +232,12 @@ class Fat:
             entry = self._entry(parent + name, raw)
             yield entry
             if entry.is_folder:
-                yield from self._walk(f"{entry.path}/", b"".join(self._contents(entry.chain)), depth + 1)
+                yield from self._walk(f"{entry.path}/", self._folder(entry.chain), depth + 1)
+
+    def _folder(self, chain: array[int]) -> bytes:
+        if len(chain) * self.geometry.cluster_bytes > FOLDER_LIMIT_BYTES:
+            raise ImageError("is a damaged FAT file system: a folder is too large")
+        return b"".join(self._contents(chain))
 
     def _entry(self, path: str, raw: bytes) -> Entry:
         high, low, size = struct.unpack_from("<H4xHI", raw, 20)

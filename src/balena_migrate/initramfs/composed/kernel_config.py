@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import gzip
+import io
+import zlib
 
 from balena_migrate.core.errors import FileError
 from balena_migrate.core.system import System
@@ -19,12 +21,13 @@ def read_kernel_config(system: System, release: str) -> dict[str, str] | None:
     """Option -> value, "y" or "m", of what is set; None where nothing says how the kernel was configured."""
     try:
         if system.is_file(RUNNING):
-            return parse_kernel_config(gzip.decompress(system.read_bytes(RUNNING)).decode("utf-8", "replace"))
+            with gzip.open(io.BytesIO(system.read_bytes(RUNNING))) as file:
+                return parse_kernel_config(file.read(LIMIT_BYTES).decode("utf-8", "replace"))
         for pattern in INSTALLED:
             path = pattern.format(release=release)
             if system.is_file(path):
                 return parse_kernel_config(system.read_text(path, limit_bytes=LIMIT_BYTES))
-    except (FileError, OSError, EOFError):
+    except (FileError, OSError, EOFError, zlib.error):
         pass
     return None
 

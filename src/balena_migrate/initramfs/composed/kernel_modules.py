@@ -7,10 +7,12 @@ Sources: modules.dep(5), depmod.d(5), modprobe.d(5), and the kernel's Documentat
 from __future__ import annotations
 
 import gzip
+import io
 import lzma
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
@@ -28,6 +30,8 @@ FIRMWARE_FOLDERS = tuple(f"/lib/firmware{below}" for below in ("/updates/{releas
 FIRMWARE_ENDINGS = ("", ".zst", ".xz")
 ALIAS_START = 3
 """By how many characters the patterns of aliases are told apart."""
+DEPTH_LIMIT = 100
+"""Of what a module needs, and that in turn: there are no ten in a kernel."""
 INDEX_LIMIT_BYTES = 64 * MIB
 MODULE_LIMIT_BYTES = 128 * MIB
 
@@ -76,8 +80,8 @@ class KernelModules:
         )
 
     def _add(self, name: str, order: dict[str, None], above: set[str]) -> None:
-        # Soft dependencies may name each other in a circle.
-        if name in order or name in above or name not in self.files:
+        # Soft dependencies may name each other in a circle, or (in a damaged file) without end.
+        if name in order or name in above or name not in self.files or len(above) > DEPTH_LIMIT:
             return
         before, after = self.softdeps.get(name, ((), ()))
         inside = above | {name}
@@ -230,19 +234,26 @@ def _words(command_line: str) -> list[str]:
         return command_line.split()
 
 
+_UNPACKED: Mapping[str, Callable[[io.BytesIO], io.BufferedIOBase]] = {
+    ".gz": lambda file: gzip.GzipFile(fileobj=file),
+    ".xz": lzma.LZMAFile,
+}
+
+
 def read_module(system: System, path: str) -> bytes:
     """The module's ELF file, unpacked. Raises FileError, or CommandError if zstd cannot unpack it."""
     content = system.read_bytes(path, limit_bytes=MODULE_LIMIT_BYTES)
-    try:
-        if path.endswith(".gz"):
-            return gzip.decompress(content)
-        if path.endswith(".xz"):
-            return lzma.decompress(content)
-    except (OSError, EOFError, lzma.LZMAError) as error:
-        raise FileError(path, f"cannot be unpacked: {error}") from None
     if path.endswith(".zst"):
         return system.run(["zstd", "-q", "-d", "-c"], data=content).stdout
-    return content
+    packed = io.BytesIO(content)
+    unpack = _UNPACKED.get(PurePosixPath(path).suffix)
+    try:
+        module = (unpack(packed) if unpack else packed).read(MODULE_LIMIT_BYTES + 1)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise FileError(path, f"cannot be unpacked: {error}") from None
+    if len(module) > MODULE_LIMIT_BYTES:
+        raise FileError(path, f"is larger than {MODULE_LIMIT_BYTES} bytes")
+    return module
 
 
 def firmware_names(module: bytes) -> tuple[str, ...]:
