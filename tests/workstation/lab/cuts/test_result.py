@@ -56,7 +56,7 @@ def kinds(items: Sequence[Judged]) -> list[tuple[Boots, DeviceState | None]]:
     return sorted((item.verdict.boots, item.verdict.status) for item in items)
 
 
-def test_of_each_kind_about_as_many_are_booted() -> None:
+def test_something_of_all_that_comes_up_is_booted_and_of_each_status() -> None:
     many = [judged(BEFORE_THE_LINE, Boots.OLD, after, status=DeviceState.PARTLY) for after in range(50)]
     few = [
         judged(BEFORE_THE_LINE, Boots.OLD, 60, status=DeviceState.NOT_STARTED),

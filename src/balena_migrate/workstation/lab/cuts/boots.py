@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 
 from balena_migrate.core.errors import LabError, MigrateError
@@ -40,12 +41,14 @@ SILENCE_S = 60.0
 
 
 def choose(judged: Iterable[Judged], count: int, seed: int) -> list[Judged]:
-    """This many of the verdicts, of each kind about as many, in the order of their moments."""
-    kinds: dict[object, list[Judged]] = {}
+    """This many of the verdicts, in the order of their moments: something of all that comes up, in turn, and of the old
+    system each `status` in turn, the most frequent one first."""
+    kinds: dict[Boots, dict[object, list[Judged]]] = {}
     for item in judged:
-        kinds.setdefault((item.phase, item.verdict.boots, item.verdict.status), []).append(item)
+        kinds.setdefault(item.verdict.boots, {}).setdefault(item.verdict.status, []).append(item)
     draw = random.Random(seed)
-    left = [draw.sample(items, len(items)) for items in kinds.values()]
+    by_size = [sorted(found.values(), key=len, reverse=True) for _, found in sorted(kinds.items())]
+    left = [draw.sample(items, len(items)) for rank in zip_longest(*by_size, fillvalue=[]) for items in rank]
     chosen: list[Judged] = []
     while len(chosen) < count and any(left):
         chosen += [items.pop() for items in left if items][: count - len(chosen)]
