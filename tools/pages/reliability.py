@@ -40,8 +40,9 @@ def _power_cuts(results: Iterable[CutsResult]) -> str:
     text += paragraph(
         """In the window, between the first write of the flash and its commit, strategy DEFAULT leaves a disk that
         starts nothing: that is what the window is. A file system counts as repaired where the power failed within a
-        block by which its journal commits: Linux does not mount it before e2fsck has put that right, as the start
-        of Debian and its relatives does."""
+        block by which its journal commits: e2fsck puts that right, as at the start of Debian and its relatives, and
+        Linux since 2024 mounts it as it is; an older one without e2fsck at its start does not, whatever was
+        written."""
     )
     for result in results:
         text += f"### {result.scenario}\n\n" + paragraph(

@@ -101,11 +101,9 @@ def _comes_up(run: Run, item: Judged) -> Iterator[Check]:
             for act in (Status(state=item.verdict.status), Undo(), OldSystem(at_once=True)):
                 yield from act.play(run)
         case Boots.STAGE2:
-            wanted = STAGE2_COMES_BACK if item.verdict.repaired else re.escape(started(THE_LINE))
-            found = run.switch_on().console.wait_for(
-                f"{re.escape(started(THE_LINE))}|{STAGE2_COMES_BACK}", START_TIMEOUT_S
-            )
-            yield matches("stage 2", wanted, found[0])
+            goes_on, either = re.escape(started(THE_LINE)), f"{re.escape(started(THE_LINE))}|{STAGE2_COMES_BACK}"
+            found = run.switch_on().console.wait_for(either, START_TIMEOUT_S)
+            yield matches("stage 2", either if item.verdict.repaired else goes_on, found[0])
         case Boots.NEW:
             yield same("new system", REPORT_BEGINS, run.switch_on().console.wait_for(REPORT_BEGINS, START_TIMEOUT_S)[0])
         case Boots.DEAD:

@@ -47,8 +47,8 @@ class Verdict:
     changed: tuple[str, ...] = ()
     """Of the old system: files that are not as they were, apart from those that may differ."""
     repaired: bool = False
-    """Whether a file system needs more than its journal before it can be mounted: the old system's start sees to it,
-    stage 2 comes back for it."""
+    """Whether e2fsck had more to do than to replay a journal (see _TORN_COMMIT): stage 2's kernel mounts such a file
+    system, or stage 2 comes back."""
     status: DeviceState | None = None
     """What the old system's `status` has to say."""
 
@@ -126,14 +126,15 @@ _HARMLESS = re.compile(
 )
 """What e2fsck says where nothing is wrong: the journal was replayed, files were deleted while they were open."""
 _TORN_COMMIT = re.compile(r"Journal transaction \d+ was corrupt, replay was aborted|with errors, check forced")
-"""What it says where the block with which a transaction is committed was torn. The transaction is none then; but Linux
-does not mount such a file system before that is put right (fs/jbd2/journal.c, j_failed_commit)."""
+"""What it says where the block with which a transaction is committed was torn. The transaction is none then. Linux
+takes it for one since 2024 (fs/jbd2/recovery.c, jbd2_commit_block_csum_verify_partial), and before that did not mount
+such a file system at all (fs/jbd2/journal.c, j_failed_commit)."""
 
 
 def repair(disk: Path, span: Span) -> bool:
     """The ext4 file system is as a start of its system makes it: its journal is replayed.
 
-    Returns whether it could not have been mounted without that. Raises LabError if anything else is wrong with it.
+    Returns whether there was more to do. Raises LabError if anything else is wrong with it.
     """
     with looped(disk, span) as device:
         checked = System().run(["e2fsck", "-f", "-p", device], ok=ANY_STATUS)
