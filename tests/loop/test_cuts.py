@@ -221,6 +221,8 @@ def test_the_new_system_comes_up_where_it_is_whole(
     shutil.copy(final, copy)
     new = (copy, disk[1])
     assert judge(new, files, None, final) == Verdict(boots=Boots.NEW)
-    store(copy, [Request(start_bytes=6 * MIB, content=b"!" * 512)])
-    assert judge(new, files, None, final).boots is Boots.DEAD
+    for place in (512, 2 * MIB - 512, 6 * MIB):
+        shutil.copy(final, copy)
+        store(copy, [Request(start_bytes=place, content=b"!" * 512)])
+        assert judge(new, files, None, final).boots is Boots.DEAD, place
     assert judge(disk, files, BEFORE, final).boots is Boots.OLD, "as long as the first sector is the old one"

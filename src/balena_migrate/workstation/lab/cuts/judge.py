@@ -85,7 +85,8 @@ class Judge:
         """The new system comes up where its table, its boot partition and its root are whole, and its others clean."""
         table, (boot, root, *others) = _table_span(final), read_partitions(final)
         for span in (table, boot, root):
-            if place := _first_difference(disk, final, span):
+            place = _first_difference(disk, final, span)
+            if place is not None:
                 raise LabError(f"the new system is not whole: byte {place}")
         for span in others:
             if _has_ext4(final, span):
