@@ -31,7 +31,7 @@ existing_folder = click.Path(exists=True, file_okay=False, path_type=Path)
     "count",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Cut the power N times before the line, N / 2 after it.",
+    help="Cut the power N times before the line, N / 5 after it.",
 )
 @click.option("--boots", type=click.IntRange(min=0), default=4, help="Boot this many of the disks that cuts leave.")
 @click.option("--seed", type=int, default=1, help="For what is drawn of cuts and boots.")

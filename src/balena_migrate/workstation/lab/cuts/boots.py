@@ -36,7 +36,7 @@ START_TIMEOUT_S = 900.0
 SILENCE = "silence"
 SIGN_OF_LIFE = r"Linux version|balena|login:"
 """What each kernel and each system here prints, and no firmware."""
-SILENCE_S = 60.0
+SILENCE_S = 30.0
 """How long a device that starts nothing is watched."""
 
 

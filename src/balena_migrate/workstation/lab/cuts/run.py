@@ -40,7 +40,7 @@ class Wish:
     """How many cuts are judged, how many of these are booted, and the seed of what is drawn."""
 
     count: int
-    """Of those before the line; a quarter as many of those in the window, and as many after the commit."""
+    """Of those before the line; a tenth as many in the window, and as many after the commit."""
     boots: int
     seed: int
 
@@ -81,7 +81,7 @@ def judge_cuts(history: History, wish: Wish, folder: Path, results: Path, say: S
         for cut in plan_cuts(
             history.requests,
             phase,
-            wish.count if phase.name == BEFORE_THE_LINE else -(-wish.count // 4),
+            wish.count if phase.name == BEFORE_THE_LINE else -(-wish.count // 10),
             in_order=history.in_order,
             seed=wish.seed,
         )

@@ -104,7 +104,7 @@ NO_INITRAMFS = Scenario(
 SCENARIOS = (
     *_family(PI3_64, in_tests=()),
     *_family(PI2, in_tests=()),
-    *_family(PI_ZERO, in_tests=("cut-stage2",)),
+    *_family(PI_ZERO, in_tests=()),
     PI3_64_LARGE,
     PI3_64_CHECK,
     USERLAND_32,
