@@ -56,6 +56,14 @@ def test_all_names_are_found(disk: bytearray) -> None:
     assert found == {name.lower() for name in (*FILES, *(f"overlays/{name}" for name in FILES))}
 
 
+def test_a_folder_that_is_being_made_has_no_files(disk: bytearray) -> None:
+    """Its name is there, but its cluster is not taken yet."""
+    state, (start, form) = FatState(disk), table(disk)
+    first = next(n for n in range(2, 2000) if disk[state.place(n) :].startswith(b".          "))
+    struct.pack_into(form, disk, start + first * struct.calcsize(form), 0)
+    assert {name.lower() for name in state.names()} == {name.lower() for name in FILES}
+
+
 def test_a_freed_or_a_cut_chain_and_a_loop_are_no_file(disk: bytearray) -> None:
     """The table is changed under the reader, as a state of a recording is."""
     state, (start, form) = FatState(disk), table(disk)

@@ -65,11 +65,18 @@ class FatState:
         return content[: found.size_bytes]
 
     def names(self) -> Iterator[str]:
-        """The paths of all files, from the file system's root; what they lead to is not looked at."""
+        """The paths of all files, from the file system's root; what they lead to is not looked at.
+
+        A folder that cannot be read, as where it was being made, has no files.
+        """
         todo: list[tuple[str, Named | None]] = [("", None)]
         while todo:
             above, folder = todo.pop()
-            for entry in self._entries(folder):
+            try:
+                entries = list(self._entries(folder))
+            except LabError:
+                continue
+            for entry in entries:
                 if not entry.is_folder:
                     yield above + entry.name
                 elif entry.name not in (".", ".."):
