@@ -102,7 +102,15 @@ def cut_one(scenario: Scenario, options: Options, work: Path, wish: Wish) -> Cut
 
 def show_cuts(result: CutsResult) -> None:
     """Print what came up from how many states, what was wrong, and the boots."""
-    table = Table("", "writes", "flushes", "states", *Boots, title=f"{result.scenario}: power cuts, seed {result.seed}")
+    table = Table(
+        "",
+        "writes",
+        "flushes",
+        "states",
+        *Boots,
+        "undo fails",
+        title=f"{result.scenario}: power cuts, seed {result.seed}",
+    )
     for phase in result.tallies:
         counts = (
             phase.writes,
@@ -112,6 +120,7 @@ def show_cuts(result: CutsResult) -> None:
             phase.stage2,
             phase.new_system,
             phase.dead,
+            phase.stuck,
         )
         table.add_row(phase.phase, *map(str, counts))
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)

@@ -54,6 +54,7 @@ def test_every_file_is_read_whole_in_any_case_of_its_name(disk: bytearray) -> No
 def test_all_names_are_found(disk: bytearray) -> None:
     found = {name.lower() for name in FatState(disk).names()}
     assert found == {name.lower() for name in (*FILES, *(f"overlays/{name}" for name in FILES))}
+    assert list(FatState(disk).broken_folders()) == []
 
 
 def test_a_folder_that_is_being_made_has_no_files(disk: bytearray) -> None:
@@ -62,6 +63,7 @@ def test_a_folder_that_is_being_made_has_no_files(disk: bytearray) -> None:
     first = next(n for n in range(2, 2000) if disk[state.place(n) :].startswith(b".          "))
     struct.pack_into(form, disk, start + first * struct.calcsize(form), 0)
     assert {name.lower() for name in state.names()} == {name.lower() for name in FILES}
+    assert [name.lower() for name in state.broken_folders()] == ["overlays"]
 
 
 def test_a_freed_or_a_cut_chain_and_a_loop_are_no_file(disk: bytearray) -> None:

@@ -65,22 +65,30 @@ class FatState:
         return content[: found.size_bytes]
 
     def names(self) -> Iterator[str]:
-        """The paths of all files, from the file system's root; what they lead to is not looked at.
+        """The paths of all files, from the file system's root; what they lead to is not looked at."""
+        for path, entry in self._walk():
+            if entry and not entry.is_folder:
+                yield path
 
-        A folder that cannot be read, as where it was being made, has no files.
-        """
+    def broken_folders(self) -> Iterator[str]:
+        """The paths of the folders that cannot be read, as where one was being made; they have no files."""
+        return (path for path, entry in self._walk() if entry is None)
+
+    def _walk(self) -> Iterator[tuple[str, Named | None]]:
+        """All paths with their entries, and None in addition for a folder whose own entries cannot be read."""
         todo: list[tuple[str, Named | None]] = [("", None)]
         while todo:
             above, folder = todo.pop()
             try:
-                entries = list(self._entries(folder))
+                found = [entry for entry in self._entries(folder) if entry.name not in (".", "..")]
             except LabError:
+                yield above, None
                 continue
-            for entry in entries:
-                if not entry.is_folder:
-                    yield above + entry.name
-                elif entry.name not in (".", ".."):
-                    todo.append((f"{above}{entry.name}/", entry))
+            for entry in found:
+                path = f"{above}/{entry.name}".lstrip("/")
+                yield path, entry
+                if entry.is_folder:
+                    todo.append((path, entry))
 
     def _find(self, path: str) -> Named | None:
         folder: Named | None = None

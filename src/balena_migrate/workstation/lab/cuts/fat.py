@@ -39,6 +39,12 @@ def fat_changes(disk: Path, system: FileSystem, described: Mapping[str, str], ma
     return find_changes(before, now, tuple(pattern.lower() for pattern in may))
 
 
+def broken_folders(disk: Path, system: FileSystem) -> tuple[str, ...]:
+    """The old system's folders on this FAT that cannot be read."""
+    with read_fat(disk, system.span.start_bytes) as fat:
+        return tuple(f"{system.folder}/{path}" for path in fat.broken_folders())
+
+
 def _describe(fat: FatState, path: str) -> str:
     try:
         return hashlib.sha256(fat.read(path)).hexdigest()

@@ -21,7 +21,7 @@ from balena_migrate.core.system import System, last_lines
 from balena_migrate.core.units import MIB, SECTOR_BYTES
 from balena_migrate.status import DeviceState
 from balena_migrate.workstation.lab.cuts.chains import Chain
-from balena_migrate.workstation.lab.cuts.fat import fat_changes
+from balena_migrate.workstation.lab.cuts.fat import broken_folders, fat_changes
 from balena_migrate.workstation.lab.cuts.oldfiles import OldFiles
 from balena_migrate.workstation.lab.cuts.starts import Starts
 from balena_migrate.workstation.lab.disks import FileSystem, Span, mounted_system, read_partitions, require_file
@@ -49,6 +49,8 @@ class Verdict:
     repaired: bool = False
     """Whether e2fsck had more to do than to replay a journal (see _TORN_COMMIT): stage 2's kernel mounts such a file
     system, or stage 2 comes back."""
+    stuck: tuple[str, ...] = ()
+    """Folders on a FAT that cannot be read, so that Linux does not remove them: `undo` fails."""
     status: DeviceState | None = None
     """What the old system's `status` has to say."""
 
@@ -100,11 +102,15 @@ class Judge:
         repaired = [repair(disk, system.span) for system in self.systems if not system.fat]
         with mounted_system(disk, self.systems, read_only=True) as root:
             changed = self.files.changes(root, touched, self.may)
-            for fat in (system for system in self.systems if system.fat):
-                changed += fat_changes(disk, fat, self.described, self.may)
             status = expected_status(root)
-        boots = Boots.STAGE2 if starts == self.armed else Boots.OLD
-        return Verdict(boots=boots, changed=changed, repaired=any(repaired), status=status)
+        fats = [system for system in self.systems if system.fat]
+        return Verdict(
+            boots=Boots.STAGE2 if starts == self.armed else Boots.OLD,
+            changed=(*changed, *(name for fat in fats for name in fat_changes(disk, fat, self.described, self.may))),
+            repaired=any(repaired),
+            stuck=tuple(name for fat in fats for name in broken_folders(disk, fat)),
+            status=status,
+        )
 
 
 def expected_status(root: Path) -> DeviceState:

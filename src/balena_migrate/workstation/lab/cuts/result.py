@@ -46,6 +46,8 @@ class Tally:
     dead: int
     repaired: int
     """States in which a file system needed more than its journal."""
+    stuck: int
+    """States in which `undo` fails, since a folder on a FAT cannot be removed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,7 @@ def tally(requests: Sequence[Request], phase: Phase, judged: Iterable[Judged]) -
         new_system=found[Boots.NEW],
         dead=found[Boots.DEAD],
         repaired=sum(verdict.repaired for verdict in verdicts),
+        stuck=sum(bool(verdict.stuck) for verdict in verdicts),
     )
 
 

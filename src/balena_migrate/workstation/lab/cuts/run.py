@@ -29,8 +29,8 @@ from balena_migrate.workstation.lab.scenarios import Scenario
 
 SAID = 25
 """After how many disks something is said."""
-TEMPORARY = str(temporary_beside(Path("*", "*")))
-"""The names of files that are being written."""
+TEMPORARY = f"{temporary_beside(Path('*', '*'))}*"
+"""The names of files that are being written, and of folders for them."""
 
 VERDICTS, RESULT, BOOTS = "verdicts.jsonl", "cuts.json", "boots"
 
