@@ -24,7 +24,7 @@ from balena_migrate.workstation.lab.scenarios.table import SCENARIOS
 pytestmark = [pytest.mark.vm, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
 
-RECORDED = ("pc-bios-2.15", "pc-uefi", "raspberrypi2", "raspberrypi3-64")
+RECORDED = ("pc-bios-2.15", "pc-uefi", "raspberrypi3-64")
 CUTS, BOOTS = 200, 4
 
 
