@@ -15,6 +15,7 @@ from balena_migrate.core.changes import Undo, UndoRecord
 from balena_migrate.core.errors import CommandError, FileError, JournalError
 from balena_migrate.core.handover import dump_handover, parse_handover
 from balena_migrate.core.journal import Entry, Event, append, parse_journal
+from balena_migrate.core.kit_sums import parse_sums
 from balena_migrate.core.memory import parse_meminfo
 from balena_migrate.core.mountinfo import MOUNTINFO, mounts_below, parse_mountinfo, read_mountinfo
 from balena_migrate.core.os_version import parse_version
@@ -170,6 +171,13 @@ READERS = (
         name="core.handover.parse_handover",
         read=of_text(parse_handover),
         samples=these(dump_handover(HANDOVER)),
+        raises=(FileError,),
+        is_text=True,
+    ),
+    Reader(
+        name="core.kit_sums.parse_sums",
+        read=of_text(parse_sums),
+        samples=these("".join(f"{digit * 64}  base/{digit}\n" for digit in "0af").encode()),
         raises=(FileError,),
         is_text=True,
     ),

@@ -32,7 +32,7 @@ _REASONS = {
         *("core.values.parse_json", "facts.boot.read_boot", "facts.disks.read_disks", "facts.gather"),
         *("facts.hardware.read_hardware", "facts.network.read_network_facts", "facts.network.read_station"),
         *("images.formats._streams.read_streams", "images.partitions.known_disk.read_identity"),
-        *("stage2.main.read_task", "status.read_status", "survey"),
+        *("core.kit_sums.read_folder", "status.read_status", "survey"),
     ),
     _PLAIN: (
         *("carried.backup.archive.read_chunk", "core.journal.read_boot_id", "facts.boot.read_boot_files"),
