@@ -13,7 +13,7 @@ from balena_migrate.core.errors import LabError
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
 from balena_migrate.status import DeviceState
-from balena_migrate.workstation.lab.cuts.judge import Boots, Judge, Verdict, expected_status, repair
+from balena_migrate.workstation.lab.cuts.judge import Boots, Judge, Verdict, expected_status, looped, repair
 from balena_migrate.workstation.lab.cuts.oldfiles import OldFiles, read_old_files
 from balena_migrate.workstation.lab.cuts.overlay import overlaid
 from balena_migrate.workstation.lab.cuts.replay import store
@@ -114,6 +114,16 @@ def journalled(disk: tuple[Path, FileSystem]) -> tuple[Path, FileSystem]:
         copy = path.with_name("cut.img")
         shutil.copy(path, copy)
     return copy, system
+
+
+def test_a_loop_device_goes_away_whoever_is_killed(disk: tuple[Path, FileSystem]) -> None:
+    """The kernel takes it away with the last process that has it open."""
+    path, system = disk
+    with looped(path, system.span) as device:
+        flag = Path("/sys/class/block", Path(device).name, "loop/autoclear")
+        assert flag.read_text().strip() == "1"
+        assert System().run(["blkid", "--probe", "--output", "value", device]).text.startswith("root")
+    assert str(path) not in System().run(["losetup", "--all"]).text
 
 
 def test_a_journal_that_is_replayed_is_no_repair(journalled: tuple[Path, FileSystem]) -> None:

@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from balena_migrate.core.paths import INITRAMFS_NAME, KERNEL_NAME
-from balena_migrate.core.system import System
 from balena_migrate.workstation.lab.disklayout import Table
-from balena_migrate.workstation.lab.disks import require_file
+from balena_migrate.workstation.lab.disks import read_table
 from balena_migrate.workstation.lab.result import Check, same
 from balena_migrate.workstation.lab.variables import BootEntry, BootVariables
 
@@ -85,7 +83,7 @@ def _shown_checks(now: BootVariables, label: str, shown: str) -> Iterator[Check]
 
 def partition_path(disk: Path, number: int) -> str:
     """A partition's part of a device path, as the boot entries here have it."""
-    table = json.loads(System().run(["sfdisk", "--json", require_file(disk)]).stdout)["partitiontable"]
+    table = read_table(disk)
     part = table["partitions"][number - 1]
     kind, ident = ("GPT", part["uuid"].lower()) if table["label"] == Table.GPT else ("MBR", table["id"])
     return f"HD({number},{kind},{ident},0x{part['start']:x},0x{part['size']:x})"

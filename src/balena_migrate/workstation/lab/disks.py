@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Any
 
 from balena_migrate.core.errors import CommandError, LabError
 from balena_migrate.core.retry import retry
@@ -103,11 +104,16 @@ def make_swap(disk: Path, span: Span, *, uuid: str) -> None:
 
 def read_partitions(disk: Path) -> tuple[Span, ...]:
     """The partitions of a disk file, in the table's order."""
-    table = json.loads(System().run(["sfdisk", "--json", require_file(disk)]).stdout)["partitiontable"]
     return tuple(
         Span(start_bytes=part["start"] * SECTOR_BYTES, size_bytes=part["size"] * SECTOR_BYTES)
-        for part in table.get("partitions", ())
+        for part in read_table(disk).get("partitions", ())
     )
+
+
+def read_table(disk: Path) -> dict[str, Any]:
+    """A disk file's partition table as sfdisk has it. Raises CommandError if it has none."""
+    table: dict[str, Any] = json.loads(System().run(["sfdisk", "--json", require_file(disk)]).stdout)["partitiontable"]
+    return table
 
 
 def copy_disk(source: Path, target: Path) -> None:

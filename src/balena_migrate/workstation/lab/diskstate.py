@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 from balena_migrate.core.errors import CommandError
 from balena_migrate.core.system import System
 from balena_migrate.core.units import SECTOR_BYTES
-from balena_migrate.workstation.lab.disks import require_file
+from balena_migrate.workstation.lab.disks import read_table
 from balena_migrate.workstation.lab.result import DiskPart, DiskState
 from balena_migrate.workstation.mtools import FatDrive
 
@@ -31,7 +30,7 @@ def read_disk_state(disk: Path) -> DiskState:
 
     Raises LabError if it is not a regular file, CommandError if it has no partition table.
     """
-    table = json.loads(System().run(["sfdisk", "--json", require_file(disk)]).stdout)["partitiontable"]
+    table = read_table(disk)
     parts = [part for part in table.get("partitions", ()) if part["type"] not in _EXTENDED_TYPES]
     return DiskState(
         size_bytes=disk.stat().st_size,

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import struct
@@ -14,7 +13,7 @@ from pathlib import Path
 from balena_migrate.core.system import System, last_lines
 from balena_migrate.core.units import SECTOR_BYTES, in_mib
 from balena_migrate.workstation.lab.disklayout import Table
-from balena_migrate.workstation.lab.disks import Span, read_partitions, require_file
+from balena_migrate.workstation.lab.disks import Span, read_partitions, read_table, require_file
 from balena_migrate.workstation.lab.lookalike.layout import plan_layout
 from balena_migrate.workstation.lab.lookalike.specs import ImageSpec
 from balena_migrate.workstation.lab.result import Check, same
@@ -97,7 +96,7 @@ def _ends_with_header(disk: Path) -> bool:
 
 def _kinds_of_tables(disk: Path) -> tuple[str, str]:
     """Those that belong to the disk's table, and those that wipefs finds: it looks at the disk's end as well."""
-    label = json.loads(System().run(["sfdisk", "--json", require_file(disk)]).stdout)["partitiontable"]["label"]
+    label = read_table(disk)["label"]
     found = System().run(["wipefs", "--noheadings", "--output", "TYPE", disk]).text.split()
     return "PMBR, gpt" if label == "gpt" else label, ", ".join(sorted(set(found)))
 

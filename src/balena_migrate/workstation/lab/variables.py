@@ -66,12 +66,17 @@ class BootVariables:
         return next((entry for entry in self.entries if entry.label == label), None)
 
     @property
-    def first(self) -> BootEntry | None:
-        """What the firmware starts next: BootNext's entry, else the first of BootOrder that is bootable."""
+    def in_order(self) -> Iterator[BootEntry]:
+        """The entries in the order in which the firmware tries them: BootNext's, then those of BootOrder."""
         found = {entry.number: entry for entry in self.entries}
         if self.next in found:
-            return found[self.next]
-        return next((found[number] for number in self.order if number in found and found[number].bootable), None)
+            yield found[self.next]
+        yield from (found[number] for number in self.order if number in found and found[number].bootable)
+
+    @property
+    def first(self) -> BootEntry | None:
+        """What the firmware starts next."""
+        return next(self.in_order, None)
 
     def without(self, path: str) -> BootVariables:
         """The same without the entries that have this in their path."""

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +12,12 @@ from typing import Protocol
 
 from balena_migrate.bootloaders.raspberrypi.board import Board
 from balena_migrate.core.errors import LabError
-from balena_migrate.core.system import System
 from balena_migrate.core.units import SECTOR_BYTES
 from balena_migrate.workstation.lab.cuts.fat import read_fat
-from balena_migrate.workstation.lab.cuts.grub import GrubPlace, grub_starts
+from balena_migrate.workstation.lab.cuts.grub import GRUB_FILES, GrubPlace, grub_starts
 from balena_migrate.workstation.lab.cuts.starts import Loaded, Starts
 from balena_migrate.workstation.lab.cuts.uefi import Uefi
-from balena_migrate.workstation.lab.disks import FileSystem, read_partitions, require_file
+from balena_migrate.workstation.lab.disks import FileSystem, read_partitions, read_table, require_file
 from balena_migrate.workstation.lab.fat_state import what_boots
 from balena_migrate.workstation.lab.machines.raspberrypi.firmware import find_boot_partition
 from balena_migrate.workstation.lab.machines.raspberrypi.machine import PiMachine
@@ -48,7 +46,7 @@ class BiosGrub:
 
     @property
     def boot_files(self) -> tuple[str, ...]:
-        return ("boot/grub/custom.cfg", "boot/grub/grubenv")
+        return GRUB_FILES
 
     def starts(self, disk: Path) -> Starts:
         if boot_code(disk) != self.code:
@@ -106,7 +104,7 @@ def bios_grub(disk: Path, systems: Sequence[FileSystem]) -> BiosGrub:
 def _grub_place(disk: Path, systems: Sequence[FileSystem]) -> GrubPlace:
     """Where core.img looks for grub.cfg: on the file system with /boot."""
     system = next((s for s in systems if s.folder == "boot"), systems[0])
-    kind = json.loads(System().run(["sfdisk", "--json", require_file(disk)]).stdout)["partitiontable"]["label"]
+    kind = read_table(disk)["label"]
     number = read_partitions(disk).index(system.span) + 1
     return GrubPlace(
         root=f"hd0,{'gpt' if kind == 'gpt' else 'msdos'}{number}", folder="/grub" if system.folder else "/boot/grub"

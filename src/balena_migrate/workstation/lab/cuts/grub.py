@@ -17,6 +17,8 @@ from pathlib import Path
 from balena_migrate.core.errors import LabError
 from balena_migrate.workstation.lab.cuts.starts import Loaded, Starts
 
+GRUB_FILES = ("boot/grub/custom.cfg", "boot/grub/grubenv")
+"""Those of the old system that decide, besides its grub.cfg, what GRUB starts."""
 LIMIT_S = 60
 """More than GRUB waits anywhere by itself: 10 s after an error, 20 s in a menu."""
 _TERMINAL = {"TERM": "dumb", "LC_ALL": "C", "PATH": "/usr/bin:/bin", "COLUMNS": "4000", "LINES": "50"}

@@ -13,6 +13,7 @@ from pathlib import Path
 from balena_migrate.core.errors import LabError
 from balena_migrate.core.journal import Event
 from balena_migrate.core.units import SECTOR_BYTES
+from balena_migrate.images.filesystems.ext import SUPERBLOCK_OFFSET
 from balena_migrate.workstation.lab.cuts.nvram import StoreHistory, read_store_history
 from balena_migrate.workstation.lab.cuts.plan import Cut, Phase
 from balena_migrate.workstation.lab.disks import copy_disk
@@ -24,8 +25,6 @@ from balena_migrate.workstation.lab.variables import copy_store, store_of
 
 BEFORE_THE_LINE, IN_THE_WINDOW, AFTER_THE_COMMIT = "before the line", "in the window", "after the commit"
 
-SUPERBLOCK_BYTES = 1024
-"""An ext4 file system's superblock begins there, and is as long."""
 FOLDER = "recording"
 BEFORE, RECORD = "disk.img", "record.pickle"
 _BLOCK_BYTES = 4096
@@ -121,7 +120,7 @@ class History:
         prepared = self.record.prepared
         starts = {system.span.start_bytes for system in prepared.file_systems if not system.fat}
         starts |= {part.start_bytes for part in plan_layout(prepared.device.image).partitions}
-        return frozenset(start + SUPERBLOCK_BYTES + SECTOR_BYTES for start in starts)
+        return frozenset(start + SUPERBLOCK_OFFSET + SECTOR_BYTES for start in starts)
 
 
 def read_history(folder: Path) -> History:

@@ -156,13 +156,15 @@ def repair(disk: Path, span: Span) -> bool:
 
 @contextlib.contextmanager
 def looped(disk: Path, span: Span) -> Iterator[str]:
-    """A loop device with that part of the disk. e2fsck takes a place in a file, but loses it once it has replayed."""
+    """A loop device with that part of the disk. e2fsck takes a place in a file, but loses it once it has replayed.
+
+    It goes away when nobody has it open any more, so even a killed process leaves none behind (loop(4), LOOP_CLR_FD).
+    """
     place = ["--offset", str(span.start_bytes), "--sizelimit", str(span.size_bytes)]
     device = System().run(["losetup", "--find", "--show", *place, require_file(disk)]).text.strip()
-    try:
-        yield device
-    finally:
+    with Path(device).open("rb"):
         System().run(["losetup", "--detach", device])
+        yield device
 
 
 def _decides(disk: Path) -> bytes:

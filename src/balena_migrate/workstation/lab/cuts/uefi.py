@@ -4,21 +4,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
 from balena_migrate.core.errors import CommandError, LabError
-from balena_migrate.core.system import System
 from balena_migrate.core.units import SECTOR_BYTES
 from balena_migrate.workstation.lab.cuts.fat import read_fat
-from balena_migrate.workstation.lab.cuts.grub import GrubPlace, grub_starts
+from balena_migrate.workstation.lab.cuts.grub import GRUB_FILES, GrubPlace, grub_starts
 from balena_migrate.workstation.lab.cuts.starts import Loaded, Starts
-from balena_migrate.workstation.lab.disks import require_file
+from balena_migrate.workstation.lab.disks import read_table
 from balena_migrate.workstation.lab.fat_state import FatState
-from balena_migrate.workstation.lab.variables import BootEntry, BootVariables, read_boot_variables
+from balena_migrate.workstation.lab.variables import BootEntry, read_boot_variables
 
 _ON_A_GPT = re.compile(r"HD\(\d+,GPT,([0-9a-f-]+),0x[0-9a-f]+,0x[0-9a-f]+\)/(\\.+)")
 GRUB_NAMES = ("grubx64.efi", "grub.cfg")
@@ -31,24 +28,16 @@ class Uefi:
 
     @property
     def boot_files(self) -> tuple[str, ...]:
-        return ("boot/grub/custom.cfg", "boot/grub/grubenv")
+        return GRUB_FILES
 
     def starts(self, disk: Path) -> Starts:
         variables = read_boot_variables(disk)
         if variables is None:
             raise LabError(f"there is no variable store beside {disk}")
-        for entry in _in_order(variables):
+        for entry in variables.in_order:
             if started := _start(disk, entry):
                 return started
         raise LabError("none of the firmware's boot entries leads to a file on the disk")
-
-
-def _in_order(variables: BootVariables) -> Iterator[BootEntry]:
-    """The entries in the order in which the firmware tries them."""
-    found = {entry.number: entry for entry in variables.entries}
-    if variables.next in found:
-        yield found[variables.next]
-    yield from (found[number] for number in variables.order if number in found and found[number].bootable)
 
 
 def _start(disk: Path, entry: BootEntry) -> Starts | None:
@@ -78,7 +67,7 @@ def _start(disk: Path, entry: BootEntry) -> Starts | None:
 def _find_partition(disk: Path, uuid: str) -> tuple[int, int] | None:
     """Number and start of a partition, by either of the GPT's two copies, as the firmware has it."""
     try:
-        table = json.loads(System().run(["sfdisk", "--json", require_file(disk)]).stdout)["partitiontable"]
+        table = read_table(disk)
     except CommandError:
         raise LabError("the disk has no partition table") from None
     for number, part in enumerate(table.get("partitions", ()), start=1):
