@@ -80,9 +80,9 @@ def test_the_entry_names_the_kernels_copy_on_the_esp_and_boot_next_the_entry() -
     entry = BootEntry(data=found[option_path(0xBA)])
     drive, file = entry.devicepath
     assert (str(entry.title), str(drive.get_partuuid())) == ("balena-migrate", ESP_PARTUUID)
-    assert str(file.get_filepath()) == "\\EFI\\balena-migrate\\vmlinuz.efi"
+    assert str(file.get_filepath()) == "\\balena-migrate-kernel.efi"
     assert entry.optdata.decode("utf-16-le") == (
-        "initrd=\\EFI\\balena-migrate\\balena-migrate-initramfs root=UUID=1111-root ro quiet debug panic=30\0"
+        "initrd=\\balena-migrate-initramfs root=UUID=1111-root ro quiet debug panic=30\0"
     )
     drive_found = parse_option(found[option_path(0xBA)]).hard_drive
     assert drive_found == HardDrive(number=1, start_lba=2048, sectors=1_048_576, partuuid=ESP_PARTUUID)
@@ -93,10 +93,10 @@ def test_the_entry_takes_a_number_that_nothing_has() -> None:
     assert next(iter(variables(uefi_facts(entries=(entry,), order=(0xBB,))))) == option_path(0xBC)
 
 
-def test_folder_and_kernel_are_there_before_the_initramfs_is() -> None:
-    folder, kernel = BOOT_LOADER.preparations(Config(), uefi_facts())
-    assert folder.path == BOOT_LOADER.boot_folder(uefi_facts()) == "/boot/efi/EFI/balena-migrate"
-    assert kernel.path == f"{folder.path}/vmlinuz.efi"
+def test_the_kernel_is_there_before_the_initramfs_is_and_no_folder_is_made() -> None:
+    (kernel,) = BOOT_LOADER.preparations(Config(), uefi_facts())
+    assert BOOT_LOADER.boot_folder(uefi_facts()) == "/boot/efi"
+    assert kernel.path == "/boot/efi/balena-migrate-kernel.efi"
 
 
 def test_of_two_esps_that_one_counts_which_the_system_was_started_from() -> None:
@@ -112,7 +112,7 @@ def test_of_two_esps_that_one_counts_which_the_system_was_started_from() -> None
 @pytest.mark.parametrize(
     ("facts", "code"),
     [
-        (uefi_facts(left_over=True), "efi-entry-ours"),
+        (uefi_facts(left_over=("/boot/efi/balena-migrate-initramfs",)), "efi-entry-ours"),
         (
             uefi_facts(entries=(FirmwareEntry(number=7, label="balena-migrate", partuuid="", file=""),)),
             "efi-entry-ours",

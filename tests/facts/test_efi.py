@@ -10,7 +10,6 @@ import pytest
 
 from balena_migrate.core.efi_variables import EFIVARS, dump_numbers, variable_path
 from balena_migrate.core.load_option import HardDrive, LoadOption, dump_option
-from balena_migrate.core.paths import ESP_FOLDER
 from balena_migrate.core.system import System
 from balena_migrate.facts import FirmwareEntry
 from balena_migrate.facts.efi import PLATFORM_SIZE, find_esps, has_stub, read_efi
@@ -56,7 +55,7 @@ def root(tmp_path: Path) -> Path:
 def test_firmware_its_entries_and_its_order_are_read(root: Path) -> None:
     efi = read_efi(System(root), uefi_facts().disks, KERNEL)
     assert (efi.bits, efi.current, efi.next, efi.order) == (64, 1, None, (1, 0))
-    assert (efi.readable, efi.unwritable, efi.kernel_stub, efi.left_over) == (True, "", True, False)
+    assert (efi.readable, efi.unwritable, efi.kernel_stub, efi.left_over) == (True, "", True, ())
     assert efi.damaged == ("Boot0009",)
     assert efi.entries == (
         FirmwareEntry(number=0, label="PXE", partuuid="", file=""),
@@ -64,9 +63,10 @@ def test_firmware_its_entries_and_its_order_are_read(root: Path) -> None:
     )
 
 
-def test_a_folder_of_ours_from_before_is_seen(root: Path) -> None:
-    (root / "boot/efi" / ESP_FOLDER).mkdir(parents=True)
-    assert read_efi(System(root), uefi_facts().disks, KERNEL).left_over
+@pytest.mark.parametrize("name", ["balena-migrate-kernel.efi", "balena-migrate-initramfs"])
+def test_a_file_of_ours_from_before_is_seen(root: Path, name: str) -> None:
+    put(root, f"/boot/efi/{name}", b"")
+    assert read_efi(System(root), uefi_facts().disks, KERNEL).left_over == (f"/boot/efi/{name}",)
 
 
 @pytest.mark.parametrize(

@@ -44,11 +44,6 @@ def _power_cuts(results: Iterable[CutsResult]) -> str:
         Linux since 2024 mounts it as it is; an older one without e2fsck at its start does not, whatever was
         written."""
     )
-    text += paragraph(
-        """Where stage 1 makes a folder on the EFI partition, or stage 2 or `undo` removes it, a cut between two
-        writes can leave its name without its content. Linux then neither reads nor removes it, and fsck.fat makes it
-        no better: the old system is as before, but `undo` fails."""
-    )
     for result in results:
         text += f"### {result.scenario}\n\n" + paragraph(
             f"{result.description[0].upper()}{result.description[1:]}. {result.date}, seed {result.seed}: "
@@ -64,14 +59,13 @@ def _power_cuts(results: Iterable[CutsResult]) -> str:
             "new system",
             "dead",
             "repaired",
-            "undo fails",
         )
         rows = (
             (
                 tally.phase
                 + (f", {result.window_s:.0f} s" if tally.phase == IN_THE_WINDOW and result.window_s else ""),
                 *map(str, (tally.writes, tally.flushes, tally.states, tally.old_system, tally.stage2)),
-                *map(str, (tally.new_system, tally.dead, tally.repaired, tally.stuck)),
+                *map(str, (tally.new_system, tally.dead, tally.repaired)),
             )
             for tally in result.tallies
         )

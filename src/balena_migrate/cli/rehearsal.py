@@ -108,7 +108,6 @@ def show_cuts(result: CutsResult) -> None:
         "flushes",
         "states",
         *Boots,
-        "undo fails",
         title=f"{result.scenario}: power cuts, seed {result.seed}",
     )
     for phase in result.tallies:
@@ -120,7 +119,6 @@ def show_cuts(result: CutsResult) -> None:
             phase.stage2,
             phase.new_system,
             phase.dead,
-            phase.stuck,
         )
         table.add_row(phase.phase, *map(str, counts))
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)

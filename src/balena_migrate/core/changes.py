@@ -155,7 +155,6 @@ class ActionName(StrEnum):
     """The differences from the image, above all the composed boot partition."""
     HANDOVER = "handover"
     INITRAMFS = "initramfs"
-    BOOT_FOLDER = "boot-folder"
     """A folder for the files that the firmware loads."""
     BOOT_KERNEL = "boot-kernel"
     """A copy of the running kernel, where the firmware finds it."""

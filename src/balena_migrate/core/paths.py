@@ -23,10 +23,8 @@ KNOWN_IMAGE = f"{KNOWN_DIR}/image"
 """What is known of the image that was read last; holds its boot partition, and so its keys."""
 
 INITRAMFS_NAME = "balena-migrate-initramfs"
-ESP_FOLDER = "EFI/balena-migrate"
-"""On the EFI system partition: what UEFI firmware loads of stage 2; undo and stage 2 remove it."""
-KERNEL_NAME = "vmlinuz.efi"
-"""A copy of the running kernel in that folder."""
+EFI_KERNEL_NAME = "balena-migrate-kernel.efi"
+"""A copy of the running kernel, which UEFI firmware starts; on the EFI system partition, beside the initramfs."""
 BOOT_ENTRY = "balena-migrate"
 """The id of the one-shot entry in the boot loader's menu."""
 

@@ -206,8 +206,8 @@ class EfiFacts:
     """The names of variables that make no sense."""
     kernel_stub: bool = False
     """Whether the firmware itself can start the running kernel's file."""
-    left_over: bool = False
-    """Whether the folder for stage 2's files is there already."""
+    left_over: tuple[str, ...] = ()
+    """Files for stage 2 that are on an EFI system partition already."""
 
     def find_entry(self, number: int | None) -> FirmwareEntry | None:
         return next((entry for entry in self.entries if entry.number == number), None)

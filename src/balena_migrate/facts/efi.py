@@ -7,7 +7,7 @@ from balena_migrate.core.efi_variables import EFIVARFS, EFIVARS, find_options, f
 from balena_migrate.core.errors import FileError
 from balena_migrate.core.load_option import parse_option
 from balena_migrate.core.mountinfo import MountInfo, read_mountinfo
-from balena_migrate.core.paths import ESP_FOLDER
+from balena_migrate.core.paths import EFI_KERNEL_NAME, INITRAMFS_NAME
 from balena_migrate.core.system import System
 from balena_migrate.facts import ESP_TYPES, FAT, BlockDevice, DiskFacts, EfiFacts, FirmwareEntry, Mount
 from balena_migrate.images.efi_program import HEAD_BYTES, X86_64, parse_machine
@@ -43,7 +43,12 @@ def read_efi(system: System, disks: DiskFacts, kernel: str) -> EfiFacts:
         entries=entries,
         damaged=damaged,
         kernel_stub=has_stub(system, kernel),
-        left_over=any(system.exists(f"{mount.mount_point}/{ESP_FOLDER}") for mount, _ in find_esps(disks)),
+        left_over=tuple(
+            path
+            for mount, _ in find_esps(disks)
+            for path in (f"{mount.mount_point}/{name}" for name in (EFI_KERNEL_NAME, INITRAMFS_NAME))
+            if system.exists(path)
+        ),
     )
 
 

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from balena_migrate.workstation.lab.bootentries import armed_checks, firmware_path, new_entry_checks, partition_path
+from balena_migrate.workstation.lab.bootentries import armed_checks, new_entry_checks, partition_path
 from balena_migrate.workstation.lab.result import Check
 from balena_migrate.workstation.lab.variables import BootEntry, BootVariables
 
-FOLDER = "EFI/balena-migrate"
 PARTITION = "HD(1,GPT,7d2f6a31-0c8e-4b59-a1d4-3e97c05b8f26,0x800,0x80000)"
 MENU = BootEntry(number=0, label="UiApp", path="FvName(7cb8)/FvFileName(462c)", bootable=False)
 DEBIAN = BootEntry(number=1, label="debian", path=rf"{PARTITION}/\EFI\debian\shimx64.efi")
@@ -23,8 +22,8 @@ BEFORE = BootVariables(entries=(MENU, DEBIAN, SHELL), order=(1, 0, 2), next=None
 OURS = BootEntry(
     number=0x10,
     label="balena-migrate",
-    path=rf"{PARTITION}/\EFI\balena-migrate\vmlinuz.efi",
-    optional=r"panic=5 initrd=\EFI\balena-migrate\balena-migrate-initramfs".encode("utf-16-le"),
+    path=rf"{PARTITION}/\balena-migrate-kernel.efi",
+    optional=r"panic=5 initrd=\balena-migrate-initramfs".encode("utf-16-le"),
 )
 ARMED = replace(BEFORE, entries=(*BEFORE.entries, OURS), next=0x10)
 TABLE = "label: gpt\nlabel-id: 0c8e7d2f-6a31-4b59-a1d4-3e97c05b8f26\n"
@@ -53,7 +52,7 @@ def disk(tmp_path: Path) -> Path:
 
 
 def test_boot_next_names_the_kernel_of_stage_2_and_nothing_else_changed() -> None:
-    assert failed(armed_checks(BEFORE, ARMED, FOLDER)) == []
+    assert failed(armed_checks(BEFORE, ARMED, by_firmware=True)) == []
 
 
 @pytest.mark.parametrize(
@@ -62,17 +61,21 @@ def test_boot_next_names_the_kernel_of_stage_2_and_nothing_else_changed() -> Non
         (BEFORE, "what BootNext names"),
         (replace(ARMED, next=2), "what BootNext names"),
         (replace(ARMED, entries=(MENU, DEBIAN, SHELL, replace(OURS, optional=b""))), "what BootNext names"),
+        (
+            replace(ARMED, entries=(*BEFORE.entries, replace(OURS, path=OURS.path.replace("/\\", "/\\EFI\\")))),
+            "what BootNext names",
+        ),
         (replace(ARMED, order=(0x10, 1, 0, 2)), "BootOrder after stage 1"),
         (replace(ARMED, entries=(MENU, SHELL, OURS)), "other boot entries after stage 1"),
     ],
 )
 def test_stage_1_that_set_no_boot_entry_or_more_than_that_is_seen(now: BootVariables, what: str) -> None:
-    assert what in failed(armed_checks(BEFORE, now, FOLDER))
+    assert what in failed(armed_checks(BEFORE, now, by_firmware=True))
 
 
 def test_where_grub_starts_stage_2_the_firmware_boots_as_before() -> None:
-    assert failed(armed_checks(BEFORE, BEFORE, None)) == []
-    assert failed(armed_checks(BEFORE, ARMED, None)) == ["the firmware's boot entries after stage 1"]
+    assert failed(armed_checks(BEFORE, BEFORE, by_firmware=False)) == []
+    assert failed(armed_checks(BEFORE, ARMED, by_firmware=False)) == ["the firmware's boot entries after stage 1"]
 
 
 @pytest.mark.processes
@@ -111,8 +114,3 @@ def test_a_partition_in_an_mbr_is_named_by_the_disks_id(tmp_path: Path) -> None:
         ["sfdisk", "-q", "--no-tell-kernel", tmp_path / "disk"], input=script, check=True, capture_output=True
     )
     assert partition_path(tmp_path / "disk", 1) == "HD(1,MBR,0x5a3c91e7,0x800,0x1000)"
-
-
-def test_a_path_is_written_as_a_firmware_has_it() -> None:
-    assert firmware_path(FOLDER, "vmlinuz.efi") == r"\EFI\balena-migrate\vmlinuz.efi"
-    assert firmware_path(FOLDER) == "\\EFI\\balena-migrate\\"

@@ -55,17 +55,17 @@ def test_the_firmwares_variables_are_copied_with_the_disk(prepared: Prepared, tm
     assert (copy.disk.read_text(), store_of(copy.disk).read_text()) == ("disk", "store")
 
 
-def test_stage_1_puts_the_initramfs_into_a_folder_of_the_efi_partition(prepared: Prepared) -> None:
-    assert prepared.folder_on_fat == "EFI/balena-migrate"
+def test_stage_1_puts_the_initramfs_on_the_efi_partition(prepared: Prepared) -> None:
+    assert prepared.boot_fat == ESP
 
 
-def test_it_is_at_the_top_of_a_raspberry_pis_boot_partition(prepared: Prepared) -> None:
+def test_or_on_a_raspberry_pis_boot_partition(prepared: Prepared) -> None:
     device = replace(prepared.device, guest=RASPBERRYPI2)
-    assert replace(prepared, device=device, file_systems=(ROOT, FIRMWARE)).folder_on_fat == ""
+    assert replace(prepared, device=device, file_systems=(ROOT, FIRMWARE)).boot_fat == FIRMWARE
 
 
 @pytest.mark.parametrize("change", [{"guest": DEBIAN_12}, {"boot_folder": "boot"}])
 def test_where_grub_starts_stage_2_it_is_on_no_fat(prepared: Prepared, change: dict[str, Any]) -> None:
     device = replace(prepared.device, **change)
-    assert replace(prepared, device=device).folder_on_fat is None
-    assert replace(prepared, device=device, file_systems=(ROOT,)).folder_on_fat is None
+    assert replace(prepared, device=device).boot_fat is None
+    assert replace(prepared, device=device, file_systems=(ROOT,)).boot_fat is None

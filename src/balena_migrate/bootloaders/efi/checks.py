@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from balena_migrate.core.paths import BOOT_ENTRY, ESP_FOLDER
+from balena_migrate.core.paths import BOOT_ENTRY
 from balena_migrate.facts import EfiFacts, Facts
 from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocker, passed, warning
 
@@ -14,7 +14,7 @@ CODES = (
     Code(
         "efi-entry-ours",
         BLOCKS,
-        "The firmware has a boot entry for stage 2, or the EFI system partition its folder, from before.",
+        "The firmware has a boot entry for stage 2, or an EFI system partition its files, from before.",
         "Run balena-migrate undo, or remove them.",
     ),
     Code(
@@ -40,8 +40,9 @@ def _check_ours(efi: EfiFacts) -> Iterator[Finding]:
             remedy = f"run balena-migrate undo, or remove it: efibootmgr -B -b {entry.number:04X}"
             yield blocker("efi-entry-ours", cause, remedy)
     if efi.left_over:
-        cause = f"the EFI system partition has the folder {ESP_FOLDER} already"
-        yield blocker("efi-entry-ours", cause, f"run balena-migrate undo, or remove it (rm -r /boot/efi/{ESP_FOLDER})")
+        files = " ".join(efi.left_over)
+        cause = f"there is already, from before: {files}"
+        yield blocker("efi-entry-ours", cause, f"run balena-migrate undo, or remove it: rm {files}")
 
 
 def _check_next(efi: EfiFacts) -> Iterator[Finding]:

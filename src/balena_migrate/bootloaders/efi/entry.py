@@ -8,7 +8,7 @@ import re
 from balena_migrate.bootloaders.arguments import choose_arguments, stage2_arguments
 from balena_migrate.core.efi_variables import option_path
 from balena_migrate.core.load_option import HardDrive, LoadOption, command_line, dump_option
-from balena_migrate.core.paths import BOOT_ENTRY, ESP_FOLDER, INITRAMFS_NAME, KERNEL_NAME
+from balena_migrate.core.paths import BOOT_ENTRY, EFI_KERNEL_NAME, INITRAMFS_NAME
 from balena_migrate.facts import BlockDevice, EfiFacts, Facts, Mount
 from balena_migrate.facts.efi import find_esps
 from balena_migrate.settings import Config
@@ -52,13 +52,12 @@ def entry_path(efi: EfiFacts) -> str:
 def entry_option(config: Config, facts: Facts, device: BlockDevice) -> bytes:
     """The entry's value. The kernel takes `initrd=` from its own partition (Documentation/admin-guide/efi-stub.rst)."""
     arguments = choose_arguments(facts.boot.kernel_command_line)
-    folder = "\\" + ESP_FOLDER.replace("/", "\\")
-    words = (f"initrd={folder}\\{INITRAMFS_NAME}", *stage2_arguments(config, arguments))
+    words = (f"initrd=\\{INITRAMFS_NAME}", *stage2_arguments(config, arguments))
     return dump_option(
         LoadOption(
             label=BOOT_ENTRY,
             hard_drive=partition_of(device),
-            file=f"{folder}\\{KERNEL_NAME}",
+            file=f"\\{EFI_KERNEL_NAME}",
             arguments=command_line(" ".join(words)),
         )
     )

@@ -15,9 +15,9 @@ from balena_migrate.bootloaders import BootAssets, ImageBoot, PassedOver
 from balena_migrate.bootloaders.arguments import Arguments, choose_arguments
 from balena_migrate.bootloaders.efi.checks import CODES, check_boot
 from balena_migrate.bootloaders.efi.entry import entry_number, entry_option, entry_path, find_esp
-from balena_migrate.core.changes import Action, ActionName, MakeDir, Produce, WriteVariable
+from balena_migrate.core.changes import Action, ActionName, Produce, WriteVariable
 from balena_migrate.core.efi_variables import EFIVARS, FULL_HINT, dump_numbers, variable_path
-from balena_migrate.core.paths import ESP_FOLDER, KERNEL_NAME
+from balena_migrate.core.paths import EFI_KERNEL_NAME
 from balena_migrate.core.system import System
 from balena_migrate.core.units import KIB, MIB, in_mib
 from balena_migrate.facts import BlockDevice, DiskFacts, EfiFacts, Facts, Mount, kernel_path
@@ -62,7 +62,7 @@ class Efi:
 
     def boot_folder(self, facts: Facts) -> str:
         esp = find_esp(facts)
-        return f"{esp[0].mount_point if esp else '/boot/efi'}/{ESP_FOLDER}"
+        return esp[0].mount_point if esp else "/boot/efi"
 
     def kernel_copy_bytes(self, facts: Facts) -> int:
         return facts.boot.kernel_bytes
@@ -74,18 +74,13 @@ class Efi:
         yield from check_boot(facts)
 
     def preparations(self, config: Config, facts: Facts) -> tuple[Action, ...]:
-        folder, kernel = self.boot_folder(facts), kernel_path(facts.boot.kernel_release)
+        kernel, copied = kernel_path(facts.boot.kernel_release), f"{self.boot_folder(facts)}/{EFI_KERNEL_NAME}"
 
         def copy(system: System, path: str) -> None:
             system.copy(kernel, path)
 
-        title = "create the folder for what the firmware loads"
-        return (
-            MakeDir(name=ActionName.BOOT_FOLDER, title=title, path=folder),
-            Produce(
-                name=ActionName.BOOT_KERNEL, title=f"copy {kernel} there", path=f"{folder}/{KERNEL_NAME}", make=copy
-            ),
-        )
+        title = f"copy {kernel} to where the firmware loads it from"
+        return (Produce(name=ActionName.BOOT_KERNEL, title=title, path=copied, make=copy),)
 
     def boot_actions(self, config: Config, facts: Facts) -> tuple[Action, ...]:
         efi, esp = facts.boot.efi, find_esp(facts)

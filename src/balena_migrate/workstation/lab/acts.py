@@ -85,7 +85,7 @@ class Stage1:
         """Check what the firmware starts next, if that can be read from the disk or from the firmware's variables."""
         before, now = run.record.before.variables, read_boot_variables(run.prepared.disk)
         if before and now:
-            yield from armed_checks(before, now, None if run.config.no_setup else run.prepared.folder_on_fat)
+            yield from armed_checks(before, now, by_firmware=bool(run.prepared.boot_fat) and not run.config.no_setup)
         next_boot = run.prepared.machine.next_boot(run.prepared.disk)
         if next_boot and run.record.before.next_boot:
             ours = run.record.before.next_boot.initramfs if run.config.no_setup else (INITRAMFS_NAME,)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from balena_migrate.core.paths import INITRAMFS_NAME, KERNEL_NAME
+from balena_migrate.core.paths import EFI_KERNEL_NAME, INITRAMFS_NAME
 from balena_migrate.workstation.lab.disklayout import Table
 from balena_migrate.workstation.lab.disks import read_table
 from balena_migrate.workstation.lab.result import Check, same
@@ -16,21 +16,20 @@ LOADER = r"\EFI\BOOT\bootx64.efi"
 ON_A_DISK = "HD("
 
 
-def firmware_path(folder: str, name: str = "") -> str:
-    """A path on a FAT as a firmware has it."""
-    return "\\".join(["", *folder.split("/"), name])
+STAGE2_KERNEL = f"\\{EFI_KERNEL_NAME}"
+_INITRD = f"initrd=\\{INITRAMFS_NAME}"
 
 
-def armed_checks(before: BootVariables, now: BootVariables, folder: str | None) -> Iterator[Check]:
-    """After stage 1, BootNext names the kernel in the folder on the FAT; without a folder, nothing has changed."""
-    if folder is None:
+def armed_checks(before: BootVariables, now: BootVariables, *, by_firmware: bool) -> Iterator[Check]:
+    """After stage 1, BootNext names the kernel on the EFI partition; nothing has changed if that is not the way."""
+    if not by_firmware:
         yield same("the firmware's boot entries after stage 1", before.lines(), now.lines())
         return
     entry = now.first if now.next is not None else None
     yield Check(
         name="what BootNext names",
-        passed=entry is not None and _starts_stage2(entry, folder),
-        expected=f"{firmware_path(folder, KERNEL_NAME)}, with initrd={firmware_path(folder, INITRAMFS_NAME)}",
+        passed=entry is not None and _starts_stage2(entry),
+        expected=f"{STAGE2_KERNEL}, with {_INITRD}",
         found=entry.line if entry else "nothing",
     )
     yield same("BootOrder after stage 1", before.order, now.order)
@@ -38,9 +37,8 @@ def armed_checks(before: BootVariables, now: BootVariables, folder: str | None) 
     yield same("other boot entries after stage 1", [entry.line for entry in before.entries], others)
 
 
-def _starts_stage2(entry: BootEntry, folder: str) -> bool:
-    initrd = f"initrd={firmware_path(folder, INITRAMFS_NAME)}"
-    return entry.path.endswith(firmware_path(folder, KERNEL_NAME)) and initrd in entry.arguments.split()
+def _starts_stage2(entry: BootEntry) -> bool:
+    return entry.path.endswith(f"/{STAGE2_KERNEL}") and _INITRD in entry.arguments.split()
 
 
 def new_entry_checks(before: BootVariables, now: BootVariables, disk: Path, label: str, shown: str) -> Iterator[Check]:

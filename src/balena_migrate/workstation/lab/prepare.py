@@ -78,11 +78,9 @@ class Prepared:
         return self.device.boot_folder or self.device.guest.boot_folder
 
     @property
-    def folder_on_fat(self) -> str | None:
-        """Where on the FAT stage 1 puts the initramfs, "" for its root; None if that is on another file system."""
-        if self.fat is None or not f"{self.boot_folder}/".startswith(f"{self.fat.folder}/"):
-            return None
-        return self.boot_folder.removeprefix(self.fat.folder).strip("/")
+    def boot_fat(self) -> FileSystem | None:
+        """That FAT, if it is where stage 1 puts the initramfs."""
+        return self.fat if self.fat and self.fat.folder == self.boot_folder else None
 
     def copied(self, source: Path, target: Path) -> Prepared:
         """The same device, with its drives, and its firmware's variables, copied from `source` to `target`."""

@@ -12,7 +12,7 @@ from balena_migrate.core.journal import parse_journal
 from balena_migrate.core.paths import INITRAMFS_NAME, JOURNAL, STAGE2_CONFIG
 from balena_migrate.settings import Config
 from balena_migrate.workstation.lab import owner
-from balena_migrate.workstation.lab.bootentries import firmware_path
+from balena_migrate.workstation.lab.bootentries import STAGE2_KERNEL
 from balena_migrate.workstation.lab.console import Shell
 from balena_migrate.workstation.lab.damage import Damage, damaged
 from balena_migrate.workstation.lab.disks import mounted_system, read_partitions
@@ -158,11 +158,10 @@ class Run:
     @property
     def _initramfs(self) -> tuple[FatDrive | None, str]:
         """The FAT on which stage 1 puts it, if it does, and the path there or below the root folder."""
-        fat, folder = self.prepared.fat, self.prepared.folder_on_fat
-        if fat is None or folder is None:
+        fat = self.prepared.boot_fat
+        if fat is None:
             return None, f"{self.prepared.boot_folder}/{INITRAMFS_NAME}"
-        drive = FatDrive(image=self.prepared.disk, offset_bytes=fat.span.start_bytes)
-        return drive, f"{folder}/{INITRAMFS_NAME}".lstrip("/")
+        return FatDrive(image=self.prepared.disk, offset_bytes=fat.span.start_bytes), INITRAMFS_NAME
 
     def damage_initramfs(self, how: Damage) -> None:
         """Damage the initramfs of stage 2, while the device is off."""
@@ -185,7 +184,7 @@ class Run:
         """What stage 1 leaves behind for `undo` besides its own folder; none of the boot loader's files."""
         folder = self.prepared.boot_folder
         return (
-            f"{folder}/{'*' if self.prepared.folder_on_fat else INITRAMFS_NAME}",
+            f"{folder}/{'balena-migrate-*' if self.prepared.boot_fat else INITRAMFS_NAME}",
             STAGE2_CONFIG.lstrip("/"),
             *(f"{owner.HOME_DIR}/{name}" for name in backup_names(self.config)),
         )
@@ -207,11 +206,11 @@ class Run:
 
     def _entries_checks(self, now: BootVariables | None) -> list[Check]:
         """Check that the firmware's boot entries are the same, apart from one of ours that undo removes."""
-        before, folder = self.record.before.variables, self.prepared.folder_on_fat
+        before = self.record.before.variables
         if before is None or now is None:
             return []
-        if self.record.left and folder:
-            now = now.without(firmware_path(folder))
+        if self.record.left:
+            now = now.without(STAGE2_KERNEL)
         return [same("the firmware's boot entries", "\n".join(before.lines()), "\n".join(now.lines()))]
 
     def next_boot_checks(self) -> list[Check]:

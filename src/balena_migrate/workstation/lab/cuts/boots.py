@@ -99,9 +99,8 @@ def _comes_up(run: Run, item: Judged) -> Iterator[Check]:
         case Boots.OLD:
             assert item.verdict.status is not None, "the judge saw the journal"
             yield from Status(state=item.verdict.status).play(run)
-            if not item.verdict.stuck:
-                yield from Undo().play(run)
-                yield from OldSystem(at_once=True).play(run)
+            yield from Undo().play(run)
+            yield from OldSystem(at_once=True).play(run)
         case Boots.STAGE2:
             goes_on, either = re.escape(started(THE_LINE)), f"{re.escape(started(THE_LINE))}|{STAGE2_COMES_BACK}"
             found = run.switch_on().console.wait_for(either, START_TIMEOUT_S)

@@ -46,8 +46,6 @@ class Tally:
     dead: int
     repaired: int
     """States in which a file system needed more than its journal."""
-    stuck: int
-    """States in which `undo` fails, since a folder on a FAT cannot be removed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +82,6 @@ def tally(requests: Sequence[Request], phase: Phase, judged: Iterable[Judged]) -
         new_system=found[Boots.NEW],
         dead=found[Boots.DEAD],
         repaired=sum(verdict.repaired for verdict in verdicts),
-        stuck=sum(bool(verdict.stuck) for verdict in verdicts),
     )
 
 
@@ -98,4 +95,6 @@ def _what_is_wrong(item: Judged) -> str:
         return ""
     if item.verdict.boots is Boots.DEAD:
         return item.verdict.reason
+    if item.verdict.stuck:
+        return f"undo fails, as Linux cannot remove {', '.join(item.verdict.stuck)}"
     return f"changed: {', '.join(item.verdict.changed)}" if item.verdict.changed else ""

@@ -24,7 +24,7 @@ DEBIAN_12_UEFI = replace(
     DEBIAN_12,
     name="debian-12-uefi-amd64",
     firmware=Firmware.UEFI,
-    boot_folder="boot/efi/EFI/balena-migrate",
+    boot_folder="boot/efi",
     packages=(*_OTHER_PACKAGES, *_GRUB),
     layout=DiskLayout(table=Table.GPT, table_id="7d2f6a31-0c8e-4b59-a1d4-3e97c05b8f26", parts=(_ESP, ROOT)),
     files={
