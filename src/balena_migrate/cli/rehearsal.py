@@ -28,6 +28,10 @@ from balena_migrate.workstation.lab.cuts.judge import Boots
 from balena_migrate.workstation.lab.cuts.result import CutsResult
 from balena_migrate.workstation.lab.cuts.run import RESULT, Wish, cut_power
 from balena_migrate.workstation.lab.engine import Places, rehearse
+from balena_migrate.workstation.lab.faults.matrix import Fault
+from balena_migrate.workstation.lab.faults.result import FaultsResult, matrix, summary
+from balena_migrate.workstation.lab.faults.run import RESULT as FAULTS
+from balena_migrate.workstation.lab.faults.run import run_faults
 from balena_migrate.workstation.lab.report import write_report
 from balena_migrate.workstation.lab.result import Rehearsal
 from balena_migrate.workstation.lab.scenarios import Scenario
@@ -100,6 +104,31 @@ def cut_one(scenario: Scenario, options: Options, work: Path, wish: Wish) -> Cut
     return result
 
 
+def fault_one(scenario: Scenario, options: Options, work: Path) -> FaultsResult:
+    """Play a chain's fault matrix; what is in its folder from an earlier call is not played again."""
+    folder = FOLDER / scenario.name
+    folder.mkdir(parents=True, exist_ok=True)
+    say(f"{scenario.name}: every fault in every step")
+    result = run_faults(scenario, options, Places(folder=folder, work=work, cache=cache_folder()), None, say)
+    write_json([result], folder / FAULTS)
+    show_faults(result)
+    say(f"report: {folder / FAULTS}")
+    return result
+
+
+def show_faults(result: FaultsResult) -> None:
+    """Print the matrix, and how many were tried, survived and lost."""
+    table = Table("", *Fault, title=f"{result.scenario}: what is there after a fault")
+    for place, row in matrix(result.played):
+        table.add_row(place, *(Text(text, "" if passed else "bold red") for text, passed in row))
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    console.print(table)
+    for item in result.played:
+        if not item.passed:
+            console.print(Text(f"{item.cell.place}, {item.cell.fault}: {item.said}", "red"))
+    console.print(Text("passed", "green") if result.passed else Text("FAILED", "bold red"), summary(result.played))
+
+
 def show_cuts(result: CutsResult) -> None:
     """Print what came up from how many states, what was wrong, and the boots."""
     table = Table(
@@ -156,7 +185,7 @@ def figures(result: Rehearsal) -> str:
     return ", ".join(parts)
 
 
-def write_json(results: Sequence[Rehearsal | CutsResult], file: Path) -> None:
+def write_json(results: Sequence[Rehearsal | CutsResult | FaultsResult], file: Path) -> None:
     """Write the result of one scenario as an object, of several as a list."""
     data = to_json(results[0] if len(results) == 1 else list(results))
     file.write_text(json.dumps(data, indent=2) + "\n")

@@ -50,7 +50,7 @@ def prepared(tmp_path: Path) -> Prepared:
 @pytest.mark.processes
 def test_the_firmwares_variables_are_copied_with_the_disk(prepared: Prepared, tmp_path: Path) -> None:
     (tmp_path / "two").mkdir()
-    copy = prepared.copied(tmp_path / "one", tmp_path / "two")
+    copy = prepared.copied(tmp_path / "two")
     assert copy.disk == tmp_path / "two/disk.img"
     assert (copy.disk.read_text(), store_of(copy.disk).read_text()) == ("disk", "store")
 

@@ -5,8 +5,14 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rich_click as click
+
+if TYPE_CHECKING:
+    from balena_migrate.workstation.lab.cuts.result import CutsResult
+    from balena_migrate.workstation.lab.faults.result import FaultsResult
+    from balena_migrate.workstation.lab.result import Rehearsal
 
 EXIT_FAILED = 1
 
@@ -35,6 +41,7 @@ existing_folder = click.Path(exists=True, file_okay=False, path_type=Path)
 )
 @click.option("--boots", type=click.IntRange(min=0), default=4, help="Boot this many of the disks that cuts leave.")
 @click.option("--seed", type=int, default=1, help="For what is drawn of cuts and boots.")
+@click.option("--faults", is_flag=True, help="Let each thing go wrong in each step; takes hours, and can be resumed.")
 @click.option("--keep", is_flag=True, help="Keep the device's disk as rehearsal/SCENARIO/disk.img.")
 @click.option(
     "--work",
@@ -56,6 +63,7 @@ def rehearse(
     count: int | None,
     boots: int,
     seed: int,
+    faults: bool,
     keep: bool,
     work: Path | None,
     memory_mib: int | None,
@@ -65,7 +73,8 @@ def rehearse(
 
     Without a name, the device is a PC with BIOS. The report is in rehearsal/SCENARIO/. The exit status is 0 only if
     every scenario ran to completion and every check passed; with --cuts, if no cut leaves a device that does not come
-    up, but for the window of the flash. A recording that is there is used again, and so are verdicts.
+    up, but for the window of the flash; with --faults, if the old system or the new one is there after each. A
+    recording that is there is used again, and so are verdicts.
     """
     from balena_migrate.cli import rehearsal
     from balena_migrate.workstation.lab.cuts.run import Wish
@@ -90,9 +99,12 @@ def rehearse(
     )
     wanted = [find_scenario(name) for name in (SCENARIOS if run_all else names or (DEFAULT_SCENARIO,))]
     with rehearsal.work_folder(work) as folder:
+        results: list[Rehearsal | CutsResult | FaultsResult]
         if count:
             wish = Wish(count=count, boots=boots, seed=seed)
             results = [rehearsal.cut_one(scenario, options, folder, wish) for scenario in wanted]
+        elif faults:
+            results = [rehearsal.fault_one(scenario, options, folder) for scenario in wanted]
         else:
             results = [rehearsal.run_one(scenario, options, folder) for scenario in wanted]
     if json_file:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
+from balena_migrate.workstation.lab.faulty_disk import plain_nodes
 from balena_migrate.workstation.lab.recording import recorded
 
 
@@ -57,5 +58,5 @@ def attached(
     return arguments
 
 
-def _plain(drive: Path, node: str) -> tuple[str, str]:
-    return "-drive", f"if=none,id={node},file={drive},format=raw,cache=unsafe,discard=unmap"
+def _plain(drive: Path, name: str) -> tuple[str, str]:
+    return "-drive", f"if=none,id={name},{plain_nodes(drive, name)}"

@@ -22,6 +22,7 @@ BLOCK_BYTES = 4096
 LAST_CHARACTERS = 1500
 _ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|\][^\x07]*\x07|[()][A-Z0-9])|\r")
 
+PROMPT = r"root@[\w-]+:.*# "
 LineHook = Callable[[float, str], None]
 
 
@@ -138,7 +139,7 @@ class Shell:
 
     def log_in(self, timeout_s: float) -> None:
         """Wait until the shell answers. The device starts it without asking for a password."""
-        self._console.wait_for(r"root@[\w-]+:.*# ", timeout_s)
+        self._console.wait_for(PROMPT, timeout_s)
         self._console.send("stty -echo; PS1=; PS2=; unset PROMPT_COMMAND\n")
         self.run("true", timeout_s=60)
 

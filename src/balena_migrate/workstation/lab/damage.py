@@ -28,6 +28,10 @@ _HUNG = f"""\
 """Stops the shell's process, which is stage 2's by then, once that has started a watchdog."""
 
 
+STAGE2 = "balena-migrate/base/stage2"
+"""What init starts."""
+
+
 class Damage(StrEnum):
     """The kinds of damage."""
 
@@ -49,10 +53,14 @@ def damaged(initramfs: bytes, how: Damage) -> bytes | None:
     if how in (Damage.TORN, Damage.EMPTIED):
         left = KIB if how is Damage.EMPTIED else len(initramfs) // 2
         return initramfs[:left] + bytes(len(initramfs) - left)
-    # The kernel unpacks archives behind each other; a file in a later one replaces that of an earlier one.
+    return with_file(initramfs, STAGE2, _stage2(how), mode=0o755)
+
+
+def with_file(initramfs: bytes, name: str, text: str, *, mode: int = 0o644) -> bytes:
+    """The initramfs with this file, which replaces one of that name: the kernel unpacks one archive after another."""
     file = io.BytesIO()
     archive = Archive(file)
-    archive.file("balena-migrate/base/stage2", _stage2(how).encode(), mode=0o755)
+    archive.file(name, text.encode(), mode=mode)
     archive.end()
     return initramfs + bytes(-len(initramfs) % 4) + file.getvalue()
 
@@ -61,5 +69,9 @@ def _stage2(how: Damage) -> str:
     """The script that starts stage 2 in place of the kit's."""
     if how is Damage.KILLED:
         return _KILLED
-    script = importlib.resources.files("balena_migrate.workstation.kit").joinpath("stage2.sh").read_text("utf-8")
-    return script.replace("\nexec ", f"\n{_HUNG}exec ")
+    return stage2_script().replace("\nexec ", f"\n{_HUNG}exec ")
+
+
+def stage2_script() -> str:
+    """The kit's own."""
+    return importlib.resources.files("balena_migrate.workstation.kit").joinpath("stage2.sh").read_text("utf-8")

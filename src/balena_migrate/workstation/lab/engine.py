@@ -73,18 +73,27 @@ def _begin(scenario: Scenario, options: Options, places: Places, disks: Path, sa
     """The device as its owner prepared it, or, if other scenarios start the same way, as stage 1 left it."""
     if options.record or not shares_stage1(scenario):
         return _prepare(scenario, options, disks, places.cache, say)
+    record = kept(scenario, options, places, (Stage1(),), say)
+    for log in record.prepared.disk.parent.glob("*.log"):
+        shutil.copy(log, places.folder)
+    say("copying the disk that stage 1 has armed")
+    record.prepared = record.prepared.copied(disks)
+    return record
+
+
+def kept(scenario: Scenario, options: Options, places: Places, acts: tuple[Act, ...], say: Say) -> Record:
+    """The device, as its owner prepared it, after these acts, which are played once for all who ask. It is not to be
+    changed."""
 
     def make(folder: Path) -> None:
         record = _prepare(scenario, options, folder, places.cache, say)
-        _play(record, (Stage1(),), folder, say)
+        _play(record, acts, folder, say)
         (folder / RECORD).write_bytes(pickle.dumps(record))
 
-    folder = cached(places.work, "armed", (scenario.armed_by, options), make)
+    device = (scenario.device, scenario.wishes, scenario.expect, acts)
+    folder = cached(places.work, "armed" if acts else "ready", (device, options), make)
     record: Record = pickle.loads((folder / RECORD).read_bytes())  # our own
-    for log in folder.glob("*.log"):
-        shutil.copy(log, places.folder)
-    say("copying the disk that stage 1 has armed")
-    record.prepared = record.prepared.copied(folder, disks)
+    record.prepared = record.prepared.moved(folder)
     return record
 
 

@@ -82,13 +82,16 @@ class Prepared:
         """That FAT, if it is where stage 1 puts the initramfs."""
         return self.fat if self.fat and self.fat.folder == self.boot_folder else None
 
-    def copied(self, source: Path, target: Path) -> Prepared:
-        """The same device, with its drives, and its firmware's variables, copied from `source` to `target`."""
-        names = [drive.name for drive in self.drives]
-        for name in names:
-            copy_disk(source / name, target / name)
-        copy_store(source / names[0], target / names[0])
-        return replace(self, drives=tuple(target / name for name in names))
+    def moved(self, folder: Path) -> Prepared:
+        """The same device, whose drives, and its firmware's variables, are in the folder now."""
+        return replace(self, drives=tuple(folder / drive.name for drive in self.drives))
+
+    def copied(self, target: Path) -> Prepared:
+        """The same device, with its drives, and its firmware's variables, copied to `target`."""
+        for drive in self.drives:
+            copy_disk(drive, target / drive.name)
+        copy_store(self.disk, target / self.disk.name)
+        return self.moved(target)
 
 
 def prepare(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from balena_migrate.core.changes import ActionName
 from balena_migrate.core.units import in_mib
 from balena_migrate.settings import Config
 from balena_migrate.workstation.lab import owner
@@ -49,6 +50,8 @@ class Armed:
     initramfs_bytes: int
     changes: tuple[str, ...]
     """What stage 1 changed: the titles in its journal."""
+    names: tuple[ActionName, ...] = ()
+    """The same by name."""
 
 
 def read_backups(root: Path, config: Config) -> dict[str, str]:

@@ -20,7 +20,9 @@ from balena_migrate.core.errors import LabError
 from balena_migrate.core.retry import retry
 from balena_migrate.core.system import System, command_environment
 from balena_migrate.workstation.cache import cache_folder, cached, locked, remove_others
+from balena_migrate.workstation.lab import faulty_disk
 from balena_migrate.workstation.lab.console import Console, LineHook
+from balena_migrate.workstation.lab.faulty_disk import DiskError
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
@@ -65,6 +67,15 @@ class Emulator:
                     if event["event"] == "SHUTDOWN":
                         return str(event["data"]["reason"])
         return ""
+
+    def fail_disk(self, what: DiskError) -> None:
+        """From now on such requests of the boot disk fail."""
+        faulty_disk.fail(self._qmp.cmd, what)
+
+    def heal_disk(self) -> None:
+        """The boot disk works again; nothing happens if the device is off."""
+        with contextlib.suppress(QMPError, OSError, EOFError):
+            faulty_disk.heal(self._qmp.cmd)
 
     def cut_power(self) -> None:
         """Cut the device's power: what it has not written yet is lost."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -149,6 +150,7 @@ class Run:
                 backups=read_backups(root, self.config),
                 initramfs_bytes=self._initramfs_bytes(root),
                 changes=tuple(entry.title for entry in journal.entries if entry.title),
+                names=tuple(entry.name for entry in journal.entries if entry.name),
             )
 
     def _initramfs_bytes(self, root: Path) -> int:
@@ -165,16 +167,20 @@ class Run:
 
     def damage_initramfs(self, how: Damage) -> None:
         """Damage the initramfs of stage 2, while the device is off."""
+        self.change_initramfs(lambda initramfs: damaged(initramfs, how))
+
+    def change_initramfs(self, change: Callable[[bytes], bytes | None]) -> None:
+        """Make another initramfs of that of stage 2, or none, while the device is off."""
         drive, path = self._initramfs
         if drive:
-            content = damaged(drive.read_file(path), how)
+            content = change(drive.read_file(path))
             if content is None:
                 drive.remove_file(path)
             else:
                 drive.write_file(path, content)
             return
         with mounted_system(self.prepared.disk, self.prepared.file_systems) as root:
-            content = damaged((root / path).read_bytes(), how)
+            content = change((root / path).read_bytes())
             if content is None:
                 (root / path).unlink()
             else:

@@ -8,6 +8,7 @@ firmware QEMU does not run (Raspberry Pi) has its boot partition read anew every
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,6 +48,13 @@ class Boot:
         shell = Shell(self.shell_line)
         shell.log_in(BOOT_TIMEOUT_S)
         return shell
+
+    @property
+    def is_off(self) -> bool:
+        """Whether it went off by itself."""
+        if not self.machine.off_words:
+            return self.emulator.process.poll() is not None
+        return re.search(self.machine.off_words, self.console.text) is not None
 
     def wait_off(self, timeout_s: float = BOOT_TIMEOUT_S) -> str:
         """Wait until the device is off; return RESET or SHUTDOWN. Raises LabError if it stays on."""

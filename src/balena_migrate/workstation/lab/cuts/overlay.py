@@ -23,12 +23,13 @@ POLL_S = 0.01
 
 
 @contextlib.contextmanager
-def overlaid(disk: Path) -> Iterator[Path]:
+def overlaid(disk: Path, folder: Path | None = None) -> Iterator[Path]:
     """A file with the disk's content, which can be read and written within the context; the disk stays as it is.
 
-    Raises LabError if it does not come up, as where the kernel has no FUSE.
+    What is written is kept in the folder meanwhile, by default the disk's own. Raises LabError if the file does not
+    come up, as where the kernel has no FUSE.
     """
-    with tempfile.TemporaryDirectory(prefix=".overlay-", dir=disk.parent) as name:
+    with tempfile.TemporaryDirectory(prefix=".overlay-", dir=folder or disk.parent) as name:
         folder = Path(name)
         changes, shown = folder / "changes", folder / "disk"
         System().run(

@@ -10,6 +10,7 @@ from pathlib import Path
 from balena_migrate.bootloaders.raspberrypi.board import Board, Chip, Model
 from balena_migrate.core.errors import LabError
 from balena_migrate.core.units import MIB
+from balena_migrate.workstation.lab.faulty_disk import BOOT_DISK, plain_nodes
 from balena_migrate.workstation.lab.machines import Machine, Start
 from balena_migrate.workstation.lab.machines.raspberrypi.firmware import FatImage, find_boot_partition, find_start
 from balena_migrate.workstation.lab.qemu import read_version
@@ -57,7 +58,7 @@ class PiMachine(Machine):
         return [
             *(self.program, "-machine", self.machine, "-accel", self.accelerator, *self.clock),
             *("-m", f"{self.memory_mib}M", "-nodefaults", "-display", "none", "-no-reboot"),
-            *("-drive", f"if=sd,{recorded_drive(card, log) if log else f'file={card},format=raw,cache=unsafe'}"),
+            *("-drive", f"if=sd,{recorded_drive(card, log) if log else plain_nodes(card, BOOT_DISK)}"),
             *("-kernel", f"{folder}/kernel", "-dtb", f"{folder}/device-tree", "-append", " ".join(filter(None, words))),
             *(("-initrd", f"{folder}/initramfs") if initramfs else ()),
         ]

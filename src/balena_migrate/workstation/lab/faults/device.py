@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs in a virtual device, in place of what starts a stage there: that very stage, in which one thing goes wrong.
+
+    python3 device.py PLACE FAULT OWNER START [ARGUMENT]...
+
+OWNER is the folder with the owner's image, START what is started: a file, or stage 2's module. The kit's base part is
+all that is there to import from, and the workstation's part is not: the stages' modules are named as text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import runpy
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+MARK = "lab: now the disk fails"
+"""The workstation waits for this line before it lets the disk fail; the stage waits for that."""
+MARK_PAUSE_S = 4.0
+LEFT_BYTES = 16 << 20
+"""What is left of the memory where it is short."""
+FILLER = "lab-filler"
+HOG = Path("/run/lab-hog")
+LABEL_AT, MAGIC_AT, MAGIC = 1024 + 120, 1024 + 56, b"\x53\xef"
+"""Of an ext file system (the kernel's Documentation/filesystems/ext4/globals.rst)."""
+SPOILED_BYTES = 16
+
+
+def main() -> None:
+    place, fault, owner, start, *arguments = sys.argv[1:]
+    if start == "balena_migrate.stage2.main":
+        console: Any = import_module("balena_migrate.stage2.console")
+        console.Console.step = _step_with(console.Console.step, place, fault)
+        sys.argv = [start, *arguments]
+        import_module(start).main()
+    else:
+        journal: Any = import_module("balena_migrate.core.journal")
+        journal.append = _append_with(journal.append, place, fault, Path(owner))
+        sys.argv = [start, *arguments]
+        runpy.run_path(start, run_name="__main__")
+
+
+def _step_with(step: Any, place: str, fault: str) -> Any:
+    """Console.step, in which it happens once the step of that name has begun."""
+
+    @contextlib.contextmanager
+    def faulty(console: Any, name: str) -> Iterator[None]:
+        with step(console, name):
+            if name == place:
+                happen(fault, lambda: _files_of(place), _full_folders)
+            yield
+
+    return faulty
+
+
+def _append_with(append: Any, place: str, fault: str, owner: Path) -> Any:
+    """core.journal.append, behind which it happens once the journal has the intent to make that change."""
+
+    def faulty(system: Any, entry: Any) -> None:
+        append(system, entry)
+        if entry.event == "intent" and entry.name == place:
+            happen(fault, lambda: [max(owner.iterdir(), key=lambda path: path.stat().st_size)], lambda: [Path("/")])
+
+    return faulty
+
+
+def happen(fault: str, files: Any, folders: Any) -> None:
+    """The fault happens. `files` and `folders` give what it is about, where it is about any."""
+    match fault:
+        case "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "hang":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        case "panic":
+            Path("/proc/sys/kernel/sysrq").write_text("1")
+            Path("/proc/sysrq-trigger").write_text("c")
+        case "memory short":
+            take_memory()
+        case "disk full":
+            for folder in folders():
+                with _writable(folder):
+                    fill(folder)
+        case "file missing" | "file changed":
+            for file in files():
+                with _writable(_mount_of(file)):
+                    file.unlink() if fault == "file missing" else spoil(file)
+        case _:
+            print(MARK, flush=True)
+            time.sleep(MARK_PAUSE_S)
+
+
+def take_memory() -> None:
+    """No more than LEFT_BYTES of memory are available, and no process holds what is taken."""
+    kernel = import_module("balena_migrate.stage2.kernel")
+    HOG.mkdir()
+    kernel.mount("tmpfs", HOG, "tmpfs", options="size=100%")
+    with (HOG / "taken").open("wb") as file:
+        while _available_bytes() > LEFT_BYTES:
+            file.write(bytes(1 << 20))
+            file.flush()
+
+
+def _available_bytes() -> int:
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) << 10
+
+
+def fill(folder: Path) -> None:
+    """Nothing more can be written to the file system."""
+    with (folder / FILLER).open("wb") as file:
+        piece, size = os.statvfs(folder).f_bfree * os.statvfs(folder).f_frsize, 0
+        while piece >= 512:
+            try:
+                os.posix_fallocate(file.fileno(), size, piece)
+                size += piece
+            except OSError:
+                piece //= 2
+
+
+def spoil(file: Path) -> None:
+    """The file has as many bytes as before, and a few others in its middle."""
+    with file.open("r+b") as opened:
+        opened.seek(file.stat().st_size // 2)
+        content = opened.read(SPOILED_BYTES)
+        opened.seek(-len(content), os.SEEK_CUR)
+        opened.write(bytes(byte ^ 0xFF for byte in content))
+
+
+def _files_of(step: str) -> list[Path]:
+    """What this step of stage 2 works with."""
+    paths = import_module("balena_migrate.core.paths")
+    handover = json.loads(Path(paths.STAGE2_CONFIG).read_text())
+    match step:
+        case "modules":
+            return [Path(Path(paths.STAGE2_MODULES).read_text().split()[0])]
+        case "restore-boot":
+            return [_on_old(file["path"]) for file in handover["boot_written"]]
+        case "secure":
+            return [_on_old(handover["image"]["path"])]
+        case _:
+            return [Path(paths.STAGE2_FILES + handover["data_files"][0]["file"]["path"])]
+
+
+def _on_old(path: str) -> Path:
+    return Path("/root" + path)
+
+
+def _full_folders() -> list[Path]:
+    """The mounted file systems of the old system, or those of the new one, which get mounted, that stage 2 writes."""
+    old = [point for point in _mount_points() if point.is_relative_to("/root")]
+    return old or [_mounted(label) for label in ("resin-data", "resin-state")]
+
+
+def _mount_points() -> list[Path]:
+    return [Path(line.split()[4]) for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+
+
+def _mounted(label: str) -> Path:
+    """A folder at which the file system with that label is mounted."""
+    kernel, folder = import_module("balena_migrate.stage2.kernel"), Path("/run", label)
+    folder.mkdir()
+    for partition in Path("/sys/class/block").glob("*/partition"):
+        device = Path("/dev", partition.parent.name)
+        with device.open("rb") as file:
+            start = file.read(LABEL_AT + 16)
+        if start[MAGIC_AT : MAGIC_AT + 2] == MAGIC and start[LABEL_AT:].rstrip(b"\0").decode() == label:
+            kernel.mount(str(device), folder, "ext4")
+    return folder
+
+
+def _mount_of(file: Path) -> Path:
+    return next(folder for folder in file.parents if folder.is_mount())
+
+
+@contextlib.contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    """What is mounted there can be written meanwhile; a new file system is unmounted afterwards."""
+    kernel = import_module("balena_migrate.stage2.kernel")
+    with kernel.writable(folder):
+        yield
+    if folder.name.startswith("resin-"):
+        kernel.unmount(folder)
+
+
+if __name__ == "__main__":
+    main()

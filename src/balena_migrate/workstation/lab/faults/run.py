@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plays the fault matrix of a chain, cell by cell; what was played in an earlier call is not played again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from balena_migrate.core.changes import ActionName
+from balena_migrate.core.errors import LabError
+from balena_migrate.core.progress import Say
+from balena_migrate.core.steps import Step
+from balena_migrate.core.values import from_json, to_json
+from balena_migrate.workstation.lab.acts import Stage1
+from balena_migrate.workstation.lab.engine import Places, kept
+from balena_migrate.workstation.lab.faults.matrix import Cell, cells
+from balena_migrate.workstation.lab.faults.play import play
+from balena_migrate.workstation.lab.faults.result import FaultsResult, Played
+from balena_migrate.workstation.lab.guests.debian_pi import DebianPi
+from balena_migrate.workstation.lab.run import Record
+from balena_migrate.workstation.lab.scenarios import Scenario
+from balena_migrate.workstation.lab.wishes import Options
+
+PLAYED, RESULT, LOGS = "faults.jsonl", "faults.json", "faults"
+WATCHDOG = ("-device", "i6300esb", "-action", "watchdog=reset")
+WATCHDOG_FILES = {"etc/modprobe.d/watchdog.conf": "options i6300esb heartbeat=15\n"}
+
+
+def watched(scenario: Scenario) -> Scenario:
+    """The same with a watchdog, as most devices have one. QEMU's Raspberry Pis have none that resets them."""
+    device, wishes = scenario.device, scenario.wishes
+    if isinstance(device.guest, DebianPi):
+        return scenario
+    return replace(
+        scenario,
+        device=replace(device, hardware=(*device.hardware, *WATCHDOG)),
+        wishes=replace(wishes, files={**wishes.files, **WATCHDOG_FILES}),
+    )
+
+
+def run_faults(
+    scenario: Scenario, options: Options, places: Places, only: Iterable[Cell] | None, say: Say
+) -> FaultsResult:
+    """The result of all faults, or of some, in a scenario that begins with stage 1.
+
+    The folder of `places` gets a line for each cell that was played, and the consoles' logs. Raises LabError if the
+    device does not get as far as that without any fault.
+    """
+    scenario = watched(scenario)
+    ready = kept(scenario, options, places, (), say)
+    armed = kept(scenario, options, places, (Stage1(),), say)
+    if armed.stuck or not all(check.passed for check in armed.checks):
+        raise LabError("stage 1 fails without any fault: " + "; ".join(c.found for c in armed.checks if not c.passed))
+    planned = tuple(only or cells(changes_of(armed), steps_of(armed)))
+    known = {item.cell: item for item in read_played(places.folder / PLAYED)}
+    left = [cell for cell in planned if cell not in known]
+    for number, cell in enumerate(left, start=1):
+        logs = places.folder / LOGS / f"{cell.place}-{cell.fault}".replace(" ", "-")
+        shutil.rmtree(logs, ignore_errors=True)
+        item = play(cell, armed if cell.step else ready, places.folder, logs)
+        with (places.folder / PLAYED).open("a") as file:
+            file.write(json.dumps(to_json(item)) + "\n")
+        known[cell] = item
+        say(f"{number} of {len(left)}, {cell.place}, {cell.fault}: {item.outcome} ({item.seconds:.0f} s)")
+    played = tuple(known[cell] for cell in planned)
+    return FaultsResult(
+        scenario=scenario.name,
+        description=scenario.description,
+        date=time.strftime("%Y-%m-%d"),
+        passed=bool(played) and all(item.passed for item in played),
+        planned=len(planned),
+        played=played,
+    )
+
+
+def changes_of(armed: Record) -> tuple[ActionName, ...]:
+    """The changes that stage 1 makes on this device."""
+    assert armed.armed is not None, "stage 1 has armed it"
+    return armed.armed.names
+
+
+def steps_of(armed: Record) -> tuple[Step, ...]:
+    """The steps that stage 2 takes on this device."""
+    expect = armed.prepared.expect
+    needed = {
+        Step.BOOT_ENTRY: armed.before.variables is not None,
+        Step.GROW: expect.grows_data,
+        Step.MACHINE_ID: bool(expect.machine_id),
+    }
+    return tuple(step for step in Step if needed.get(step, True))
+
+
+def read_played(file: Path) -> list[Played]:
+    """What was played earlier; a line that was torn does not count."""
+    lines = file.read_text().split("\n")[:-1] if file.exists() else []
+    return [from_json(Played, json.loads(line)) for line in lines]
