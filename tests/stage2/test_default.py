@@ -21,10 +21,11 @@ from balena_migrate.core.units import MIB
 from balena_migrate.images.formats import format_named
 from balena_migrate.images.patched_image import PatchedImage
 from balena_migrate.images.patches import Patches
-from balena_migrate.stage2 import frame, oldsystem
+from balena_migrate.stage2 import frame, line, oldsystem
 from balena_migrate.stage2.console import Console
 from balena_migrate.stage2.flash import write_image
 from balena_migrate.stage2.frame import CameBackError, Stage2
+from balena_migrate.stage2.line import Crossed
 from balena_migrate.stage2.strategies import default
 from balena_migrate.stage2.target import Disk, open_disk
 from tests.support.handover import HANDOVER
@@ -109,6 +110,66 @@ def test_a_disk_that_is_too_small_leads_back_before_the_line(tmp_path: Path, mon
     with pytest.raises(CameBackError, match="has 10 bytes, and the image needs"):
         default.migrate(stage2)
     assert [result.step for result in kept] == [Step.CLAIM]
+
+
+@pytest.fixture
+def behind_the_line(target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is done behind the line; and how far the note of it is by then."""
+    calls: list[str] = []
+    monkeypatch.setattr(line, "NOTE", tmp_path / "line")
+    monkeypatch.setattr(default, "open_goal", lambda *_: goal())
+    monkeypatch.setattr(default, "reread_partitions", lambda path: calls.append(f"reread {path}"))
+    monkeypatch.setattr(default, "finish", lambda *_: calls.append(f"finish {line.find()}"))
+    return calls
+
+
+def behind(tmp_path: Path) -> Stage2:
+    system = System(tmp_path)
+    return Stage2(handover=HANDOVER, machine=system, old=system, console=Console(io.StringIO()))
+
+
+def test_a_process_that_follows_one_that_died_in_the_window_flashes_anew(
+    target: Path, tmp_path: Path, behind_the_line: list[str]
+) -> None:
+    target.write_bytes(IMAGE[: MIB * 2] + target.read_bytes()[MIB * 2 :])
+    default.go_on(behind(tmp_path), Crossed(target=str(target)))
+    assert target.read_bytes()[: len(IMAGE)] == IMAGE
+    assert behind_the_line == [f"reread {target}", f"finish {Crossed(target=str(target), flashed=True)}"]
+
+
+def test_one_that_follows_behind_the_flash_leaves_the_disk_alone(
+    target: Path, tmp_path: Path, behind_the_line: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(default, "flash", lambda *_: pytest.fail("flashed"))
+    default.go_on(behind(tmp_path), Crossed(target=str(target), flashed=True))
+    assert len(behind_the_line) == 2
+
+
+def test_the_line_is_noted_before_the_first_byte_is_written(
+    target: Path, tmp_path: Path, behind_the_line: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device whose memory takes no note comes back to its old system."""
+
+    @contextlib.contextmanager
+    def nothing(*_: object) -> Iterator[None]:
+        yield
+
+    found: list[Crossed | None] = []
+    for name in ("mounted_beside", "logging_to_drive"):
+        monkeypatch.setattr(oldsystem, name, nothing)
+    for name in ("restore_boot", "unmount", "keep_result"):
+        monkeypatch.setattr(oldsystem, name, lambda *_: None)
+    monkeypatch.setattr(default, "require_same_kit", lambda _: None)
+    monkeypatch.setattr(default, "in_memory", nothing)
+    monkeypatch.setattr(default, "find_target", lambda *_: str(target))
+    monkeypatch.setattr(default, "flash", lambda *_: found.append(line.find()))
+    stage2 = replace(behind(tmp_path), handover=replace(HANDOVER, no_flash=False))
+    default.migrate(stage2)
+    assert found == [Crossed(target=str(target))]
+    monkeypatch.setattr(line, "NOTE", tmp_path / "no folder/line")
+    with pytest.raises(CameBackError, match="no folder"):
+        default.migrate(stage2)
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize("written_by", ["this kit", "another kit", "no kit"])

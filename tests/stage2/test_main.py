@@ -15,8 +15,10 @@ import pytest
 from balena_migrate.core.errors import DiskError
 from balena_migrate.core.handover import Handover, dump_handover
 from balena_migrate.core.system import System
-from balena_migrate.stage2 import boot, kernel, main, oldsystem
+from balena_migrate.stage2 import boot, kernel, line, main, oldsystem
 from balena_migrate.stage2.console import Console
+from balena_migrate.stage2.line import Crossed
+from balena_migrate.stage2.strategies import Stage2Strategy
 from tests.support.handover import HANDOVER
 
 
@@ -86,3 +88,24 @@ def test_where_the_old_root_does_not_appear_the_log_drive_has_the_reason(
     assert main.boot_and_start(Console()) == boot.FAILED
     assert done == ["boot configuration", "log drive"]
     assert any("no file system has the UUID 1111-root" in line for line in kept)
+
+
+def test_behind_the_line_nothing_of_the_old_system_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is gone, and what is left to do needs nothing of it."""
+    done: list[object] = []
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/balena-migrate-stage2.conf").write_bytes(dump_handover(HANDOVER))
+    monkeypatch.setattr(line, "NOTE", tmp_path / "line")
+    line.note(Crossed(target="/dev/sda"))
+    strategy = Stage2Strategy(
+        name="DEFAULT", migrate=lambda _: pytest.fail("begun anew"), go_on=lambda _, crossed: done.append(crossed)
+    )
+    monkeypatch.setattr(main, "System", lambda *_, **__: System(tmp_path))
+    monkeypatch.setattr(main, "strategy_named", lambda _: strategy)
+    monkeypatch.setattr(boot, "mount_root", lambda *_: pytest.fail("looked for"))
+    monkeypatch.setattr(boot, "mount_for_init", lambda *_: None)
+    monkeypatch.setattr(kernel, "reboot", lambda: done.append("reboot"))
+    main.boot_and_start(Console())
+    assert done == [Crossed(target="/dev/sda"), "reboot"]

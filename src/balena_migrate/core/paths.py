@@ -31,6 +31,8 @@ BOOT_ENTRY = "balena-migrate"
 # In the initramfs: these folders are in memory, and disappear with the reboot.
 STAGE2_FILES = "/balena-migrate/files"
 """What stage 2 loads into memory."""
+STAGE2_LINE = "/balena-migrate/line"
+"""Where stage 2 notes that it has crossed the line."""
 STAGE2_LOG_DRIVE = "/balena-migrate/log"
 STAGE2_DATA = "/balena-migrate/data"
 """Where stage 2 mounts resin-data of the new system."""

@@ -18,7 +18,7 @@ from balena_migrate.core.paths import STAGE2_CONFIG
 from balena_migrate.core.steps import Step
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
-from balena_migrate.stage2 import boot, kernel, oldsystem
+from balena_migrate.stage2 import boot, kernel, line, oldsystem
 from balena_migrate.stage2.console import Console, kernel_log, outputs
 from balena_migrate.stage2.frame import CameBackError, Stage2
 from balena_migrate.stage2.memory_peak import MemoryPeak
@@ -58,7 +58,8 @@ def boot_and_start(console: Console) -> int:
         return boot.FAILED
     machine, handover, strategy = task
     try:
-        boot.mount_root(machine, handover, console, boot.ROOT)
+        if line.find() is None:
+            boot.mount_root(machine, handover, console, boot.ROOT)
     except (MigrateError, OSError) as error:
         console.say(f"going back to the old system: {describe(error)}")
         boot.restore_without_root(machine, handover, console, boot.ROOT)
@@ -84,14 +85,17 @@ def find_task(console: Console) -> tuple[System, Handover, Stage2Strategy] | Non
 
 
 def run(console: Console, machine: System, handover: Handover, strategy: Stage2Strategy, rootmnt: Path) -> None:
-    """The migration, with watchdogs fed, and then the reboot or the way back that its end asks for."""
+    """The migration, or what is left of it behind the line, with watchdogs fed; then the reboot or the way back."""
     console.say(f"stage 2 of balena-migrate {handover.version}")
     stays = False
     memory = MemoryPeak(machine)
     stage2 = Stage2(handover=handover, machine=machine, old=System(rootmnt), console=console)
     with feeding_watchdogs(machine), memory.sampled():
         try:
-            strategy.migrate(stage2)
+            if crossed := line.find():
+                strategy.go_on(stage2, crossed)
+            else:
+                strategy.migrate(stage2)
         except CameBackError:
             stays = handover.term_exit is TermExit.CONTINUE and rootmnt.is_mount() and not stage2.taken
         except Exception as error:  # whatever it is: a reboot finds the old system or the new one

@@ -86,3 +86,48 @@ def test_stage2_uses_the_base_part_alone(shell: list[str], kit: Path) -> None:
         *(f"{kit}/base/bin/python3", "-I", "-S", "-X", "utf8", "-m", "balena_migrate.stage2.main", "/root"),
     ]
     assert lines[-1].startswith("env C.UTF-8 unset ")
+
+
+DYING = """\
+#!/bin/sh
+echo started >>"$LOG"
+[ "$(wc -l <"$LOG")" -lt {dies} ] || rm -f "$LINE"
+exit 7
+"""
+"""Stage 2 in a process that dies behind the line, until the last one is through."""
+BUSYBOX = """\
+#!/bin/sh
+echo "$@" >>"$LOG"
+[ "$1" != reboot ] || kill -9 $PPID
+"""
+
+
+def start_dying(shell: list[str], kit: Path, *, far: str, dies: int) -> tuple[int, list[str]]:
+    """The status of the script, and what was started, where stage 2's process dies this far, so many times."""
+    line, log = kit / "line", kit / "log"
+    if far:
+        line.write_text(f"{far} /dev/sda\n")
+    for name, text in (("ld.so", DYING.format(dies=dies)), ("busybox", BUSYBOX)):
+        (kit / "base" / name).write_text(text)
+        (kit / "base" / name).chmod(0o755)
+    environment = {"PATH": os.environ["PATH"], "LINE": str(line), "LOG": str(log)}
+    done = subprocess.run(
+        [*shell, str(kit / "base/stage2")], check=False, env=environment, timeout=30, stdout=subprocess.DEVNULL
+    )
+    return done.returncode, log.read_text().splitlines()
+
+
+def test_before_the_line_the_status_of_stage2_is_passed_on(shell: list[str], kit: Path) -> None:
+    assert start_dying(shell, kit, far="", dies=1) == (7, ["started"])
+
+
+def test_in_the_window_stage2_is_started_until_the_disk_boots(shell: list[str], kit: Path) -> None:
+    """Each of its lines in the log is one of the starts that are counted, and so are the pauses."""
+    status, found = start_dying(shell, kit, far="flash", dies=19)
+    assert (status, found[:3], len(found)) == (7, ["started", "sleep 5", "started"], 19)
+
+
+def test_behind_it_the_device_reboots_after_three_tries(shell: list[str], kit: Path) -> None:
+    status, found = start_dying(shell, kit, far="finish", dies=99)
+    assert found == ["started", "sleep 5", "started", "sleep 5", "started", "reboot -f"]
+    assert status == -9

@@ -13,15 +13,20 @@ from functools import cache
 from balena_migrate.core.errors import MigrateError
 from balena_migrate.core.plugins import load_all
 from balena_migrate.stage2.frame import Stage2
+from balena_migrate.stage2.line import Crossed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage2Strategy:
-    """`migrate` raises CameBackError where it ends before the line, with the reason on the old system."""
+    """`migrate` raises CameBackError where it ends before the line, with the reason on the old system.
+
+    `go_on` does what is left of it, where its process died behind the line.
+    """
 
     name: str
     """As the setting STRATEGY has it, and the hand-over."""
     migrate: Callable[[Stage2], None]
+    go_on: Callable[[Stage2, Crossed], None]
 
 
 @cache

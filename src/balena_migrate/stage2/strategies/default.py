@@ -5,7 +5,7 @@ Read `migrate` from the top to the bottom: its order is the product.
 
 Before the line nothing of the old system is changed but its log, and every error leads back to it. After the line
 every error leads forward: the image is in memory, so the flash is tried until the disk boots, each step behind it a few
-times, and the machine reboots in the end.
+times, and the machine reboots in the end. A process that dies there is followed by one that goes on (`go_on`).
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from balena_migrate.images.formats import format_named
 from balena_migrate.images.partitions.known_disk import find_target
 from balena_migrate.images.patched_image import PatchedImage
 from balena_migrate.images.patches import parse_patches
-from balena_migrate.stage2 import oldsystem
+from balena_migrate.stage2 import line, oldsystem
 from balena_migrate.stage2.commit import FirstMibLast
 from balena_migrate.stage2.console import PROGRESS_PAUSE_S, Console
 from balena_migrate.stage2.finish import finish
 from balena_migrate.stage2.flash import check_size, write_image
 from balena_migrate.stage2.frame import NoFlashError, Stage2, after_the_line, before_the_line, require_same_kit
+from balena_migrate.stage2.line import Crossed
 from balena_migrate.stage2.meter import FlashMeter
 from balena_migrate.stage2.patience import again, without_end
 from balena_migrate.stage2.periodic import every
-from balena_migrate.stage2.stash import Stash, in_memory
+from balena_migrate.stage2.stash import MEMORY, RamStash, Stash, in_memory
 from balena_migrate.stage2.strategies import Stage2Strategy
 from balena_migrate.stage2.target import Disk, open_disk, reread_partitions
 
@@ -60,6 +61,7 @@ def migrate(stage2: Stage2) -> None:
                 claim = held.enter_context(contextlib.ExitStack())
                 disk = claim.enter_context(open_disk(Path(target)))
                 check_size(goal, disk)
+                line.note(Crossed(target=target))
 
         # ============================================ the line ============================================
 
@@ -67,9 +69,27 @@ def migrate(stage2: Stage2) -> None:
             with step(Step.FLASH):
                 flash(goal, disk, console)
             claim.close()
-            with step(Step.REREAD):
-                again(console, lambda: reread_partitions(Path(target)))
-            finish(stage2, stash, target)
+            after_the_flash(stage2, stash, target)
+
+
+def go_on(stage2: Stage2, crossed: Crossed) -> None:
+    """What migrate() does behind the line is done, by a process that follows one which died there."""
+    stash, console = RamStash(MEMORY), stage2.console
+    with after_the_line(console):
+        if not crossed.flashed:
+            with console.step(Step.FLASH), contextlib.ExitStack() as held:
+                goal = open_goal(stash, stage2.handover, held)
+                flash(goal, held.enter_context(open_disk(Path(crossed.target))), console)
+        after_the_flash(stage2, stash, crossed.target)
+
+
+def after_the_flash(stage2: Stage2, stash: RamStash, target: str) -> None:
+    """The disk starts the new system; everything that is carried over is put on it."""
+    with after_the_line(stage2.console):
+        line.note(Crossed(target=target, flashed=True))
+    with stage2.console.step(Step.REREAD):
+        again(stage2.console, lambda: reread_partitions(Path(target)))
+    finish(stage2, stash, target)
 
 
 def open_goal(stash: Stash, handover: Handover, held: contextlib.ExitStack) -> PatchedImage:
@@ -96,4 +116,4 @@ def flash_once(goal: PatchedImage, disk: Disk, console: Console) -> None:
     console.say(result.describe())
 
 
-STRATEGY = Stage2Strategy(name="DEFAULT", migrate=migrate)
+STRATEGY = Stage2Strategy(name="DEFAULT", migrate=migrate, go_on=go_on)

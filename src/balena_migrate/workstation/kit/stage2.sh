@@ -2,10 +2,25 @@
 # SPDX-License-Identifier: Apache-2.0
 # Starts stage 2 with the kit's base part alone, called by its own path: from inside the initramfs.
 base=$(cd "${0%/*}/" && pwd -P) || exit
+line=${base%/*}/line # core.paths: STAGE2_LINE
 
 unset LD_PRELOAD
 LC_ALL=C.UTF-8
 export LC_ALL
 
-exec "$base/ld.so" --inhibit-cache --argv0 "$base/bin/python3" --library-path "$base/lib" \
-    "$base/bin/python3" -I -S -X utf8 -m balena_migrate.stage2.main "$@"
+tries=3
+while :; do
+    "$base/ld.so" --inhibit-cache --argv0 "$base/bin/python3" --library-path "$base/lib" \
+        "$base/bin/python3" -I -S -X utf8 -m balena_migrate.stage2.main "$@"
+    status=$?
+    [ -e "$line" ] || exit "$status"
+    # Behind the line there is no old system to go back to, and all that is needed is still in memory.
+    echo "balena-migrate: stage 2 did not end as it should; it goes on with what is in memory"
+    read -r far _ <"$line"
+    if [ "$far" != flash ]; then
+        # The disk starts the new system, if need be without the rest.
+        tries=$((tries - 1))
+        [ "$tries" -gt 0 ] || "$base/busybox" reboot -f
+    fi
+    "$base/busybox" sleep 5
+done
