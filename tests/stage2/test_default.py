@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 
 from balena_migrate.core.block_map import BlockMap
 from balena_migrate.core.errors import FlashError
-from balena_migrate.core.stage2_result import Stage2Result, find_stage2_result, write_stage2_result
+from balena_migrate.core.stage2_result import Stage2Ending, Stage2Result, find_stage2_result, write_stage2_result
 from balena_migrate.core.steps import Step
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
@@ -110,6 +111,27 @@ def test_a_disk_that_is_too_small_leads_back_before_the_line(tmp_path: Path, mon
     with pytest.raises(CameBackError, match="has 10 bytes, and the image needs"):
         default.migrate(stage2)
     assert [result.step for result in kept] == [Step.CLAIM]
+
+
+@pytest.mark.parametrize("failures", [0, 3, 10**6])
+def test_the_reason_is_kept_once_the_disk_works_again(
+    tmp_path: Path, failures: int, monkeypatch: pytest.MonkeyPatch, pauses: list[float]
+) -> None:
+    """Or the old system comes up without it, after a minute of tries."""
+    kept: list[Stage2Result] = []
+
+    def keep(*arguments: object) -> None:
+        if len(pauses) < failures:
+            raise OSError(errno.EIO, "Input/output error")
+        kept.append(arguments[4])  # type: ignore[arg-type]
+
+    monkeypatch.setattr(time, "monotonic", lambda: sum(pauses))
+    monkeypatch.setattr(oldsystem, "keep_result", keep)
+    result = Stage2Result(ending=Stage2Ending.FAILED, step=Step.SECURE, reason="unreadable")
+    with pytest.raises(CameBackError, match="unreadable"):
+        frame.come_back(behind(tmp_path), result)
+    assert kept == ([result] if failures < 10 else [])
+    assert sum(pauses) == (5 * failures if failures < 10 else 65)
 
 
 @pytest.fixture

@@ -125,7 +125,7 @@ def show_faults(result: FaultsResult) -> None:
     console.print(table)
     for item in result.played:
         if not item.passed:
-            console.print(Text(f"{item.cell.place}, {item.cell.fault}: {item.said}", "red"))
+            console.print(Text(f"{item.cell}: {item.said}", "red"))
     console.print(Text("passed", "green") if result.passed else Text("FAILED", "bold red"), summary(result.played))
 
 

@@ -16,7 +16,7 @@ from balena_migrate.core.system import System
 from balena_migrate.stage2 import oldsystem
 from balena_migrate.stage2.console import Console
 from balena_migrate.stage2.mounts import Taken
-from balena_migrate.stage2.patience import describe
+from balena_migrate.stage2.patience import describe, for_a_while
 
 
 class CameBackError(MigrateError):
@@ -65,11 +65,16 @@ def before_the_line(stage2: Stage2) -> Iterator[None]:
 
 def come_back(stage2: Stage2, result: Stage2Result) -> None:
     """Raises CameBackError, once the result is on the old system, or that was tried."""
-    stage2.console.say(f"going back to the old system: {result.reason}")
+    console = stage2.console
+    console.say(f"going back to the old system: {result.reason}")
+
+    def keep() -> None:
+        oldsystem.keep_result(stage2.machine, stage2.old, stage2.handover, stage2.taken, result, console)
+
     try:
-        oldsystem.keep_result(stage2.machine, stage2.old, stage2.handover, stage2.taken, result, stage2.console)
+        for_a_while(console, keep)
     except (MigrateError, OSError) as error:
-        stage2.console.say(f"the reason could not be kept on the old system: {error}")
+        console.say(f"the reason could not be kept on the old system: {error}")
     raise CameBackError(result.reason) from None
 
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is tried again after the line, how often, and who hears of it. The policy is here and nowhere else.
+"""What is tried again, how often, and who hears of it. The policy is here and nowhere else.
+
+Before the line an error leads back at once, and only the reason is tried to be kept for a while (`for_a_while`).
 
 Until the disk boots, giving up would leave a device that boots nothing: what fails then is tried without end
 (`without_end`), first the write, the flush or the commit that failed, and whatever else goes wrong by a flash from the
@@ -27,6 +29,20 @@ PAUSE_S = 5.0
 
 PAUSES_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 """Before the second try, the third, and so on; then the last one always: who waits hears from it twice a minute."""
+
+
+KEEP_LIMIT_S = 60.0
+"""How long the reason for going back is tried to be kept: a disk that fails for a moment, as at a loose plug, is the
+very thing that an owner wants to hear of."""
+
+
+def for_a_while(console: Console, work: Callable[[], object]) -> None:
+    """The work is done within KEEP_LIMIT_S. Raises the last try's error."""
+
+    def failed(error: Exception) -> None:
+        console.say(f"{describe(error)}; trying again")
+
+    retry(work, on=(MigrateError, OSError), limit_s=KEEP_LIMIT_S, pause_s=PAUSE_S, failed=failed)
 
 
 def again(console: Console, work: Callable[[], object]) -> None:

@@ -68,14 +68,18 @@ class Emulator:
                         return str(event["data"]["reason"])
         return ""
 
+    def command(self, name: str, /, **arguments: object) -> object:
+        """What QEMU's monitor answers to the command. Raises QMPError."""
+        return self._qmp.cmd(name, **arguments)
+
     def fail_disk(self, what: DiskError) -> None:
         """From now on such requests of the boot disk fail."""
-        faulty_disk.fail(self._qmp.cmd, what)
+        faulty_disk.fail(self.command, what)
 
     def heal_disk(self) -> None:
         """The boot disk works again; nothing happens if the device is off."""
         with contextlib.suppress(QMPError, OSError, EOFError):
-            faulty_disk.heal(self._qmp.cmd)
+            faulty_disk.heal(self.command)
 
     def cut_power(self) -> None:
         """Cut the device's power: what it has not written yet is lost."""

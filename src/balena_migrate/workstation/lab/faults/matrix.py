@@ -52,16 +52,19 @@ SWAPPED = (Fault.MISSING, Fault.CHANGED)
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Cell:
-    """One fault at one place."""
+    """One fault at one place: a change of stage 1 by its ActionName, or a Step of stage 2."""
 
+    stage: int
     place: str
-    """A Step or an ActionName."""
     fault: Fault
+
+    def __str__(self) -> str:
+        return f"stage {self.stage}, {self.place}, {self.fault}"
 
     @property
     def step(self) -> Step | None:
-        """The step of stage 2; None for a change of stage 1."""
-        return Step(self.place) if self.place in tuple(Step) else None
+        """The step of stage 2; None in stage 1."""
+        return Step(self.place) if self.stage == 2 else None
 
 
 def cells(changes: tuple[ActionName, ...], steps: tuple[Step, ...]) -> Iterator[Cell]:
@@ -69,7 +72,7 @@ def cells(changes: tuple[ActionName, ...], steps: tuple[Step, ...]) -> Iterator[
     for fault in Fault:
         for step in steps:
             if (fault is not Fault.FULL or step in WRITING) and (fault not in SWAPPED or step in WITH_FILES):
-                yield Cell(place=step, fault=fault)
+                yield Cell(stage=2, place=step, fault=fault)
     for fault in Fault:
         for change in changes:
-            yield Cell(place=change, fault=fault)
+            yield Cell(stage=1, place=change, fault=fault)

@@ -10,8 +10,8 @@ from enum import StrEnum
 from balena_migrate.core.steps import THE_LINE, Step, is_after_the_line
 from balena_migrate.workstation.lab.faults.matrix import Cell, Fault
 
-ENDS_THE_STAGE = (Fault.KILLED, Fault.HANG, Fault.PANIC)
-"""What no stage survives; in the window, the device neither."""
+NEEDS_A_RESET = (Fault.HANG, Fault.PANIC)
+"""What only a reset ends, which in the window loses the device: its memory has all that there is."""
 
 
 class Outcome(StrEnum):
@@ -47,7 +47,7 @@ class Played:
 
     @property
     def in_the_window(self) -> bool:
-        return self.cell.place == THE_LINE
+        return self.cell.step is THE_LINE
 
     @property
     def survived(self) -> bool:
@@ -56,11 +56,11 @@ class Played:
 
     @property
     def passed(self) -> bool:
-        """Whether that is what it should be: nothing is lost but in the window, by what ends the stage there, and what
-        is after the line goes forward."""
+        """Whether that is what it should be: the old system before the line, and after it the new one; but for what
+        needs a reset in the window."""
         step = self.cell.step
         if step is not None and is_after_the_line(step):
-            return self.outcome is Outcome.NEW or (self.in_the_window and self.cell.fault in ENDS_THE_STAGE)
+            return self.outcome is Outcome.NEW or (self.in_the_window and self.cell.fault in NEEDS_A_RESET)
         return self.survived
 
 
@@ -78,14 +78,14 @@ class FaultsResult:
 
 
 def matrix(played: tuple[Played, ...]) -> Iterator[tuple[str, list[tuple[str, bool]]]]:
-    """Each place, stage 1's changes first, with what came of each fault there, "" where it is not played, and whether
+    """Each place behind its stage, with what came of each fault there, "" where it is not played, and whether
     that is as it should be."""
     found = {item.cell: item for item in played}
-    places = dict.fromkeys(item.cell.place for item in played)
-    steps = [str(step) for step in Step if step in places]
-    for place in [*(place for place in places if place not in steps), *steps]:
-        row = [found.get(Cell(place=place, fault=fault)) for fault in Fault]
-        yield place, [(item.text, item.passed) if item else ("", True) for item in row]
+    changes = dict.fromkeys(item.cell.place for item in played if item.cell.stage == 1)
+    steps = [step for step in Step if any(item.cell.step is step for item in played)]
+    for stage, place in [*((1, change) for change in changes), *((2, step) for step in steps)]:
+        row = [found.get(Cell(stage=stage, place=place, fault=fault)) for fault in Fault]
+        yield f"{stage}: {place}", [(item.text, item.passed) if item else ("", True) for item in row]
 
 
 def summary(played: Sequence[Played]) -> str:

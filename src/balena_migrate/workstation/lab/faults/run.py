@@ -59,13 +59,13 @@ def run_faults(
     known = {item.cell: item for item in read_played(places.folder / PLAYED)}
     left = [cell for cell in planned if cell not in known]
     for number, cell in enumerate(left, start=1):
-        logs = places.folder / LOGS / f"{cell.place}-{cell.fault}".replace(" ", "-")
+        logs = places.folder / LOGS / f"{cell.stage}-{cell.place}-{cell.fault}".replace(" ", "-")
         shutil.rmtree(logs, ignore_errors=True)
         item = play(cell, armed if cell.step else ready, places.folder, logs)
         with (places.folder / PLAYED).open("a") as file:
             file.write(json.dumps(to_json(item)) + "\n")
         known[cell] = item
-        say(f"{number} of {len(left)}, {cell.place}, {cell.fault}: {item.outcome} ({item.seconds:.0f} s)")
+        say(f"{number} of {len(left)}, {cell}: {item.text} ({item.seconds:.0f} s)")
     played = tuple(known[cell] for cell in planned)
     return FaultsResult(
         scenario=scenario.name,
