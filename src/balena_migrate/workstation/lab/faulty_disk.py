@@ -12,9 +12,15 @@ from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
+from qemu.qmp.error import QMPError
+
+from balena_migrate.core.retry import retry
+
 Command = Callable[..., object]
 """A command of QEMU's monitor, by its name and arguments."""
 BOOT_DISK = "disk0"
+FLUSHES = 30
+"""More than a kernel asks for by itself in a step, with all its tries."""
 _FAILING = "failing"
 _OPTIONS = {"driver": "raw", "discard": "unmap", "cache": {"no-flush": False}}
 
@@ -36,15 +42,16 @@ def plain_nodes(drive: Path, name: str) -> str:
 
 
 def fail(command: Command, what: DiskError) -> None:
-    """From now on every such request of the boot disk fails with EIO."""
+    """From now on such requests of the boot disk fail with EIO: each of them, or the next FLUSHES flushes."""
     rule = {"event": "none", "iotype": what, "errno": errno.EIO}
-    command("blockdev-add", **{"driver": "blkdebug", "node-name": _FAILING, "image": _file(), "inject-error": [rule]})
+    rules = [rule | {"once": True}] * FLUSHES if what is DiskError.FLUSH else [rule]
+    command("blockdev-add", **{"driver": "blkdebug", "node-name": _FAILING, "image": _file(), "inject-error": rules})
     _exchange(command, _FAILING)
 
 
 def heal(command: Command) -> None:
-    """The boot disk works again."""
-    _exchange(command, _file())
+    """The boot disk works again. QEMU flushes it before the exchange, and refuses that where the flush fails."""
+    retry(lambda: _exchange(command, _file()), on=QMPError, tries=FLUSHES + 1, pause_s=0)
     command("blockdev-del", **{"node-name": _FAILING})
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from qemu.qmp.error import QMPError
 from qemu.qmp.legacy import QEMUMonitorProtocol
+from qemu.qmp.qmp_client import ExecuteError
 
 from balena_migrate.core.errors import LabError
 from balena_migrate.core.retry import retry
@@ -78,8 +79,12 @@ class Emulator:
 
     def heal_disk(self) -> None:
         """The boot disk works again; nothing happens if the device is off."""
-        with contextlib.suppress(QMPError, OSError, EOFError):
+        try:
             faulty_disk.heal(self.command)
+        except ExecuteError as error:
+            raise LabError(f"QEMU does not let the disk work again: {error}") from None
+        except (QMPError, OSError, EOFError):
+            pass  # the device is off
 
     def cut_power(self) -> None:
         """Cut the device's power: what it has not written yet is lost."""
