@@ -110,7 +110,6 @@ def fault_one(scenario: Scenario, options: Options, work: Path) -> FaultsResult:
     folder.mkdir(parents=True, exist_ok=True)
     say(f"{scenario.name}: every fault in every step")
     result = run_faults(scenario, options, Places(folder=folder, work=work, cache=cache_folder()), None, say)
-    write_json([result], folder / FAULTS)
     show_faults(result)
     say(f"report: {folder / FAULTS}")
     return result

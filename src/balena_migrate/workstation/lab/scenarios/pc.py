@@ -50,6 +50,9 @@ from balena_migrate.workstation.lab.wishes import Device, Expect, Wishes
 
 PC = Device(guest=DEBIAN_12, image=find_spec("intel-nuc"))
 
+WATCHDOG = ("-device", "i6300esb", "-action", "watchdog=reset")
+WATCHDOG_FILES = {"etc/modprobe.d/watchdog.conf": "options i6300esb heartbeat=15\n"}
+
 _SMALL_32 = replace(find_spec("intel-core2-32"), root_bytes=64 * MIB, data_bytes=40 * MIB)
 """With smaller partitions than the real one, and fewer files: it is there for its boot chain."""
 
@@ -66,7 +69,7 @@ PC_NETWORK = Scenario(
     device=replace(
         PC,
         image=replace(find_spec("intel-nuc-network"), root_bytes=160 * MIB, data_bytes=64 * MIB),
-        hardware=networked.SECOND_CARD,
+        hardware=(*networked.SECOND_CARD, *WATCHDOG),
     ),
     wishes=Wishes(
         settings={
@@ -74,7 +77,7 @@ PC_NETWORK = Scenario(
             "BACKUP_VOLUMES": networked.VOLUMES_NAME,
             "KEEP": "hostname ssh-keys time-servers dns-servers country machine-id",
         },
-        files=networked.FILES,
+        files={**networked.FILES, **WATCHDOG_FILES},
         data_mib=96,
     ),
     expect=Expect(
@@ -97,8 +100,8 @@ def _lost_start(name: str, description: str, *acts: Act, in_tests: bool) -> Scen
     return replace(PC_NETWORK, name=name, description=description, acts=acts, in_tests=in_tests)
 
 
-_WATCHED = replace(PC, hardware=("-device", "i6300esb", "-action", "watchdog=reset"))
-_WATCHDOG = Wishes(files={"etc/modprobe.d/watchdog.conf": "options i6300esb heartbeat=15\n"})
+_WATCHED = replace(PC, hardware=WATCHDOG)
+_WATCHDOG = Wishes(files=WATCHDOG_FILES)
 _HAS_WATCHDOG = Shows(command="cat /sys/class/watchdog/watchdog0/timeout", pattern=r"(?m)^15$")
 
 _BACKUP_SCRIPT = """\
