@@ -103,6 +103,7 @@ def test_the_time_of_a_restored_file_is_as_it_was(root: Path) -> None:
     assert (root / "boot/config.txt").stat().st_mtime == 1_000_000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_a_cut_anywhere_in_apply_is_undone(
     tmp_path: Path, root: Path, side: str, monkeypatch: pytest.MonkeyPatch
@@ -123,6 +124,7 @@ def test_a_cut_anywhere_in_apply_is_undone(
     assert number > 5 * len(ACTIONS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_a_cut_anywhere_in_undo_is_finished_by_the_next_undo(
     tmp_path: Path, root: Path, side: str, monkeypatch: pytest.MonkeyPatch

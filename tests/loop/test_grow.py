@@ -230,6 +230,7 @@ def read_with_parts(path: Path, data_start: int, folder: Path) -> Image:
     return read_image(path, folder, lambda done, total: None)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("make_table", [make_mbr_image, make_gpt_image])
 def test_image_table_flash_file_system_backup(tmp_path: Path, make_table: object) -> None:
     path, disk, packed = tmp_path / "image", tmp_path / "disk", tmp_path / "image.gz"

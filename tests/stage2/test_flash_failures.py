@@ -175,6 +175,7 @@ class Forged(FakeDisk):
         return memoryview(found)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("real_mib", [2, 6, 13, 16])
 def test_a_disk_that_lies_about_its_size(target: Path, real_mib: int) -> None:
     """Whether it is filled once or several times over; at 16 MiB only the first MiB lies under the last."""

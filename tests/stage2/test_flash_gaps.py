@@ -90,6 +90,7 @@ def flash(pieces: list[Piece], spots: frozenset[int] = frozenset()) -> tuple[byt
         return path.read_bytes(), result, reports[-1]
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=60)
 @given(goals())
 def test_each_piece_is_at_its_place_and_each_gap_is_as_it_was(places: Places) -> None:
@@ -152,6 +153,7 @@ def test_windows_are_used_again() -> None:
     assert made.call_count == 1
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=60)
 @given(goals())
 def test_each_piece_that_stands_alone_has_a_witness_and_close_ones_have_one_together(places: Places) -> None:

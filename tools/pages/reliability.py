@@ -10,6 +10,10 @@ from pathlib import Path
 from balena_migrate.core.values import from_json
 from balena_migrate.workstation.lab.cuts.history import IN_THE_WINDOW
 from balena_migrate.workstation.lab.cuts.result import CutsResult
+from balena_migrate.workstation.lab.faults.matrix import Fault
+from balena_migrate.workstation.lab.faults.play import FAILS_S
+from balena_migrate.workstation.lab.faults.result import FaultsResult, matrix, summary
+from balena_migrate.workstation.lab.faulty_disk import FLUSHES
 from pages import NOTICE, code, paragraph, table
 
 RESULTS = Path(__file__).resolve().parent.parent.parent / "docs/reliability"
@@ -23,7 +27,32 @@ def reliability_page() -> str:
         """Before the line nothing may be lost, whatever fails; after it everything goes forward. This page says what
         was tried, on which day, and what came of it. Each table can be made again with the command above it."""
     )
-    return page + _power_cuts(cuts).rstrip() + "\n"
+    faults = [from_json(FaultsResult, json.loads(path.read_text())) for path in sorted(RESULTS.glob("faults-*.json"))]
+    return page + _power_cuts(cuts) + _faults(faults).rstrip() + "\n"
+
+
+def _faults(results: Iterable[FaultsResult]) -> str:
+    text = "## Faults\n\n" + paragraph(
+        f"""One thing goes wrong as soon as a change of stage 1 or a step of stage 2 has begun: its process is killed or
+        stops, the kernel panics, nearly all memory is taken, the disk fails for {FAILS_S:.0f} s (so many flushes:
+        {FLUSHES}), it is full, or the file that the step works with is gone or has other content. Then the device is
+        left alone, and what is there in the end is looked at: the old system has to be as it was, and its `status` to
+        know; after the line the new system has to report."""
+    )
+    text += paragraph(
+        """Where `status` does not have the reason, it says that stage 2 did not start, or was cut off. Nothing ends a
+        panic or a hang but a reset, and that loses the device in the window. Before its watchdog is fed, from the
+        step `mount` on, a stage 2 that hangs waits for somebody to switch the device off and on."""
+    )
+    for result in results:
+        text += f"### {result.scenario}\n\n" + paragraph(
+            f"{result.description[0].upper()}{result.description[1:]}. {result.date}: "
+            f"`./rehearse --faults {result.scenario}`"
+        )
+        rows = ((place, *(found for found, _ in row)) for place, row in matrix(result.played))
+        text += table(("stage: step", *Fault), rows)
+        text += paragraph(f"{summary(result.played)[0].upper()}{summary(result.played)[1:]}; planned {result.planned}.")
+    return text
 
 
 def _power_cuts(results: Iterable[CutsResult]) -> str:

@@ -182,6 +182,7 @@ onload = () => {{
 
 
 @pytest.mark.processes
+@pytest.mark.long
 @pytest.mark.parametrize("width", [400, 1200])
 def test_nothing_is_wider_than_the_screen(width: int, tmp_path: Path) -> None:
     """A frame of that width holds the page, since a browser's own window cannot be as narrow as a telephone."""

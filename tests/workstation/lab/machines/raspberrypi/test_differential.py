@@ -139,6 +139,7 @@ boards = st.sampled_from(list(BOARDS.values()))
 MANY = settings(max_examples=800, deadline=None)
 
 
+@pytest.mark.long
 @MANY
 @given(configs(own_lines, own_lines, filter_lines), boards, st.booleans(), st.sampled_from((None, 1, 2)))
 def test_the_product_claims_nothing_that_the_documentation_does_not_say(
@@ -176,6 +177,7 @@ def test_they_agree_about_the_lines_of_the_collection_in_any_order() -> None:
     in_any_order()
 
 
+@pytest.mark.long
 @MANY
 @given(configs(own_lines, filter_lines), boards)
 def test_after_the_edit_the_lab_finds_our_initramfs_and_the_old_kernel(files: Files, board: Board) -> None:
