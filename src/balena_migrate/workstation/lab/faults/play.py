@@ -176,13 +176,11 @@ def _look(run: Run, found: Up, cell: Cell) -> tuple[Outcome, str]:
     try:
         shell = run.old_system()
         status = json.loads(shell.run(f"{PROGRAM} status --json", timeout_s=COMMAND_TIMEOUT_S))
-        if cell.stage == 1:
-            shell.run(f"{PROGRAM} undo 2>&1", timeout_s=COMMAND_TIMEOUT_S)
-            run.record.left = ()
+        shell.run(f"{PROGRAM} undo 2>&1", timeout_s=COMMAND_TIMEOUT_S)
         run.power_off()
     except (MigrateError, ValueError) as error:
         return Outcome.OLD_CHANGED, str(error)
-    run.record.left = (*run.record.left, *_left_by(cell))
+    run.record.left = _left_by(cell)
     failed = [check for check in run.old_system_checks() if not check.passed]
     if failed:
         return Outcome.OLD_CHANGED, "; ".join(f"{check.name}: {check.found}" for check in failed)
