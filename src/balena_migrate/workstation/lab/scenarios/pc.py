@@ -12,6 +12,7 @@ from balena_migrate.workstation.lab import networked, owner
 from balena_migrate.workstation.lab.acts import (
     Act,
     Damaged,
+    DataGrow,
     LogDrive,
     OldSystem,
     OtherDisk,
@@ -89,6 +90,11 @@ PC_NETWORK = Scenario(
     ),
     in_tests=True,
 )
+
+
+FULL_MEMORY_MIB = 384
+PC_FULL_MEMORY = replace(PC_BIOS, device=replace(PC, memory_mib=FULL_MEMORY_MIB))
+STRICT = Shows(command="sysctl vm.overcommit_memory=2", pattern=r"^vm.overcommit_memory = 2$")
 
 
 def _lost_start(name: str, description: str, *acts: Act, in_tests: bool) -> Scenario:
@@ -237,6 +243,30 @@ SCENARIOS = (
         device=replace(PC, memory_mib=384),
         wishes=Wishes(data_mib=300),
         acts=(Refused(finding="memory-too-small"), OldSystem(at_once=True)),
+    ),
+    replace(
+        PC_FULL_MEMORY,
+        name="pc-memory-limit",
+        description="data that fill the memory to the MiB, by `check`, and an old system that promises no more memory "
+        "than it has (vm.overcommit_memory=2)",
+        acts=(STRICT, DataGrow(), *MIGRATION),
+    ),
+    replace(
+        PC_FULL_MEMORY,
+        name="pc-memory-below",
+        description="32 MiB less memory than stage 2 needs, by `check`: stage 1 refuses",
+        acts=(DataGrow(beyond_mib=32), Refused(finding="memory-too-small"), OldSystem(at_once=True)),
+    ),
+    replace(
+        PC_FULL_MEMORY,
+        name="pc-memory-less-in-stage2",
+        description="memory that is just enough, and 32 MiB less in stage 2, which returns to the old system",
+        acts=(
+            DataGrow(),
+            Stage1(),
+            Stage2(comes_back=True, memory_mib=FULL_MEMORY_MIB - 32),
+            Status(state=DeviceState.FAILED, step=Step.SECURE),
+        ),
     ),
     Scenario(
         name="pc-watchdog",
