@@ -26,6 +26,13 @@ def test_the_kernel_keeps_little_free_and_then_as_much_as_before(tmp_path: Path,
     assert setting.read_text() == "45056\n"
 
 
+def test_caches_are_dropped_by_the_kernels_own_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """3 is for page cache and slab objects (the kernel's Documentation/admin-guide/sysctl/vm.rst)."""
+    monkeypatch.setattr(kernel, "DROP_CACHES", tmp_path / "drop_caches")
+    kernel.drop_caches()
+    assert (tmp_path / "drop_caches").read_text() == "3\n"
+
+
 def test_a_kernel_without_the_setting_goes_on(tmp_path: Path) -> None:
     with kernel.little_kept_free(System(tmp_path), tmp_path / "none/min_free_kbytes"):
         pass

@@ -12,7 +12,7 @@ from balena_migrate.core.memory import MemoryFacts
 from balena_migrate.core.units import KIB, MIB
 from balena_migrate.facts import Facts
 from balena_migrate.initramfs import InitramfsSize, Recipe
-from balena_migrate.strategies import Stage2Sizes, default
+from balena_migrate.strategies import MemoryNeed, Stage2Sizes, default
 from balena_migrate.strategies.default import kernel_bytes, memory_need
 from balena_migrate.survey import Survey
 from tests.support.facts import pc_facts
@@ -100,3 +100,9 @@ def test_a_tmpfs_takes_no_more_than_half_of_the_memory(command_line: str, limite
     assert [item.code for item in found if "tmpfs of half the memory: 500 MiB" in item.cause] == (
         ["memory-too-small"] if limited else []
     )
+
+
+def test_a_need_is_met_by_as_much_and_no_less() -> None:
+    need = MemoryNeed(parts=(("image", 100 * MIB), ("kernel", 1)), device_bytes=101 * MIB)
+    assert need.is_met
+    assert not replace(need, device_bytes=101 * MIB - 1).is_met

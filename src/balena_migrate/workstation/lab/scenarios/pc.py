@@ -94,7 +94,12 @@ PC_NETWORK = Scenario(
 
 FULL_MEMORY_MIB = 384
 PC_FULL_MEMORY = replace(PC_BIOS, device=replace(PC, memory_mib=FULL_MEMORY_MIB))
-STRICT = Shows(command="sysctl vm.overcommit_memory=2", pattern=r"^vm.overcommit_memory = 2$")
+_STRICT = Shows(command="sysctl vm.overcommit_memory=2", pattern=r"vm.overcommit_memory = 2")
+_IN_CGROUP = Shows(
+    command="cd /sys/fs/cgroup && echo +memory >cgroup.subtree_control && mkdir small && echo 128M >small/memory.max "
+    "&& echo $$ >small/cgroup.procs && cat small/memory.max /proc/self/cgroup; cd /",
+    pattern=r"(?s)^134217728.*::/small",
+)
 
 
 def _lost_start(name: str, description: str, *acts: Act, in_tests: bool) -> Scenario:
@@ -247,9 +252,9 @@ SCENARIOS = (
     replace(
         PC_FULL_MEMORY,
         name="pc-memory-limit",
-        description="data that fill the memory to the MiB, by `check`, and an old system that promises no more memory "
-        "than it has (vm.overcommit_memory=2)",
-        acts=(STRICT, DataGrow(), *MIGRATION),
+        description="data that fill the memory to the MiB, by `check`; stage 1 in a cgroup with 128 MiB, in a system "
+        "that promises no more memory than it has (vm.overcommit_memory=2)",
+        acts=(DataGrow(), _STRICT, _IN_CGROUP, *MIGRATION),
     ),
     replace(
         PC_FULL_MEMORY,
