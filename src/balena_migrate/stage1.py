@@ -147,7 +147,7 @@ class Stage1:
         return sum(backup.size_bytes for backup in self._backups)
 
     def _judge_backup(self, plan: BackupPlan, backup: BackupResult) -> None:
-        """Check, with its size now known, that all backups so far fit. Raises BackupError otherwise."""
+        """Check, with its size now known, that all backups so far fit. Raises MigrateError otherwise."""
         for finding in check_result(backup, plan, find_room(self._accepted.survey), self._backup_bytes):
             if finding.severity is Severity.BLOCKER:
                 raise BackupError(finding.cause, hint=finding.remedy)

@@ -236,6 +236,7 @@ class DataGrow:
         shell, size_mib = run.old_system(), 0
         run.record.left = (GROWN_DATA,)
         with run.timeline.step("the data grow"):
+            shell.run(f"rm -f /{GROWN_DATA}", timeout_s=60)
             for _ in range(GROWTHS):
                 need_mib, device_mib = read_need(shell)
                 missing_mib = device_mib + self.beyond_mib - need_mib

@@ -252,15 +252,16 @@ SCENARIOS = (
     replace(
         PC_FULL_MEMORY,
         name="pc-memory-limit",
-        description="data that fill the memory to the MiB, by `check`; stage 1 in a cgroup with 128 MiB, in a system "
-        "that promises no more memory than it has (vm.overcommit_memory=2)",
-        acts=(DataGrow(), _STRICT, _IN_CGROUP, *MIGRATION),
-    ),
-    replace(
-        PC_FULL_MEMORY,
-        name="pc-memory-below",
-        description="32 MiB less memory than stage 2 needs, by `check`: stage 1 refuses",
-        acts=(DataGrow(beyond_mib=32), Refused(finding="memory-too-small"), OldSystem(at_once=True)),
+        description="data for which stage 2 needs 32 MiB more than there is: stage 1 refuses; then such that fill the "
+        "memory to the MiB. Stage 1 is in a cgroup with 128 MiB, and vm.overcommit_memory is 2",
+        acts=(
+            DataGrow(beyond_mib=32),
+            Refused(finding="memory-too-small"),
+            DataGrow(),
+            _STRICT,
+            _IN_CGROUP,
+            *MIGRATION,
+        ),
     ),
     replace(
         PC_FULL_MEMORY,
