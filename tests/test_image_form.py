@@ -14,6 +14,7 @@ from balena_migrate.core.units import MIB
 from balena_migrate.facts import Facts
 from balena_migrate.image_form import with_best_form
 from balena_migrate.images import Image
+from balena_migrate.initramfs import Recipe
 from balena_migrate.plan import describe, make_plan
 from balena_migrate.settings import Config
 from balena_migrate.strategies.default import image_parts
@@ -78,6 +79,17 @@ def test_a_raw_image_that_does_not_fit_into_memory_is_prepared() -> None:
         " this device has 512 MiB): 908 MiB of raw become about 120 MiB of zstd" in found.cause
     )
     assert "HOME_DIR has 10000 MiB free" in found.cause
+
+
+@pytest.mark.parametrize(
+    ("memory_mib", "prepared", "fits"), [(242, False, True), (235, True, True), (215, False, False)]
+)
+def test_on_a_board_of_256_mib_the_packing_decides(memory_mib: int, prepared: bool, fits: bool) -> None:
+    """gzip makes 113 MiB of the lab's image for the Raspberry Pi, and zstd 87; the graphics take the rest of memory."""
+    packed = image("gzip", file_mib=113, prepared_mib=87)
+    found = with_best_form(some_survey(device(memory_mib), HOME, image=packed, initramfs=Recipe()))
+    assert found.image is not None
+    assert (found.image.original is not None, "memory-too-small" not in blockers(found)) == (prepared, fits)
 
 
 def test_nothing_is_prepared_where_it_would_not_fit_either() -> None:

@@ -98,7 +98,7 @@ _STRICT = Shows(command="sysctl vm.overcommit_memory=2", pattern=r"vm.overcommit
 _IN_CGROUP = Shows(
     command="cd /sys/fs/cgroup && echo +memory >cgroup.subtree_control && mkdir small && echo 128M >small/memory.max "
     "&& echo $$ >small/cgroup.procs && cat small/memory.max /proc/self/cgroup; cd /",
-    pattern=r"(?s)^134217728.*::/small",
+    pattern=r"(?s)134217728.*::/small",
 )
 
 
