@@ -17,7 +17,7 @@ from balena_migrate import stage1 as stage1_module
 from balena_migrate.carried.backup import BackupResult
 from balena_migrate.cli.verbs.plan import planned
 from balena_migrate.core.changes import ActionName, Produce
-from balena_migrate.core.errors import DiskError, FileError
+from balena_migrate.core.errors import DiskError, FileError, MigrateError
 from balena_migrate.core.handover import (
     DiskIdentity,
     FileSystem,
@@ -35,7 +35,7 @@ from balena_migrate.facts import Facts
 from balena_migrate.images.partitions import TableKind
 from balena_migrate.images.patches import Block
 from balena_migrate.images.window import expected_window, medium_of
-from balena_migrate.initramfs import Recipe
+from balena_migrate.initramfs import InitramfsSize, Recipe
 from balena_migrate.plan import Plan, describe, make_plan
 from balena_migrate.settings import Config
 from balena_migrate.stage1 import file_systems
@@ -254,12 +254,12 @@ def update(base: Path) -> None:
 class Builder:
     """Makes an initramfs while somebody does something to the kit."""
 
-    def __init__(self, meanwhile: Callable[[Path], object]) -> None:
-        self.meanwhile = meanwhile
+    def __init__(self, meanwhile: Callable[[Path], object], unpacked_bytes: int = 1) -> None:
+        self.meanwhile, self.unpacked_bytes = meanwhile, unpacked_bytes
 
-    def build(self, system: System, recipe: Recipe, kit_base: Path, handover: bytes, path: str) -> int:
+    def build(self, system: System, recipe: Recipe, kit_base: Path, handover: bytes, path: str) -> InitramfsSize:
         self.meanwhile(kit_base)
-        return 1
+        return InitramfsSize(packed_bytes=1, unpacked_bytes=self.unpacked_bytes)
 
 
 @pytest.mark.parametrize(
@@ -285,6 +285,37 @@ def test_a_kit_that_is_replaced_while_stage_1_runs_is_refused(
     (tmp_path / STAGE2_CONFIG.lstrip("/")).touch()
     with pytest.raises(FileError, match="was changed while stage 1 ran") if refused else contextlib.nullcontext():
         action.apply(System(tmp_path))
+
+
+@pytest.mark.parametrize(("unpacked_mib", "fits"), [(1786, True), (1787, False)])
+def test_memory_is_judged_again_by_the_initramfs_as_it_became(
+    tmp_path: Path, unpacked_mib: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 2048 MiB, 100 (image) + 2 (changes) + 48 (working memory) + 112 (kernel) are needed besides."""
+    kit = make_kit(tmp_path / "kit")
+    accepted = accepted_for(CONFIGS["pc-flash"])
+    survey = replace(accepted.survey, kit_identity=kit.identity())
+    monkeypatch.setattr(stage1_module, "builder_named", lambda _: Builder(lambda base: None, unpacked_mib * MIB))
+    stage1 = stage1_of(replace(accepted, survey=survey, kit=kit))
+    (action,) = (action for action in stage1.actions() if action.name is ActionName.INITRAMFS)
+    (tmp_path / "etc").mkdir()
+    (tmp_path / STAGE2_CONFIG.lstrip("/")).touch()
+    refused = pytest.raises(MigrateError, match=r"stage 2 needs 1787 \(unpacked initramfs\) .* = 2049 MiB")
+    with contextlib.nullcontext() if fits else refused:
+        action.apply(System(tmp_path))
+
+
+@pytest.mark.parametrize("unpacking_mib", [0, 128])
+def test_stage_2_keeps_memory_for_unpacking_the_image(tmp_path: Path, unpacking_mib: int) -> None:
+    for name in (PATCHES, STAGE2_CONFIG):
+        (tmp_path / name.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name.lstrip("/")).touch()
+    accepted = accepted_for(CONFIGS["pc-flash"])
+    accepted = replace(accepted, image=replace(accepted.image, unpacking_bytes=unpacking_mib * MIB))
+    system = device_with(tmp_path, accepted.facts.disks)
+    next(action for action in stage1_of(accepted).actions() if action.path == STAGE2_CONFIG).apply(system)
+    reserve = parse_handover(system.read_text(STAGE2_CONFIG)).memory_reserve_bytes
+    assert reserve == (48 + unpacking_mib) * MIB
 
 
 def test_the_hand_over_names_the_kit_that_was_checked(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from balena_migrate.checks.image import HOME_MARGIN_BYTES
-from balena_migrate.checks.strategy import check_strategy
+from balena_migrate.checks.strategy import check_strategy, expected_sizes
 from balena_migrate.findings import is_refused
 from balena_migrate.images import Image
 from balena_migrate.images.formats import format_named
@@ -52,7 +52,7 @@ def _prepared(survey: Survey, image: Image) -> Image:
 
 
 def _fits_memory(survey: Survey) -> bool:
-    return not is_refused(check_strategy(survey, survey.backup_bytes))
+    return not is_refused(check_strategy(survey, expected_sizes(survey)))
 
 
 def _has_room(survey: Survey) -> bool:

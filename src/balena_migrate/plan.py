@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from balena_migrate.bootloaders import passed_over
 from balena_migrate.bootloaders.arguments import Arguments
 from balena_migrate.checks.image import prepared_text
+from balena_migrate.checks.strategy import expected_sizes
 from balena_migrate.core.changes import Action
 from balena_migrate.core.efi_variables import is_variable, variable_name
 from balena_migrate.images.window import expected_window, medium_of
@@ -42,6 +43,8 @@ class Plan:
     """Why stage 1 prepares the image, in words; empty where it does not."""
     initramfs: str
     """What the initramfs of stage 2 gets, and how it is made."""
+    memory: str
+    """What stage 2 needs memory for, and what the device has, in words."""
     before: str
     """What stage 2 does before it lets go of the old system, in words."""
     after: tuple[str, ...]
@@ -77,6 +80,7 @@ def make_plan(accepted: Accepted, actions: tuple[Action, ...], boot_actions: tup
         window_text=f"{text}, a conservative estimate for {target.path}",
         image=prepared_text(accepted.survey),
         initramfs=accepted.survey.initramfs.text,
+        memory=strategy.memory_need(image, accepted.facts.memory.total_bytes, expected_sizes(accepted.survey)).text,
         before=strategy.before_the_line,
         after=strategy.after_the_line(accepted),
         power_cut=strategy.power_cut,
@@ -94,6 +98,7 @@ def sections(plan: Plan) -> Iterator[Section]:
     if plan.image:
         yield Section(title=f"The image: {plan.image}.")
     yield Section(title=f"The initramfs: {plan.initramfs}.")
+    yield Section(title=f"Memory: {plan.memory}.")
     yield Section(title=f"A power cut between here and stage 2's first step {_after_power_cut(plan)}.")
     if plan.reboot_argument:
         yield Section(

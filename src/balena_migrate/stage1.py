@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from balena_migrate import VERSION
 from balena_migrate.bootloaders import boot_of
 from balena_migrate.bootloaders.efi.new_system import efi_blocks, new_boot_entry
 from balena_migrate.carried.backup import BackupPlan, BackupResult, make_backup
 from balena_migrate.checks.backup import check_result, find_room
-from balena_migrate.checks.strategy import check_strategy
+from balena_migrate.checks.strategy import check_strategy, expected_sizes
 from balena_migrate.core.changes import Action, ActionName, CapturedOnce, MakeDir, Produce, WriteFile
-from balena_migrate.core.errors import BackupError, DiskError, FileError, ImageError
+from balena_migrate.core.errors import BackupError, DiskError, FileError, MigrateError
 from balena_migrate.core.handover import (
     DataFile,
     DataPartition,
@@ -63,6 +64,7 @@ class Stage1:
         self._image, self._loader, self._target = accepted.image, accepted.boot_loader, accepted.target
         self._progress, self._say = progress, say
         self._backups: list[BackupResult] = []
+        self._sizes = expected_sizes(accepted.survey)
         # The hand-over and the journal both capture these, and must get the same undo record.
         self._preparations = tuple(map(CapturedOnce, self._loader.preparations(self._config, self._facts)))
         self._boot_actions = tuple(map(CapturedOnce, self._loader.boot_actions(self._config, self._facts)))
@@ -112,19 +114,22 @@ class Stage1:
     def _extract_image(self, system: System, path: str) -> None:
         with self._progress("system image") as report, system.replacing(path) as file:
             extract(self._image, file, report)
+        self._made(image_bytes=system.stat(path).st_size)
 
     def _prepare_image(self, system: System, path: str) -> None:
-        """Raises ImageError where the file became too large for the memory."""
         assert self._image.original is not None, "the file is there"
         with self._progress("preparing the image") as report, system.replacing(path) as file:
             bmap = prepare(self._image.original, file, report)
         with self._progress("reading it back") as report, system.open(path) as made:
             read_back(made, bmap, report)
-        survey = self._accepted.survey
-        known = replace(survey, image=replace(self._image, file_bytes=system.stat(path).st_size))
-        for finding in check_strategy(known, survey.backup_bytes):
+        self._made(image_bytes=system.stat(path).st_size)
+
+    def _made(self, **sizes: Any) -> None:
+        """These of Stage2Sizes are known now. Raises MigrateError where memory is too small for what they are."""
+        self._sizes = replace(self._sizes, **sizes)
+        for finding in check_strategy(self._accepted.survey, self._sizes):
             if finding.severity is Severity.BLOCKER:
-                raise ImageError(finding.cause, hint=finding.remedy)
+                raise MigrateError(finding.cause, hint=finding.remedy)
 
     def _backup_action(self, plan: BackupPlan) -> Action:
         what = "backup of the volumes" if plan.volumes else "backup"
@@ -142,14 +147,13 @@ class Stage1:
         return sum(backup.size_bytes for backup in self._backups)
 
     def _judge_backup(self, plan: BackupPlan, backup: BackupResult) -> None:
-        """Check, with its size now known, that all backups so far fit. Raises BackupError otherwise."""
-        survey, total_bytes = self._accepted.survey, self._backup_bytes
-        found = (*check_result(backup, plan, find_room(survey), total_bytes), *check_strategy(survey, total_bytes))
-        for finding in found:
+        """Check, with its size now known, that all backups so far fit. Raises MigrateError otherwise."""
+        for finding in check_result(backup, plan, find_room(self._accepted.survey), self._backup_bytes):
             if finding.severity is Severity.BLOCKER:
                 raise BackupError(finding.cause, hint=finding.remedy)
             if finding.severity is Severity.WARNING:
                 self._say(finding.cause)
+        self._made(backup_bytes=self._backup_bytes)
 
     def _make_patches(self, system: System, path: str) -> None:
         """Compose the boot partition. The file contains secrets: it has mode 0600 in a folder of mode 0700."""
@@ -159,6 +163,7 @@ class Stage1:
         table = (*efi_blocks(self._facts.boot, self._image), *self._table(), *self._erased_gpt(system))
         patches = compose(self._image, files, assets.blocks, survey.work_dir, system, table=table)
         system.write_file(path, dump_patches(patches), mode=0o600)
+        self._made(patches_bytes=system.stat(path).st_size)
 
     @property
     def _grow_bytes(self) -> int:
@@ -214,7 +219,7 @@ class Stage1:
             file_systems=file_systems(system, facts.disks, paths),
             boot_undo=() if config.no_setup else boot_undo,
             boot_written=self._boot_written(),
-            memory_reserve_bytes=strategy_named(config.strategy).memory_reserve_bytes,
+            memory_reserve_bytes=strategy_named(config.strategy).memory_reserve_bytes + image.unpacking_bytes,
             no_flash=config.no_flash,
             term_exit=self._term_exit(),
             log_file_system=self._log_file_system(system),
@@ -273,7 +278,8 @@ class Stage1:
         size = builder.build(system, recipe, kit.base, system.read_bytes(STAGE2_CONFIG), path)
         if read_kit(kit) != (survey.kit_identity, ()):
             raise FileError(kit.path, "was changed while stage 1 ran", hint="leave the kit alone, and run again")
-        self._say(f"the initramfs has {size} bytes")
+        self._say(f"the initramfs has {size.packed_bytes} bytes, and {size.unpacked_bytes} unpacked")
+        self._made(initramfs=size)
 
 
 def stored_file(system: System, path: str) -> StoredFile:

@@ -15,6 +15,7 @@ KEPT = (
     *("memmap=64K$0x18690000", "ds=nocloud;s=http://192.0.2.10/seed/", "net.ifnames=0", "fsck.repair=yes", "nosplash"),
     *("systemd.unified_cgroup_hierarchy=0", "panic_on_oops=1", "bootdev=x", "initcall_blacklist=x", "init_on_alloc=1"),
     *("8250.nr_uarts=1", "dwc_otg.lpm_enable=0", "resize_x=1", "usbcore.autosuspend=-1", "rd.luks=0", "crashkernel=1M"),
+    *("sysctl.kernel.panic_on_oops=1", "transparent_hugepage=never", "cma=64M"),
 )
 
 LEFT_OUT = {
@@ -31,6 +32,12 @@ LEFT_OUT = {
     "overlayroot=tmpfs": True,
     "resize": True,
     "init=/usr/lib/raspi-config/init_resize.sh": True,
+    "hugepages=512": True,
+    "hugepagesz=2M": True,
+    "default_hugepagesz=1G": True,
+    "hugetlb_cma=256M": True,
+    "sysctl.vm.overcommit_memory=2": True,
+    "sysctl/vm/min_free_kbytes=65536": True,
     "systemd.run=/boot/firstrun.sh": True,
     "systemd.run_success_action=reboot": True,
     "systemd.unit=kernel-command-line.target": True,

@@ -51,7 +51,7 @@ from balena_migrate.initramfs.composed.kernel_modules import (
     parse_softdeps,
     read_module,
 )
-from balena_migrate.initramfs.initramfs_tools import read_packed_names
+from balena_migrate.initramfs.initramfs_tools import read_packed
 from tests.fuzz.reader import Call, Reader, of_bytes, of_file, of_text, these
 from tests.support.handover import HANDOVER
 
@@ -304,8 +304,8 @@ READERS = (
         raises=(ValueError,),
     ),
     Reader(
-        name="initramfs.initramfs_tools.read_packed_names",
-        read=of_file("/boot/initrd.img", lambda system: read_packed_names(system, "/boot/initrd.img")),
+        name="initramfs.initramfs_tools.read_packed",
+        read=of_file("/boot/initrd.img", lambda system: read_packed(system, "/boot/initrd.img")),
         samples=these(archive() + gzip.compress(archive())),
         raises=(FileError,),
         cost=4,

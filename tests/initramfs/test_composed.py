@@ -55,7 +55,7 @@ def built(device: System, base: Path) -> bytes:
     """The file that was built."""
     size = BUILDER.build(device, BUILDER.find(device, NEEDS), base, SECRETLESS, "/boot/i")
     content = device.read_bytes("/boot/i")
-    assert len(content) == size
+    assert size.packed_bytes == len(content)
     return content
 
 
@@ -129,3 +129,18 @@ def test_a_kernel_that_cannot_start_from_an_initramfs_is_refused(device: System,
     assert BUILDER.find(device, NEEDS).findings == ()
     device.write_file(f"/boot/config-{RELEASE}", GOOD_CONFIG.replace(f"CONFIG_{option}=y", "").encode())
     assert [finding.code for finding in BUILDER.find(device, NEEDS).findings] == ["kernel-without-initramfs"]
+
+
+def test_the_size_in_memory_is_that_of_the_archive(device: System, base: Path) -> None:
+    size = BUILDER.build(device, BUILDER.find(device, NEEDS), base, SECRETLESS, "/boot/i")
+    assert size.unpacked_bytes == len(gzip.decompress(device.read_bytes("/boot/i")))
+
+
+@pytest.mark.parametrize(("name", "factor"), [("ahci", 1), ("sd_mod", 5), ("ext4", 7)])
+def test_modules_are_expected_to_be_larger_than_their_files(device: System, name: str, factor: int) -> None:
+    """By a multiple for each way to pack them: none, gzip, xz."""
+    before = BUILDER.find(device, NEEDS)
+    (path,) = (module.path for module in before.modules if module.name == name)
+    device.write_file(path, device.read_bytes(path) + bytes(100_000))
+    after = BUILDER.find(device, NEEDS)
+    assert after.size.unpacked_bytes - before.size.unpacked_bytes == factor * 100_000

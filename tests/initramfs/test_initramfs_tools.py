@@ -15,7 +15,7 @@ import pytest
 from balena_migrate.core.errors import CommandError, FileError
 from balena_migrate.core.paths import INITRAMFS_CONFIG, WORK_DIR
 from balena_migrate.core.system import Result, System
-from balena_migrate.initramfs import Needs
+from balena_migrate.initramfs import InitramfsSize, Needs
 from balena_migrate.initramfs.initramfs_tools import BUILDER, IN_INITRAMFS, check_content, root_device_named
 
 RELEASE = "3.13.0-170-generic"
@@ -56,7 +56,7 @@ def device(root: Path, made: Callable[[], bytes], mountinfo: str = PLAIN_ROOT) -
     return System(root, runner=runner), seen
 
 
-def build(system: System) -> int:
+def build(system: System) -> InitramfsSize:
     return BUILDER.build(system, BUILDER.find(system, NEEDS), system.real("/kit/base"), b"{}", "/boot/initramfs")
 
 
@@ -67,7 +67,9 @@ def whole(folder: Path) -> bytes:
 @pytest.mark.processes
 def test_it_is_made_in_our_folder_and_packed_with_gzip_whatever_the_device_has_set(tmp_path: Path) -> None:
     system, seen = device(tmp_path / "root", lambda: whole(tmp_path))
-    assert build(system) == len(whole(tmp_path))
+    assert build(system) == InitramfsSize(
+        packed_bytes=len(whole(tmp_path)), unpacked_bytes=len(gzip.decompress(whole(tmp_path)))
+    )
     assert seen[:3] == ["env", f"TMPDIR={WORK_DIR}", "mkinitramfs"]
     files = sorted(system.real(f"{INITRAMFS_CONFIG}/conf.d").iterdir())
     script = f". '{INITRAMFS_CONFIG}/initramfs.conf'; . '{files[-1]}'; echo $COMPRESS:$COMPRESSLEVEL:$MODULES"
@@ -82,7 +84,10 @@ def test_the_microcode_in_front_is_read_over(tmp_path: Path) -> None:
     """mkinitramfs pads it to whole blocks of 512 bytes."""
     early = cpio(tmp_path / "early", MICROCODE)
     system, _ = device(tmp_path / "root", lambda: early + bytes(-len(early) % 4096) + whole(tmp_path))
-    assert build(system) > len(early)
+    padded = len(early) + -len(early) % 4096
+    assert build(system) == InitramfsSize(
+        packed_bytes=padded + len(whole(tmp_path)), unpacked_bytes=padded + len(gzip.decompress(whole(tmp_path)))
+    )
 
 
 @pytest.mark.processes

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -267,8 +268,13 @@ def test_files_are_in_memory_inside_of_the_block_and_nowhere_after_it(
     old: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stash, "MEMORY", tmp_path / "memory")
+    dropped: list[bool] = []
+    monkeypatch.setattr(kernel, "drop_caches", lambda: dropped.append((tmp_path / "memory/image").exists()))
     file = StoredFile(path="/image", size_bytes=len(CONTENT), sha256=hashlib.sha256(CONTENT).hexdigest())
-    with stash.in_memory(System("/"), old, [file, file], 0, console()) as found, found.open(file) as image:
+    said = console()
+    with stash.in_memory(System("/"), old, [file, file], 0, said) as found, found.open(file) as image:
+        assert re.search(r"memory-bytes \d+, of which \d+ are available$", said.lines[0])
+        assert dropped == [False, True], "before memory is judged, and judged again"
         assert image.read() == CONTENT
         assert (tmp_path / "memory").is_mount()
         assert (tmp_path / "memory").stat().st_mode & 0o777 == 0o700, "config.json is in it"

@@ -68,6 +68,7 @@ PLAN = Plan(
     window_text="",
     image="",
     initramfs="",
+    memory="",
     before="",
     after=(),
     power_cut="nothing boots",

@@ -71,6 +71,13 @@ RULES = (
         changes_old_system=True,
     ),
     Rule(
+        # Linux, admin-guide/kernel-parameters: memory that MemAvailable has no more, and rules of the old system for
+        # memory (strict overcommit, a reserve) that the kernel follows before any program runs.
+        pattern=r"(default_)?hugepagesz?=.*|hugetlb_cma=.*|sysctl[./]vm[./].*",
+        reason="stage 2 needs the memory that it takes or withholds",
+        changes_old_system=True,
+    ),
+    Rule(
         # kernel-command-line(7), systemd-run-generator(8), systemd-debug-generator(8), systemd-firstboot(1).
         pattern=r"systemd\.(run|run_success_action|run_failure_action|unit|debug[-_]shell"
         r"|default_debug_tty|break|crash_shell|confirm_spawn|firstboot|condition[-_]first[-_]boot"

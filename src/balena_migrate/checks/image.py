@@ -6,10 +6,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from balena_migrate.bootloaders.raspberrypi.board import D0_TREES, LATER_DEVICE_TREES, Board, find_board
 from balena_migrate.checks._untested import untested
+from balena_migrate.checks.strategy import expected_sizes
 from balena_migrate.core.os_version import parse_version
 from balena_migrate.core.units import MIB, SECTOR_BYTES, in_mib
 from balena_migrate.devices import DeviceType, device_types, device_types_for
@@ -19,6 +21,7 @@ from balena_migrate.findings import BLOCKS, PASSES, WARNS, Code, Finding, blocke
 from balena_migrate.images import Image
 from balena_migrate.images.filesystems.ext_features import features_beyond
 from balena_migrate.images.formats import format_named
+from balena_migrate.strategies import MemoryNeed, strategy_named
 from balena_migrate.survey import Survey
 
 HOME_MARGIN_BYTES = 64 * MIB
@@ -137,12 +140,23 @@ def prepared_text(survey: Survey) -> str:
     if image is None or image.original is None or home is None:
         return ""
     original = image.original
-    slow = format_named(original.format).is_slow
-    why = f"{original.format} is slow to unpack" if slow else "memory is too small for the file as it is"
+    why = f"{original.format} is slow to unpack"
+    if not format_named(original.format).is_slow:
+        as_it_is, so = (_memory_need(survey, form) for form in (original, image))
+        why = (
+            f"memory is too small for the file as it is (stage 2 would need {as_it_is.mib} MiB, and needs"
+            f" {so.mib} with what is prepared; this device has {in_mib(so.device_bytes)})"
+        )
     return (
         f"stage 1 prepares the image, as {why}: {in_mib(original.file_bytes)} of {original.format} become about"
         f" {in_mib(image.file_bytes)} of {image.format} in {image.path}; HOME_DIR has {in_mib(home.free_bytes)} free"
     )
+
+
+def _memory_need(survey: Survey, image: Image) -> MemoryNeed:
+    """What stage 2 needs with this form of the image."""
+    sizes = expected_sizes(replace(survey, image=image))
+    return strategy_named(survey.config.strategy).memory_need(image, survey.facts.memory.total_bytes, sizes)
 
 
 def _check_device_type(survey: Survey, image: Image) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from balena_migrate.facts.twins import find_alike, find_twins, new_partuuid, new
 from balena_migrate.findings import BLOCKS, PASSES, Code, Finding, blocker, passed
 from balena_migrate.images import Image
 from balena_migrate.images.partitions import TableKind
+from balena_migrate.initramfs import InitramfsSize
 from balena_migrate.survey import Survey
 
 BELOW_ROOT = {
@@ -217,9 +218,13 @@ def _growth_limit(image: Image, disk_bytes: int) -> str:
     return ""
 
 
-def initramfs_estimate_bytes(survey: Survey) -> int:
+def initramfs_estimate(survey: Survey) -> InitramfsSize:
     """How large the migration initramfs gets: kernel modules and programs, and the kit's base part."""
-    return survey.initramfs.packed_bytes + _kit_packed_bytes(survey)
+    own = survey.initramfs.size
+    return InitramfsSize(
+        packed_bytes=own.packed_bytes + _kit_packed_bytes(survey),
+        unpacked_bytes=own.unpacked_bytes + survey.kit_base_bytes,
+    )
 
 
 def _kit_packed_bytes(survey: Survey) -> int:
@@ -234,7 +239,7 @@ def _check_boot_room(survey: Survey) -> Iterator[Finding]:
     mount = survey.facts.disks.find_mount(folder)
     if mount is None:
         return
-    own, what = survey.initramfs.packed_bytes, survey.initramfs.packed_text
+    own, what = survey.initramfs.size.packed_bytes, survey.initramfs.size_text
     kit, free = _kit_packed_bytes(survey), mount.free_bytes
     block = mount.block_bytes or CLUSTER_BYTES
     others = configuration_bytes(survey.facts.boot.files, folder, block)

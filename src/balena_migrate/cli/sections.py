@@ -97,10 +97,10 @@ def boots_with(identity: Identity) -> Iterator[str]:
 
 def _on_a_device(image: Image) -> Iterator[tuple[str, str]]:
     """What a migration to it would take, as far as that does not depend on the device."""
-    from balena_migrate.strategies.default import memory_parts
+    from balena_migrate.strategies.default import image_parts
 
-    parts = " + ".join(f"{in_mib(size)} ({name})" for name, size in memory_parts(image))
-    yield "memory for stage 2", f"{parts} + initramfs + backup"
+    parts = " + ".join(f"{in_mib(size)} ({name})" for name, size in image_parts(image))
+    yield "memory for stage 2", f"{parts} + initramfs + backup + kernel"
     for medium in (SD_CARD, EMMC, SSD):
         yield f"window on {medium.name}", expected_window(medium, image.write_bytes)[1]
 

@@ -52,6 +52,14 @@ class Module:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InitramfsSize:
+    """What an initramfs takes: as a file, and in memory once the kernel has unpacked it."""
+
+    packed_bytes: int
+    unpacked_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """What a builder found that it would put into the initramfs, besides the kit's base part and the hand-over."""
 
@@ -61,9 +69,9 @@ class Recipe:
     """In an order in which they can be loaded; none where the builder's program looks for them itself."""
     text: str = ""
     """For `check` and `plan`: what is in it, and why."""
-    packed_bytes: int = 0
-    """How much of the initramfs this takes, at most."""
-    packed_text: str = ""
+    size: InitramfsSize = InitramfsSize(packed_bytes=0, unpacked_bytes=0)
+    """What this adds to the initramfs, at most."""
+    size_text: str = ""
     """How that was estimated."""
     findings: tuple[Finding, ...] = ()
     """What is wrong or worth saying."""
@@ -86,8 +94,8 @@ class InitramfsBuilder(Protocol):
     def find(self, system: System, needs: Needs) -> Recipe:
         """What it would put in. Reads only; whatever is wrong is a finding."""
 
-    def build(self, system: System, recipe: Recipe, kit_base: Path, handover: bytes, path: str) -> int:
-        """The initramfs of this builder's recipe is at the path, complete and on the disk; returns its size in bytes.
+    def build(self, system: System, recipe: Recipe, kit_base: Path, handover: bytes, path: str) -> InitramfsSize:
+        """The initramfs of this builder's recipe is at the path, complete and on the disk; returns its size.
 
         Raises CommandError or FileError; then there is nothing at the path.
         """

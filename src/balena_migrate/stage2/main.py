@@ -88,14 +88,15 @@ def run(console: Console, machine: System, handover: Handover, strategy: Stage2S
     """The migration, or what is left of it behind the line, with watchdogs fed; then the reboot or the way back."""
     console.say(f"stage 2 of balena-migrate {handover.version}")
     stays = False
-    memory = MemoryPeak(machine)
     stage2 = Stage2(handover=handover, machine=machine, old=System(rootmnt), console=console)
-    with feeding_watchdogs(machine), memory.sampled():
+    with feeding_watchdogs(machine), kernel.little_kept_free(machine):
+        memory = MemoryPeak(machine)
         try:
-            if crossed := line.find():
-                strategy.go_on(stage2, crossed)
-            else:
-                strategy.migrate(stage2)
+            with memory.sampled():
+                if crossed := line.find():
+                    strategy.go_on(stage2, crossed)
+                else:
+                    strategy.migrate(stage2)
         except CameBackError:
             stays = handover.term_exit is TermExit.CONTINUE and rootmnt.is_mount() and not stage2.taken
         except Exception as error:  # whatever it is: a reboot finds the old system or the new one

@@ -76,6 +76,9 @@ def in_memory(
 
     Raises MigrateError or FileError where that is not so. In the end the memory is free again.
     """
+    kernel.drop_caches()
+    memory = read_memory(machine)
+    console.say(f"memory-bytes {memory.total_bytes}, of which {memory.available_bytes} are available")
     check_memory(machine, files, reserve_bytes)
     total = sum(file.size_bytes for file in files)
     options = f"size={total + TMPFS_SLACK_BYTES},mode=0700"
@@ -85,5 +88,6 @@ def in_memory(
             stash.add(old, file)
             done += file.size_bytes
             console.progress("copy", done, total)
+        kernel.drop_caches()
         check_memory(machine, (), reserve_bytes)
         yield stash

@@ -75,6 +75,7 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> System:
         window_text="",
         image="",
         initramfs="",
+        memory="",
         before="",
         after=(),
         power_cut="nothing boots",

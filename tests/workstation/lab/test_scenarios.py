@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,12 @@ import pytest
 from balena_migrate.core import journal
 from balena_migrate.core.changes import ActionName, MakeDir
 from balena_migrate.core.system import System
+from balena_migrate.core.units import MIB
 from balena_migrate.settings import SETTINGS, Config
+from balena_migrate.strategies import MemoryNeed
 from balena_migrate.survey import accept
 from balena_migrate.workstation.lab import owner
-from balena_migrate.workstation.lab.acts import NewSystem, OldSystem, PowerCut, Stage1, Status, Undo
+from balena_migrate.workstation.lab.acts import MEMORY_NEED, NewSystem, OldSystem, PowerCut, Stage1, Status, Undo
 from balena_migrate.workstation.lab.guests.debian_pc import DEBIAN_12, DEBIAN_12_I386
 from balena_migrate.workstation.lab.guests.debian_pi import PI_GUESTS
 from balena_migrate.workstation.lab.guests.debian_uefi import DEBIAN_12_UEFI
@@ -73,6 +76,12 @@ def test_a_power_cut_in_stage_1_waits_for_what_stage_1_prints(tmp_path: Path) ->
     change = MakeDir(name=name, title=title, path="/made")
     journal.apply(System(tmp_path), (change,), printed.append, arm=True)
     assert printed == [f"{cut.announcement} {title}"]
+
+
+def test_what_stage_2_needs_is_found_in_what_check_prints() -> None:
+    need = MemoryNeed(parts=(("unpacked initramfs", 30 * MIB), ("image", 100 * MIB)), device_bytes=331 * MIB)
+    found = re.search(MEMORY_NEED, need.text)
+    assert found is not None and found.groups() == ("130", "331")
 
 
 def test_scenarios_that_begin_alike_share_a_stage_1() -> None:

@@ -40,7 +40,7 @@ class ImageOutput:
     firmware: tuple[str, ...]
     """The kinds of firmware that can start it, for people."""
     memory_bytes: int
-    """What stage 2 needs, besides its initramfs and the backup."""
+    """What stage 2 needs, besides its initramfs, the backup and the kernel's own."""
     windows_s: dict[str, float]
     """By kind of medium, the seconds that writing it and reading it back are expected to take."""
     table: PartitionTable
@@ -148,7 +148,7 @@ def show(found: Image, *, as_json: bool) -> None:
 
 def output_of(found: Image) -> ImageOutput:
     """The image for a machine."""
-    from balena_migrate.strategies.default import memory_parts
+    from balena_migrate.strategies.default import image_parts
 
     return ImageOutput(
         path=str(found.path),
@@ -159,7 +159,7 @@ def output_of(found: Image) -> ImageOutput:
         write_bytes=found.write_bytes,
         bmap=found.bmap,
         firmware=tuple(boots_with(found.identity)),
-        memory_bytes=sum(size for _, size in memory_parts(found)),
+        memory_bytes=sum(size for _, size in image_parts(found)),
         windows_s={medium.name: expected_window(medium, found.write_bytes)[0] for medium in (SD_CARD, EMMC, SSD)},
         table=found.table,
         boot=found.boot,

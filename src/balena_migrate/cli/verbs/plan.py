@@ -48,6 +48,8 @@ class Planned:
     """What changes the next boot; empty with NO_SETUP."""
     initramfs: str
     """What the initramfs of stage 2 gets, and how it is made, in words."""
+    memory: str
+    """What stage 2 needs memory for, and what the device has, in words."""
     target: str
     """The disk that gets the image."""
     one_shot: bool
@@ -106,6 +108,7 @@ def planned(plan: Plan) -> Planned:
         actions=changes(plan.actions),
         boot_actions=changes(plan.boot_actions),
         initramfs=plan.initramfs,
+        memory=plan.memory,
         target=plan.target,
         one_shot=plan.one_shot,
         reboot_argument=plan.reboot_argument,

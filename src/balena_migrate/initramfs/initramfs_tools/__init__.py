@@ -22,7 +22,7 @@ from balena_migrate.core.paths import INITRAMFS_CONFIG, WORK_DIR
 from balena_migrate.core.system import BLOCK_BYTES, System, errors_at
 from balena_migrate.core.units import MIB
 from balena_migrate.findings import Code
-from balena_migrate.initramfs import Needs, Recipe
+from balena_migrate.initramfs import InitramfsSize, Needs, Recipe
 from balena_migrate.initramfs._cpio import read_names
 from balena_migrate.settings import InitramfsName
 
@@ -57,6 +57,8 @@ GUESS_BYTES = 64 * MIB
 """Assumed where the running kernel has no initramfs of its own to measure."""
 SMALL_BYTES = 16 * MIB
 """With the modules of this machine only, as a small boot partition gets it (measured: less than 10 MiB)."""
+UNPACKING = 4
+"""It unpacks to at most four times its size (measured with zstd and gzip: 2.4 to 3.3)."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,14 @@ class InitramfsTools:
         else:
             size, how = needs.own_initramfs_bytes or GUESS_BYTES, "as the running kernel's"
         text = "the device's own mkinitramfs makes it (INITRAMFS=initramfs-tools)"
-        return Recipe(needs=needs, text=text, packed_bytes=size, packed_text=how)
+        return Recipe(
+            needs=needs,
+            text=text,
+            size=InitramfsSize(packed_bytes=size, unpacked_bytes=UNPACKING * size),
+            size_text=how,
+        )
 
-    def build(self, system: System, recipe: Recipe, kit_base: Path, handover: bytes, path: str) -> int:
+    def build(self, system: System, recipe: Recipe, kit_base: Path, handover: bytes, path: str) -> InitramfsSize:
         needs = recipe.needs
         modules = (*needs.file_systems, *(USB_STORAGE if needs.usb_storage else ()))
         settings = PACKED + (ONLY_NEEDED if needs.small_boot_partition else "")
@@ -108,8 +115,8 @@ def write_config(system: System, kit_base: Path, handover: bytes, modules: Itera
         raise FileError(INITRAMFS_CONFIG, str(error)) from None
 
 
-def make_initramfs(system: System, kernel_release: str, path: str) -> int:
-    """The initramfs is at the path, complete and on the disk; returns its size in bytes.
+def make_initramfs(system: System, kernel_release: str, path: str) -> InitramfsSize:
+    """The initramfs is at the path, complete and on the disk; returns its size.
 
     It is made on the root file system and copied, since mkinitramfs leaves a torn file where a small /boot is full.
     Raises CommandError or FileError; then there is nothing at the path.
@@ -119,10 +126,10 @@ def make_initramfs(system: System, kernel_release: str, path: str) -> int:
     argv = ["env", f"TMPDIR={WORK_DIR}", "mkinitramfs", "-d", INITRAMFS_CONFIG, "-o", made, kernel_release]
     with root_device_named(system):
         system.run(argv, timeout_s=MKINITRAMFS_TIMEOUT_S)
-    check_content(system, made)
+    unpacked_bytes = check_content(system, made)
     system.copy(made, path)
     system.remove_file(made)
-    return system.stat(path).st_size
+    return InitramfsSize(packed_bytes=system.stat(path).st_size, unpacked_bytes=unpacked_bytes)
 
 
 @contextlib.contextmanager
@@ -155,20 +162,21 @@ def find_unnamed_root(system: System) -> str:
     return find_kernel_name(system, root.device)
 
 
-def check_content(system: System, path: str) -> None:
-    """Raises CommandError if the initramfs at the path would just boot the old system.
+def check_content(system: System, path: str) -> int:
+    """The size of the initramfs at the path, unpacked. Raises CommandError if it would just boot the old system.
 
     It is read by our own reader, since the lsinitramfs of Ubuntu 14.04 knows no archives behind the first, such as
     those with the processor's microcode.
     """
-    names = read_packed_names(system, path)
+    names, unpacked_bytes = read_packed(system, path)
     missing = [name for name in IN_INITRAMFS if PurePosixPath(name) not in names]
     if missing:
         raise CommandError(["mkinitramfs"], 0, f"it made an initramfs without {', '.join(missing)}")
+    return unpacked_bytes
 
 
-def read_packed_names(system: System, path: str) -> set[PurePosixPath]:
-    """The names in an initramfs: archives, and behind them one that is packed with gzip.
+def read_packed(system: System, path: str) -> tuple[set[PurePosixPath], int]:
+    """The names in an initramfs, archives and behind them one that is packed with gzip; and its size, unpacked.
 
     Raises FileError if it is damaged; it needs as much room beside it as it takes unpacked.
     """
@@ -176,10 +184,11 @@ def read_packed_names(system: System, path: str) -> set[PurePosixPath]:
     try:
         with errors_at(path), system.open(path) as file:
             names = set(read_names(file))
+            plain_bytes = file.tell()
             with system.replacing(unpacked) as plain:
                 shutil.copyfileobj(gzip.GzipFile(fileobj=file), plain, BLOCK_BYTES)
         with system.open(unpacked) as plain:
-            return names | set(read_names(plain))
+            return names | set(read_names(plain)), plain_bytes + system.stat(unpacked).st_size
     except (ValueError, EOFError, zlib.error) as error:
         raise FileError(path, f"is no initramfs that we can read: {error}") from None
     finally:

@@ -19,7 +19,7 @@ from balena_migrate.core.paths import INITRAMFS_NAME
 from balena_migrate.core.steps import Step, started
 from balena_migrate.status import DeviceState
 from balena_migrate.workstation.lab.bootentries import armed_checks, new_entry_checks
-from balena_migrate.workstation.lab.console import Console
+from balena_migrate.workstation.lab.console import Console, Shell
 from balena_migrate.workstation.lab.damage import Damage
 from balena_migrate.workstation.lab.disks import mounted, read_partitions
 from balena_migrate.workstation.lab.leftdisk import left_disk_checks
@@ -217,6 +217,44 @@ class Refused:
             expected=self.finding,
             found="; ".join(f"{code}: {cause}" for code, cause in found.items()) or "none",
         )
+
+
+MEMORY_NEED = r"= (\d+) MiB of memory; this device has (\d+) MiB"
+"""How `check` ends its arithmetic."""
+GROWN_DATA = "srv/depot/archive"
+"""What grows until memory is full: it cannot be compressed."""
+GROWTHS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataGrow:
+    """The owner's data grow until `check` says that stage 2 needs all memory that there is, and `beyond_mib` more."""
+
+    beyond_mib: int = 0
+
+    def play(self, run: Run) -> Iterator[Check]:
+        shell, size_mib = run.old_system(), 0
+        run.record.left = (GROWN_DATA,)
+        with run.timeline.step("the data grow"):
+            shell.run(f"rm -f /{GROWN_DATA}", timeout_s=60)
+            for _ in range(GROWTHS):
+                need_mib, device_mib = read_need(shell)
+                missing_mib = device_mib + self.beyond_mib - need_mib
+                if missing_mib == 0:
+                    break
+                size_mib += missing_mib
+                shell.run(f"head -c {size_mib}M /dev/urandom >/{GROWN_DATA}", timeout_s=COMMAND_TIMEOUT_S)
+        yield same("MiB that stage 2 needs, by `check`", device_mib + self.beyond_mib, need_mib)
+
+
+def read_need(shell: Shell) -> tuple[int, int]:
+    """The MiB that stage 2 needs, and those that the device has, by `check`. Raises LabError where it tells neither."""
+    text = shell.run(f"{PROGRAM} check --json 2>/dev/null", timeout_s=COMMAND_TIMEOUT_S, ok=(0, 1))
+    causes = [item["cause"] for item in json.loads(text)["findings"]]
+    found = [match for cause in causes if (match := re.search(MEMORY_NEED, cause))]
+    if len(found) != 1:
+        raise LabError("`check` does not say how much memory stage 2 needs", hint="; ".join(causes)[-LAST_CHARACTERS:])
+    return int(found[0][1]), int(found[0][2])
 
 
 @dataclass(frozen=True, kw_only=True)

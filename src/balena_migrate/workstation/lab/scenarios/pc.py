@@ -12,6 +12,7 @@ from balena_migrate.workstation.lab import networked, owner
 from balena_migrate.workstation.lab.acts import (
     Act,
     Damaged,
+    DataGrow,
     LogDrive,
     OldSystem,
     OtherDisk,
@@ -91,6 +92,16 @@ PC_NETWORK = Scenario(
         grows_data=True,
     ),
     in_tests=True,
+)
+
+
+FULL_MEMORY_MIB = 384
+PC_FULL_MEMORY = replace(PC_BIOS, device=replace(PC, memory_mib=FULL_MEMORY_MIB))
+_STRICT = Shows(command="sysctl vm.overcommit_memory=2", pattern=r"vm.overcommit_memory = 2")
+_IN_CGROUP = Shows(
+    command="cd /sys/fs/cgroup && echo +memory >cgroup.subtree_control && mkdir small && echo 128M >small/memory.max "
+    "&& echo $$ >small/cgroup.procs && cat small/memory.max /proc/self/cgroup; cd /",
+    pattern=r"(?s)134217728.*::/small",
 )
 
 
@@ -240,6 +251,31 @@ SCENARIOS = (
         device=replace(PC, memory_mib=384),
         wishes=Wishes(data_mib=300),
         acts=(Refused(finding="memory-too-small"), OldSystem(at_once=True)),
+    ),
+    replace(
+        PC_FULL_MEMORY,
+        name="pc-memory-limit",
+        description="data for which stage 2 needs 32 MiB more than there is: stage 1 refuses; then such that fill the "
+        "memory to the MiB. Stage 1 is in a cgroup with 128 MiB, and vm.overcommit_memory is 2",
+        acts=(
+            DataGrow(beyond_mib=32),
+            Refused(finding="memory-too-small"),
+            DataGrow(),
+            _STRICT,
+            _IN_CGROUP,
+            *MIGRATION,
+        ),
+    ),
+    replace(
+        PC_FULL_MEMORY,
+        name="pc-memory-less-in-stage2",
+        description="memory that is just enough, and 32 MiB less in stage 2, which returns to the old system",
+        acts=(
+            DataGrow(),
+            Stage1(),
+            Stage2(comes_back=True, memory_mib=FULL_MEMORY_MIB - 32),
+            Status(state=DeviceState.FAILED, step=Step.SECURE),
+        ),
     ),
     Scenario(
         name="pc-watchdog",
