@@ -60,7 +60,7 @@ def put_back(root: Path, uuid: str) -> subprocess.CompletedProcess[str]:
         (folder / name).write_text(text)
     (folder / "content").write_text(AS_IT_WAS)
     chroot = "chroot . /balena-migrate/base/busybox sh /balena-migrate/way-back/put-back"
-    command = f"mount --bind /dev dev && mount -t proc proc proc && {chroot}"
+    command = f"mount --bind /dev dev && mount -t proc proc proc && exec {chroot}"
     argv = ["unshare", "--mount", "--propagation", "private", "sh", "-c", command]
     return subprocess.run(argv, cwd=root, capture_output=True, text=True, check=False, timeout=60)
 

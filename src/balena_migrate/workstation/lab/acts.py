@@ -281,6 +281,18 @@ class Damaged:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KernelDamaged:
+    """The copy of the kernel that UEFI firmware starts is damaged while the device is off."""
+
+    how: Damage
+
+    def play(self, run: Run) -> Iterator[Check]:
+        with run.timeline.step(f"damage of the kernel: {self.how}"):
+            run.damage_kernel(self.how)
+        yield from ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class BootNextForgotten:
     """The firmware loses BootNext while the device is off, as one does that takes no notice of it."""
 
@@ -302,6 +314,17 @@ class Stage2Dies:
             reason = run.wait_off(STAGE2_TIMEOUT_S)
         yield same("the device reboots by itself", RESET, reason)
         yield from run.next_boot_checks()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FallsBack:
+    """The next start leads to the old system without a reboot; `shows` is a pattern that must be on the console."""
+
+    shows: str
+
+    def play(self, run: Run) -> Iterator[Check]:
+        run.old_system()
+        yield matches("why stage 2 is not started", self.shows, run.on.console.text)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can happen to an initramfs between stage 1 and the next start."""
+"""What can happen to the files of stage 2's start, its initramfs above all, between stage 1 and the next start."""
 
 from __future__ import annotations
 
 import importlib.resources
 import io
+from dataclasses import replace
 from enum import StrEnum
 
+from balena_migrate.core.handover import dump_handover, parse_handover
+from balena_migrate.core.paths import STAGE2_CONFIG, STAGE2_MODULES
 from balena_migrate.core.units import KIB
 from balena_migrate.initramfs._cpio import Archive
 
 LAST_LINE, HANGS = "lab: stage 2 is killed", "lab: stage 2 hangs"
+OTHER_UUID = "0c8f6e52-4b1d-4e7a-9f3c-5d2a71b60e94"
+"""No file system of a virtual device has it."""
 _KILLED = f"""\
 #!/balena-migrate/base/busybox sh
 echo "{LAST_LINE}"
@@ -26,10 +31,11 @@ _HUNG = f"""\
 ) &
 """
 """Stops the shell's process, which is stage 2's by then, once that has started a watchdog."""
+_BASE = "balena-migrate/base"
 
 
 class Damage(StrEnum):
-    """The kinds of damage."""
+    """The kinds of damage. The first three can happen to any file, the others to an initramfs."""
 
     REMOVED = "removed"
     TORN = "torn"
@@ -40,21 +46,52 @@ class Damage(StrEnum):
     """Stage 2's process is killed as it starts."""
     HUNG = "hung"
     """Stage 2's process does nothing any more once it has started a watchdog."""
+    NO_PYTHON = "Python's modules are empty"
+    NO_LIBRARY = "the C library is missing"
+    NO_DRIVERS = "no kernel module is loaded"
+    NO_ROOT = "the old root is unknown"
+    """The hand-over names another file system than the old root, as if that had been made anew."""
 
 
-def damaged(initramfs: bytes, how: Damage) -> bytes | None:
-    """The file with this damage; None if there is none any more."""
+def damaged_file(content: bytes, how: Damage) -> bytes | None:
+    """Any file with one of the first three kinds of damage; None if there is none any more."""
     if how is Damage.REMOVED:
         return None
-    if how in (Damage.TORN, Damage.EMPTIED):
-        left = KIB if how is Damage.EMPTIED else len(initramfs) // 2
-        return initramfs[:left] + bytes(len(initramfs) - left)
+    left = KIB if how is Damage.EMPTIED else len(content) // 2
+    return content[:left] + bytes(len(content) - left)
+
+
+def damaged(initramfs: bytes, how: Damage, handover: str) -> bytes | None:
+    """The initramfs, which has this hand-over, with this damage; None if there is none any more."""
+    if how in (Damage.REMOVED, Damage.TORN, Damage.EMPTIED):
+        return damaged_file(initramfs, how)
     # The kernel unpacks archives behind each other; a file in a later one replaces that of an earlier one.
     file = io.BytesIO()
     archive = Archive(file)
-    archive.file("balena-migrate/base/stage2", _stage2(how).encode(), mode=0o755)
+    _write(archive, how, handover)
     archive.end()
     return initramfs + bytes(-len(initramfs) % 4) + file.getvalue()
+
+
+def _write(archive: Archive, how: Damage, handover: str) -> None:
+    """What takes the place of files in the initramfs."""
+    if how is Damage.NO_PYTHON:
+        archive.file(f"{_BASE}/lib/python311.zip", b"")
+    elif how is Damage.NO_LIBRARY:
+        archive.link(f"{_BASE}/lib/libc.so.6", "missing")
+    elif how is Damage.NO_DRIVERS:
+        archive.file(STAGE2_MODULES.lstrip("/"), b"")
+    elif how is Damage.NO_ROOT:
+        archive.file(STAGE2_CONFIG.lstrip("/"), _without_root(handover))
+    else:
+        archive.file(f"{_BASE}/stage2", _stage2(how).encode(), mode=0o755)
+
+
+def _without_root(text: str) -> bytes:
+    """The hand-over, with a root file system that is nowhere."""
+    handover = parse_handover(text)
+    root, *others = handover.file_systems
+    return dump_handover(replace(handover, file_systems=(replace(root, uuid=OTHER_UUID), *others)))
 
 
 def _stage2(how: Damage) -> str:

@@ -12,6 +12,7 @@ from balena_migrate.workstation.lab import networked, owner
 from balena_migrate.workstation.lab.acts import (
     Act,
     Damaged,
+    FallsBack,
     LogDrive,
     OldSystem,
     OtherDisk,
@@ -24,7 +25,7 @@ from balena_migrate.workstation.lab.acts import (
     Undo,
 )
 from balena_migrate.workstation.lab.buses import Bus
-from balena_migrate.workstation.lab.damage import HANGS, LAST_LINE, Damage
+from balena_migrate.workstation.lab.damage import HANGS, LAST_LINE, OTHER_UUID, Damage
 from balena_migrate.workstation.lab.guests.debian_pc import (
     DEBIAN_11,
     DEBIAN_12,
@@ -33,10 +34,12 @@ from balena_migrate.workstation.lab.guests.debian_pc import (
     DEBIAN_12_USR,
     DEBIAN_13,
     DEBIAN_13_DRACUT,
+    ROOT_UUID,
 )
 from balena_migrate.workstation.lab.lookalike import find_spec
 from balena_migrate.workstation.lab.prepare import LOG_DRIVE_UUID
 from balena_migrate.workstation.lab.scenarios import (
+    BACK,
     CUT_STAGE1,
     CUT_STAGE2,
     LOST_START,
@@ -91,9 +94,9 @@ PC_NETWORK = Scenario(
 )
 
 
-def _lost_start(name: str, description: str, *acts: Act, in_tests: bool) -> Scenario:
+def _lost_start(name: str, description: str, *acts: Act, in_tests: bool = False) -> Scenario:
     """A start of stage 2 that comes to nothing: the old system comes up by itself, and `status` knows."""
-    acts = (Stage1(), *acts, *LOST_START)
+    acts = (Stage1(), *acts, *(LOST_START if in_tests else BACK))
     return replace(PC_NETWORK, name=name, description=description, acts=acts, in_tests=in_tests)
 
 
@@ -294,6 +297,7 @@ SCENARIOS = (
         "pc-grub-fallback",
         "the initramfs is gone: GRUB starts the old system at once",
         Damaged(how=Damage.REMOVED),
+        FallsBack(shows="GRUB cannot load stage 2 and starts the old system"),
         in_tests=True,
     ),
     _lost_start(
@@ -301,14 +305,12 @@ SCENARIOS = (
         "the initramfs is torn: what the kernel can unpack of it reboots into the old system",
         Damaged(how=Damage.TORN),
         Stage2Dies(shows="stage 2 did not end as it should"),
-        in_tests=False,
     ),
     _lost_start(
         "pc-kernel-panic",
         "nearly nothing is left of the initramfs: the kernel panics and reboots into the old system",
         Damaged(how=Damage.EMPTIED),
         Stage2Dies(shows="Kernel panic"),
-        in_tests=False,
     ),
     _lost_start(
         "pc-panic",
@@ -316,6 +318,30 @@ SCENARIOS = (
         Damaged(how=Damage.KILLED),
         Stage2Dies(shows=LAST_LINE),
         in_tests=True,
+    ),
+    _lost_start(
+        "pc-no-drivers",
+        "no driver is loaded, so that the disk does not appear: stage 2 reboots into the old system",
+        Damaged(how=Damage.NO_DRIVERS),
+        Stage2Dies(shows=f"going back to the old system: no file system has the UUID {ROOT_UUID}"),
+    ),
+    _lost_start(
+        "pc-no-root",
+        "stage 2 finds no old root: it reboots into the old system",
+        Damaged(how=Damage.NO_ROOT),
+        Stage2Dies(shows=f"going back to the old system: no file system has the UUID {OTHER_UUID}"),
+    ),
+    _lost_start(
+        "pc-no-python",
+        "Python cannot start: init reboots into the old system",
+        Damaged(how=Damage.NO_PYTHON),
+        Stage2Dies(shows="No module named 'encodings'"),
+    ),
+    _lost_start(
+        "pc-no-library",
+        "a library of the kit is missing: init reboots into the old system",
+        Damaged(how=Damage.NO_LIBRARY),
+        Stage2Dies(shows=r"libc\.so\.6: cannot open shared object file"),
     ),
     replace(
         PC_BIOS,
