@@ -150,6 +150,16 @@ class NewSystem:
         yield from report_checks(run, parse_report(line.text))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Printed:
+    """What is on the console since the device was switched on matches the pattern."""
+
+    pattern: str
+
+    def play(self, run: Run) -> Iterator[Check]:
+        yield matches("console of the new system", self.pattern, run.on.console.text)
+
+
 def shows_itself(line: Console) -> Check:
     """Judge a user's own image by its serial console."""
     found = line.find(SIGN_OF_A_SYSTEM, REPORT_TIMEOUT_S)

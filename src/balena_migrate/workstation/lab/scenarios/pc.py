@@ -16,6 +16,7 @@ from balena_migrate.workstation.lab.acts import (
     LogDrive,
     OldSystem,
     OtherDisk,
+    Printed,
     Refused,
     Shows,
     Stage1,
@@ -26,6 +27,7 @@ from balena_migrate.workstation.lab.acts import (
 )
 from balena_migrate.workstation.lab.buses import Bus
 from balena_migrate.workstation.lab.damage import HANGS, LAST_LINE, OTHER_UUID, Damage
+from balena_migrate.workstation.lab.foreign import GREETING
 from balena_migrate.workstation.lab.guests.debian_pc import (
     DEBIAN_11,
     DEBIAN_12,
@@ -152,6 +154,14 @@ SCENARIOS = (
         acts=(*MIGRATION, LogDrive(pattern=started(Step.TRANSFER))),
         expect=Expect(composed_files=("grub/grub.cfg",), script_folders=("srv/depot",)),
         in_tests=True,
+    ),
+    Scenario(
+        name="pc-own-image",
+        description="an image of the user's own (--image), whose system reports nothing: only its console is judged",
+        device=replace(
+            PC, image=replace(find_spec("intel-nuc-2.15"), root_bytes=96 * MIB, data_bytes=96 * MIB), own_image=True
+        ),
+        acts=(*MIGRATION, Printed(pattern=GREETING)),
     ),
     PC_NETWORK,
     replace(
