@@ -35,7 +35,7 @@ from balena_migrate.facts import Facts
 from balena_migrate.images.partitions import TableKind
 from balena_migrate.images.patches import Block
 from balena_migrate.images.window import expected_window, medium_of
-from balena_migrate.initramfs import InitramfsSize, Recipe
+from balena_migrate.initramfs import InitramfsSize, Recipe, WayBack
 from balena_migrate.plan import Plan, describe, make_plan
 from balena_migrate.settings import Config
 from balena_migrate.stage1 import file_systems
@@ -256,9 +256,13 @@ class Builder:
 
     def __init__(self, meanwhile: Callable[[Path], object], unpacked_bytes: int = 1) -> None:
         self.meanwhile, self.unpacked_bytes = meanwhile, unpacked_bytes
+        self.way_back: WayBack | None = None
 
-    def build(self, system: System, recipe: Recipe, kit_base: Path, handover: bytes, path: str) -> InitramfsSize:
+    def build(
+        self, system: System, recipe: Recipe, kit_base: Path, handover: bytes, path: str, way_back: WayBack | None
+    ) -> InitramfsSize:
         self.meanwhile(kit_base)
+        self.way_back = way_back
         return InitramfsSize(packed_bytes=1, unpacked_bytes=self.unpacked_bytes)
 
 
@@ -316,6 +320,48 @@ def test_stage_2_keeps_memory_for_unpacking_the_image(tmp_path: Path, unpacking_
     next(action for action in stage1_of(accepted).actions() if action.path == STAGE2_CONFIG).apply(system)
     reserve = parse_handover(system.read_text(STAGE2_CONFIG)).memory_reserve_bytes
     assert reserve == (48 + unpacking_mib) * MIB
+
+
+@pytest.mark.parametrize(
+    ("name", "way_back"),
+    [
+        ("pi-config-txt", WayBack(uuid="AAAA-0001", name="config.txt", content=b"as it was\n")),
+        ("pi-tryboot", None),
+        ("pc-flash", None),
+        ("pc-uefi", None),
+    ],
+)
+def test_the_initramfs_can_put_back_what_a_firmware_does_not_forget(
+    tmp_path: Path, name: str, way_back: WayBack | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stage 2 does it in other words; this is for a start in which there is no stage 2."""
+    builder, kit = Builder(lambda base: None), make_kit(tmp_path / "kit")
+    accepted = accepted_for(CONFIGS[name], DEVICES.get(name))
+    survey = replace(accepted.survey, kit_identity=kit.identity())
+    monkeypatch.setattr(stage1_module, "builder_named", lambda _: builder)
+    stage1 = stage1_of(replace(accepted, survey=survey, kit=kit))
+    (action,) = (action for action in stage1.actions() if action.name is ActionName.INITRAMFS)
+    for path, text in ((STAGE2_CONFIG, ""), ("/boot/firmware/config.txt", "as it was\n")):
+        (tmp_path / path.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path.lstrip("/")).write_text(text)
+    action.apply(System(tmp_path))
+    assert builder.way_back == way_back
+
+
+def test_where_the_next_boot_is_not_changed_there_is_nothing_to_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builder, kit = Builder(lambda base: None), make_kit(tmp_path / "kit")
+    accepted = accepted_for(replace(CONFIGS["pi-config-txt"], no_setup=True), pi_facts())
+    survey = replace(accepted.survey, kit_identity=kit.identity())
+    monkeypatch.setattr(stage1_module, "builder_named", lambda _: builder)
+    stage1 = stage1_of(replace(accepted, survey=survey, kit=kit))
+    (action,) = (action for action in stage1.actions() if action.name is ActionName.INITRAMFS)
+    (tmp_path / "etc").mkdir()
+    (tmp_path / STAGE2_CONFIG.lstrip("/")).touch()
+    (tmp_path / "boot/firmware").mkdir(parents=True)
+    action.apply(System(tmp_path))
+    assert builder.way_back is None
 
 
 def test_the_hand_over_names_the_kit_that_was_checked(tmp_path: Path) -> None:

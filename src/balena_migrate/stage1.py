@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import Any
 
 from balena_migrate import VERSION
@@ -50,7 +51,7 @@ from balena_migrate.images.partitions.known_disk import find_file_system, find_p
 from balena_migrate.images.patches import Block, dump_patches
 from balena_migrate.images.prepare import prepare, read_back
 from balena_migrate.images.room import fitted_table, grown_size_bytes
-from balena_migrate.initramfs import builder_named
+from balena_migrate.initramfs import WayBack, builder_named
 from balena_migrate.strategies import strategy_named
 from balena_migrate.survey import Accepted, read_kit
 
@@ -275,11 +276,27 @@ class Stage1:
         """Raises FileError where the kit is not the one that was checked: somebody has replaced it meanwhile."""
         survey, kit = self._accepted.survey, self._accepted.kit
         builder, recipe = builder_named(self._config.initramfs), survey.initramfs
-        size = builder.build(system, recipe, kit.base, system.read_bytes(STAGE2_CONFIG), path)
+        handover = system.read_bytes(STAGE2_CONFIG)
+        size = builder.build(system, recipe, kit.base, handover, path, self._way_back(system))
         if read_kit(kit) != (survey.kit_identity, ()):
             raise FileError(kit.path, "was changed while stage 1 ran", hint="leave the kit alone, and run again")
         self._say(f"the initramfs has {size.packed_bytes} bytes, and {size.unpacked_bytes} unpacked")
         self._made(initramfs=size)
+
+    def _way_back(self, system: System) -> WayBack | None:
+        """What init restores where stage 2 does not come to it; None where the boot loader starts that only once."""
+        facts = self._facts
+        if self._config.no_setup or self._loader.one_shot(facts):
+            return None
+        decides = self._boot_actions[-1]
+        mount = facts.disks.mounts_above(decides.path)[-1]
+        device = facts.disks.find_device(mount.source)
+        assert device is not None and device.uuid, "the hand-over names it"
+        return WayBack(
+            uuid=device.uuid,
+            name=str(PurePosixPath(decides.path).relative_to(mount.mount_point)),
+            content=decides.capture(system).content,
+        )
 
 
 def stored_file(system: System, path: str) -> StoredFile:

@@ -560,6 +560,8 @@ def test_what_happens_where_our_initramfs_cannot_be_loaded_is_said(
     said = BOOT_LOADER.if_not_loaded(with_boot(pi({}, revision=revision, tryboot=tryboot), bootloader_built_s=built_s))
     assert words in said
     assert ("tryboot is not used: firmware, kernel or init do not support it." in said) != tryboot
+    assert ("If stage 2 does not start from it, init restores config.txt" in said) != tryboot
+    assert ("or stage 2 does not start from it, the start after that" in said) == tryboot
 
 
 PIBOOT = """[all]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import subprocess
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 
 from balena_migrate.core.paths import WORK_DIR
 from balena_migrate.core.system import System
-from balena_migrate.initramfs import Needs, builder_named, builders
+from balena_migrate.initramfs import Needs, WayBack, builder_named, builders
+from balena_migrate.initramfs._cpio import read_names
 from balena_migrate.initramfs.composed import packing
 from balena_migrate.initramfs.composed.kernel_config import parse_kernel_config, read_kernel_config
 from balena_migrate.settings import InitramfsName
@@ -48,12 +50,13 @@ def base(tmp_path: Path) -> Path:
     (folder / "stage2").write_bytes(b"#!/bin/sh\n")
     (folder / "stage2").chmod(0o755)
     (folder / "lib/x").write_bytes(b"x" * 100_000)
+    (folder / "busybox").write_bytes(b"busybox")
     return folder
 
 
-def built(device: System, base: Path) -> bytes:
+def built(device: System, base: Path, way_back: WayBack | None = None) -> bytes:
     """The file that was built."""
-    size = BUILDER.build(device, BUILDER.find(device, NEEDS), base, SECRETLESS, "/boot/i")
+    size = BUILDER.build(device, BUILDER.find(device, NEEDS), base, SECRETLESS, "/boot/i", way_back)
     content = device.read_bytes("/boot/i")
     assert size.packed_bytes == len(content)
     return content
@@ -91,6 +94,33 @@ def test_the_list_of_modules_is_in_order_and_has_their_parameters(device: System
     assert order == sorted(order)
     assert all((root / path.lstrip("/")).is_file() for path in paths)
     assert (root / "balena-migrate/modules/ext4.ko").read_bytes() == b"the module ext4"
+
+
+def test_init_comes_behind_all_that_it_needs_to_lead_back_and_before_the_rest(device: System, base: Path) -> None:
+    """The kernel unpacks the beginning of a torn initramfs; without an init it may start the old system by itself."""
+    way_back = WayBack(uuid="AAAA-0001", name="config.txt", content=b"as it was\n")
+    names = [str(name) for name in read_names(io.BytesIO(gzip.decompress(built(device, base, way_back))))]
+    init = names.index("init")
+    needed = ("etc/balena-migrate-modules", "balena-migrate/modules/ahci.ko", "balena-migrate/way-back/put-back")
+    for name in ("dev/console", "balena-migrate/base/busybox", *needed):
+        assert names.index(name) < init, name
+    rest = ["etc/balena-migrate-stage2.conf", *(f"balena-migrate/base/{name}" for name in ("lib", "lib/x", "stage2"))]
+    assert names[init + 1 :] == rest
+    assert len(names) == len(set(names))
+
+
+def test_what_init_puts_back_is_there_only_where_it_is_needed(device: System, base: Path, tmp_path: Path) -> None:
+    root = unpacked(gzip.decompress(built(device, base)), tmp_path / "without")
+    assert not (root / "balena-migrate/way-back").exists()
+    way_back = WayBack(uuid="AAAA-0001", name="config.txt", content=b"as it was\n")
+    folder = unpacked(gzip.decompress(built(device, base, way_back)), tmp_path / "with") / "balena-migrate/way-back"
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "put-back"} == {
+        "device": b"UUID=AAAA-0001\n",
+        "name": b"config.txt\n",
+        "content": b"as it was\n",
+    }
+    init = (root / "init").read_text()
+    assert "WAY_BACK=/balena-migrate/way-back/put-back\n" in init and (folder / "put-back").is_file()
 
 
 def test_nothing_but_the_initramfs_is_left_behind(device: System, base: Path) -> None:
@@ -132,7 +162,7 @@ def test_a_kernel_that_cannot_start_from_an_initramfs_is_refused(device: System,
 
 
 def test_the_size_in_memory_is_that_of_the_archive(device: System, base: Path) -> None:
-    size = BUILDER.build(device, BUILDER.find(device, NEEDS), base, SECRETLESS, "/boot/i")
+    size = BUILDER.build(device, BUILDER.find(device, NEEDS), base, SECRETLESS, "/boot/i", None)
     assert size.unpacked_bytes == len(gzip.decompress(device.read_bytes("/boot/i")))
 
 

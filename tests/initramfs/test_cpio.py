@@ -21,7 +21,7 @@ def some_archive(folder: Path) -> bytes:
     archive = Archive(file)
     archive.folder("dev")
     archive.character_device("dev/console", 5, 1)
-    archive.tree("base", folder)
+    archive.copy("base", folder)
     archive.file("secret", b"12345", mode=0o600)
     archive.end()
     return file.getvalue()

@@ -57,7 +57,7 @@ def device(root: Path, made: Callable[[], bytes], mountinfo: str = PLAIN_ROOT) -
 
 
 def build(system: System) -> InitramfsSize:
-    return BUILDER.build(system, BUILDER.find(system, NEEDS), system.real("/kit/base"), b"{}", "/boot/initramfs")
+    return BUILDER.build(system, BUILDER.find(system, NEEDS), system.real("/kit/base"), b"{}", "/boot/initramfs", None)
 
 
 def whole(folder: Path) -> bytes:

@@ -119,7 +119,7 @@ def write_initramfs(path: Path, drivers: Path, architecture: str, files: Sequenc
         for name in ("dev", "proc", "sys", "tmp"):
             archive.folder(name)
         for name in FOLDERS:
-            archive.tree(name, packages / name)
+            archive.copy(name, packages / name)
         _add_kit(archive, _kit_base(architecture, Path(work), cache))
         add_files(archive, files)
         archive.end()
@@ -140,7 +140,7 @@ def _kit_base(architecture: str, work: Path, cache: Path) -> Path:
 def _add_kit(archive: Archive, base: Path) -> None:
     """The kit's base part, and what starts its Python."""
     archive.folder(str(PurePosixPath(BASE).parent))
-    archive.tree(BASE, base)
+    archive.copy(BASE, base)
     archive.file(PYTHON, python_start(base).encode(), mode=0o755)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from balena_migrate.core.values import from_json
 from balena_migrate.workstation.lab.cuts.history import IN_THE_WINDOW
 from balena_migrate.workstation.lab.cuts.result import CutsResult
-from balena_migrate.workstation.lab.faults.matrix import Fault
+from balena_migrate.workstation.lab.fault import Fault
 from balena_migrate.workstation.lab.faults.play import FAILS_S
 from balena_migrate.workstation.lab.faults.result import FaultsResult, matrix, summary
 from balena_migrate.workstation.lab.faulty_disk import FLUSHES

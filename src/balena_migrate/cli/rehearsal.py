@@ -28,7 +28,7 @@ from balena_migrate.workstation.lab.cuts.judge import Boots
 from balena_migrate.workstation.lab.cuts.result import CutsResult
 from balena_migrate.workstation.lab.cuts.run import RESULT, Wish, cut_power
 from balena_migrate.workstation.lab.engine import Places, rehearse
-from balena_migrate.workstation.lab.faults.matrix import Fault
+from balena_migrate.workstation.lab.fault import Fault
 from balena_migrate.workstation.lab.faults.result import FaultsResult, matrix, summary
 from balena_migrate.workstation.lab.faults.run import RESULT as FAULTS
 from balena_migrate.workstation.lab.faults.run import run_faults

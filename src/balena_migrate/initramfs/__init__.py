@@ -77,6 +77,20 @@ class Recipe:
     """What is wrong or worth saying."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class WayBack:
+    """The file that decides what the boot loader starts, as it was, for one that does not forget by itself.
+
+    Where stage 2 does not come to restore it, the initramfs does, or goes on into the old system.
+    """
+
+    uuid: str
+    """Of the FAT file system on which it is."""
+    name: str
+    """Its path there."""
+    content: bytes
+
+
 class InitramfsBuilder(Protocol):
     """One way to make an initramfs."""
 
@@ -94,10 +108,13 @@ class InitramfsBuilder(Protocol):
     def find(self, system: System, needs: Needs) -> Recipe:
         """What it would put in. Reads only; whatever is wrong is a finding."""
 
-    def build(self, system: System, recipe: Recipe, kit_base: Path, handover: bytes, path: str) -> InitramfsSize:
+    def build(
+        self, system: System, recipe: Recipe, kit_base: Path, handover: bytes, path: str, way_back: WayBack | None
+    ) -> InitramfsSize:
         """The initramfs of this builder's recipe is at the path, complete and on the disk; returns its size.
 
-        Raises CommandError or FileError; then there is nothing at the path.
+        Without a `way_back`, any reboot leads to the old system. Raises CommandError or FileError; then there is
+        nothing at the path.
         """
 
 

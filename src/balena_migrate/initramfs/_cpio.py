@@ -49,17 +49,16 @@ class Archive:
     def character_device(self, name: str, major: int, minor: int) -> None:
         self._entry(name, stat.S_IFCHR | 0o600, device=(major, minor))
 
-    def tree(self, name: str, folder: Path) -> None:
-        """A folder with everything in it, sorted. Raises OSError."""
-        self.folder(name)
-        for path in sorted(folder.iterdir()):
-            inner = f"{name}/{path.name}"
-            if path.is_symlink():
-                self.link(inner, str(path.readlink()))
-            elif path.is_dir():
-                self.tree(inner, path)
-            else:
-                self.file(inner, path.read_bytes(), mode=stat.S_IMODE(path.stat().st_mode))
+    def copy(self, name: str, path: Path) -> None:
+        """A file, a link, or a folder with everything in it, sorted. Raises OSError."""
+        if path.is_symlink():
+            self.link(name, str(path.readlink()))
+        elif path.is_dir():
+            self.folder(name)
+            for inner in sorted(path.iterdir()):
+                self.copy(f"{name}/{inner.name}", inner)
+        else:
+            self.file(name, path.read_bytes(), mode=stat.S_IMODE(path.stat().st_mode))
 
     def end(self) -> None:
         """The archive is complete."""

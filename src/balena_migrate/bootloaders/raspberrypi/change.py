@@ -65,7 +65,7 @@ def why_no_try(facts: Facts, place: Place) -> str:
 
 
 def if_not_loaded(facts: Facts, place: Place) -> str:
-    """What the firmware does where it cannot load our initramfs, as a sentence.
+    """What happens where the firmware cannot load our initramfs, or stage 2 does not start from it, in words.
 
     Sources: raspberrypi/documentation, config_txt/autoboot, for tryboot; raspberrypi/rpi-eeprom, release notes of
     firmware-2712, for the Raspberry Pi 5. On older boards the firmware files on the boot partition load the initramfs,
@@ -75,11 +75,20 @@ def if_not_loaded(facts: Facts, place: Place) -> str:
     reason = why_no_try(facts, place)
     if not reason:
         return (
-            f"{what}, the start after that, at the latest after a power cut, is the old system's: tryboot counts once."
+            f"{what}, or stage 2 does not start from it, the start after that, at the latest after a power cut, is the "
+            "old system's: tryboot counts once."
         )
     outcome = _outcome(facts.boot.bootloader_built_s) if place.board.chip is Chip.BCM2712 else UNSAID
-    return f"{what}, {outcome} until {CONFIG} is restored by hand; tryboot is not used: {reason}."
+    return f"{what}, {outcome} until {CONFIG} is restored by hand; tryboot is not used: {reason}. {_IF_NOT_STARTED}"
 
+
+_IF_NOT_STARTED = (
+    f"If stage 2 does not start from it, init restores {CONFIG}, and the next start is the old system's. If it is so "
+    "damaged that init does not start either, a kernel with its root's drivers built in, as Raspberry Pi OS has it, "
+    f"starts the old system by itself; any other comes no further, at each start, until {CONFIG} is restored by hand."
+)
+"""Without an init in the initramfs, the kernel mounts root= (Linux, init/main.c, kernel_init_freeable), or panics. Then
+panic= restarts it, if the driver of the board's watchdog is built in as well."""
 
 UNSAID = "it is not documented what this board does; at worst it stops, at each start,"
 

@@ -17,7 +17,7 @@ from balena_migrate.core.paths import STAGE2_CONFIG, STAGE2_MODULES, WORK_DIR
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
 from balena_migrate.findings import BLOCKS, Code, Finding, blocker
-from balena_migrate.initramfs import InitramfsSize, Module, Needs, Recipe
+from balena_migrate.initramfs import InitramfsSize, Module, Needs, Recipe, WayBack
 from balena_migrate.initramfs._cpio import Archive
 from balena_migrate.initramfs.composed.choice import CODES as CHOICE_CODES
 from balena_migrate.initramfs.composed.choice import choose
@@ -27,7 +27,9 @@ from balena_migrate.initramfs.composed.packing import pack
 from balena_migrate.settings import InitramfsName
 
 BASE = "balena-migrate/base"
+BUSYBOX = "busybox"
 MODULES = "balena-migrate/modules"
+WAY_BACK = "balena-migrate/way-back"
 MOUNT_POINTS = ("dev", "proc", "root", "run", "sys")
 NEEDED_OPTIONS = {
     "BLK_DEV_INITRD": "it cannot start from an initramfs",
@@ -81,11 +83,13 @@ class Composed:
             findings=(*choice.findings, *_judge(config)),
         )
 
-    def build(self, system: System, recipe: Recipe, kit_base: Path, handover: bytes, path: str) -> InitramfsSize:
+    def build(
+        self, system: System, recipe: Recipe, kit_base: Path, handover: bytes, path: str, way_back: WayBack | None
+    ) -> InitramfsSize:
         plain, packed = f"{WORK_DIR}/initramfs.cpio", f"{WORK_DIR}/initramfs"
         with system.replacing(plain) as file:
             archive = Archive(file)
-            write_archive(system, archive, recipe, kit_base, handover)
+            write_archive(system, archive, recipe, kit_base, handover, way_back)
         pack(system, plain, packed, read_kernel_config(system, recipe.needs.kernel_release))
         system.remove_file(plain)
         # It is made on the root file system and copied, since the boot partition may be too small for two.
@@ -112,18 +116,41 @@ def _estimate(system: System, module: Module, factors: Mapping[str, float]) -> i
     return round(size * factors.get(PurePosixPath(module.path).suffix, 1.0))
 
 
-def write_archive(system: System, archive: Archive, recipe: Recipe, kit_base: Path, handover: bytes) -> None:
-    """The initramfs, uncompressed. Raises FileError, CommandError or OSError."""
-    for folder in (*MOUNT_POINTS, "balena-migrate", "etc"):
+def write_archive(
+    system: System, archive: Archive, recipe: Recipe, kit_base: Path, handover: bytes, way_back: WayBack | None
+) -> None:
+    """The initramfs, uncompressed. Raises FileError, CommandError or OSError.
+
+    Of a torn file the kernel unpacks the beginning. So init comes behind all that it needs to lead back: where it is
+    missing, a kernel with its root's drivers built in starts the old system by itself.
+    """
+    for folder in (*MOUNT_POINTS, "balena-migrate", "etc", BASE):
         archive.folder(folder)
     # The kernel opens it for init's output before anything is mounted.
     archive.character_device("dev/console", 5, 1)
-    archive.file("init", resources.files(__package__).joinpath("init.sh").read_bytes(), mode=0o755)
-    archive.tree(BASE, kit_base)
-    archive.file(STAGE2_CONFIG.lstrip("/"), handover, mode=0o600)
+    archive.copy(f"{BASE}/{BUSYBOX}", kit_base / BUSYBOX)
     firmware = dict(_write_modules(system, archive, recipe.modules))
     _write_firmware(system, archive, firmware, recipe.needs.kernel_release)
+    if way_back:
+        _write_way_back(archive, way_back)
+    archive.file("init", _script("init.sh"), mode=0o755)
+    archive.file(STAGE2_CONFIG.lstrip("/"), handover, mode=0o600)
+    for path in sorted(kit_base.iterdir()):
+        if path.name != BUSYBOX:
+            archive.copy(f"{BASE}/{path.name}", path)
     archive.end()
+
+
+def _write_way_back(archive: Archive, way_back: WayBack) -> None:
+    archive.folder(WAY_BACK)
+    archive.file(f"{WAY_BACK}/put-back", _script("way_back.sh"))
+    archive.file(f"{WAY_BACK}/device", f"UUID={way_back.uuid}\n".encode())
+    archive.file(f"{WAY_BACK}/name", f"{way_back.name}\n".encode())
+    archive.file(f"{WAY_BACK}/content", way_back.content)
+
+
+def _script(name: str) -> bytes:
+    return resources.files(__package__).joinpath(name).read_bytes()
 
 
 def _write_modules(system: System, archive: Archive, modules: tuple[Module, ...]) -> Iterator[tuple[str, None]]:

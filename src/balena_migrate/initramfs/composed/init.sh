@@ -4,6 +4,7 @@
 # /root and goes on; whatever else happens, the machine reboots, and the boot loader starts the old system.
 GO_ON=10
 BUSYBOX=/balena-migrate/base/busybox
+WAY_BACK=/balena-migrate/way-back/put-back
 
 $BUSYBOX mount -t devtmpfs devtmpfs /dev
 $BUSYBOX mount -t proc proc /proc
@@ -30,5 +31,12 @@ if [ $? = $GO_ON ]; then
     exec $BUSYBOX switch_root -c /dev/console /root /sbin/init
 fi
 echo "balena-migrate: stage 2 did not end as it should; rebooting into the old system"
+# What stage 2 has loaded already fails here. Without the driver of its watchdog, a Raspberry Pi does not restart.
+while read -r module parameters; do
+    # shellcheck disable=SC2086  # a word for each parameter
+    $BUSYBOX insmod "$module" $parameters 2>/dev/null
+done </etc/balena-migrate-modules
+# It is there where the boot loader does not forget by itself what it is to start.
+[ ! -e $WAY_BACK ] || $BUSYBOX sh $WAY_BACK
 $BUSYBOX sync
 $BUSYBOX reboot -f

@@ -22,7 +22,7 @@ from balena_migrate.core.paths import INITRAMFS_CONFIG, WORK_DIR
 from balena_migrate.core.system import BLOCK_BYTES, System, errors_at
 from balena_migrate.core.units import MIB
 from balena_migrate.findings import Code
-from balena_migrate.initramfs import InitramfsSize, Needs, Recipe
+from balena_migrate.initramfs import InitramfsSize, Needs, Recipe, WayBack
 from balena_migrate.initramfs._cpio import read_names
 from balena_migrate.settings import InitramfsName
 
@@ -82,7 +82,11 @@ class InitramfsTools:
             size_text=how,
         )
 
-    def build(self, system: System, recipe: Recipe, kit_base: Path, handover: bytes, path: str) -> InitramfsSize:
+    def build(
+        self, system: System, recipe: Recipe, kit_base: Path, handover: bytes, path: str, way_back: WayBack | None
+    ) -> InitramfsSize:
+        """As InitramfsBuilder has it. There is nothing to put back: whatever stops stage 2, the start of the old system
+        goes on, and `undo` is there."""
         needs = recipe.needs
         modules = (*needs.file_systems, *(USB_STORAGE if needs.usb_storage else ()))
         settings = PACKED + (ONLY_NEEDED if needs.small_boot_partition else "")

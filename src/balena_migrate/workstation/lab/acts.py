@@ -22,6 +22,7 @@ from balena_migrate.workstation.lab.bootentries import armed_checks, new_entry_c
 from balena_migrate.workstation.lab.console import Console, Shell
 from balena_migrate.workstation.lab.damage import Damage
 from balena_migrate.workstation.lab.disks import mounted, read_partitions
+from balena_migrate.workstation.lab.fault import Cell, Fault, with_fault
 from balena_migrate.workstation.lab.leftdisk import left_disk_checks
 from balena_migrate.workstation.lab.lookalike import Report, parse_report
 from balena_migrate.workstation.lab.machines.raspberrypi.firmware import FatImage
@@ -148,6 +149,16 @@ class NewSystem:
             reason = run.wait_off(REPORT_TIMEOUT_S)
         yield same("the new system boots, reports and powers itself off", SHUTDOWN, reason)
         yield from report_checks(run, parse_report(line.text))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Printed:
+    """What is on the console since the device was switched on matches the pattern."""
+
+    pattern: str
+
+    def play(self, run: Run) -> Iterator[Check]:
+        yield matches("console of the new system", self.pattern, run.on.console.text)
 
 
 def shows_itself(line: Console) -> Check:
@@ -319,6 +330,31 @@ class Damaged:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Faulty:
+    """Something goes wrong in a step of stage 2, whose initramfs is changed for it while the device is off."""
+
+    step: Step
+    fault: Fault
+
+    def play(self, run: Run) -> Iterator[Check]:
+        cell = Cell(stage=2, place=self.step, fault=self.fault)
+        run.change_initramfs(lambda initramfs, _: with_fault(initramfs, cell))
+        yield from ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelDamaged:
+    """The copy of the kernel that UEFI firmware starts is damaged while the device is off."""
+
+    how: Damage
+
+    def play(self, run: Run) -> Iterator[Check]:
+        with run.timeline.step(f"damage of the kernel: {self.how}"):
+            run.damage_kernel(self.how)
+        yield from ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class BootNextForgotten:
     """The firmware loses BootNext while the device is off, as one does that takes no notice of it."""
 
@@ -340,6 +376,17 @@ class Stage2Dies:
             reason = run.wait_off(STAGE2_TIMEOUT_S)
         yield same("the device reboots by itself", RESET, reason)
         yield from run.next_boot_checks()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FallsBack:
+    """The next start leads to the old system without a reboot; `shows` is a pattern that must be on the console."""
+
+    shows: str
+
+    def play(self, run: Run) -> Iterator[Check]:
+        run.old_system()
+        yield matches("why stage 2 is not started", self.shows, run.on.console.text)
 
 
 @dataclass(frozen=True, kw_only=True)

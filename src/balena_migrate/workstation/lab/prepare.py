@@ -16,6 +16,7 @@ from balena_migrate.workstation.kit.build import build_kit
 from balena_migrate.workstation.lab import owner
 from balena_migrate.workstation.lab.disks import FileSystem, copy_disk, make_disk, make_ext4, mounted_system
 from balena_migrate.workstation.lab.expected import Expected, read_expected
+from balena_migrate.workstation.lab.foreign import build_foreign
 from balena_migrate.workstation.lab.lookalike import Content, build_image, image_content
 from balena_migrate.workstation.lab.machines import Machine
 from balena_migrate.workstation.lab.variables import copy_store, fill_store
@@ -100,10 +101,11 @@ def prepare(
     """Create the drives in the folder. Whatever takes long is taken from the cache, or built and put there."""
     guest = device.guest
     built = guest.build(options.disk_mib or device.disk_mib or guest.disk_mib, cache, say)
-    image = options.image or build_image(device.image, cache, say)
+    own = options.image or (build_foreign(device.image, cache, say) if device.own_image else None)
+    image = own or build_image(device.image, cache, say)
     config = options.config_json.read_bytes() if options.config_json else owner.config_json(device.image.device_type)
     settings = {**owner.default_settings(image.name), **guest.settings, **wishes.settings, **options.settings}
-    if options.image and not options.config_json:
+    if own and not options.config_json:
         settings["CHANGE_DEVICE_TYPE"] = "TRUE"  # the invented config.json is for another image
     disk = folder / "disk.img"
     copy_disk(built.disk, disk)
@@ -129,7 +131,7 @@ def prepare(
         file_systems=built.file_systems,
         memory_mib=options.memory_mib or device.memory_mib or guest.memory_mib,
         config_json=config,
-        content=None if options.image else image_content(device.image, cache),
+        content=None if own else image_content(device.image, cache),
         expected=expected,
     )
 

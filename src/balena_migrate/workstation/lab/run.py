@@ -9,13 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from balena_migrate.core.errors import LabError
 from balena_migrate.core.journal import parse_journal
-from balena_migrate.core.paths import INITRAMFS_NAME, JOURNAL, STAGE2_CONFIG
+from balena_migrate.core.paths import EFI_KERNEL_NAME, INITRAMFS_NAME, JOURNAL, STAGE2_CONFIG
 from balena_migrate.settings import Config
 from balena_migrate.workstation.lab import owner
 from balena_migrate.workstation.lab.bootentries import STAGE2_KERNEL
 from balena_migrate.workstation.lab.console import Shell
-from balena_migrate.workstation.lab.damage import Damage, damaged
+from balena_migrate.workstation.lab.damage import Damage, damaged, damaged_file
 from balena_migrate.workstation.lab.disks import mounted_system, read_partitions
 from balena_migrate.workstation.lab.leaks import Secret
 from balena_migrate.workstation.lab.machines import Start
@@ -167,24 +168,27 @@ class Run:
 
     def damage_initramfs(self, how: Damage) -> None:
         """Damage the initramfs of stage 2, while the device is off."""
-        self.change_initramfs(lambda initramfs: damaged(initramfs, how))
+        self.change_initramfs(lambda initramfs, handover: damaged(initramfs, how, handover))
 
-    def change_initramfs(self, change: Callable[[bytes], bytes | None]) -> None:
-        """Make another initramfs of that of stage 2, or none, while the device is off."""
+    def change_initramfs(self, change: Callable[[bytes, str], bytes | None]) -> None:
+        """Make another initramfs of that of stage 2 and its hand-over, or none, while the device is off."""
         drive, path = self._initramfs
-        if drive:
-            content = change(drive.read_file(path))
-            if content is None:
-                drive.remove_file(path)
-            else:
-                drive.write_file(path, content)
-            return
-        with mounted_system(self.prepared.disk, self.prepared.file_systems) as root:
-            content = change((root / path).read_bytes())
-            if content is None:
+        with mounted_system(self.prepared.disk, self.prepared.file_systems, read_only=drive is not None) as root:
+            whole = drive.read_file(path) if drive else (root / path).read_bytes()
+            content = change(whole, (root / STAGE2_CONFIG.lstrip("/")).read_text())
+            if drive:
+                _replace_on_fat(drive, path, content)
+            elif content is None:
                 (root / path).unlink()
             else:
                 (root / path).write_bytes(content)
+
+    def damage_kernel(self, how: Damage) -> None:
+        """Damage the kernel that UEFI firmware starts for stage 2, while the device is off."""
+        drive, _ = self._initramfs
+        if drive is None:
+            raise LabError("stage 1 has copied no kernel")
+        _replace_on_fat(drive, EFI_KERNEL_NAME, damaged_file(drive.read_file(EFI_KERNEL_NAME), how))
 
     def may_be_left(self) -> tuple[str, ...]:
         """What stage 1 leaves behind for `undo` besides its own folder; none of the boot loader's files."""
@@ -226,6 +230,14 @@ class Run:
             return [same("boot entry of the next start", before.first, variables.first)]
         now = self.prepared.machine.next_boot(self.prepared.disk)
         return [same("next boot", self.record.before.next_boot, now)] if now else []
+
+
+def _replace_on_fat(drive: FatDrive, path: str, content: bytes | None) -> None:
+    """The file has this content; with None it is gone."""
+    if content is None:
+        drive.remove_file(path)
+    else:
+        drive.write_file(path, content)
 
 
 def read_old_system(prepared: Prepared) -> OldState:

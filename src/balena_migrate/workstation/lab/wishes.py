@@ -22,6 +22,8 @@ class Device:
     image: ImageSpec
     image_part: float = 1.0
     """The fraction of the image file that is present."""
+    own_image: bool = False
+    """Whether another system takes the place of the one that reports, as in a user's own image (--image)."""
     memory_mib: int | None = None
     disk_mib: int | None = None
     log_drive: bool = False

@@ -9,7 +9,8 @@ import pytest
 
 from balena_migrate.core.changes import ActionName
 from balena_migrate.core.steps import Step
-from balena_migrate.workstation.lab.faults.matrix import Cell, Fault, cells
+from balena_migrate.workstation.lab.fault import Cell, Fault
+from balena_migrate.workstation.lab.faults.matrix import cells
 
 STEPS = (Step.MODULES, Step.SECURE, Step.FLASH, Step.TRANSFER)
 ALL = tuple(cells((ActionName.INITRAMFS,), STEPS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from balena_migrate.workstation.lab.faults.matrix import Cell, Fault
+from balena_migrate.workstation.lab.fault import Cell, Fault
 from balena_migrate.workstation.lab.faults.result import Outcome, Played, matrix, summary
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,15 @@ def test_a_pi_starts_what_the_firmware_finds_on_its_card(tmp_path: Path) -> None
     assert Path(option(argv, "-kernel")).read_text() == "kernel8.img"
     assert Path(option(argv, "-initrd")).read_bytes() == b"onetwo", "one behind the other, as in memory"
     assert option(argv, "-append") == "root=/dev/mmcblk0p2 maxcpus=1"
+
+
+def test_drivers_that_are_built_in_are_there_before_what_the_firmware_loads(tmp_path: Path) -> None:
+    """The kernel has them whatever that is, and an init that starts the old system, until another one replaces it."""
+    (tmp_path / "drivers").write_bytes(b"drivers")
+    built_in = replace(RASPI3B, built_in=tmp_path / "drivers")
+    assert (
+        Path(option(built_in.argv([tmp_path / "card"], 1024, tmp_path), "-initrd")).read_bytes() == b"drivers\0onetwo"
+    )
 
 
 def test_a_pi_with_less_memory_keeps_its_board_and_gives_the_kernel_less(tmp_path: Path) -> None:

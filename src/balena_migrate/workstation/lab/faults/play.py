@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.resources
 import json
 import re
 import tempfile
@@ -14,16 +13,15 @@ from dataclasses import replace
 from enum import Enum, auto
 from pathlib import Path
 
-from balena_migrate.core.errors import LabError, MigrateError
+from balena_migrate.core.errors import MigrateError
 from balena_migrate.status import DeviceState
 from balena_migrate.workstation.lab import owner
 from balena_migrate.workstation.lab.acts import COMMAND_TIMEOUT_S, LAST_CHARACTERS, REPORT_BEGINS
 from balena_migrate.workstation.lab.console import PROMPT
 from balena_migrate.workstation.lab.cuts.overlay import overlaid
-from balena_migrate.workstation.lab.damage import STAGE2, stage2_script, with_file
 from balena_migrate.workstation.lab.disks import copy_disk, mounted_system
-from balena_migrate.workstation.lab.faults.device import FILLER, MARK
-from balena_migrate.workstation.lab.faults.matrix import DISK_ERRORS, SWAPPED, Cell
+from balena_migrate.workstation.lab.fault import DISK_ERRORS, PYTHON, SWAPPED, Cell, device_script, with_fault
+from balena_migrate.workstation.lab.fault_device import FILLER, MARK
 from balena_migrate.workstation.lab.faults.result import Outcome, Played
 from balena_migrate.workstation.lab.prepare import KIT_FOLDER
 from balena_migrate.workstation.lab.run import PROGRAM, Record, Run
@@ -40,12 +38,9 @@ LIMIT_S = 1200.0
 STARTS = 3
 """A device that has not come up after as many starts does not come up."""
 POLL_S = 0.5
-DEVICE = "balena-migrate/device.py"
 SCRIPT = "var/tmp/lab-device.py"
-"""The same file in the old system."""
+"""What lets it happen in stage 1."""
 ENDED = "lab: stage 1 ended with status"
-PYTHON = '"$base/bin/python3" -I -S -X utf8'
-START_STAGE2 = f"{PYTHON} -m balena_migrate.stage2.main"
 
 
 class Up(Enum):
@@ -83,7 +78,7 @@ def play(cell: Cell, record: Record, folder: Path, logs: Path) -> Played:
             if cell.step is None:
                 _begin_stage1(run, cell)
             else:
-                run.change_initramfs(lambda initramfs: _with_fault(initramfs, cell))
+                run.change_initramfs(lambda initramfs, _: with_fault(initramfs, cell))
                 run.switch_on()
             _let_it_fail(run.on, cell)
             found, cycled = _until_up(run, cell)
@@ -92,24 +87,10 @@ def play(cell: Cell, record: Record, folder: Path, logs: Path) -> Played:
     return Played(cell=cell, outcome=outcome, power_cycled=cycled, said=said, seconds=seconds)
 
 
-def _device_script() -> str:
-    return importlib.resources.files("balena_migrate.workstation.lab.faults").joinpath("device.py").read_text("utf-8")
-
-
-def _with_fault(initramfs: bytes, cell: Cell) -> bytes:
-    """The initramfs in which stage 2 is started by the script that lets it happen."""
-    start = f"{PYTHON} /{DEVICE} {cell.place} '{cell.fault}' / balena_migrate.stage2.main"
-    script = stage2_script()
-    if START_STAGE2 not in script:
-        raise LabError(f"the kit's stage2 has no {START_STAGE2!r}")
-    changed = with_file(initramfs, STAGE2, script.replace(START_STAGE2, start), mode=0o755)
-    return with_file(changed, DEVICE, _device_script())
-
-
 def _begin_stage1(run: Run, cell: Cell) -> None:
     """Stage 1 runs by the script that lets it happen, and prints to the console."""
     with mounted_system(run.prepared.disk, run.prepared.file_systems) as root:
-        (root / SCRIPT).write_text(_device_script())
+        (root / SCRIPT).write_text(device_script())
     run.record.left = run.may_be_left()
     base = f"/{KIT_FOLDER}/base"
     command = (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from balena_migrate.core.steps import THE_LINE, Step, is_after_the_line
-from balena_migrate.workstation.lab.faults.matrix import Cell, Fault
+from balena_migrate.workstation.lab.fault import Cell, Fault
 
 NEEDS_A_RESET = (Fault.HANG, Fault.PANIC)
 """What only a reset ends, which in the window loses the device: its memory has all that there is."""

@@ -16,7 +16,8 @@ from balena_migrate.core.steps import Step
 from balena_migrate.core.values import from_json, to_json
 from balena_migrate.workstation.lab.acts import Stage1
 from balena_migrate.workstation.lab.engine import Places, kept
-from balena_migrate.workstation.lab.faults.matrix import Cell, cells
+from balena_migrate.workstation.lab.fault import Cell
+from balena_migrate.workstation.lab.faults.matrix import cells
 from balena_migrate.workstation.lab.faults.play import play
 from balena_migrate.workstation.lab.faults.result import FaultsResult, Played
 from balena_migrate.workstation.lab.run import Record

@@ -13,9 +13,12 @@ from balena_migrate.workstation.lab.acts import (
     Act,
     Damaged,
     DataGrow,
+    FallsBack,
+    Faulty,
     LogDrive,
     OldSystem,
     OtherDisk,
+    Printed,
     Refused,
     Shows,
     Stage1,
@@ -25,7 +28,9 @@ from balena_migrate.workstation.lab.acts import (
     Undo,
 )
 from balena_migrate.workstation.lab.buses import Bus
-from balena_migrate.workstation.lab.damage import HANGS, LAST_LINE, Damage
+from balena_migrate.workstation.lab.damage import LAST_LINE, OTHER_UUID, Damage
+from balena_migrate.workstation.lab.fault import Fault
+from balena_migrate.workstation.lab.foreign import GREETING
 from balena_migrate.workstation.lab.guests.debian_pc import (
     DEBIAN_11,
     DEBIAN_12,
@@ -34,10 +39,12 @@ from balena_migrate.workstation.lab.guests.debian_pc import (
     DEBIAN_12_USR,
     DEBIAN_13,
     DEBIAN_13_DRACUT,
+    ROOT_UUID,
 )
 from balena_migrate.workstation.lab.lookalike import find_spec
 from balena_migrate.workstation.lab.prepare import LOG_DRIVE_UUID
 from balena_migrate.workstation.lab.scenarios import (
+    BACK,
     CUT_STAGE1,
     CUT_STAGE2,
     LOST_START,
@@ -105,9 +112,9 @@ _IN_CGROUP = Shows(
 )
 
 
-def _lost_start(name: str, description: str, *acts: Act, in_tests: bool) -> Scenario:
+def _lost_start(name: str, description: str, *acts: Act, in_tests: bool = False) -> Scenario:
     """A start of stage 2 that comes to nothing: the old system comes up by itself, and `status` knows."""
-    acts = (Stage1(), *acts, *LOST_START)
+    acts = (Stage1(), *acts, *(LOST_START if in_tests else BACK))
     return replace(PC_NETWORK, name=name, description=description, acts=acts, in_tests=in_tests)
 
 
@@ -163,6 +170,14 @@ SCENARIOS = (
         acts=(*MIGRATION, LogDrive(pattern=started(Step.TRANSFER))),
         expect=Expect(composed_files=("grub/grub.cfg",), script_folders=("srv/depot",)),
         in_tests=True,
+    ),
+    Scenario(
+        name="pc-own-image",
+        description="an image of the user's own (--image), whose system reports nothing: only its console is judged",
+        device=replace(
+            PC, image=replace(find_spec("intel-nuc-2.15"), root_bytes=96 * MIB, data_bytes=96 * MIB), own_image=True
+        ),
+        acts=(*MIGRATION, Printed(pattern=GREETING)),
     ),
     PC_NETWORK,
     replace(
@@ -289,7 +304,13 @@ SCENARIOS = (
         description="stage 2 hangs before the line: its watchdog resets the device, and the old system is back",
         device=_WATCHED,
         wishes=_WATCHDOG,
-        acts=(_HAS_WATCHDOG, Stage1(), Damaged(how=Damage.HUNG), Stage2Dies(shows=HANGS), *LOST_START),
+        acts=(
+            _HAS_WATCHDOG,
+            Stage1(),
+            Faulty(step=Step.SECURE, fault=Fault.HANG),
+            Stage2Dies(shows=started(Step.SECURE)),
+            *LOST_START,
+        ),
     ),
     replace(
         PC_BIOS,
@@ -333,6 +354,7 @@ SCENARIOS = (
         "pc-grub-fallback",
         "the initramfs is gone: GRUB starts the old system at once",
         Damaged(how=Damage.REMOVED),
+        FallsBack(shows="GRUB cannot load stage 2 and starts the old system"),
         in_tests=True,
     ),
     _lost_start(
@@ -340,14 +362,12 @@ SCENARIOS = (
         "the initramfs is torn: what the kernel can unpack of it reboots into the old system",
         Damaged(how=Damage.TORN),
         Stage2Dies(shows="stage 2 did not end as it should"),
-        in_tests=False,
     ),
     _lost_start(
         "pc-kernel-panic",
         "nearly nothing is left of the initramfs: the kernel panics and reboots into the old system",
         Damaged(how=Damage.EMPTIED),
         Stage2Dies(shows="Kernel panic"),
-        in_tests=False,
     ),
     _lost_start(
         "pc-panic",
@@ -355,6 +375,30 @@ SCENARIOS = (
         Damaged(how=Damage.KILLED),
         Stage2Dies(shows=LAST_LINE),
         in_tests=True,
+    ),
+    _lost_start(
+        "pc-no-drivers",
+        "no driver is loaded, so that the disk does not appear: stage 2 reboots into the old system",
+        Damaged(how=Damage.NO_DRIVERS),
+        Stage2Dies(shows=f"going back to the old system: no file system has the UUID {ROOT_UUID}"),
+    ),
+    _lost_start(
+        "pc-no-root",
+        "stage 2 finds no old root: it reboots into the old system",
+        Damaged(how=Damage.NO_ROOT),
+        Stage2Dies(shows=f"going back to the old system: no file system has the UUID {OTHER_UUID}"),
+    ),
+    _lost_start(
+        "pc-no-python",
+        "Python cannot start: init reboots into the old system",
+        Damaged(how=Damage.NO_PYTHON),
+        Stage2Dies(shows="No module named 'encodings'"),
+    ),
+    _lost_start(
+        "pc-no-library",
+        "a library of the kit is missing: init reboots into the old system",
+        Damaged(how=Damage.NO_LIBRARY),
+        Stage2Dies(shows=r"libc\.so\.6: cannot open shared object file"),
     ),
     replace(
         PC_BIOS,

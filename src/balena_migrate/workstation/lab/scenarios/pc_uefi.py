@@ -8,16 +8,19 @@ from dataclasses import replace
 from balena_migrate.core.units import KIB, MIB
 from balena_migrate.status import DeviceState
 from balena_migrate.workstation.lab.acts import (
+    Act,
     BootNextForgotten,
     Damaged,
     Fails,
+    FallsBack,
+    KernelDamaged,
     OldSystem,
     Refused,
     Stage1,
     Stage2Dies,
     Status,
 )
-from balena_migrate.workstation.lab.damage import LAST_LINE, Damage
+from balena_migrate.workstation.lab.damage import LAST_LINE, OTHER_UUID, Damage
 from balena_migrate.workstation.lab.guests.debian_pc import ROOT_UUID
 from balena_migrate.workstation.lab.guests.debian_uefi import (
     DEBIAN_12_FULL_ESP,
@@ -27,7 +30,7 @@ from balena_migrate.workstation.lab.guests.debian_uefi import (
     DEBIAN_13_UEFI,
 )
 from balena_migrate.workstation.lab.lookalike import find_spec
-from balena_migrate.workstation.lab.scenarios import CUT_STAGE2, LOST_START, NO_FLASH, UNDO, UNTIL_UNDO, Scenario
+from balena_migrate.workstation.lab.scenarios import BACK, CUT_STAGE2, LOST_START, NO_FLASH, UNDO, UNTIL_UNDO, Scenario
 from balena_migrate.workstation.lab.wishes import Device, Expect, Wishes
 
 PC = Device(guest=DEBIAN_12_UEFI, image=replace(find_spec("generic-amd64"), root_bytes=96 * MIB, data_bytes=64 * MIB))
@@ -39,6 +42,13 @@ PC_UEFI = Scenario(
     device=PC,
     in_tests=True,
 )
+
+
+def _lost_start(ending: str, description: str, *acts: Act, in_tests: bool = False) -> Scenario:
+    """A start of stage 2 that comes to nothing: the old system comes up by itself, and `status` knows."""
+    acts = (Stage1(), *acts, *(LOST_START if in_tests else BACK))
+    return replace(PC_UEFI, name=f"pc-uefi-{ending}", description=description, acts=acts, in_tests=in_tests)
+
 
 SCENARIOS = (
     PC_UEFI,
@@ -97,12 +107,60 @@ SCENARIOS = (
         device=replace(PC, boot_folder="boot"),
         wishes=Wishes(files={"etc/fstab": f"UUID={ROOT_UUID} / ext4 errors=remount-ro 0 1\n"}),
     ),
-    replace(
-        PC_UEFI,
-        name="pc-uefi-panic",
-        description="stage 2's process is killed at its start: the firmware starts the old system",
-        acts=(Stage1(), Damaged(how=Damage.KILLED), Stage2Dies(shows=LAST_LINE), *LOST_START),
+    _lost_start(
+        "panic",
+        "stage 2's process is killed at its start: the firmware starts the old system",
+        Damaged(how=Damage.KILLED),
+        Stage2Dies(shows=LAST_LINE),
         in_tests=True,
+    ),
+    _lost_start(
+        "lost-kernel",
+        "the kernel's copy is gone: the firmware starts the old system at once",
+        KernelDamaged(how=Damage.REMOVED),
+        FallsBack(shows="failed to load Boot00BA"),
+    ),
+    _lost_start(
+        "torn-kernel",
+        "the kernel's copy is torn",
+        KernelDamaged(how=Damage.TORN),
+        FallsBack(shows="failed to load Boot00BA"),
+    ),
+    _lost_start(
+        "lost-initramfs",
+        "the initramfs is gone: the kernel gives up before it starts, and the firmware starts the old system at once",
+        Damaged(how=Damage.REMOVED),
+        FallsBack(shows="failed to start Boot00BA"),
+    ),
+    _lost_start(
+        "torn-initramfs",
+        "the initramfs is torn: what the kernel can unpack of it reboots into the old system",
+        Damaged(how=Damage.TORN),
+        Stage2Dies(shows="stage 2 did not end as it should"),
+    ),
+    _lost_start(
+        "emptied-initramfs",
+        "nearly nothing is left of the initramfs: the kernel panics and reboots into the old system",
+        Damaged(how=Damage.EMPTIED),
+        Stage2Dies(shows="Kernel panic"),
+    ),
+    _lost_start(
+        "no-root",
+        "stage 2 finds no old root: it takes its boot entry back, and reboots into the old system",
+        Damaged(how=Damage.NO_ROOT),
+        Stage2Dies(shows=f"going back to the old system: no file system has the UUID {OTHER_UUID}"),
+    ),
+    _lost_start(
+        "no-python",
+        "Python cannot start: init reboots into the old system",
+        Damaged(how=Damage.NO_PYTHON),
+        Stage2Dies(shows="No module named 'encodings'"),
+    ),
+    _lost_start(
+        "no-library",
+        "a library of the kit is missing: init reboots into the old system",
+        Damaged(how=Damage.NO_LIBRARY),
+        Stage2Dies(shows=r"libc\.so\.6: cannot open shared object file"),
     ),
     replace(
         PC_UEFI,

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from balena_migrate.core.units import MIB
-from balena_migrate.workstation.lab.acts import Act, CheckedTwice
+from balena_migrate.workstation.lab.acts import Act, CheckedTwice, Damaged, FallsBack, Stage1, Stage2Dies
+from balena_migrate.workstation.lab.damage import OTHER_UUID, Damage
 from balena_migrate.workstation.lab.guests.debian_pi import (
     RASPBERRYPI2,
     RASPBERRYPI3_64,
@@ -16,8 +17,12 @@ from balena_migrate.workstation.lab.guests.debian_pi import (
     DebianPi,
 )
 from balena_migrate.workstation.lab.lookalike import find_spec
-from balena_migrate.workstation.lab.scenarios import CUT_STAGE1, CUT_STAGE2, NO_FLASH, UNDO, Scenario
+from balena_migrate.workstation.lab.scenarios import BACK, CUT_STAGE1, CUT_STAGE2, LOST_START, NO_FLASH, UNDO, Scenario
 from balena_migrate.workstation.lab.wishes import Device, Wishes
+
+_PUT_BACK = Stage2Dies(shows=r"config\.txt is as it was before stage 1")
+"""What only init's own way back prints; that it is true, the look at the next boot shows."""
+_RESTORED = rf"(?s)going back to the old system: no file system has the UUID {OTHER_UUID}.*?config\.txt: done"
 
 
 def _small(guest: DebianPi, image: str) -> Device:
@@ -62,6 +67,12 @@ def _family(board: Scenario, in_tests: tuple[str, ...]) -> Iterator[Scenario]:
     )
 
 
+def _lost_start(board: Scenario, ending: str, description: str, how: Damage, *acts: Act) -> Scenario:
+    """A start of stage 2 that comes to nothing: the old system comes up by itself, and `status` knows."""
+    name, description = f"{board.name}-{ending}", f"{board.description}: {description}"
+    return replace(board, name=name, description=description, acts=(Stage1(), Damaged(how=how), *acts))
+
+
 PI3_64 = Scenario(
     name="raspberrypi3-64",
     description="Raspberry Pi 3, 64-bit Debian 12",
@@ -101,6 +112,49 @@ NO_INITRAMFS = Scenario(
     device=_small(RASPBERRYPI3_64_BUILT_IN, "raspberrypi3-64"),
 )
 
+LOST_STARTS = (
+    _lost_start(
+        PI2,
+        "torn-initramfs",
+        "the initramfs is torn: what the kernel can unpack of it puts config.txt back, and reboots into the old system",
+        Damage.TORN,
+        _PUT_BACK,
+        *LOST_START,
+    ),
+    _lost_start(
+        PI2,
+        "no-library",
+        "a library of the kit is missing: init puts config.txt back, and reboots into the old system",
+        Damage.NO_LIBRARY,
+        _PUT_BACK,
+        *BACK,
+    ),
+    _lost_start(
+        PI2,
+        "no-root",
+        "stage 2 finds no old root: it restores config.txt, and reboots into the old system",
+        Damage.NO_ROOT,
+        Stage2Dies(shows=_RESTORED),
+        *BACK,
+    ),
+    _lost_start(
+        PI3_64,
+        "no-python",
+        "Python cannot start: init puts config.txt back, and reboots into the old system",
+        Damage.NO_PYTHON,
+        _PUT_BACK,
+        *BACK,
+    ),
+    _lost_start(
+        NO_INITRAMFS,
+        "emptied",
+        "nearly nothing is left of stage 2's, and the kernel, which has its drivers built in, starts the old system",
+        Damage.EMPTIED,
+        FallsBack(shows="Initramfs unpacking failed"),
+        *LOST_START,
+    ),
+)
+
 SCENARIOS = (
     *_family(PI3_64, in_tests=()),
     *_family(PI2, in_tests=()),
@@ -109,4 +163,5 @@ SCENARIOS = (
     PI3_64_CHECK,
     USERLAND_32,
     NO_INITRAMFS,
+    *LOST_STARTS,
 )

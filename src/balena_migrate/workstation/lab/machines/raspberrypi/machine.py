@@ -29,7 +29,8 @@ class PiMachine(Machine):
     arguments: str
     clock: tuple[str, ...] = ()
     built_in: Path | None = None
-    """What QEMU gives the kernel where the firmware gives it no initramfs: in place of drivers that are built in."""
+    """What QEMU gives the kernel before the firmware's initramfs: in place of drivers that are built in, and of what
+    such a kernel does where it finds no init. One that follows replaces its init."""
     lines: tuple[str, ...] = ("console",)
     off_words: str = r"reboot: (Restarting system|Power down|System halted)"
     """QEMU's boards neither reset nor power off by themselves."""
@@ -50,9 +51,9 @@ class PiMachine(Machine):
         partition, start = FatImage(card, find_boot_partition(card)), self.next_boot(card)
         partition.extract(start.kernel, folder / "kernel")
         partition.extract(start.device_tree, folder / "device-tree")
-        initramfs = b"".join(partition.read(name) for name in start.initramfs)
-        if not initramfs and self.built_in:
-            initramfs = self.built_in.read_bytes()
+        built_in = self.built_in.read_bytes() if self.built_in else b""
+        # The kernel wants each archive to begin at a multiple of four.
+        initramfs = built_in + bytes(-len(built_in) % 4) + b"".join(partition.read(name) for name in start.initramfs)
         (folder / "initramfs").write_bytes(initramfs)
         words = (start.command_line, self.arguments, self._memory_argument(memory_mib))
         return [

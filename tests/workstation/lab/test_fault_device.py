@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from balena_migrate.workstation.lab.faults import device
-from balena_migrate.workstation.lab.faults.device import MARK, spoil
+from balena_migrate.workstation.lab import fault_device as device
+from balena_migrate.workstation.lab.fault_device import MARK, spoil
 
 STAGE1 = """\
 import sys
