@@ -76,6 +76,17 @@ def test_config_txt_is_as_it_was_and_nothing_else_is_left(device: str, tmp_path:
     assert files_on(device, tmp_path / "mounted") == {"config.txt": AS_IT_WAS}
 
 
+def test_what_stage_2_has_restored_already_is_not_written_again(device: str, tmp_path: Path) -> None:
+    point = tmp_path / "mounted"
+    with kernel.mounted(device, point, "ext4"):
+        (point / "config.txt").write_text(AS_IT_WAS)
+        before = (point / "config.txt").stat().st_ino
+    done = put_back(tmp_path / "initramfs", UUID)
+    assert (done.returncode, done.stdout) == (0, ""), done
+    with kernel.mounted(device, point, "ext4", read_only=True):
+        assert (point / "config.txt").stat().st_ino == before
+
+
 def test_a_boot_partition_that_does_not_appear_is_not_waited_for_without_end(device: str, tmp_path: Path) -> None:
     """Init reboots then: nothing more can be done."""
     done = put_back(tmp_path / "initramfs", str(uuid.uuid4()))

@@ -58,7 +58,12 @@ class Efi:
         return ""
 
     def if_not_loaded(self, facts: Facts) -> str:
-        return "If the firmware cannot load the kernel or the initramfs of stage 2, it starts the old system by itself."
+        """As rehearsals with OVMF have shown it."""
+        return (
+            "If the firmware cannot load the kernel or the initramfs of stage 2, it starts the old system by itself; if"
+            " stage 2 does not start from them, the device restarts, into the old system. Only where the copy of the"
+            " kernel is damaged may it hang until the power is cut; the start after that is the old system's."
+        )
 
     def boot_folder(self, facts: Facts) -> str:
         esp = find_esp(facts)

@@ -64,7 +64,10 @@ class Grub:
         return ""
 
     def if_not_loaded(self, facts: Facts) -> str:
-        return "If GRUB cannot load the kernel or the initramfs of stage 2, it starts the old system by itself."
+        return (
+            "If GRUB cannot load the kernel or the initramfs of stage 2, it starts the old system by itself; if stage 2"
+            " does not start from them, the device restarts, into the old system."
+        )
 
     def boot_folder(self, facts: Facts) -> str:
         return "/boot"

@@ -17,8 +17,11 @@ done
 
 $BUSYBOX mkdir -p "$folder/mounted"
 $BUSYBOX mount -t vfat "$device" "$folder/mounted" || exit
+file="$folder/mounted/$name"
 new="$folder/mounted/.$name.balena-migrate"
-# The new file is on the medium before it takes the old one's place.
-$BUSYBOX cp "$folder/content" "$new" && $BUSYBOX sync && $BUSYBOX mv -f "$new" "$folder/mounted/$name" &&
-    echo "balena-migrate: $name is as it was before stage 1"
+if ! $BUSYBOX cmp -s "$folder/content" "$file"; then
+    # The new file is on the medium before it takes the old one's place.
+    $BUSYBOX cp "$folder/content" "$new" && $BUSYBOX sync && $BUSYBOX mv -f "$new" "$file" &&
+        echo "balena-migrate: $name is as it was before stage 1"
+fi
 $BUSYBOX umount "$folder/mounted"

@@ -49,6 +49,8 @@ SIGN_OF_A_SYSTEM = r"(?m)^(?!.*(?:GRUB|error:|Booting|Loading|SeaBIOS|iPXE|rescu
 """A line that neither the firmware nor a boot loader prints."""
 REPORT_BEGINS = "balena-migrate-report begin"
 SHOWN_LINES = 20
+HANG_S = 20.0
+"""How long a device that hangs is watched."""
 LAST_CHARACTERS = 1500
 
 
@@ -375,6 +377,22 @@ class Stage2Dies:
             line.wait_for(self.shows, STAGE2_TIMEOUT_S)
             reason = run.wait_off(STAGE2_TIMEOUT_S)
         yield same("the device reboots by itself", RESET, reason)
+        yield from run.next_boot_checks()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hangs:
+    """The next start comes to what matches `shows` and no further, until the power is cut."""
+
+    shows: str
+
+    def play(self, run: Run) -> Iterator[Check]:
+        with run.timeline.step("a start that hangs"):
+            line = run.switch_on().console
+            line.wait_for(self.shows, STAGE2_TIMEOUT_S)
+            followed = line.find(r"\S", HANG_S)
+            run.cut_power()
+        yield same("output in the time after that", "none", followed[0] if followed else "none")
         yield from run.next_boot_checks()
 
 

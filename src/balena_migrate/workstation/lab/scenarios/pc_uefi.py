@@ -13,6 +13,7 @@ from balena_migrate.workstation.lab.acts import (
     Damaged,
     Fails,
     FallsBack,
+    Hangs,
     KernelDamaged,
     OldSystem,
     Refused,
@@ -122,15 +123,15 @@ SCENARIOS = (
     ),
     _lost_start(
         "torn-kernel",
-        "the kernel's copy is torn",
+        "the kernel's copy is torn: it takes the firmware along, but the start after a power cut is the old system's",
         KernelDamaged(how=Damage.TORN),
-        FallsBack(shows="failed to load Boot00BA"),
+        Hangs(shows="!!!! Find image based on IP.*\n"),
     ),
     _lost_start(
         "lost-initramfs",
         "the initramfs is gone: the kernel gives up before it starts, and the firmware starts the old system at once",
         Damaged(how=Damage.REMOVED),
-        FallsBack(shows="failed to start Boot00BA"),
+        FallsBack(shows=r"(?s)Failed to open file: balena-migrate-initramfs.*failed to start Boot00BA"),
     ),
     _lost_start(
         "torn-initramfs",
