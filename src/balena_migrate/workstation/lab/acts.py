@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -234,40 +234,66 @@ class Refused:
 
 MEMORY_NEED = r"= (\d+) MiB of memory; this device has (\d+) MiB"
 """How `check` ends its arithmetic."""
+MEMORY_TOO_SMALL = "memory-too-small"
 GROWN_DATA = "srv/depot/archive"
 """What grows until memory is full: it cannot be compressed."""
-GROWTHS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataGrow:
-    """The owner's data grow until `check` says that stage 2 needs all memory that there is, and `beyond_mib` more."""
+    """The owner's data are as much as `check` accepts, to the MiB, and `beyond_mib` more."""
 
     beyond_mib: int = 0
 
     def play(self, run: Run) -> Iterator[Check]:
-        shell, size_mib = run.old_system(), 0
+        shell = run.old_system()
         run.record.left = (GROWN_DATA,)
         with run.timeline.step("the data grow"):
-            shell.run(f"rm -f /{GROWN_DATA}", timeout_s=60)
-            for _ in range(GROWTHS):
-                need_mib, device_mib = read_need(shell)
-                missing_mib = device_mib + self.beyond_mib - need_mib
-                if missing_mib == 0:
-                    break
-                size_mib += missing_mib
-                shell.run(f"head -c {size_mib}M /dev/urandom >/{GROWN_DATA}", timeout_s=COMMAND_TIMEOUT_S)
-        yield same("MiB that stage 2 needs, by `check`", device_mib + self.beyond_mib, need_mib)
+            most_mib, spare_mib = find_most(lambda size_mib: spare_memory(shell, size_mib))
+            write_data(shell, most_mib + self.beyond_mib)
+        yield Check(
+            name="memory that is left beside the most data that `check` accepts",
+            passed=spare_mib <= 1,
+            expected="0 or 1 MiB",
+            found=f"{spare_mib} MiB beside {most_mib} MiB of data",
+        )
 
 
-def read_need(shell: Shell) -> tuple[int, int]:
-    """The MiB that stage 2 needs, and those that the device has, by `check`. Raises LabError where it tells neither."""
+def find_most(find_spare: Callable[[int], int | None]) -> tuple[int, int]:
+    """The largest size with a spare, and its spare; None says that a size is too large.
+
+    The spare may grow again with the size, where the image has to be packed better for it.
+    """
+    most, spare = 0, find_spare(0)
+    if spare is None:
+        raise LabError("memory is too small even without data that grow")
+    while (found := find_spare(most + max(1, spare))) is not None:
+        most, spare = most + max(1, spare), found
+    for size in range(most + spare - 1, most, -1):
+        if (found := find_spare(size)) is not None:
+            return size, found
+    return most, spare
+
+
+def spare_memory(shell: Shell, size_mib: int) -> int | None:
+    """The MiB of memory that stage 2 does not need, by `check`, with so large data; None where it refuses them.
+
+    Raises LabError where it does not say so.
+    """
+    write_data(shell, size_mib)
     text = shell.run(f"{PROGRAM} check --json 2>/dev/null", timeout_s=COMMAND_TIMEOUT_S, ok=(0, 1))
-    causes = [item["cause"] for item in json.loads(text)["findings"]]
-    found = [match for cause in causes if (match := re.search(MEMORY_NEED, cause))]
+    findings = json.loads(text)["findings"]
+    if any(item["code"] == MEMORY_TOO_SMALL for item in findings):
+        return None
+    found = [match for item in findings if (match := re.search(MEMORY_NEED, item["cause"]))]
     if len(found) != 1:
-        raise LabError("`check` does not say how much memory stage 2 needs", hint="; ".join(causes)[-LAST_CHARACTERS:])
-    return int(found[0][1]), int(found[0][2])
+        raise LabError("`check` does not say how much memory stage 2 needs", hint=text[-LAST_CHARACTERS:])
+    return int(found[0][2]) - int(found[0][1])
+
+
+def write_data(shell: Shell, size_mib: int) -> None:
+    """The data that grow are so large."""
+    shell.run(f"head -c {size_mib}M /dev/urandom >/{GROWN_DATA}", timeout_s=COMMAND_TIMEOUT_S)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -270,8 +270,8 @@ SCENARIOS = (
     replace(
         PC_FULL_MEMORY,
         name="pc-memory-limit",
-        description="data for which stage 2 needs 32 MiB more than there is: stage 1 refuses; then such that fill the "
-        "memory to the MiB. Stage 1 is in a cgroup with 128 MiB, and vm.overcommit_memory is 2",
+        description="32 MiB more data than `check` accepts: stage 1 refuses; then as many as it accepts, for which it "
+        "prepares the image. It is in a cgroup with 128 MiB, and vm.overcommit_memory is 2",
         acts=(
             DataGrow(beyond_mib=32),
             Refused(finding="memory-too-small"),
