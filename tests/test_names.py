@@ -21,7 +21,12 @@ UNITS = {name for name in vars(units) if name.isupper()}
 SETTINGS = "settings.py"
 """Has two of these names for reasons of its own: the default of BACKUP_FILE, and an example of CONFIG_JSON."""
 
-SLEEPS = {"core/retry.py": "waits for another try", "cli/verbs/run.py": "gives the user time to stop the reboot"}
+SLEEPS = {
+    "core/retry.py": "waits for another try",
+    "cli/verbs/run.py": "gives the user time to stop the reboot",
+    "workstation/lab/fault_device.py": "gives the workstation time to let the disk fail",
+    "workstation/lab/faults/play.py": "lets the disk fail for a while",
+}
 """Module -> what it waits for."""
 
 REAL_PATHS = {

@@ -73,7 +73,7 @@ def test_whatever_ends_the_flash_it_begins_anew_until_the_disk_boots(
     assert target.read_bytes()[: len(IMAGE)] == IMAGE
     assert len(pauses) == 40
     assert sum("try " in line and "the next one comes in" in line for line in console.lines) == 40
-    assert "2 MiB written and read back in" in console.lines[-1]
+    assert "2 MiB written and read back in" in console.lines[-2]
 
 
 def test_the_flash_says_how_far_it_is(target: Path) -> None:
@@ -157,6 +157,22 @@ def test_a_process_that_follows_one_that_died_in_the_window_flashes_anew(
     default.go_on(behind(tmp_path), Crossed(target=str(target)))
     assert target.read_bytes()[: len(IMAGE)] == IMAGE
     assert behind_the_line == [f"reread {target}", f"finish {Crossed(target=str(target), flashed=True)}"]
+
+
+def test_it_tries_until_the_disk_can_be_opened(
+    target: Path, tmp_path: Path, behind_the_line: list[str], monkeypatch: pytest.MonkeyPatch, pauses: list[float]
+) -> None:
+    """A reboot would find half a system."""
+
+    def busy(path: Path) -> contextlib.AbstractContextManager[Disk]:
+        if len(pauses) < 20:
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        return open_disk(path)
+
+    monkeypatch.setattr(default, "open_disk", busy)
+    default.go_on(behind(tmp_path), Crossed(target=str(target)))
+    assert target.read_bytes()[: len(IMAGE)] == IMAGE
+    assert len(pauses) == 20 and len(behind_the_line) == 2
 
 
 def test_one_that_follows_behind_the_flash_leaves_the_disk_alone(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from balena_migrate.core.paths import STAGE2_LINE
+from balena_migrate.core.system import System
 
 NOTE = Path(STAGE2_LINE)
 FLASH, FINISH = "flash", "finish"
@@ -26,10 +27,8 @@ class Crossed:
 
 
 def note(crossed: Crossed) -> None:
-    """Whoever follows knows of it. Raises OSError."""
-    new = NOTE.with_suffix(".new")
-    new.write_text(f"{FINISH if crossed.flashed else FLASH} {crossed.target}\n")
-    new.rename(NOTE)
+    """Whoever follows knows of it. Raises FileError."""
+    System("/").write_file(NOTE, f"{FINISH if crossed.flashed else FLASH} {crossed.target}\n".encode())
 
 
 def find() -> Crossed | None:

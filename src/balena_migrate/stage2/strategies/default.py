@@ -66,8 +66,7 @@ def migrate(stage2: Stage2) -> None:
         # ============================================ the line ============================================
 
         with after_the_line(console):
-            with step(Step.FLASH):
-                flash(goal, disk, console)
+            flash(goal, disk, console)
             claim.close()
             after_the_flash(stage2, stash, target)
 
@@ -77,19 +76,15 @@ def go_on(stage2: Stage2, crossed: Crossed) -> None:
     stash, console = RamStash(MEMORY), stage2.console
     with after_the_line(console):
         if not crossed.flashed:
-            with console.step(Step.FLASH), contextlib.ExitStack() as held:
-                goal = open_goal(stash, stage2.handover, held)
-                flash(goal, held.enter_context(open_disk(Path(crossed.target))), console)
+            without_end(console.announce, "flash", lambda: flash_anew(stage2, stash, crossed.target), on=Exception)
         after_the_flash(stage2, stash, crossed.target)
 
 
-def after_the_flash(stage2: Stage2, stash: RamStash, target: str) -> None:
-    """The disk starts the new system; everything that is carried over is put on it."""
-    with after_the_line(stage2.console):
-        line.note(Crossed(target=target, flashed=True))
-    with stage2.console.step(Step.REREAD):
-        again(stage2.console, lambda: reread_partitions(Path(target)))
-    finish(stage2, stash, target)
+def flash_anew(stage2: Stage2, stash: Stash, target: str) -> None:
+    """As flash(), with what is in memory and on the disk of that name. Raises what cannot be opened."""
+    with contextlib.ExitStack() as held:
+        goal = open_goal(stash, stage2.handover, held)
+        flash(goal, held.enter_context(open_disk(Path(target))), stage2.console)
 
 
 def open_goal(stash: Stash, handover: Handover, held: contextlib.ExitStack) -> PatchedImage:
@@ -104,7 +99,8 @@ def open_goal(stash: Stash, handover: Handover, held: contextlib.ExitStack) -> P
 
 def flash(goal: PatchedImage, disk: Disk, console: Console) -> None:
     """The image with its patches is on the disk, read back and found right, however many tries it takes."""
-    without_end(console.announce, "flash", lambda: flash_once(goal, disk, console), on=Exception)
+    with console.step(Step.FLASH):
+        without_end(console.announce, "flash", lambda: flash_once(goal, disk, console), on=Exception)
 
 
 def flash_once(goal: PatchedImage, disk: Disk, console: Console) -> None:
@@ -114,6 +110,15 @@ def flash_once(goal: PatchedImage, disk: Disk, console: Console) -> None:
         result = write_image(goal, disk, FirstMibLast(), meter.take, console.announce)
     meter.tick()
     console.say(result.describe())
+
+
+def after_the_flash(stage2: Stage2, stash: RamStash, target: str) -> None:
+    """The disk starts the new system; everything that is carried over is put on it."""
+    with after_the_line(stage2.console):
+        line.note(Crossed(target=target, flashed=True))
+    with stage2.console.step(Step.REREAD):
+        again(stage2.console, lambda: reread_partitions(Path(target)))
+    finish(stage2, stash, target)
 
 
 STRATEGY = Stage2Strategy(name="DEFAULT", migrate=migrate, go_on=go_on)

@@ -21,10 +21,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from balena_migrate.core.units import KIB, MIB
+
 MARK = "lab: now the disk fails"
 """The workstation waits for this line before it lets the disk fail; the stage waits for that."""
 MARK_PAUSE_S = 4.0
-LEFT_BYTES = 16 << 20
+LEFT_BYTES = 16 * MIB
 """What is left of the memory where it is short."""
 FILLER = "lab-filler"
 HOG = Path("/run/lab-hog")
@@ -103,13 +105,13 @@ def take_memory() -> None:
     kernel.mount("tmpfs", HOG, "tmpfs", options="size=100%")
     with (HOG / "taken").open("wb") as file:
         while _available_bytes() > LEFT_BYTES:
-            file.write(bytes(1 << 20))
+            file.write(bytes(MIB))
             file.flush()
 
 
 def _available_bytes() -> int:
     lines = Path("/proc/meminfo").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) << 10
+    return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) * KIB
 
 
 def fill(folder: Path) -> None:

@@ -13,7 +13,8 @@ from dataclasses import replace
 from enum import Enum, auto
 from pathlib import Path
 
-from balena_migrate.core.errors import MigrateError
+from balena_migrate.core.errors import LabError, MigrateError
+from balena_migrate.core.retry import retry
 from balena_migrate.status import DeviceState
 from balena_migrate.workstation.lab import owner
 from balena_migrate.workstation.lab.acts import COMMAND_TIMEOUT_S, LAST_CHARACTERS, REPORT_BEGINS
@@ -130,22 +131,37 @@ def _until_up(run: Run, cell: Cell) -> tuple[Up, bool]:
 
 def _watch(boot: Boot, *, in_stage1: bool = False) -> Up:
     """Wait until it is clear what the device does; in stage 1, the old system is up already."""
-    began_s = changed_s = time.monotonic()
-    length = 0
-    while time.monotonic() - began_s < LIMIT_S and time.monotonic() - changed_s < SILENT_S:
-        text = boot.console.text
-        if REPORT_BEGINS in text:
-            return Up.NEW
-        if boot.is_off:
-            return Up.OFF
-        if ENDED in text:
-            return Up.ENDED
-        if not in_stage1 and re.search(PROMPT, boot.shell_line.text):
-            return Up.OLD
-        if len(text) != length:
-            length, changed_s = len(text), time.monotonic()
-        time.sleep(POLL_S)
-    return Up.STUCK
+    shown, changed_s = "", time.monotonic()
+
+    def look() -> Up:
+        found = _find_up(boot, in_stage1=in_stage1)
+        if found is None:
+            raise LabError("it is not clear yet")
+        return found
+
+    def give_up_on_silence(error: Exception) -> None:
+        nonlocal shown, changed_s
+        if boot.console.text != shown:
+            shown, changed_s = boot.console.text, time.monotonic()
+        elif time.monotonic() - changed_s > SILENT_S:
+            raise error
+
+    try:
+        return retry(look, on=LabError, limit_s=LIMIT_S, pause_s=POLL_S, failed=give_up_on_silence)
+    except LabError:
+        return Up.STUCK
+
+
+def _find_up(boot: Boot, *, in_stage1: bool) -> Up | None:
+    """What the device does by now; None if that is not clear."""
+    text = boot.console.text
+    if REPORT_BEGINS in text:
+        return Up.NEW
+    if boot.is_off:
+        return Up.OFF
+    if ENDED in text:
+        return Up.ENDED
+    return Up.OLD if not in_stage1 and re.search(PROMPT, boot.shell_line.text) else None
 
 
 def _look(run: Run, found: Up, cell: Cell) -> tuple[Outcome, str]:
