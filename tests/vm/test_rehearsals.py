@@ -39,13 +39,6 @@ NAMES = [scenario.name for scenario in sorted(SCENARIOS.values(), key=longest_fi
 TIMEOUT_S = 3600
 
 
-@pytest.fixture(scope="session")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where all test processes of this run keep the disks that several scenarios begin with."""
-    base = tmp_path_factory.getbasetemp()
-    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "rehearsals"
-
-
 def call(folder: Path, name: str, *options: str) -> tuple[dict[str, Any], subprocess.CompletedProcess[str]]:
     """The result of ./rehearse NAME --json, and how it ended."""
     result = folder / "result.json"

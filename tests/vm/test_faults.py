@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A few cells of the fault matrix, one of each kind: what `./rehearse --faults` plays, and finds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from balena_migrate.core.changes import ActionName
+from balena_migrate.core.steps import Step
+from balena_migrate.workstation.cache import cache_folder
+from balena_migrate.workstation.lab.engine import Places
+from balena_migrate.workstation.lab.fault import Cell, Fault
+from balena_migrate.workstation.lab.faults.result import Outcome
+from balena_migrate.workstation.lab.faults.run import run_faults
+from balena_migrate.workstation.lab.scenarios.table import find_scenario
+from balena_migrate.workstation.lab.wishes import Options
+
+pytestmark = [pytest.mark.vm, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
+CHAIN = "pc-network"
+
+
+@pytest.mark.parametrize(
+    ("cell", "outcome", "said"),
+    [
+        (Cell(stage=2, place=Step.SECURE, fault=Fault.READ_ERROR), Outcome.OLD_WITH_REASON, "Input/output error"),
+        (Cell(stage=2, place=Step.FLASH, fault=Fault.KILLED), Outcome.NEW, ""),
+        (Cell(stage=1, place=ActionName.INITRAMFS, fault=Fault.FULL), Outcome.OLD_WITH_REASON, "undone"),
+    ],
+    ids=str,
+)
+def test_what_is_there_after_a_fault(cell: Cell, outcome: Outcome, said: str, tmp_path: Path, work: Path) -> None:
+    work.mkdir(exist_ok=True)
+    places = Places(folder=tmp_path, work=work, cache=cache_folder())
+    result = run_faults(find_scenario(CHAIN), Options(), places, [cell], lambda text: None)
+    (played,) = result.played
+    assert (played.outcome, played.power_cycled, result.passed) == (outcome, False, True), played.said
+    assert said in played.said
