@@ -85,7 +85,7 @@ def test_a_raw_image_that_does_not_fit_into_memory_is_prepared() -> None:
     ("memory_mib", "prepared", "fits"), [(242, False, True), (235, True, True), (215, False, False)]
 )
 def test_on_a_board_of_256_mib_the_packing_decides(memory_mib: int, prepared: bool, fits: bool) -> None:
-    """gzip makes 113 MiB of the lab's image for the Raspberry Pi, and zstd 87; the graphics take the rest of memory."""
+    """The lab's image for the Raspberry Pi has 113 MiB, and 87 with zstd; the graphics take the rest of memory."""
     packed = image("gzip", file_mib=113, prepared_mib=87)
     found = with_best_form(some_survey(device(memory_mib), HOME, image=packed, initramfs=Recipe()))
     assert found.image is not None
