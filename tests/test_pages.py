@@ -59,3 +59,15 @@ def test_every_ending_in_the_table_of_logs_is_shown_by_a_test_or_scenario_that_e
     for cell in shown:
         names = re.findall(r"`([\w.-]+)`", cell)
         assert names and set(names) <= tests | set(SCENARIOS)
+
+
+def test_every_entry_of_the_page_on_recovery_was_produced_by_rehearsals_that_exist() -> None:
+    _, *entries = (TOP / "docs/recovery.md").read_text().split("\n## ")
+    assert len(entries) > 5
+    for entry in entries:
+        assert all(f"**{what}:**" in entry for what in ("From afar", "The disk", "What to do")), entry
+        produced = " ".join(entry.partition("*Produced by*")[2].split())
+        commands = re.findall(r"`\./rehearse ([^`]+)`", produced)
+        names = [word for command in commands for word in command.split() if not re.match(r"--|[0-9]", word)]
+        assert names or "every rehearsal" in produced, entry
+        assert set(names) <= SCENARIOS.keys()
