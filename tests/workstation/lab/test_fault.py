@@ -18,6 +18,6 @@ def test_the_kits_script_starts_it_with_place_and_fault() -> None:
     more = content[len(file.getvalue()) :]
     names = [str(name) for name in read_names(io.BytesIO(more[more.index(b"070701") :]))]
     assert names == ["balena-migrate/base/stage2", "balena-migrate/device.py"]
-    start = "-X utf8 /balena-migrate/device.py secure 'read error' / balena_migrate.stage2.main"
+    start = "-X utf8 /balena-migrate/device.py secure 'read error' /run / balena_migrate.stage2.main"
     assert f'{start} "$@"'.encode() in more
     assert device_script().encode() in more

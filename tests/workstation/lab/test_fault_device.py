@@ -47,7 +47,7 @@ def owner(tmp_path: Path) -> Path:
 def stage1(tmp_path: Path, owner: Path, place: str, fault: str) -> subprocess.Popen[str]:
     (tmp_path / "start.py").write_text(STAGE1)
     (tmp_path / "root/var/lib").mkdir(parents=True)
-    argv = [sys.executable, device.__file__, place, fault, str(owner), str(tmp_path / "start.py")]
+    argv = [sys.executable, device.__file__, place, fault, str(tmp_path), str(owner), str(tmp_path / "start.py")]
     return subprocess.Popen(
         [*argv, str(tmp_path / "root")],
         stdout=subprocess.PIPE,
@@ -65,6 +65,14 @@ def test_stage_1_is_killed_once_the_journal_has_the_intent(
         assert process.wait(60) == -signal.SIGKILL
     assert sorted(path.name for path in (tmp_path / "root").iterdir() if path.is_file()) == sorted(made)
     assert f'"name": "{place}"' in (tmp_path / "root/var/lib/balena-migrate/journal.jsonl").read_text().splitlines()[-1]
+
+
+@pytest.mark.processes
+def test_it_happens_once(tmp_path: Path, owner: Path) -> None:
+    """So that who is started again goes on."""
+    (tmp_path / "lab-happened").touch()
+    with stage1(tmp_path, owner, "patches", "killed") as process:
+        assert process.wait(60) == 0
 
 
 @pytest.mark.processes

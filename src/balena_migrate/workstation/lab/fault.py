@@ -79,7 +79,7 @@ def with_fault(initramfs: bytes, cell: Cell) -> bytes:
     kit = importlib.resources.files("balena_migrate.workstation.kit").joinpath("stage2.sh").read_text("utf-8")
     if START not in kit:
         raise LabError(f"the kit's stage2 has no {START!r}")
-    start = f"{PYTHON} /{DEVICE} {cell.place} '{cell.fault}' / balena_migrate.stage2.main"
+    start = f"{PYTHON} /{DEVICE} {cell.place} '{cell.fault}' /run / balena_migrate.stage2.main"
 
     def write(archive: Archive) -> None:
         archive.file(STAGE2, kit.replace(START, start).encode(), mode=0o755)

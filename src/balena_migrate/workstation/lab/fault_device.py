@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs in a virtual device, in place of what starts a stage there: that very stage, in which one thing goes wrong.
 
-    python3 device.py PLACE FAULT OWNER START [ARGUMENT]...
+    python3 device.py PLACE FAULT NOTES OWNER START [ARGUMENT]...
 
-OWNER is the folder with the owner's image, START what is started: a file, or stage 2's module. The kit's base part is
-all that is there to import from, and the workstation's part is not: the stages' modules are named as text.
+It goes wrong once: a file in the folder NOTES says that it did. OWNER is the folder with the owner's image, START what
+is started: a file, or stage 2's module. The kit's base part is all that is there to import from, and the workstation's
+part is not: the stages' modules are named as text.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ MARK = "lab: now the disk fails"
 MARK_PAUSE_S = 4.0
 LEFT_BYTES = 16 * MIB
 """What is left of the memory where it is short."""
+NOTE = "lab-happened"
 FILLER = "lab-filler"
 HOG = Path("/run/lab-hog")
 LABEL_AT, MAGIC_AT, MAGIC = 1024 + 120, 1024 + 56, b"\x53\xef"
@@ -36,41 +38,49 @@ SPOILED_BYTES = 16
 
 
 def main() -> None:
-    place, fault, owner, start, *arguments = sys.argv[1:]
+    place, fault, notes, owner, start, *arguments = sys.argv[1:]
+    note = Path(notes, NOTE)
     if start == "balena_migrate.stage2.main":
         console: Any = import_module("balena_migrate.stage2.console")
-        console.Console.step = _step_with(console.Console.step, place, fault)
+        console.Console.step = _step_with(console.Console.step, place, fault, note)
         sys.argv = [start, *arguments]
         import_module(start).main()
     else:
         journal: Any = import_module("balena_migrate.core.journal")
-        journal.append = _append_with(journal.append, place, fault, Path(owner))
+        journal.append = _append_with(journal.append, place, fault, note, Path(owner))
         sys.argv = [start, *arguments]
         runpy.run_path(start, run_name="__main__")
 
 
-def _step_with(step: Any, place: str, fault: str) -> Any:
+def _step_with(step: Any, place: str, fault: str, note: Path) -> Any:
     """Console.step, in which it happens once the step of that name has begun."""
 
     @contextlib.contextmanager
     def faulty(console: Any, name: str) -> Iterator[None]:
         with step(console, name):
-            if name == place:
+            if name == place and _first(note):
                 happen(fault, lambda: _files_of(place), _full_folders)
             yield
 
     return faulty
 
 
-def _append_with(append: Any, place: str, fault: str, owner: Path) -> Any:
+def _append_with(append: Any, place: str, fault: str, note: Path, owner: Path) -> Any:
     """core.journal.append, behind which it happens once the journal has the intent to make that change."""
 
     def faulty(system: Any, entry: Any) -> None:
         append(system, entry)
-        if entry.event == "intent" and entry.name == place:
+        if entry.event == "intent" and entry.name == place and _first(note):
             happen(fault, lambda: [max(owner.iterdir(), key=lambda path: path.stat().st_size)], lambda: [Path("/")])
 
     return faulty
+
+
+def _first(note: Path) -> bool:
+    """Whether it has not happened yet; from now on it has."""
+    new = not note.exists()
+    note.touch()
+    return new
 
 
 def happen(fault: str, files: Any, folders: Any) -> None:

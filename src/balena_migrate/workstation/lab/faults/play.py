@@ -96,7 +96,7 @@ def _begin_stage1(run: Run, cell: Cell) -> None:
     base = f"/{KIT_FOLDER}/base"
     command = (
         f"base={base}; $base/ld.so --inhibit-cache --argv0 $base/bin/python3 --library-path"
-        f" $base/lib:/{KIT_FOLDER}/more/lib {PYTHON} /{SCRIPT} {cell.place} '{cell.fault}' /{owner.HOME_DIR}"
+        f" $base/lib:/{KIT_FOLDER}/more/lib {PYTHON} /{SCRIPT} {cell.place} '{cell.fault}' /run /{owner.HOME_DIR}"
         f" /{KIT_FOLDER}/more/start.py balena-migrate run"
     )
     run.old_system().run(
