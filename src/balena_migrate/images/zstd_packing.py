@@ -8,17 +8,16 @@ from collections.abc import Iterable, Iterator
 import zstandard
 
 from balena_migrate.core.parallel import in_order
+from balena_migrate.core.units import KIB
 from balena_migrate.images.formats.zstd import SMALL_FRAME_BYTES, THREADS
 from balena_migrate.images.pieces import Piece, in_chunks, is_zeros
 
 LEVEL = 9
 """12 takes three times as long for one percent, and both unpack alike (measured with programs of Debian's)."""
 
-FIRST_SAMPLES, SAMPLE_EVERY = 8, 32
-"""Of the pieces that are not zeros, these first ones, and then one of each 32, tell how well all will be packed."""
-
-MARGIN = 1.1
-"""On what a few samples say of all."""
+SAMPLE_BYTES = 64 * KIB
+"""What of each piece tells how well all will be packed. Alone it is packed worse than in its frame: of two images, with
+93 and 89 MiB packed, this makes 102 and 98. One whole piece of 32 made 75 and 166."""
 
 
 def pack(pieces: Iterable[Piece]) -> Iterator[bytes]:
@@ -35,25 +34,23 @@ def _pack_frame(whole: Piece) -> bytes:
 
 
 class PackedSize:
-    """About the size of an image's prepared form, by a few of its pieces that are not zeros."""
+    """About the size of an image's prepared form, and rather more, by a sample of each piece that is not zeros."""
 
     def __init__(self) -> None:
         self._packer = zstandard.ZstdCompressor(level=LEVEL)
-        self._count = self._bytes = 0
-        self._sample_bytes = self._packed_bytes = 0
+        self._bytes = self._sample_bytes = self._packed_bytes = 0
 
     def take(self, piece: Piece) -> None:
         """Look at the next piece of the image."""
         content = piece.content
         if content is None or is_zeros(content):
             return
+        sample = content[max(0, len(content) - SAMPLE_BYTES) // 2 :][:SAMPLE_BYTES]
         self._bytes += len(content)
-        if self._count < FIRST_SAMPLES or self._count % SAMPLE_EVERY == 0:
-            self._sample_bytes += len(content)
-            self._packed_bytes += len(self._packer.compress(content))
-        self._count += 1
+        self._sample_bytes += len(sample)
+        self._packed_bytes += len(self._packer.compress(sample))
 
     @property
     def bytes(self) -> int:
         """By what has passed so far."""
-        return round(self._bytes * self._packed_bytes / max(1, self._sample_bytes) * MARGIN)
+        return round(self._bytes * self._packed_bytes / max(1, self._sample_bytes))
