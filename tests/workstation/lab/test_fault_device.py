@@ -68,6 +68,14 @@ def test_stage_1_is_killed_once_the_journal_has_the_intent(
 
 
 @pytest.mark.processes
+@pytest.mark.parametrize(("place", "shown"), [("patches", True), ("image", False)])
+def test_it_is_said_that_it_happens_and_only_then(tmp_path: Path, owner: Path, place: str, shown: bool) -> None:
+    with stage1(tmp_path, owner, place, "killed") as process:
+        assert process.stdout is not None
+        assert (MARK in process.stdout.read()) == shown
+
+
+@pytest.mark.processes
 def test_it_happens_once(tmp_path: Path, owner: Path) -> None:
     """So that who is started again goes on."""
     (tmp_path / "lab-happened").touch()

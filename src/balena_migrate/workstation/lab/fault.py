@@ -19,10 +19,9 @@ DEVICE = "balena-migrate/device.py"
 
 
 class Fault(StrEnum):
-    """What goes wrong, as soon as a step has begun.
+    """What goes wrong, once, as soon as a step has begun.
 
-    Errors of the disk last for a while (lab.faults.play.FAILS_S), as those of a loose plug
-    do; all else stays.
+    Errors of the disk last for a while (lab.faults.play.FAILS_S), as those of a loose plug do; all else stays.
     """
 
     KILLED = "killed"

@@ -24,9 +24,10 @@ from typing import Any
 
 from balena_migrate.core.units import KIB, MIB
 
-MARK = "lab: now the disk fails"
-"""The workstation waits for this line before it lets the disk fail; the stage waits for that."""
+MARK = "lab: now it goes wrong"
+"""The workstation waits for this line, so that nothing passes in which it did not."""
 MARK_PAUSE_S = 4.0
+"""Time for the workstation to let the disk fail; that is the only fault which does not happen here."""
 LEFT_BYTES = 16 * MIB
 """What is left of the memory where it is short."""
 NOTE = "lab-happened"
@@ -85,6 +86,7 @@ def _first(note: Path) -> bool:
 
 def happen(fault: str, files: Any, folders: Any) -> None:
     """The fault happens. `files` and `folders` give what it is about, where it is about any."""
+    print(MARK, flush=True)
     match fault:
         case "killed":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -104,7 +106,6 @@ def happen(fault: str, files: Any, folders: Any) -> None:
                 with _writable(_mount_of(file)):
                     file.unlink() if fault == "file missing" else spoil(file)
         case _:
-            print(MARK, flush=True)
             time.sleep(MARK_PAUSE_S)
 
 

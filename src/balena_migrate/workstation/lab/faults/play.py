@@ -76,16 +76,27 @@ def play(cell: Cell, record: Record, folder: Path, logs: Path) -> Played:
         prepared, line = copied.prepared, Timeline(lambda text: None)
         device = VirtualDevice(machine=prepared.machine, drives=prepared.drives, folder=logs, timeline=line)
         with Run(record=copied, virtual=device) as run:
-            if cell.step is None:
-                _begin_stage1(run, cell)
-            else:
-                run.change_initramfs(lambda initramfs, _: with_fault(initramfs, cell))
-                run.switch_on()
-            _let_it_fail(run.on, cell)
-            found, cycled = _until_up(run, cell)
-            outcome, said = _look(run, found, cell)
+            try:
+                outcome, cycled, said = _play(run, cell)
+            except (MigrateError, ValueError) as error:
+                outcome, cycled, said = Outcome.UNCLEAR, False, str(error)
     seconds = round(time.monotonic() - began_s, 1)
     return Played(cell=cell, outcome=outcome, power_cycled=cycled, said=said, seconds=seconds)
+
+
+def _play(run: Run, cell: Cell) -> tuple[Outcome, bool, str]:
+    """What is there afterwards, whether the device had to be switched off and on for it, and what it said. Raises
+    MigrateError or ValueError where that cannot be found out."""
+    if cell.step is None:
+        _begin_stage1(run, cell)
+    else:
+        run.change_initramfs(lambda initramfs, _: with_fault(initramfs, cell))
+        run.switch_on()
+    run.on.console.wait_for(MARK, LIMIT_S)
+    _let_it_fail(run.on, cell)
+    found, cycled = _until_up(run, cell)
+    outcome, said = _look(run, found, cell)
+    return outcome, cycled, said
 
 
 def _begin_stage1(run: Run, cell: Cell) -> None:
@@ -108,7 +119,6 @@ def _let_it_fail(boot: Boot, cell: Cell) -> None:
     """The disk fails for a while, once the step has begun; all other faults happen in the device by themselves."""
     if cell.fault not in DISK_ERRORS:
         return
-    boot.console.wait_for(MARK, LIMIT_S)
     boot.emulator.fail_disk(DISK_ERRORS[cell.fault])
     time.sleep(FAILS_S)
     boot.emulator.heal_disk()
@@ -170,13 +180,10 @@ def _look(run: Run, found: Up, cell: Cell) -> tuple[Outcome, str]:
         return Outcome.NEW, ""
     if found is not Up.OLD:
         return Outcome.NOTHING, run.on.console.text[-LAST_CHARACTERS:]
-    try:
-        shell = run.old_system()
-        status = json.loads(shell.run(f"{PROGRAM} status --json", timeout_s=COMMAND_TIMEOUT_S))
-        shell.run(f"{PROGRAM} undo 2>&1", timeout_s=COMMAND_TIMEOUT_S)
-        run.power_off()
-    except (MigrateError, ValueError) as error:
-        return Outcome.OLD_CHANGED, str(error)
+    shell = run.old_system()
+    status = json.loads(shell.run(f"{PROGRAM} status --json", timeout_s=COMMAND_TIMEOUT_S))
+    shell.run(f"{PROGRAM} undo 2>&1", timeout_s=COMMAND_TIMEOUT_S)
+    run.power_off()
     run.record.left = _left_by(cell)
     failed = [check for check in run.old_system_checks() if not check.passed]
     if failed:

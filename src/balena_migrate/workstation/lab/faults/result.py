@@ -26,6 +26,8 @@ class Outcome(StrEnum):
     NEW = "new"
     """The new system, which reports."""
     NOTHING = "nothing"
+    UNCLEAR = "unclear"
+    """It did not go wrong, as the step is not taken, or the old system's `status` or `undo` failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
