@@ -31,7 +31,7 @@ class Fault(StrEnum):
     PANIC = "panic"
     """The kernel panics."""
     MEMORY = "memory short"
-    """Nearly all memory is taken."""
+    """Nearly all memory is taken, until the step ends or its process is killed."""
     READ_ERROR = "read error"
     WRITE_ERROR = "write error"
     FLUSH_ERROR = "flush error"

@@ -41,6 +41,7 @@ SPOILED_BYTES = 16
 def main() -> None:
     place, fault, notes, owner, start, *arguments = sys.argv[1:]
     note = Path(notes, NOTE)
+    give_memory_back()
     if start == "balena_migrate.stage2.main":
         console: Any = import_module("balena_migrate.stage2.console")
         console.Console.step = _step_with(console.Console.step, place, fault, note)
@@ -61,7 +62,10 @@ def _step_with(step: Any, place: str, fault: str, note: Path) -> Any:
         with step(console, name):
             if name == place and _first(note):
                 happen(fault, lambda: _files_of(place), _full_folders)
-            yield
+            try:
+                yield
+            finally:
+                give_memory_back()
 
     return faulty
 
@@ -112,12 +116,18 @@ def happen(fault: str, files: Any, folders: Any) -> None:
 def take_memory() -> None:
     """No more than LEFT_BYTES of memory are available, and no process holds what is taken."""
     kernel = import_module("balena_migrate.stage2.kernel")
-    HOG.mkdir()
+    HOG.mkdir(exist_ok=True)
     kernel.mount("tmpfs", HOG, "tmpfs", options="size=100%")
     with (HOG / "taken").open("wb") as file:
         while _available_bytes() > LEFT_BYTES:
             file.write(bytes(MIB))
             file.flush()
+
+
+def give_memory_back() -> None:
+    """What was taken is free again: a step that ran short of memory leaves that to none behind it."""
+    if HOG.is_mount():
+        import_module("balena_migrate.stage2.kernel").unmount(HOG)
 
 
 def _available_bytes() -> int:
