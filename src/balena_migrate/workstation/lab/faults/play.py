@@ -32,9 +32,9 @@ from balena_migrate.workstation.lab.virtual import Boot, VirtualDevice
 
 FAILS_S = 15.0
 """How long the disk fails."""
-SILENT_S = 120.0
-"""A device that shows nothing for so long does nothing any more; the emulator's watchdog and the kernel's reboot after
-a panic come within 60 s."""
+SILENT_S = 240.0
+"""A device that shows nothing for so long does nothing any more: stage 2 waits 180 s for the old root's disk, and a
+watchdog or the kernel's reboot after a panic comes within 60 s."""
 LIMIT_S = 1200.0
 STARTS = 3
 """A device that has not come up after as many starts does not come up."""
