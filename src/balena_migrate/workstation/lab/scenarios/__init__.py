@@ -35,7 +35,7 @@ _NOT_STARTED = Status(state=DeviceState.NOT_STARTED)
 LOST_START: tuple[Act, ...] = (_NOT_STARTED, Undo(), OldSystem(at_once=True))
 """A start of stage 2 came to nothing: the old system came up by itself, and knows."""
 BACK: tuple[Act, ...] = (_NOT_STARTED, OldSystem(at_once=True))
-"""The same, without an undo, which takes two more starts: others show that. Not for GRUB, whose files only stage 2 or an
+"""The same, without an undo, which takes two more starts: others show that. Not for GRUB, whose files stage 2 or an
 undo puts back."""
 UNTIL_UNDO: tuple[Act, ...] = (*BACK, Undo(), OldSystem(at_once=True))
 """With a look at the old system as it is before the undo."""
