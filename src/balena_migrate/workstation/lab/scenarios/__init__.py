@@ -35,7 +35,8 @@ _NOT_STARTED = Status(state=DeviceState.NOT_STARTED)
 LOST_START: tuple[Act, ...] = (_NOT_STARTED, Undo(), OldSystem(at_once=True))
 """A start of stage 2 came to nothing: the old system came up by itself, and knows."""
 BACK: tuple[Act, ...] = (_NOT_STARTED, OldSystem(at_once=True))
-"""The same, without an undo, which takes two more starts: others show that."""
+"""The same, without an undo, which takes another start: for where nothing of the boot loader's own files is changed by
+then. GRUB has a menu entry of ours until stage 2 or undo takes it back."""
 UNTIL_UNDO: tuple[Act, ...] = (*BACK, Undo(), OldSystem(at_once=True))
 """With a look at the old system as it is before the undo."""
 CUT_STAGE2: tuple[Act, ...] = (Stage1(), PowerCut(at=Step.SECURE), *UNTIL_UNDO)
