@@ -10,12 +10,19 @@ part is not: the stages' modules are named as text.
 
 from __future__ import annotations
 
+import os
+import sys
+
+STAGE2 = "balena_migrate.stage2.main"
+if __name__ == "__main__" and sys.argv[5] != STAGE2:
+    # As the kit's start.py does it, before anything brings a package in from the base part.
+    sys.path.insert(0, f"{sys.argv[5].rpartition('/')[0]}/python")
+
+# ruff: noqa: E402
 import contextlib
 import json
-import os
 import runpy
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from importlib import import_module
@@ -42,7 +49,7 @@ def main() -> None:
     place, fault, notes, owner, start, *arguments = sys.argv[1:]
     note = Path(notes, NOTE)
     give_memory_back()
-    if start == "balena_migrate.stage2.main":
+    if start == STAGE2:
         console: Any = import_module("balena_migrate.stage2.console")
         console.Console.step = _step_with(console.Console.step, place, fault, note)
         sys.argv = [start, *arguments]

@@ -92,7 +92,9 @@ def _play(run: Run, cell: Cell) -> tuple[Outcome, bool, str]:
     else:
         run.change_initramfs(lambda initramfs, _: with_fault(initramfs, cell))
         run.switch_on()
-    run.on.console.wait_for(MARK, LIMIT_S)
+    line = run.on.console.wait_for(f"{MARK}|{ENDED}", LIMIT_S)
+    if line[0] != MARK:
+        raise LabError("nothing went wrong", hint=run.on.console.text[-LAST_CHARACTERS:])
     _let_it_fail(run.on, cell)
     found, cycled = _until_up(run, cell)
     outcome, said = _look(run, found, cell)
