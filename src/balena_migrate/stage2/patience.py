@@ -14,6 +14,7 @@ and the next try is right, or for good, and then no other way is left either.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -38,20 +39,19 @@ very thing that an owner wants to hear of."""
 
 def for_a_while(console: Console, work: Callable[[], object]) -> None:
     """The work is done within KEEP_LIMIT_S. Raises the last try's error."""
-
-    def failed(error: Exception) -> None:
-        console.say(f"{describe(error)}; trying again")
-
-    retry(work, on=(MigrateError, OSError), limit_s=KEEP_LIMIT_S, pause_s=PAUSE_S, failed=failed)
+    _retry(console, work, limit_s=KEEP_LIMIT_S)
 
 
 def again(console: Console, work: Callable[[], object]) -> None:
     """The work is done, at the first or at a later try. Raises the last try's error."""
+    _retry(console, work, tries=TRIES)
 
+
+def _retry(console: Console, work: Callable[[], object], *, tries: float = math.inf, limit_s: float = math.inf) -> None:
     def failed(error: Exception) -> None:
         console.say(f"{describe(error)}; trying again")
 
-    retry(work, on=(MigrateError, OSError), tries=TRIES, pause_s=PAUSE_S, failed=failed)
+    retry(work, on=(MigrateError, OSError), tries=tries, limit_s=limit_s, pause_s=PAUSE_S, failed=failed)
 
 
 def without_end(say: Say, what: str, work: Callable[[], T], *, on: type[Exception] = OSError) -> T:

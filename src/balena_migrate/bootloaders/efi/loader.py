@@ -58,7 +58,8 @@ class Efi:
         return ""
 
     def if_not_loaded(self, facts: Facts) -> str:
-        """As rehearsals with OVMF have shown it."""
+        """As rehearsals with OVMF have shown it; but that the start after a hang is the old system's follows from
+        BootNext alone."""
         return (
             "If the firmware cannot load the kernel or the initramfs of stage 2, it starts the old system by itself; if"
             " stage 2 does not start from them, the device restarts, into the old system. Only where the copy of the"

@@ -12,6 +12,7 @@ from balena_migrate.core.handover import dump_handover, parse_handover
 from balena_migrate.core.paths import STAGE2_CONFIG, STAGE2_MODULES
 from balena_migrate.core.units import KIB
 from balena_migrate.initramfs._cpio import Archive
+from balena_migrate.initramfs.composed import BASE
 
 LAST_LINE = "lab: stage 2 is killed"
 OTHER_UUID = "0c8f6e52-4b1d-4e7a-9f3c-5d2a71b60e94"
@@ -21,8 +22,7 @@ _KILLED = f"""\
 echo "{LAST_LINE}"
 kill -9 $$
 """
-_BASE = "balena-migrate/base"
-STAGE2 = f"{_BASE}/stage2"
+STAGE2 = f"{BASE}/stage2"
 """What init starts."""
 
 
@@ -70,9 +70,9 @@ def with_more(initramfs: bytes, write: Callable[[Archive], object]) -> bytes:
 def _write(archive: Archive, how: Damage, handover: str) -> None:
     """What takes the place of files in the initramfs."""
     if how is Damage.NO_PYTHON:
-        archive.file(f"{_BASE}/lib/python311.zip", b"")
+        archive.file(f"{BASE}/lib/python311.zip", b"")
     elif how is Damage.NO_LIBRARY:
-        archive.link(f"{_BASE}/lib/libc.so.6", "missing")
+        archive.link(f"{BASE}/lib/libc.so.6", "missing")
     elif how is Damage.NO_DRIVERS:
         archive.file(STAGE2_MODULES.lstrip("/"), b"")
     elif how is Damage.NO_ROOT:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import time
@@ -14,7 +13,6 @@ from balena_migrate.core.errors import LabError
 from balena_migrate.core.paths import INITRAMFS_NAME
 from balena_migrate.core.progress import Say
 from balena_migrate.core.system import temporary_beside
-from balena_migrate.core.values import from_json, to_json
 from balena_migrate.workstation.lab.cuts.boots import boot_cuts, choose
 from balena_migrate.workstation.lab.cuts.chains import Chain, find_chain
 from balena_migrate.workstation.lab.cuts.history import BEFORE_THE_LINE, FOLDER, History, put_variables, read_history
@@ -25,6 +23,7 @@ from balena_migrate.workstation.lab.cuts.plan import Cut, durable, plan_cuts, st
 from balena_migrate.workstation.lab.cuts.replay import Replay, store
 from balena_migrate.workstation.lab.cuts.result import CutsResult, Judged, find_wrong, tally
 from balena_migrate.workstation.lab.cuts.starts import Starts
+from balena_migrate.workstation.lab.resumable import add_done, read_done
 from balena_migrate.workstation.lab.scenarios import Scenario
 
 SAID = 25
@@ -86,10 +85,9 @@ def judge_cuts(history: History, wish: Wish, folder: Path, results: Path, say: S
             seed=wish.seed,
         )
     ]
-    known = read_results(results)
+    known = read_done(results, Judged)
     if [(item.phase, item.cut) for item in known] != [(phase.name, cut) for phase, cut in planned[: len(known)]]:
         raise LabError(f"{results} is of other cuts", hint="remove it, or give the same number and seed")
-    results.write_text("".join(map(_line, known)))
     judge = make_judge(history, folder)
     replay, touched = Replay(history.before, folder / "replay.img", history.requests), set[str]()
     for number, (phase, cut) in enumerate(planned[len(known) :], start=len(known) + 1):
@@ -101,21 +99,10 @@ def judge_cuts(history: History, wish: Wish, folder: Path, results: Path, say: S
             put_variables(history, cut, disk)
             verdict = judge.judge(disk, touched | judge.files.touched(pending))
         known.append(Judged(phase=phase.name, cut=cut, verdict=verdict))
-        with results.open("a") as file:
-            file.write(_line(known[-1]))
+        add_done(results, known[-1])
         if number % SAID == 0 or number == len(planned):
             say(f"{number} of {len(planned)} disks judged")
     return tuple(known)
-
-
-def _line(item: Judged) -> str:
-    return json.dumps(to_json(item)) + "\n"
-
-
-def read_results(results: Path) -> list[Judged]:
-    """The verdicts in a file; a line that was torn is none."""
-    lines = results.read_text().split("\n")[:-1] if results.exists() else []
-    return [from_json(Judged, json.loads(line)) for line in lines]
 
 
 def make_judge(history: History, folder: Path) -> Judge:

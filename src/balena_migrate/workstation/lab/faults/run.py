@@ -7,19 +7,19 @@ import json
 import shutil
 import time
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from balena_migrate.core.changes import ActionName
 from balena_migrate.core.errors import LabError
 from balena_migrate.core.progress import Say
 from balena_migrate.core.steps import Step
-from balena_migrate.core.values import from_json, to_json
+from balena_migrate.core.values import to_json
 from balena_migrate.workstation.lab.acts import Stage1
 from balena_migrate.workstation.lab.engine import Places, kept
 from balena_migrate.workstation.lab.fault import Cell
 from balena_migrate.workstation.lab.faults.matrix import cells
 from balena_migrate.workstation.lab.faults.play import play
 from balena_migrate.workstation.lab.faults.result import FaultsResult, Played
+from balena_migrate.workstation.lab.resumable import add_done, read_done
 from balena_migrate.workstation.lab.run import Record
 from balena_migrate.workstation.lab.scenarios import Scenario
 from balena_migrate.workstation.lab.wishes import Options
@@ -40,14 +40,13 @@ def run_faults(
     if armed.stuck or not all(check.passed for check in armed.checks):
         raise LabError("stage 1 fails without any fault: " + "; ".join(c.found for c in armed.checks if not c.passed))
     planned = tuple(only or cells(changes_of(armed), steps_of(armed)))
-    known = {item.cell: item for item in read_played(places.folder / PLAYED)}
+    known = {item.cell: item for item in read_done(places.folder / PLAYED, Played)}
     left = [cell for cell in planned if cell not in known]
     for number, cell in enumerate(left, start=1):
         logs = places.folder / LOGS / f"{cell.stage}-{cell.place}-{cell.fault}".replace(" ", "-")
         shutil.rmtree(logs, ignore_errors=True)
         item = play(cell, armed if cell.step else ready, places.folder, logs)
-        with (places.folder / PLAYED).open("a") as file:
-            file.write(json.dumps(to_json(item)) + "\n")
+        add_done(places.folder / PLAYED, item)
         known[cell] = item
         result = _result(scenario, planned, known)
         (places.folder / RESULT).write_text(json.dumps(to_json(result), indent=2) + "\n")
@@ -82,9 +81,3 @@ def steps_of(armed: Record) -> tuple[Step, ...]:
         Step.MACHINE_ID: bool(expect.machine_id),
     }
     return tuple(step for step in Step if needed.get(step, True))
-
-
-def read_played(file: Path) -> list[Played]:
-    """What was played earlier; a line that was torn does not count."""
-    lines = file.read_text().split("\n")[:-1] if file.exists() else []
-    return [from_json(Played, json.loads(line)) for line in lines]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verdicts' file: what was judged before an interruption is read again."""
+"""What was done before an interruption, such as verdicts, is read again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from balena_migrate.status import DeviceState
 from balena_migrate.workstation.lab.cuts.judge import Boots, Verdict
 from balena_migrate.workstation.lab.cuts.plan import Cut, Kept
 from balena_migrate.workstation.lab.cuts.result import Judged
-from balena_migrate.workstation.lab.cuts.run import read_results
+from balena_migrate.workstation.lab.resumable import add_done, read_done
 
 JUDGED = (
     Judged(
@@ -26,6 +26,14 @@ JUDGED = (
 def test_verdicts_are_read_as_they_were_written_but_for_one_that_was_cut_off(tmp_path: Path) -> None:
     lines = [json.dumps(to_json(item)) for item in JUDGED]
     file = tmp_path / "verdicts.jsonl"
-    assert read_results(file) == []
+    assert read_done(file, Judged) == []
     file.write_text("\n".join([*lines, lines[0][:40]]))
-    assert read_results(file) == list(JUDGED)
+    assert read_done(file, Judged) == list(JUDGED)
+
+
+def test_a_call_goes_on_behind_a_line_that_was_torn(tmp_path: Path) -> None:
+    file = tmp_path / "verdicts.jsonl"
+    file.write_text(json.dumps(to_json(JUDGED[0])) + "\n" + json.dumps(to_json(JUDGED[1]))[:40])
+    assert read_done(file, Judged) == [JUDGED[0]]
+    add_done(file, JUDGED[1])
+    assert read_done(file, Judged) == list(JUDGED)
