@@ -24,7 +24,6 @@ SETTINGS = "settings.py"
 SLEEPS = {
     "core/retry.py": "waits for another try",
     "cli/verbs/run.py": "gives the user time to stop the reboot",
-    "workstation/lab/fault_device.py": "gives the workstation time to let the disk fail",
     "workstation/lab/faults/play.py": "lets the disk fail for a while",
 }
 """Module -> what it waits for."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from balena_migrate.workstation.lab import fault_device as device
-from balena_migrate.workstation.lab.fault_device import MARK, spoil
+from balena_migrate.workstation.lab.fault_device import MARK, REACHED, spoil
 
 STAGE1 = """\
 import sys
@@ -44,10 +44,11 @@ def owner(tmp_path: Path) -> Path:
     return folder
 
 
-def stage1(tmp_path: Path, owner: Path, place: str, fault: str) -> subprocess.Popen[str]:
+def stage1(tmp_path: Path, owner: Path, faults: str) -> subprocess.Popen[str]:
+    """Stage 1 with what goes wrong where, or a terminal that is asked."""
     (tmp_path / "start.py").write_text(STAGE1)
     (tmp_path / "root/var/lib").mkdir(parents=True)
-    argv = [sys.executable, device.__file__, place, fault, str(tmp_path), str(owner), str(tmp_path / "start.py")]
+    argv = [sys.executable, device.__file__, faults, str(tmp_path), str(owner), str(tmp_path / "start.py")]
     return subprocess.Popen(
         [*argv, str(tmp_path / "root")],
         stdout=subprocess.PIPE,
@@ -61,7 +62,7 @@ def stage1(tmp_path: Path, owner: Path, place: str, fault: str) -> subprocess.Po
 def test_stage_1_is_killed_once_the_journal_has_the_intent(
     tmp_path: Path, owner: Path, place: str, made: list[str]
 ) -> None:
-    with stage1(tmp_path, owner, place, "killed") as process:
+    with stage1(tmp_path, owner, f"{place}=killed") as process:
         assert process.wait(60) == -signal.SIGKILL
     assert sorted(path.name for path in (tmp_path / "root").iterdir() if path.is_file()) == sorted(made)
     assert f'"name": "{place}"' in (tmp_path / "root/var/lib/balena-migrate/journal.jsonl").read_text().splitlines()[-1]
@@ -70,7 +71,7 @@ def test_stage_1_is_killed_once_the_journal_has_the_intent(
 @pytest.mark.processes
 @pytest.mark.parametrize(("place", "shown"), [("patches", True), ("image", False)])
 def test_it_is_said_that_it_happens_and_only_then(tmp_path: Path, owner: Path, place: str, shown: bool) -> None:
-    with stage1(tmp_path, owner, place, "killed") as process:
+    with stage1(tmp_path, owner, f"{place}=killed") as process:
         assert process.stdout is not None
         assert (MARK in process.stdout.read()) == shown
 
@@ -79,20 +80,20 @@ def test_it_is_said_that_it_happens_and_only_then(tmp_path: Path, owner: Path, p
 def test_it_happens_once(tmp_path: Path, owner: Path) -> None:
     """So that who is started again goes on."""
     (tmp_path / "lab-happened").touch()
-    with stage1(tmp_path, owner, "patches", "killed") as process:
+    with stage1(tmp_path, owner, "patches=killed") as process:
         assert process.wait(60) == 0
 
 
 @pytest.mark.processes
 def test_a_place_that_is_not_reached_changes_nothing(tmp_path: Path, owner: Path) -> None:
-    with stage1(tmp_path, owner, "image", "killed") as process:
+    with stage1(tmp_path, owner, "image=killed") as process:
         assert process.wait(60) == 0
     assert (tmp_path / "root/initramfs").read_text() == "made"
 
 
 @pytest.mark.processes
 def test_a_stage_that_hangs_does_not_go_on(tmp_path: Path, owner: Path) -> None:
-    with stage1(tmp_path, owner, "handover", "hang") as process:
+    with stage1(tmp_path, owner, "handover=hang") as process:
         until = time.monotonic() + 60
         while " T " not in Path(f"/proc/{process.pid}/stat").read_text() and time.monotonic() < until:
             time.sleep(0.05)
@@ -102,14 +103,31 @@ def test_a_stage_that_hangs_does_not_go_on(tmp_path: Path, owner: Path) -> None:
 
 
 @pytest.mark.processes
-def test_before_the_disk_fails_the_workstation_is_told_and_has_time(tmp_path: Path, owner: Path) -> None:
-    with stage1(tmp_path, owner, "handover", "read error") as process:
+@pytest.mark.parametrize(
+    ("answers", "asked", "made"),
+    [
+        (["", "", ""], ["patches", "handover", "initramfs"], ["handover", "initramfs", "patches"]),
+        (["", "killed"], ["patches", "handover"], ["patches"]),
+        (["read error"], ["patches"], ["handover", "initramfs", "patches"]),
+    ],
+    ids=["nothing", "killed at the second place", "the disk fails"],
+)
+def test_a_terminal_is_asked_at_each_place_until_something_goes_wrong(
+    tmp_path: Path, owner: Path, answers: list[str], asked: list[str], made: list[str]
+) -> None:
+    workstation, terminal = os.openpty()
+    with stage1(tmp_path, owner, os.ttyname(terminal)) as process:
         assert process.stdout is not None
-        while MARK not in process.stdout.readline():
-            pass
-        assert not (tmp_path / "root/handover").exists()
-        assert process.wait(60) == 0
-    assert (tmp_path / "root/handover").exists()
+        places = []
+        for line in process.stdout:
+            if line.startswith(REACHED):
+                places.append(line.split()[-1])
+                os.write(workstation, f"{answers.pop(0)}\n".encode())
+        process.wait(60)
+    os.close(workstation)
+    os.close(terminal)
+    assert (places, answers) == (asked, [])
+    assert sorted(path.name for path in (tmp_path / "root").iterdir() if path.is_file()) == made
 
 
 def test_a_spoilt_file_differs_and_has_its_size(owner: Path) -> None:

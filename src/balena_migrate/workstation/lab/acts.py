@@ -22,7 +22,7 @@ from balena_migrate.workstation.lab.bootentries import armed_checks, new_entry_c
 from balena_migrate.workstation.lab.console import Console, Shell
 from balena_migrate.workstation.lab.damage import Damage
 from balena_migrate.workstation.lab.disks import mounted, read_partitions
-from balena_migrate.workstation.lab.fault import Cell, Fault, with_fault
+from balena_migrate.workstation.lab.fault import Fault, with_faults
 from balena_migrate.workstation.lab.leftdisk import left_disk_checks
 from balena_migrate.workstation.lab.lookalike import Report, parse_report
 from balena_migrate.workstation.lab.machines.raspberrypi.firmware import FatImage
@@ -365,8 +365,7 @@ class Faulty:
     fault: Fault
 
     def play(self, run: Run) -> Iterator[Check]:
-        cell = Cell(stage=2, place=self.step, fault=self.fault)
-        run.change_initramfs(lambda initramfs, _: with_fault(initramfs, cell))
+        run.change_initramfs(lambda initramfs, _: with_faults(initramfs, f"{self.step}={self.fault}"))
         yield from ()
 
 

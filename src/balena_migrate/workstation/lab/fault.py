@@ -73,12 +73,13 @@ def device_script() -> str:
     return importlib.resources.files("balena_migrate.workstation.lab").joinpath("fault_device.py").read_text("utf-8")
 
 
-def with_fault(initramfs: bytes, cell: Cell) -> bytes:
-    """The initramfs whose stage 2 is started by the script that lets it happen. Raises LabError."""
+def with_faults(initramfs: bytes, faults: str) -> bytes:
+    """The initramfs whose stage 2 is started by the script that lets them happen: what goes wrong where, or a terminal
+    that is asked, as in fault_device.py. Raises LabError."""
     kit = importlib.resources.files("balena_migrate.workstation.kit").joinpath("stage2.sh").read_text("utf-8")
     if START not in kit:
         raise LabError(f"the kit's stage2 has no {START!r}")
-    start = f"{PYTHON} /{DEVICE} {cell.place} '{cell.fault}' /run / balena_migrate.stage2.main"
+    start = f"{PYTHON} /{DEVICE} '{faults}' /run / balena_migrate.stage2.main"
 
     def write(archive: Archive) -> None:
         archive.file(STAGE2, kit.replace(START, start).encode(), mode=0o755)

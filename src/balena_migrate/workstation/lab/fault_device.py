@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs in a virtual device, in place of what starts a stage there: that very stage, in which one thing goes wrong.
 
-    python3 device.py PLACE FAULT NOTES OWNER START [ARGUMENT]...
+    python3 device.py FAULTS NOTES OWNER START [ARGUMENT]...
 
-It goes wrong once: a file in the folder NOTES says that it did. OWNER is the folder with the owner's image, START what
-is started: a file, or stage 2's module. The kit's base part is all that is there to import from, and the workstation's
-part is not: the stages' modules are named as text.
+FAULTS is what goes wrong where, as PLACE=FAULT; or a terminal, which is asked at each place: the answer is what goes
+wrong there, or an empty line. It goes wrong once: a file in the folder NOTES says that it did. OWNER is the folder with
+the owner's image, START what is started: a file, or stage 2's module. The kit's base part is all that is there to
+import from, and the workstation's part is not: the stages' modules are named as text.
 """
 
 from __future__ import annotations
@@ -14,16 +15,15 @@ import os
 import sys
 
 STAGE2 = "balena_migrate.stage2.main"
-if __name__ == "__main__" and sys.argv[5] != STAGE2:
+if __name__ == "__main__" and sys.argv[4] != STAGE2:
     # As the kit's start.py does it, before anything brings a package in from the base part.
-    sys.path.insert(0, f"{sys.argv[5].rpartition('/')[0]}/python")
+    sys.path.insert(0, f"{sys.argv[4].rpartition('/')[0]}/python")
 
 # ruff: noqa: E402
 import contextlib
 import json
 import runpy
 import signal
-import time
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -33,8 +33,8 @@ from balena_migrate.core.units import KIB, MIB
 
 MARK = "lab: now it goes wrong"
 """The workstation waits for this line, so that nothing passes in which it did not."""
-MARK_PAUSE_S = 4.0
-"""Time for the workstation to let the disk fail; that is the only fault which does not happen here."""
+REACHED = "lab: what goes wrong at"
+"""A terminal is asked with these words and the place."""
 LEFT_BYTES = 16 * MIB
 """What is left of the memory where it is short."""
 NOTE = "lab-happened"
@@ -46,29 +46,29 @@ SPOILED_BYTES = 16
 
 
 def main() -> None:
-    place, fault, notes, owner, start, *arguments = sys.argv[1:]
+    faults, notes, owner, start, *arguments = sys.argv[1:]
     note = Path(notes, NOTE)
     give_memory_back()
     if start == STAGE2:
         console: Any = import_module("balena_migrate.stage2.console")
-        console.Console.step = _step_with(console.Console.step, place, fault, note)
+        console.Console.step = _step_with(console.Console.step, faults, note)
         sys.argv = [start, *arguments]
         import_module(start).main()
     else:
         journal: Any = import_module("balena_migrate.core.journal")
-        journal.append = _append_with(journal.append, place, fault, note, Path(owner))
+        journal.append = _append_with(journal.append, faults, note, Path(owner))
         sys.argv = [start, *arguments]
         runpy.run_path(start, run_name="__main__")
 
 
-def _step_with(step: Any, place: str, fault: str, note: Path) -> Any:
-    """Console.step, in which it happens once the step of that name has begun."""
+def _step_with(step: Any, faults: str, note: Path) -> Any:
+    """Console.step, in which it happens once a step has begun."""
 
     @contextlib.contextmanager
     def faulty(console: Any, name: str) -> Iterator[None]:
         with step(console, name):
-            if name == place and _first(note):
-                happen(fault, lambda: _files_of(place), _full_folders)
+            if fault := chosen(faults, name, note):
+                happen(fault, lambda: _files_of(name), _full_folders)
             try:
                 yield
             finally:
@@ -77,22 +77,31 @@ def _step_with(step: Any, place: str, fault: str, note: Path) -> Any:
     return faulty
 
 
-def _append_with(append: Any, place: str, fault: str, note: Path, owner: Path) -> Any:
-    """core.journal.append, behind which it happens once the journal has the intent to make that change."""
+def _append_with(append: Any, faults: str, note: Path, owner: Path) -> Any:
+    """core.journal.append, behind which it happens once the journal has the intent to make a change."""
 
     def faulty(system: Any, entry: Any) -> None:
         append(system, entry)
-        if entry.event == "intent" and entry.name == place and _first(note):
+        if entry.event == "intent" and (fault := chosen(faults, entry.name, note)):
             happen(fault, lambda: [max(owner.iterdir(), key=lambda path: path.stat().st_size)], lambda: [Path("/")])
 
     return faulty
 
 
-def _first(note: Path) -> bool:
-    """Whether it has not happened yet; from now on it has."""
-    new = not note.exists()
-    note.touch()
-    return new
+def chosen(faults: str, place: str, note: Path) -> str:
+    """What goes wrong at this place; "" for nothing, as once something has gone wrong."""
+    if note.exists():
+        return ""
+    if faults.startswith("/"):
+        print(f"{REACHED} {place}", flush=True)
+        with Path(faults).open(encoding="ascii") as terminal:
+            fault = terminal.readline().strip()
+    else:
+        at, _, fault = faults.partition("=")
+        fault = fault if at == place else ""
+    if fault:
+        note.touch()
+    return fault
 
 
 def happen(fault: str, files: Any, folders: Any) -> None:
@@ -117,7 +126,7 @@ def happen(fault: str, files: Any, folders: Any) -> None:
                 with _writable(_mount_of(file)):
                     file.unlink() if fault == "file missing" else spoil(file)
         case _:
-            time.sleep(MARK_PAUSE_S)
+            pass  # the disk fails, which the workstation sees to
 
 
 def take_memory() -> None:

@@ -7,11 +7,13 @@ import asyncio
 import contextlib
 import functools
 import logging
+import shlex
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from qemu.qmp.error import QMPError
 from qemu.qmp.legacy import QEMUMonitorProtocol
@@ -30,6 +32,9 @@ STOP_TIMEOUT_S = 10.0
 PROBE_TIMEOUT_S = 6.0
 EVENT_TIMEOUT_S = 2.0
 POLL_S = 0.02
+MOVE_TIMEOUT_S = 120.0
+MOST_BYTES_PER_S = 1 << 40
+"""As fast as it can: QEMU holds itself back by default."""
 LAST_CHARACTERS = 1500
 
 TCG = "tcg,thread=multi"
@@ -86,6 +91,36 @@ class Emulator:
         except (QMPError, OSError, EOFError):
             pass  # the device is off
 
+    def save(self, state: Path) -> None:
+        """The device stands still, and the file has all of it but its drives. Raises LabError."""
+        self._qmp.cmd("stop")
+        self._qmp.cmd("migrate-set-parameters", **{"max-bandwidth": MOST_BYTES_PER_S})
+        self._qmp.cmd("migrate", uri=f"exec:cat >{shlex.quote(str(state))}")
+        self._wait_until_moved()
+
+    def load(self, state: Path) -> None:
+        """The device, which was started to wait for it, stands still as the saved one did. Raises LabError."""
+        self._qmp.cmd("migrate-incoming", uri=f"exec:cat {shlex.quote(str(state))}")
+        self._wait_until_moved()
+
+    def _wait_until_moved(self) -> None:
+        def look() -> None:
+            answer: Any = self._qmp.cmd("query-migrate")
+            status = answer.get("status")
+            if status == "failed":
+                raise ValueError(status)
+            if status != "completed":
+                raise LabError(f"the device's state is not there after {MOVE_TIMEOUT_S:.0f} s: {status}")
+
+        try:
+            retry(look, on=LabError, limit_s=MOVE_TIMEOUT_S, pause_s=POLL_S)
+        except (ValueError, QMPError) as error:
+            raise LabError(f"QEMU does not take the device's state: {error}") from None
+
+    def go_on(self) -> None:
+        """The device runs, from where it stands."""
+        self._qmp.cmd("cont")
+
     def cut_power(self) -> None:
         """Cut the device's power: what it has not written yet is lost."""
         with contextlib.suppress(QMPError, OSError, EOFError):
@@ -101,23 +136,28 @@ def running(
     serial_logs: dict[str, Path],
     clock: Callable[[], float] = time.monotonic,
     on_line: LineHook | None = None,
+    state: Path | None = None,
 ) -> Iterator[Emulator]:
     """A device that is on within the context. `serial_logs` names its serial consoles, in order.
 
-    The device starts once every console is being read; `on_line` gets each line of the first one. Raises LabError if
-    QEMU does not start.
+    The device starts, or goes on from the state that another one was saved in, once every console is being read;
+    `on_line` gets each line of the first one. Raises LabError if QEMU does not start.
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="balena-migrate-qemu-")))
         argv = [*TIED_TO_US, program, *arguments, "-S", *_serial_arguments(folder, serial_logs)]
+        argv += ["-incoming", "defer"] if state else []
         process = stack.enter_context(_process(argv, folder / "errors"))
         qmp = stack.enter_context(_monitor(process, folder))
         consoles = {
             name: stack.enter_context(Console(folder / name, log, clock, None if index else on_line))
             for index, (name, log) in enumerate(serial_logs.items())
         }
-        qmp.cmd("cont")
-        yield Emulator(process, qmp, consoles)
+        emulator = Emulator(process, qmp, consoles)
+        if state:
+            emulator.load(state)
+        emulator.go_on()
+        yield emulator
 
 
 def _serial_arguments(folder: Path, names: dict[str, Path]) -> list[str]:

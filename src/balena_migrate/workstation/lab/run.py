@@ -27,7 +27,7 @@ from balena_migrate.workstation.lab.result import Check, DiskState, TimelineStep
 from balena_migrate.workstation.lab.snapshot import file_hash, find_changes, read_tree
 from balena_migrate.workstation.lab.timeline import Timeline
 from balena_migrate.workstation.lab.variables import BootVariables, read_boot_variables
-from balena_migrate.workstation.lab.virtual import BOOT_TIMEOUT_S, Boot, VirtualDevice
+from balena_migrate.workstation.lab.virtual import BOOT_TIMEOUT_S, Boot, Moment, VirtualDevice
 from balena_migrate.workstation.mtools import FatDrive
 
 PROGRAM = f"/{KIT_FOLDER}/balena-migrate"
@@ -107,6 +107,12 @@ class Run:
         """Power the device on; it boots from its disk."""
         self._is_off()
         self._boot = self._held.enter_context(self.virtual.on(memory_mib or self.prepared.memory_mib))
+        return self._boot
+
+    def go_on_from(self, moment: Moment) -> Boot:
+        """The device is on, and goes on from that moment of another one, of whose drives its own are copies."""
+        self._is_off()
+        self._boot = self._held.enter_context(self.virtual.on_from(moment))
         return self._boot
 
     def old_system(self) -> Shell:

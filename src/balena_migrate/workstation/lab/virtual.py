@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,11 +28,26 @@ RESET, SHUTDOWN = "guest-reset", "guest-shutdown"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Moment:
+    """A device that stands still: how its emulator was started, on which drives, and a file with all else of it."""
+
+    argv: tuple[str, ...]
+    drives: tuple[Path, ...]
+    state: Path
+
+    def argv_on(self, drives: Sequence[Path]) -> list[str]:
+        """How an emulator is started that goes on from here, on copies of the drives and what lies beside them."""
+        return [word.replace(str(self.drives[0].parent), str(drives[0].parent)) for word in self.argv]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Boot:
     """A device that is on."""
 
     machine: Machine
     emulator: Emulator
+    argv: tuple[str, ...]
+    """How its emulator was started."""
 
     @property
     def console(self) -> Console:
@@ -85,9 +100,19 @@ class VirtualDevice:
     @contextlib.contextmanager
     def on(self, memory_mib: int) -> Iterator[Boot]:
         """Power the device on for the context; afterwards it is always off."""
-        line = self.timeline
         with tempfile.TemporaryDirectory(prefix="balena-migrate-boot-") as files:
             log = next_log(self.recording) if self.recording else None
-            program, *arguments = self.machine.argv(self.drives, memory_mib, Path(files), log)
-            with running(program, arguments, serial_logs=self.logs, clock=line.now, on_line=line.read_line) as emulator:
-                yield Boot(machine=self.machine, emulator=emulator)
+            with self._running(self.machine.argv(self.drives, memory_mib, Path(files), log)) as boot:
+                yield boot
+
+    def on_from(self, moment: Moment) -> contextlib.AbstractContextManager[Boot]:
+        """As `on`, but the device goes on from that moment of another one, of whose drives its own are copies."""
+        return self._running(moment.argv_on(self.drives), moment.state)
+
+    @contextlib.contextmanager
+    def _running(self, argv: list[str], state: Path | None = None) -> Iterator[Boot]:
+        line, (program, *arguments) = self.timeline, argv
+        with running(
+            program, arguments, serial_logs=self.logs, clock=line.now, on_line=line.read_line, state=state
+        ) as emulator:
+            yield Boot(machine=self.machine, emulator=emulator, argv=tuple(argv))

@@ -6,9 +6,10 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum, auto
 from pathlib import Path
@@ -21,26 +22,31 @@ from balena_migrate.workstation.lab.acts import COMMAND_TIMEOUT_S, LAST_CHARACTE
 from balena_migrate.workstation.lab.console import PROMPT
 from balena_migrate.workstation.lab.cuts.overlay import overlaid
 from balena_migrate.workstation.lab.disks import copy_disk, mounted_system
-from balena_migrate.workstation.lab.fault import DISK_ERRORS, PYTHON, SWAPPED, Cell, device_script, with_fault
-from balena_migrate.workstation.lab.fault_device import FILLER, MARK
-from balena_migrate.workstation.lab.faults.result import Outcome, Played
+from balena_migrate.workstation.lab.fault import DISK_ERRORS, PYTHON, SWAPPED, Cell, device_script, with_faults
+from balena_migrate.workstation.lab.fault_device import FILLER, MARK, REACHED
+from balena_migrate.workstation.lab.faults.result import NEEDS_A_RESET, Outcome, Played
 from balena_migrate.workstation.lab.prepare import KIT_FOLDER
 from balena_migrate.workstation.lab.run import PROGRAM, Record, Run
 from balena_migrate.workstation.lab.timeline import Timeline
 from balena_migrate.workstation.lab.variables import copy_store
-from balena_migrate.workstation.lab.virtual import Boot, VirtualDevice
+from balena_migrate.workstation.lab.virtual import Boot, Moment, VirtualDevice
 
 FAILS_S = 15.0
 """How long the disk fails."""
 SILENT_S = 240.0
 """A device that shows nothing for so long does nothing any more: stage 2 waits 180 s for the old root's disk, and a
 watchdog or the kernel's reboot after a panic comes within 60 s."""
+STAGE1_SILENT_S = 30.0
+"""Of stage 1, where nothing waits for a hang or for a panic of the old system's kernel to end."""
 LIMIT_S = 1200.0
 STARTS = 3
 """A device that has not come up after as many starts does not come up."""
 POLL_S = 0.5
 SCRIPT = "var/tmp/lab-device.py"
 """What lets it happen in stage 1."""
+STAGE1_TERMINAL = "/dev/tty"
+"""The root shell's, which starts it."""
+STAGE2_TERMINAL = "/dev/console"
 ENDED = "lab: stage 1 ended with status"
 
 
@@ -68,67 +74,114 @@ def copy_of(record: Record, folder: Path) -> Iterator[Record]:
         yield Record(prepared=prepared, before=record.before, disk_before=None, left=record.left)
 
 
-def play(cell: Cell, record: Record, folder: Path, logs: Path) -> Played:
-    """Let it happen on a copy of that device, which stage 1 has armed if it is stage 2's; `logs` gets the consoles'."""
+def play(cells: Sequence[Cell], record: Record, folder: Path, logs: Path) -> Iterator[Played]:
+    """Let each of these faults of one stage happen, on a device for itself; `logs` gets the consoles' logs.
+
+    The device of the record runs that stage once, and is stopped at each place. From there, one goes on for each fault,
+    on copies of the disks. For stage 2, the device is one that stage 1 has armed. Raises LabError if the stage ends
+    without any fault.
+    """
+    left = list(cells)
+    with _device(record, folder, logs / f"stage-{cells[0].stage}") as run:
+        _begin(run, cells[0].stage)
+        while left:
+            place = _next_place(run)
+            here = [cell for cell in left if cell.place == place]
+            left = [cell for cell in left if cell.place != place]
+            if here:
+                with _stopped(run, folder) as (record, moment):
+                    yield from (_play(cell, record, moment, folder, logs) for cell in here)
+            _answer(run.on, cells[0].stage, "")
+
+
+@contextlib.contextmanager
+def _device(record: Record, folder: Path, logs: Path) -> Iterator[Run]:
+    """A device, off, on an overlay of the record's disk."""
+    shutil.rmtree(logs, ignore_errors=True)
     logs.mkdir(parents=True)
-    began_s = time.monotonic()
     with copy_of(record, folder) as copied:
         prepared, line = copied.prepared, Timeline(lambda text: None)
         device = VirtualDevice(machine=prepared.machine, drives=prepared.drives, folder=logs, timeline=line)
         with Run(record=copied, virtual=device) as run:
-            try:
-                outcome, cycled, said = _play(run, cell)
-            except (MigrateError, ValueError) as error:
-                outcome, cycled, said = Outcome.UNCLEAR, False, str(error)
-    seconds = round(time.monotonic() - began_s, 1)
-    return Played(cell=cell, outcome=outcome, power_cycled=cycled, said=said, seconds=seconds)
+            yield run
 
 
-def _play(run: Run, cell: Cell) -> tuple[Outcome, bool, str]:
-    """What is there afterwards, whether the device had to be switched off and on for it, and what it said. Raises
-    MigrateError or ValueError where that cannot be found out."""
-    if cell.step is None:
-        _begin_stage1(run, cell)
-    else:
-        run.change_initramfs(lambda initramfs, _: with_fault(initramfs, cell))
+def _begin(run: Run, stage: int) -> None:
+    """The stage runs, by the script that asks at each place."""
+    if stage == 2:
+        run.change_initramfs(lambda initramfs, _: with_faults(initramfs, STAGE2_TERMINAL))
         run.switch_on()
-    line = run.on.console.wait_for(f"{MARK}|{ENDED}", LIMIT_S)
-    if line[0] != MARK:
-        raise LabError("nothing went wrong", hint=run.on.console.text[-LAST_CHARACTERS:])
-    _let_it_fail(run.on, cell)
-    found, cycled = _until_up(run, cell)
-    outcome, said = _look(run, found, cell)
-    return outcome, cycled, said
-
-
-def _begin_stage1(run: Run, cell: Cell) -> None:
-    """Stage 1 runs by the script that lets it happen, and prints to the console."""
+        return
     with mounted_system(run.prepared.disk, run.prepared.file_systems) as root:
         (root / SCRIPT).write_text(device_script())
     run.record.left = run.may_be_left()
     base = f"/{KIT_FOLDER}/base"
     command = (
         f"base={base}; $base/ld.so --inhibit-cache --argv0 $base/bin/python3 --library-path"
-        f" $base/lib:/{KIT_FOLDER}/more/lib {PYTHON} /{SCRIPT} {cell.place} '{cell.fault}' /run /{owner.HOME_DIR}"
+        f" $base/lib:/{KIT_FOLDER}/more/lib {PYTHON} /{SCRIPT} {STAGE1_TERMINAL} /run /{owner.HOME_DIR}"
         f" /{KIT_FOLDER}/more/start.py balena-migrate run"
     )
-    run.old_system().run(
-        f"( {{ {command} </dev/null; echo {ENDED} $?; }} 2>&1 | cat >/dev/console & )", timeout_s=COMMAND_TIMEOUT_S
-    )
+    run.old_system()
+    run.on.shell_line.send(f"{{ {command} </dev/null; echo {ENDED} $?; }} 2>&1 | cat >/dev/console\n")
 
 
-def _let_it_fail(boot: Boot, cell: Cell) -> None:
-    """The disk fails for a while, once the step has begun; all other faults happen in the device by themselves."""
-    if cell.fault not in DISK_ERRORS:
-        return
-    boot.emulator.fail_disk(DISK_ERRORS[cell.fault])
-    time.sleep(FAILS_S)
-    boot.emulator.heal_disk()
+def _next_place(run: Run) -> str:
+    """The place that the stage has come to; it waits there. Raises LabError if it comes to none any more."""
+    found = run.on.console.wait_for(rf"{REACHED} (\S+)\n|{ENDED}", LIMIT_S)
+    if not found[1]:
+        raise LabError("the stage ended", hint=run.on.console.text[-LAST_CHARACTERS:])
+    return found[1]
+
+
+def _answer(boot: Boot, stage: int, fault: str) -> None:
+    """The stage, which waits at a place, gets this answer from the terminal that it asks."""
+    (boot.shell_line if stage == 1 else boot.console).send(f"{fault}\n")
+
+
+@contextlib.contextmanager
+def _stopped(run: Run, folder: Path) -> Iterator[tuple[Record, Moment]]:
+    """The running device stands still within the context; its drives are copies, which are in the folder meanwhile."""
+    with tempfile.TemporaryDirectory(prefix="moment-", dir=folder) as name:
+        run.on.emulator.save(Path(name, "state"))
+        record = replace(run.record, prepared=run.prepared.copied(Path(name)))
+        yield record, Moment(argv=run.on.argv, drives=run.prepared.drives, state=Path(name, "state"))
+    run.on.emulator.go_on()
+
+
+def _play(cell: Cell, record: Record, moment: Moment, folder: Path, logs: Path) -> Played:
+    began_s = time.monotonic()
+    with _device(record, folder, logs / f"{cell.stage}-{cell.place}-{cell.fault}".replace(" ", "-")) as run:
+        try:
+            outcome, cycled, said = _let_happen(run, cell, moment)
+        except (MigrateError, ValueError) as error:
+            outcome, cycled, said = Outcome.UNCLEAR, False, str(error)
+    seconds = round(time.monotonic() - began_s, 1)
+    return Played(cell=cell, outcome=outcome, power_cycled=cycled, said=said, seconds=seconds)
+
+
+def _let_happen(run: Run, cell: Cell, moment: Moment) -> tuple[Outcome, bool, str]:
+    """What is there afterwards, whether the device had to be switched off and on for it, and what it said. Raises
+    MigrateError or ValueError where that cannot be found out."""
+    boot, failing = run.go_on_from(moment), DISK_ERRORS.get(cell.fault)
+    if failing:
+        boot.emulator.fail_disk(failing)
+    _answer(boot, cell.stage, cell.fault)
+    line = boot.console.wait_for(f"{MARK}|{ENDED}", LIMIT_S)
+    if line[0] != MARK:
+        raise LabError("nothing went wrong", hint=boot.console.text[-LAST_CHARACTERS:])
+    if failing:
+        time.sleep(FAILS_S)
+        boot.emulator.heal_disk()
+    found, cycled = _until_up(run, cell)
+    outcome, said = _look(run, found, cell)
+    return outcome, cycled, said
 
 
 def _until_up(run: Run, cell: Cell) -> tuple[Up, bool]:
     """What came up in the end, and whether the device had to be switched off and on for it."""
-    cycled, found = False, _watch(run.on, in_stage1=cell.step is None)
+    in_stage1 = cell.step is None
+    silent_s = STAGE1_SILENT_S if in_stage1 and cell.fault in NEEDS_A_RESET else SILENT_S
+    cycled, found = False, _watch(run.on, silent_s=silent_s, in_stage1=in_stage1)
     for _ in range(STARTS):
         if found in (Up.OLD, Up.NEW):
             break
@@ -141,7 +194,7 @@ def _until_up(run: Run, cell: Cell) -> tuple[Up, bool]:
     return found, cycled
 
 
-def _watch(boot: Boot, *, in_stage1: bool = False) -> Up:
+def _watch(boot: Boot, *, silent_s: float = SILENT_S, in_stage1: bool = False) -> Up:
     """Wait until it is clear what the device does; in stage 1, the old system is up already."""
     shown, changed_s = "", time.monotonic()
 
@@ -155,7 +208,7 @@ def _watch(boot: Boot, *, in_stage1: bool = False) -> Up:
         nonlocal shown, changed_s
         if boot.console.text != shown:
             shown, changed_s = boot.console.text, time.monotonic()
-        elif time.monotonic() - changed_s > SILENT_S:
+        elif time.monotonic() - changed_s > silent_s:
             raise error
 
     try:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Iterable, Mapping
 
@@ -42,15 +41,14 @@ def run_faults(
     planned = tuple(only or cells(changes_of(armed), steps_of(armed)))
     known = {item.cell: item for item in read_done(places.folder / PLAYED, Played)}
     left = [cell for cell in planned if cell not in known]
-    for number, cell in enumerate(left, start=1):
-        logs = places.folder / LOGS / f"{cell.stage}-{cell.place}-{cell.fault}".replace(" ", "-")
-        shutil.rmtree(logs, ignore_errors=True)
-        item = play(cell, armed if cell.step else ready, places.folder, logs)
-        add_done(places.folder / PLAYED, item)
-        known[cell] = item
-        result = _result(scenario, planned, known)
-        (places.folder / RESULT).write_text(json.dumps(to_json(result), indent=2) + "\n")
-        say(f"{number} of {len(left)}, {cell}: {item.text} ({item.seconds:.0f} s)")
+    for stage, record in ((1, ready), (2, armed)):
+        of_stage = [cell for cell in left if cell.stage == stage]
+        for item in play(of_stage, record, places.folder, places.folder / LOGS) if of_stage else ():
+            add_done(places.folder / PLAYED, item)
+            known[item.cell] = item
+            result = _result(scenario, planned, known)
+            (places.folder / RESULT).write_text(json.dumps(to_json(result), indent=2) + "\n")
+            say(f"{len(known)} of {len(planned)}, {item.cell}: {item.text} ({item.seconds:.0f} s)")
     return _result(scenario, planned, known)
 
 
