@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from balena_migrate.core.steps import Step
-from balena_migrate.stage2.console import LINES_KEPT, Console, kernel_log, outputs
+from balena_migrate.stage2.console import LINES_HANDED_ON, LINES_KEPT, Console, kernel_log, lines_handed_on, outputs
 
 
 class BrokenTerminal(io.StringIO):
@@ -111,6 +111,36 @@ def test_a_disk_that_fails_without_end_does_not_fill_the_memory() -> None:
         console.say(str(number))
     assert len(console.lines) == LINES_KEPT
     assert console.lines[-1].endswith(f"] {LINES_KEPT + 9}")
+
+
+def test_a_process_that_follows_one_that_died_has_its_lines_and_knows_its_step(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    with lines_handed_on(path) as (earlier, file):
+        first = Console(io.StringIO(), earlier=earlier, handed_on=file)
+        assert (first.follows, first.died_in) == (False, None)
+        with first.step(Step.MOUNT):
+            pass
+        with first.step(Step.SECURE):
+            first.say("a file \udcff of no encoding")
+            with lines_handed_on(path) as (earlier, file):
+                second = Console(io.StringIO(), earlier=earlier, handed_on=file)
+    assert (second.follows, second.died_in, second.current) == (True, Step.SECURE, None)
+    assert list(second.lines) == list(first.lines)[:-1]
+
+
+def test_nothing_is_handed_on_where_there_is_no_place_for_it(tmp_path: Path) -> None:
+    with lines_handed_on(tmp_path / "no/lines") as (earlier, file):
+        assert (list(earlier), file) == ([], None)
+        Console(io.StringIO(), earlier=earlier, handed_on=file).say("still here")
+
+
+def test_what_is_handed_on_has_an_end() -> None:
+    """It is in memory, as is what is kept."""
+    file = io.StringIO()
+    console = Console(handed_on=file)
+    for _ in range(LINES_HANDED_ON + 10):
+        console.say("the disk fails")
+    assert len(file.getvalue().splitlines()) == LINES_HANDED_ON
 
 
 def test_lines_of_two_threads_do_not_mix() -> None:

@@ -14,6 +14,8 @@ import pytest
 
 from balena_migrate.core.errors import DiskError
 from balena_migrate.core.handover import Handover, dump_handover
+from balena_migrate.core.stage2_result import Stage2Ending, Stage2Result
+from balena_migrate.core.steps import Step
 from balena_migrate.core.system import System
 from balena_migrate.stage2 import boot, kernel, line, main, oldsystem
 from balena_migrate.stage2.console import Console
@@ -88,6 +90,35 @@ def test_where_the_old_root_does_not_appear_the_log_drive_has_the_reason(
     assert main.boot_and_start(Console()) == boot.FAILED
     assert done == ["boot configuration", "log drive"]
     assert any("no file system has the UUID 1111-root" in line for line in kept)
+
+
+def test_before_the_line_one_that_follows_takes_back_what_was_written_and_says_where_the_other_died(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not try again: what killed the first one may be there still."""
+    done: list[object] = []
+
+    @contextlib.contextmanager
+    def mounted(*_: object) -> Iterator[None]:
+        done.append("mounted")
+        yield
+        done.append("unmounted")
+
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/balena-migrate-stage2.conf").write_bytes(dump_handover(HANDOVER))
+    strategy = Stage2Strategy(
+        name="DEFAULT", migrate=lambda _: pytest.fail("begun anew"), go_on=lambda *_: pytest.fail("gone on")
+    )
+    monkeypatch.setattr(main, "System", lambda *_, **__: System(tmp_path))
+    monkeypatch.setattr(main, "strategy_named", lambda _: strategy)
+    monkeypatch.setattr(oldsystem, "mounted_beside", mounted)
+    monkeypatch.setattr(oldsystem, "restore_boot", lambda *_: done.append("boot configuration"))
+    monkeypatch.setattr(oldsystem, "keep_result", lambda *arguments: done.append(arguments[4]))
+    monkeypatch.setattr(kernel, "reboot", lambda: done.append("reboot"))
+    main.start(Console(earlier=["balena-migrate: [1.000] step secure started"]), tmp_path)
+    reason = "stage 2's process was killed, as the kernel does where memory runs out"
+    result = Stage2Result(ending=Stage2Ending.FAILED, step=Step.SECURE, reason=reason)
+    assert done == ["mounted", "boot configuration", "unmounted", result, "reboot"]
 
 
 def test_behind_the_line_nothing_of_the_old_system_is_looked_for(

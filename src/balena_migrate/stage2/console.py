@@ -12,11 +12,12 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from balena_migrate.core.paths import STAGE2_LINES
 from balena_migrate.core.steps import Step, done, started
 from balena_migrate.core.units import MIB, in_mib
 
@@ -35,6 +36,8 @@ PROGRESS_PAUSE_S = 5.0
 
 LINES_KEPT = 20_000
 """A disk that fails without end does not fill the memory. With the flash's lines these are 14 hours."""
+LINES_HANDED_ON = 5_000
+"""As many are kept a second time, for a process that follows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,16 +79,43 @@ def kernel_log(path: Path = KERNEL_LOG) -> Iterator[TextIO | None]:
         yield found
 
 
-class Console:
-    """Says what happens, in any thread, and keeps it in `lines`; the file given to `also` gets each line, too."""
+@contextlib.contextmanager
+def lines_handed_on(path: Path = Path(STAGE2_LINES)) -> Iterator[tuple[Sequence[str], TextIO | None]]:
+    """What a process said that died before this one; and the file that keeps what this one says, where it can."""
+    with contextlib.ExitStack() as held:
+        earlier: Sequence[str] = ()
+        file = None
+        with contextlib.suppress(OSError):
+            file = held.enter_context(path.open("a+", encoding="utf-8", errors="surrogateescape"))
+            file.seek(0)
+            earlier = file.read().splitlines()
+        yield earlier, file
 
-    def __init__(self, *out: TextIO, kernel_log: TextIO | None = None) -> None:
+
+class Console:
+    """Says what happens, in any thread, and keeps it in `lines`; the file given to `also` gets each line, too.
+
+    `earlier` is what a process said that died before this one, `handed_on` what one that follows reads.
+    """
+
+    def __init__(
+        self,
+        *out: TextIO,
+        kernel_log: TextIO | None = None,
+        earlier: Sequence[str] = (),
+        handed_on: TextIO | None = None,
+    ) -> None:
         self._out = out
         self._kernel_log = kernel_log
         self._external: TextIO | None = None
         self._last_progress_s = 0.0
         self._lock = threading.RLock()
-        self.lines: deque[str] = deque(maxlen=LINES_KEPT)
+        self._handed_on = handed_on
+        self.lines: deque[str] = deque(earlier, maxlen=LINES_KEPT)
+        self.follows = bool(earlier)
+        """Whether another process came before, and died."""
+        self.died_in = _last_begun(earlier)
+        """Its newest step; None before the first."""
         self.steps: list[TimedStep] = []
         self.current: Step | None = None
         """The newest step; None before the first."""
@@ -97,6 +127,8 @@ class Console:
             self.lines.append(line)
             for file in (*self._out, self._external):
                 _print(line, file)
+            if len(self.lines) <= LINES_HANDED_ON:
+                _print(line, self._handed_on)
 
     def announce(self, text: str) -> None:
         """One line, which is in the kernel's log too."""
@@ -128,6 +160,12 @@ class Console:
         yield
         self.steps.append(TimedStep(name=step, start_s=start_s, seconds=uptime_s() - start_s))
         self.say(f"{done(step)} in {uptime_s() - start_s:.1f} s")
+
+
+def _last_begun(lines: Sequence[str]) -> Step | None:
+    """The last step that these lines have as begun."""
+    begun = (step for line in reversed(lines) for step in Step if line.endswith(started(step)))
+    return next(begun, None)
 
 
 def _print(line: str, file: TextIO | None) -> None:

@@ -78,6 +78,16 @@ def come_back(stage2: Stage2, result: Stage2Result) -> None:
     raise CameBackError(result.reason) from None
 
 
+def come_back_for_another(stage2: Stage2) -> None:
+    """Raises CameBackError, as come_back does, for a process that died before the line: what it wrote is taken back."""
+    machine, old, handover, console = stage2.machine, stage2.old, stage2.handover, stage2.console
+    reason = "stage 2's process was killed, as the kernel does where memory runs out"
+    died = Stage2Result(ending=Stage2Ending.FAILED, step=console.died_in, reason=reason)
+    with before_the_line(stage2), oldsystem.mounted_beside(machine, old, handover, console):
+        oldsystem.restore_boot(machine, old, handover, console)
+    come_back(stage2, died)
+
+
 @contextlib.contextmanager
 def after_the_line(console: Console) -> Iterator[None]:
     """No error here stops the way to the reboot: there is nothing else to go to. It is said, and the rest is done."""

@@ -19,8 +19,8 @@ from balena_migrate.core.steps import Step
 from balena_migrate.core.system import System
 from balena_migrate.core.units import MIB
 from balena_migrate.stage2 import boot, kernel, line, oldsystem
-from balena_migrate.stage2.console import Console, kernel_log, outputs
-from balena_migrate.stage2.frame import CameBackError, Stage2
+from balena_migrate.stage2.console import Console, kernel_log, lines_handed_on, outputs
+from balena_migrate.stage2.frame import CameBackError, Stage2, come_back_for_another
 from balena_migrate.stage2.memory_peak import MemoryPeak
 from balena_migrate.stage2.patience import describe
 from balena_migrate.stage2.strategies import Stage2Strategy, strategy_named
@@ -33,8 +33,8 @@ def main() -> None:
     """Runs the migration. Whatever is wrong before it begins leads to the old system."""
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
-    with outputs(sys.stdout) as out, kernel_log() as log:
-        console = Console(*out, kernel_log=log)
+    with outputs(sys.stdout) as out, kernel_log() as log, lines_handed_on() as (earlier, file):
+        console = Console(*out, kernel_log=log, earlier=earlier, handed_on=file)
         if len(sys.argv) > 1:
             start(console, Path(sys.argv[1]))
         else:
@@ -58,7 +58,7 @@ def boot_and_start(console: Console) -> int:
         return boot.FAILED
     machine, handover, strategy = task
     try:
-        if line.find() is None:
+        if line.find() is None and not boot.ROOT.is_mount():
             boot.mount_root(machine, handover, console, boot.ROOT)
     except (MigrateError, OSError) as error:
         console.say(f"going back to the old system: {describe(error)}")
@@ -85,7 +85,10 @@ def find_task(console: Console) -> tuple[System, Handover, Stage2Strategy] | Non
 
 
 def run(console: Console, machine: System, handover: Handover, strategy: Stage2Strategy, rootmnt: Path) -> None:
-    """The migration, or what is left of it behind the line, with watchdogs fed; then the reboot or the way back."""
+    """The migration, with watchdogs fed; then the reboot or the way back.
+
+    Where another process has died, its way is gone on behind the line, and taken back before it.
+    """
     console.say(f"stage 2 of balena-migrate {handover.version}")
     stays = False
     stage2 = Stage2(handover=handover, machine=machine, old=System(rootmnt), console=console)
@@ -95,10 +98,13 @@ def run(console: Console, machine: System, handover: Handover, strategy: Stage2S
             with memory.sampled():
                 if crossed := line.find():
                     strategy.go_on(stage2, crossed)
+                elif console.follows:
+                    come_back_for_another(stage2)
                 else:
                     strategy.migrate(stage2)
         except CameBackError:
-            stays = handover.term_exit is TermExit.CONTINUE and rootmnt.is_mount() and not stage2.taken
+            whole = rootmnt.is_mount() and not stage2.taken and not console.follows
+            stays = handover.term_exit is TermExit.CONTINUE and whole
         except Exception as error:  # whatever it is: a reboot finds the old system or the new one
             console.say(f"unexpected error: {describe(error)}")
         console.say(f"peak-memory-bytes {memory.peak_bytes}")

@@ -91,10 +91,11 @@ def test_stage2_uses_the_base_part_alone(shell: list[str], kit: Path) -> None:
 DYING = """\
 #!/bin/sh
 echo started >>"$LOG"
-[ "$(wc -l <"$LOG")" -lt {dies} ] || rm -f "$LINE"
-exit 7
+[ "$(wc -l <"$LOG")" -lt {dies} ] || {{ rm -f "$LINE"; exit 7; }}
+{how}
 """
-"""Stage 2 in a process that dies behind the line, until the last one is through."""
+"""Stage 2 in a process that dies, until the last one is through."""
+KILLED, CRASHED = "kill -9 $$", "exit 1"
 BUSYBOX = """\
 #!/bin/sh
 echo "$@" >>"$LOG"
@@ -102,12 +103,12 @@ echo "$@" >>"$LOG"
 """
 
 
-def start_dying(shell: list[str], kit: Path, *, far: str, dies: int) -> tuple[int, list[str]]:
+def start_dying(shell: list[str], kit: Path, *, far: str, dies: int, how: str = CRASHED) -> tuple[int, list[str]]:
     """The status of the script, and what was started, where stage 2's process dies this far, so many times."""
     line, log = kit / "line", kit / "log"
     if far:
         line.write_text(f"{far} /dev/sda\n")
-    for name, text in (("ld.so", DYING.format(dies=dies)), ("busybox", BUSYBOX)):
+    for name, text in (("ld.so", DYING.format(dies=dies, how=how)), ("busybox", BUSYBOX)):
         (kit / "base" / name).write_text(text)
         (kit / "base" / name).chmod(0o755)
     environment = {"PATH": os.environ["PATH"], "LINE": str(line), "LOG": str(log)}
@@ -119,6 +120,13 @@ def start_dying(shell: list[str], kit: Path, *, far: str, dies: int) -> tuple[in
 
 def test_before_the_line_the_status_of_stage2_is_passed_on(shell: list[str], kit: Path) -> None:
     assert start_dying(shell, kit, far="", dies=1) == (7, ["started"])
+    assert start_dying(shell, kit, far="", dies=9, how=CRASHED) == (1, ["started"] * 2)
+
+
+def test_one_that_is_killed_there_is_followed_by_one_only(shell: list[str], kit: Path) -> None:
+    assert start_dying(shell, kit, far="", dies=2, how=KILLED) == (7, ["started"] * 2)
+    (kit / "log").unlink()
+    assert start_dying(shell, kit, far="", dies=9, how=KILLED) == (128 + 9, ["started"] * 2)
 
 
 def test_in_the_window_stage2_is_started_until_the_disk_boots(shell: list[str], kit: Path) -> None:
