@@ -25,7 +25,7 @@ from balena_migrate.core.system import System
 from tests.support import device_process
 from tests.support.system import tree
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 LIMIT_S = 60
 ACTIONS = (*device_process.BEFORE, *device_process.BOOT)
@@ -232,7 +232,6 @@ def test_run_does_not_reboot_while_undo_is_at_work(device: Device) -> None:
 # After a crash ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.title)
 def test_after_a_kill_in_each_change_run_says_undo_and_undo_brings_all_back(device: Device, action: Action) -> None:
     before = files(device)
@@ -250,7 +249,6 @@ def test_after_a_kill_in_each_change_run_says_undo_and_undo_brings_all_back(devi
     assert files(device) == before
 
 
-@pytest.mark.long
 def test_an_undo_that_was_killed_is_finished_by_the_next_one(device: Device) -> None:
     before = files(device)
     for seed in range(4):

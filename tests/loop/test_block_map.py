@@ -27,6 +27,7 @@ from balena_migrate.stage2.target import open_disk
 from tests.support.images import BOOT_SECTORS, BOOT_START, SECTOR, make_fat, put, table_sector
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.loop,
     pytest.mark.skipif(os.geteuid() != 0 or not Path("/dev/loop-control").exists(), reason="needs root and loop"),
 ]

@@ -27,6 +27,7 @@ from tests.support.flash import Pieces, flash_image
 from tests.support.images import mbr_image
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.loop,
     pytest.mark.skipif(os.geteuid() != 0 or not Path("/dev/loop-control").exists(), reason="needs root and loop"),
 ]

@@ -37,6 +37,7 @@ from tests.support.images import make_fat
 from tests.support.tables import assert_sound, read_by_sfdisk
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.loop,
     pytest.mark.skipif(os.geteuid() != 0 or not Path("/dev/loop-control").exists(), reason="needs root and loop"),
 ]
@@ -110,7 +111,6 @@ def put(device: str, size_bytes: int, folder: Path) -> None:
         subprocess.run(["cmp", source, look / "backup.tgz"], check=True)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("size_mib", "options", "groups"),
     [
@@ -230,7 +230,6 @@ def read_with_parts(path: Path, data_start: int, folder: Path) -> Image:
     return read_image(path, folder, lambda done, total: None)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("make_table", [make_mbr_image, make_gpt_image])
 def test_image_table_flash_file_system_backup(tmp_path: Path, make_table: object) -> None:
     path, disk, packed = tmp_path / "image", tmp_path / "disk", tmp_path / "image.gz"

@@ -29,6 +29,7 @@ from balena_migrate.stage2.target import open_disk
 from tests.support.handover import HANDOVER
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.loop,
     pytest.mark.skipif(os.geteuid() != 0 or not Path("/dev/loop-control").exists(), reason="needs root and loop"),
 ]

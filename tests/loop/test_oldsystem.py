@@ -37,6 +37,7 @@ from balena_migrate.stage2.console import Console
 from balena_migrate.stage2.mounts import Taken
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.loop,
     pytest.mark.skipif(os.geteuid() != 0 or not Path("/dev/loop-control").exists(), reason="needs root and loop"),
 ]

@@ -322,26 +322,25 @@ def test_any_content_is_read_or_refused(device: Device, place: str, content: byt
         write_keyfile(profile, "a").dump()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("place", "line"),
     [
         (WPA, 'network={{\nssid="{0}"\nkey_mgmt=NONE\n}}\n'),
         (NM, "[ipv4]\naddress{0}=192.0.2.5/24\n"),
-        pytest.param(NM, "[g{0}]\na=b\n", marks=pytest.mark.long),
+        (NM, "[g{0}]\na=b\n"),
         ("/etc/netplan/a.yaml", "a{0}: &a{0} [b]\n"),
-        pytest.param("/etc/netplan/a.yaml", "network: {{a: {{a: {{\n", marks=pytest.mark.long),
+        ("/etc/netplan/a.yaml", "network: {{a: {{a: {{\n"),
         ("/etc/systemd/network/a.network", "[Route]\nDestination=10.0.0.0/8\nGateway=192.0.2.1\n"),
-        pytest.param("/etc/systemd/network/a.network", "[Match]\nName=e{0}\n", marks=pytest.mark.long),
+        ("/etc/systemd/network/a.network", "[Match]\nName=e{0}\n"),
         ("/etc/dhcpcd.conf", "interface e{0}\nstatic ip_address=192.0.2.5/24\n"),
-        pytest.param("/etc/network/interfaces", "iface e{0} inet dhcp\n", marks=pytest.mark.long),
+        ("/etc/network/interfaces", "iface e{0} inet dhcp\n"),
         ("/etc/network/interfaces", "source /**\nsource /\nsource *{0}**/*\nsource-directory /\n"),
         ("/var/lib/connman/a.config", "[service_{0}]\nType=ethernet\n"),
         ("/var/lib/iwd/a.psk", "[@pem@a]\n-----BEGIN x\nabc\n"),
-        pytest.param(
-            "/etc/network/interfaces", "iface e{0} inet dhcp inherits e\nauto /e*=e{0}\n", marks=pytest.mark.long
-        ),
+        ("/etc/network/interfaces", "iface e{0} inet dhcp inherits e\nauto /e*=e{0}\n"),
         ("/etc/redsocks.conf", "/* redsocks {{ \n\n"),
-        pytest.param("/etc/redsocks.conf", "redsocks {{\n\n", marks=pytest.mark.long),
+        ("/etc/redsocks.conf", "redsocks {{\n\n"),
         ("/etc/environment", "\n \n"),
     ],
 )
@@ -381,6 +380,7 @@ PIECES = st.sampled_from(
 )
 
 
+@pytest.mark.long
 @pytest.mark.processes
 @pytest.mark.parametrize("place", SAMPLES)
 @settings(QUICK, derandomize=True)
@@ -438,6 +438,7 @@ def comes_through(device: Device, oracle: Oracle, ssid: bytes, secret: str) -> N
     assert found["802-11-wireless-security"]["psk"] == secret
 
 
+@pytest.mark.long
 @pytest.mark.processes
 @QUICK
 @given(ssid=st.binary(min_size=1, max_size=32), secret=PASSPHRASES)
@@ -447,6 +448,7 @@ def test_from_wpa_supplicant_to_libnm(device: Device, oracle: Oracle, ssid: byte
         comes_through(device, oracle, ssid, secret)
 
 
+@pytest.mark.long
 @pytest.mark.processes
 @QUICK
 @given(
@@ -459,6 +461,7 @@ def test_from_netplan_to_libnm(device: Device, oracle: Oracle, ssid: str, secret
     comes_through(device, oracle, ssid.encode(), secret)
 
 
+@pytest.mark.long
 @pytest.mark.processes
 @QUICK
 @given(ssid=st.binary(min_size=1, max_size=32), secret=PASSPHRASES)
@@ -469,6 +472,7 @@ def test_from_iwd_to_libnm(device: Device, oracle: Oracle, ssid: bytes, secret: 
     (device.root / place.lstrip("/")).unlink()
 
 
+@pytest.mark.long
 @pytest.mark.processes
 @QUICK
 @given(ssid=st.binary(min_size=1, max_size=32), secret=PASSPHRASES)
@@ -478,6 +482,7 @@ def test_from_connman_to_libnm(device: Device, oracle: Oracle, ssid: bytes, secr
     comes_through(device, oracle, ssid, secret)
 
 
+@pytest.mark.long
 @pytest.mark.processes
 @QUICK
 @given(ssid=st.binary(min_size=1, max_size=32), secret=PASSPHRASES)
@@ -498,6 +503,7 @@ def login_comes_through(device: Device, oracle: Oracle, identity: str, password:
     assert (found["identity"], found["password"], found["eap"]) == (identity, password, ["ttls"])
 
 
+@pytest.mark.long
 @pytest.mark.processes
 @QUICK
 @given(identity=ANY_TEXT, password=ANY_TEXT)

@@ -24,6 +24,8 @@ from balena_migrate.stage2.readback import PART_BYTES, Witnesses
 from balena_migrate.stage2.window import WINDOW_BYTES, Run, Window, windows
 from tests.support.flash import FakeDisk, Pieces, spoilt
 
+pytestmark = pytest.mark.long
+
 DISK_BYTES = 6 * MIB
 Places = list[tuple[int, int]]
 """Offset and size of each piece."""
@@ -90,7 +92,6 @@ def flash(pieces: list[Piece], spots: frozenset[int] = frozenset()) -> tuple[byt
         return path.read_bytes(), result, reports[-1]
 
 
-@pytest.mark.long
 @settings(deadline=None, max_examples=60)
 @given(goals())
 def test_each_piece_is_at_its_place_and_each_gap_is_as_it_was(places: Places) -> None:
@@ -153,7 +154,6 @@ def test_windows_are_used_again() -> None:
     assert made.call_count == 1
 
 
-@pytest.mark.long
 @settings(deadline=None, max_examples=60)
 @given(goals())
 def test_each_piece_that_stands_alone_has_a_witness_and_close_ones_have_one_together(places: Places) -> None:

@@ -20,7 +20,7 @@ from balena_migrate.images.filesystems.ext_free import read_free
 from balena_migrate.images.passing import Passing
 from balena_migrate.images.pieces import in_chunks, piece
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 FILES = {
     "large": bytes(range(1, 255)) * 20_000,
@@ -93,7 +93,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-@pytest.mark.parametrize("size_kib", [64 * 1024, pytest.param(41 * 1024 + 7, marks=pytest.mark.long)])
+@pytest.mark.parametrize("size_kib", [64 * 1024, 41 * 1024 + 7])
 def test_every_block_that_e2fsprogs_calls_used_is_used_and_no_other(
     tmp_path: Path, options: Sequence[str], size_kib: int
 ) -> None:
@@ -120,7 +120,6 @@ def test_every_block_that_e2fsprogs_calls_used_is_used_and_no_other(
     st.sampled_from([(), ("-i", "4096"), ("-i", "65536"), ("-N", "500")]),
     st.integers(12, 24),
 )
-@pytest.mark.long
 def test_odd_file_systems(
     tmp_path_factory: pytest.TempPathFactory,
     block_bytes: int,

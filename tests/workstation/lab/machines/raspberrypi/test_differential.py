@@ -24,6 +24,8 @@ from balena_migrate.workstation.lab.machines.raspberrypi.firmware import read_au
 from tests.support.boards import BOARDS, FILTERS
 from tests.support.corpus import corpus
 
+pytestmark = pytest.mark.long
+
 KEYS = (
     *("kernel", "initramfs", "ramfsfile", "ramfsaddr", "auto_initramfs", "cmdline", "device_tree", "os_prefix"),
     *("upstream_kernel", "arm_64bit", "arm_control", "boot_ramdisk", "start_x", "start_file", "gpu_mem"),
@@ -139,7 +141,6 @@ boards = st.sampled_from(list(BOARDS.values()))
 MANY = settings(max_examples=800, deadline=None)
 
 
-@pytest.mark.long
 @MANY
 @given(configs(own_lines, own_lines, filter_lines), boards, st.booleans(), st.sampled_from((None, 1, 2)))
 def test_the_product_claims_nothing_that_the_documentation_does_not_say(
@@ -177,7 +178,6 @@ def test_they_agree_about_the_lines_of_the_collection_in_any_order() -> None:
     in_any_order()
 
 
-@pytest.mark.long
 @MANY
 @given(configs(own_lines, filter_lines), boards)
 def test_after_the_edit_the_lab_finds_our_initramfs_and_the_old_kernel(files: Files, board: Board) -> None:
