@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from balena_migrate.core.changes import ActionName
 from balena_migrate.core.steps import Step
+from balena_migrate.status import DeviceState
 from balena_migrate.workstation.cache import cache_folder
 from balena_migrate.workstation.lab.engine import Places
 from balena_migrate.workstation.lab.fault import Cell, Fault
@@ -21,18 +23,21 @@ pytestmark = [pytest.mark.vm, pytest.mark.skipif(os.geteuid() != 0, reason="need
 CHAIN = "pc-network"
 
 
-@pytest.mark.parametrize(
-    ("cell", "outcome", "said"),
-    [
-        (Cell(stage=2, place=Step.SECURE, fault=Fault.READ_ERROR), Outcome.OLD_WITH_REASON, "Input/output error"),
-        (Cell(stage=2, place=Step.FLASH, fault=Fault.KILLED), Outcome.NEW, ""),
-    ],
-    ids=str,
+PLAYED = (
+    (Cell(stage=1, place=ActionName.INITRAMFS, fault=Fault.FULL), Outcome.OLD_WITH_REASON, DeviceState.NOTHING),
+    (Cell(stage=2, place=Step.SECURE, fault=Fault.KILLED), Outcome.OLD_WITH_REASON, "secure: stage 2's process was"),
+    (Cell(stage=2, place=Step.FLASH, fault=Fault.KILLED), Outcome.NEW, ""),
 )
-def test_what_is_there_after_a_fault(cell: Cell, outcome: Outcome, said: str, tmp_path: Path, work: Path) -> None:
+"""What is there, and what is said of it."""
+
+
+def test_what_is_there_after_a_fault(tmp_path: Path, work: Path) -> None:
     work.mkdir(exist_ok=True)
     places = Places(folder=tmp_path, work=work, cache=cache_folder())
-    result = run_faults(find_scenario(CHAIN), Options(), places, [cell], lambda text: None)
-    (played,) = result.played
-    assert (played.outcome, played.power_cycled, result.passed) == (outcome, False, True), played.said
-    assert said in played.said
+    cells = [cell for cell, _, _ in PLAYED]
+    result = run_faults(find_scenario(CHAIN), Options(), places, cells, lambda text: None)
+    assert [played.cell for played in result.played] == cells
+    for played, (_, outcome, said) in zip(result.played, PLAYED, strict=True):
+        assert (played.outcome, played.power_cycled) == (outcome, False), played
+        assert said in played.said
+    assert result.passed
