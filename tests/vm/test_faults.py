@@ -24,7 +24,7 @@ CHAIN = "pc-network"
 
 
 PLAYED = (
-    (Cell(stage=1, place=ActionName.INITRAMFS, fault=Fault.FULL), Outcome.OLD_WITH_REASON, DeviceState.NOTHING),
+    (Cell(stage=1, place=ActionName.INITRAMFS, fault=Fault.FULL), Outcome.OLD_WITH_REASON, DeviceState.UNDONE),
     (Cell(stage=2, place=Step.SECURE, fault=Fault.KILLED), Outcome.OLD_WITH_REASON, "secure: stage 2's process was"),
     (Cell(stage=2, place=Step.FLASH, fault=Fault.KILLED), Outcome.NEW, ""),
 )
