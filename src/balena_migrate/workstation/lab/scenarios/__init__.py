@@ -12,10 +12,24 @@ from balena_migrate.core.changes import ActionName
 from balena_migrate.core.steps import Step
 from balena_migrate.settings import Config
 from balena_migrate.status import DeviceState
-from balena_migrate.workstation.lab.acts import Act, NewSystem, OldSystem, PowerCut, Stage1, Stage2, Status, Undo
+from balena_migrate.workstation.lab.acts import (
+    MEMORY_TOO_SMALL,
+    Act,
+    DataGrow,
+    NewSystem,
+    OldSystem,
+    PowerCut,
+    Refused,
+    Stage1,
+    Stage2,
+    Status,
+    Undo,
+)
 from balena_migrate.workstation.lab.wishes import Device, Expect, Wishes
 
 MIGRATION: tuple[Act, ...] = (Stage1(), Stage2(), NewSystem())
+MEMORY_LIMIT: tuple[Act, ...] = (DataGrow(beyond_mib=32), Refused(finding=MEMORY_TOO_SMALL), DataGrow())
+"""32 MiB more data than `check` accepts, which stage 1 refuses; then as many as it accepts."""
 NO_FLASH: tuple[Act, ...] = (Stage1(), Stage2(comes_back=True), Status(state=DeviceState.NO_FLASH), OldSystem())
 NO_SETUP: tuple[Act, ...] = (Stage1(), Status(state=DeviceState.PREPARED), OldSystem(at_once=True))
 UNDO: tuple[Act, ...] = (

@@ -47,6 +47,7 @@ from balena_migrate.workstation.lab.scenarios import (
     CUT_STAGE1,
     CUT_STAGE2,
     LOST_START,
+    MEMORY_LIMIT,
     MIGRATION,
     NO_FLASH,
     NO_SETUP,
@@ -270,13 +271,7 @@ SCENARIOS = (
         name="pc-memory-limit",
         description="32 MiB more data than `check` accepts: stage 1 refuses; then as many as it accepts, for which it "
         "prepares the image, in a cgroup with 128 MiB",
-        acts=(
-            DataGrow(beyond_mib=32),
-            Refused(finding="memory-too-small"),
-            DataGrow(),
-            _IN_CGROUP,
-            *MIGRATION,
-        ),
+        acts=(*MEMORY_LIMIT, _IN_CGROUP, *MIGRATION),
     ),
     replace(
         PC_FULL_MEMORY,

@@ -17,7 +17,17 @@ from balena_migrate.workstation.lab.guests.debian_pi import (
     DebianPi,
 )
 from balena_migrate.workstation.lab.lookalike import find_spec
-from balena_migrate.workstation.lab.scenarios import BACK, CUT_STAGE1, CUT_STAGE2, LOST_START, NO_FLASH, UNDO, Scenario
+from balena_migrate.workstation.lab.scenarios import (
+    BACK,
+    CUT_STAGE1,
+    CUT_STAGE2,
+    LOST_START,
+    MEMORY_LIMIT,
+    MIGRATION,
+    NO_FLASH,
+    UNDO,
+    Scenario,
+)
 from balena_migrate.workstation.lab.wishes import Device, Wishes
 
 _PUT_BACK = Stage2Dies(shows=r"config\.txt is as it was before stage 1")
@@ -155,6 +165,18 @@ LOST_STARTS = (
     ),
 )
 
+MEMORY_LIMITS = tuple(
+    replace(
+        board,
+        name=f"{board.name}-memory-limit",
+        description=f"{board.description}, with 256 MiB: 32 MiB more data than `check` accepts: stage 1 refuses; then "
+        "as many as it accepts",
+        device=replace(board.device, memory_mib=256),
+        acts=(*MEMORY_LIMIT, *MIGRATION),
+    )
+    for board in (PI2, PI_ZERO)
+)
+
 SCENARIOS = (
     *_family(PI3_64, in_tests=()),
     *_family(PI2, in_tests=()),
@@ -164,4 +186,5 @@ SCENARIOS = (
     USERLAND_32,
     NO_INITRAMFS,
     *LOST_STARTS,
+    *MEMORY_LIMITS,
 )
