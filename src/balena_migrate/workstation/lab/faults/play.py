@@ -21,11 +21,11 @@ from balena_migrate.workstation.lab import owner
 from balena_migrate.workstation.lab.acts import COMMAND_TIMEOUT_S, LAST_CHARACTERS, REPORT_BEGINS
 from balena_migrate.workstation.lab.console import PROMPT
 from balena_migrate.workstation.lab.cuts.overlay import overlaid
-from balena_migrate.workstation.lab.disks import copy_disk, mounted_system
-from balena_migrate.workstation.lab.fault import DISK_ERRORS, PYTHON, SWAPPED, Cell, device_script, with_faults
-from balena_migrate.workstation.lab.fault_device import FILLER, MARK, REACHED
+from balena_migrate.workstation.lab.disks import copy_disk
+from balena_migrate.workstation.lab.fault import DISK_ERRORS, SWAPPED, Cell
+from balena_migrate.workstation.lab.fault_device import FILLER, MARK
 from balena_migrate.workstation.lab.faults.result import NEEDS_A_RESET, Outcome, Played
-from balena_migrate.workstation.lab.prepare import KIT_FOLDER
+from balena_migrate.workstation.lab.faults.stage import ENDED, answer, begin, next_place, stopped
 from balena_migrate.workstation.lab.run import PROGRAM, Record, Run
 from balena_migrate.workstation.lab.timeline import Timeline
 from balena_migrate.workstation.lab.variables import copy_store
@@ -42,12 +42,6 @@ LIMIT_S = 1200.0
 STARTS = 3
 """A device that has not come up after as many starts does not come up."""
 POLL_S = 0.5
-SCRIPT = "var/tmp/lab-device.py"
-"""What lets it happen in stage 1."""
-STAGE1_TERMINAL = "/dev/tty"
-"""The root shell's, which starts it."""
-STAGE2_TERMINAL = "/dev/console"
-ENDED = "lab: stage 1 ended with status"
 
 
 class Up(Enum):
@@ -83,15 +77,15 @@ def play(cells: Sequence[Cell], record: Record, folder: Path, logs: Path) -> Ite
     """
     left = list(cells)
     with _device(record, folder, logs / f"stage-{cells[0].stage}") as run:
-        _begin(run, cells[0].stage)
+        begin(run, cells[0].stage)
         while left:
-            place = _next_place(run)
+            place = next_place(run)
             here = [cell for cell in left if cell.place == place]
             left = [cell for cell in left if cell.place != place]
             if here:
-                with _stopped(run, folder) as (record, moment):
+                with stopped(run, folder) as (record, moment):
                     yield from (_play(cell, record, moment, folder, logs) for cell in here)
-            _answer(run.on, cells[0].stage, "")
+            answer(run.on, cells[0].stage, "")
 
 
 @contextlib.contextmanager
@@ -104,48 +98,6 @@ def _device(record: Record, folder: Path, logs: Path) -> Iterator[Run]:
         device = VirtualDevice(machine=prepared.machine, drives=prepared.drives, folder=logs, timeline=line)
         with Run(record=copied, virtual=device) as run:
             yield run
-
-
-def _begin(run: Run, stage: int) -> None:
-    """The stage runs, by the script that asks at each place."""
-    if stage == 2:
-        run.change_initramfs(lambda initramfs, _: with_faults(initramfs, STAGE2_TERMINAL))
-        run.switch_on()
-        return
-    with mounted_system(run.prepared.disk, run.prepared.file_systems) as root:
-        (root / SCRIPT).write_text(device_script())
-    run.record.left = run.may_be_left()
-    base = f"/{KIT_FOLDER}/base"
-    command = (
-        f"base={base}; $base/ld.so --inhibit-cache --argv0 $base/bin/python3 --library-path"
-        f" $base/lib:/{KIT_FOLDER}/more/lib {PYTHON} /{SCRIPT} {STAGE1_TERMINAL} /run /{owner.HOME_DIR}"
-        f" /{KIT_FOLDER}/more/start.py balena-migrate run"
-    )
-    run.old_system()
-    run.on.shell_line.send(f"{{ {command} </dev/null; echo {ENDED} $?; }} 2>&1 | cat >/dev/console\n")
-
-
-def _next_place(run: Run) -> str:
-    """The place that the stage has come to; it waits there. Raises LabError if it comes to none any more."""
-    found = run.on.console.wait_for(rf"{REACHED} (\S+)\n|{ENDED}", LIMIT_S)
-    if not found[1]:
-        raise LabError("the stage ended", hint=run.on.console.text[-LAST_CHARACTERS:])
-    return found[1]
-
-
-def _answer(boot: Boot, stage: int, fault: str) -> None:
-    """The stage, which waits at a place, gets this answer from the terminal that it asks."""
-    (boot.shell_line if stage == 1 else boot.console).send(f"{fault}\n")
-
-
-@contextlib.contextmanager
-def _stopped(run: Run, folder: Path) -> Iterator[tuple[Record, Moment]]:
-    """The running device stands still within the context; its drives are copies, which are in the folder meanwhile."""
-    with tempfile.TemporaryDirectory(prefix="moment-", dir=folder) as name:
-        run.on.emulator.save(Path(name, "state"))
-        record = replace(run.record, prepared=run.prepared.copied(Path(name)))
-        yield record, Moment(argv=run.on.argv, drives=run.prepared.drives, state=Path(name, "state"))
-    run.on.emulator.go_on()
 
 
 def _play(cell: Cell, record: Record, moment: Moment, folder: Path, logs: Path) -> Played:
@@ -165,7 +117,7 @@ def _let_happen(run: Run, cell: Cell, moment: Moment) -> tuple[Outcome, bool, st
     boot, failing = run.go_on_from(moment), DISK_ERRORS.get(cell.fault)
     if failing:
         boot.emulator.fail_disk(failing)
-    _answer(boot, cell.stage, cell.fault)
+    answer(boot, cell.stage, cell.fault)
     line = boot.console.wait_for(f"{MARK}|{ENDED}", LIMIT_S)
     if line[0] != MARK:
         raise LabError("nothing went wrong", hint=boot.console.text[-LAST_CHARACTERS:])
