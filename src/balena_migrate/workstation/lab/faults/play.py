@@ -4,29 +4,27 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from enum import Enum, auto
 from pathlib import Path
 
 from balena_migrate.core.errors import LabError, MigrateError
 from balena_migrate.core.retry import retry
-from balena_migrate.status import DeviceState
-from balena_migrate.workstation.lab import owner
-from balena_migrate.workstation.lab.acts import COMMAND_TIMEOUT_S, LAST_CHARACTERS, REPORT_BEGINS
+from balena_migrate.workstation.lab.acts import LAST_CHARACTERS, REPORT_BEGINS
 from balena_migrate.workstation.lab.console import PROMPT
 from balena_migrate.workstation.lab.cuts.overlay import overlaid
 from balena_migrate.workstation.lab.disks import copy_disk
-from balena_migrate.workstation.lab.fault import DISK_ERRORS, SWAPPED, Cell
-from balena_migrate.workstation.lab.fault_device import FILLER, MARK
+from balena_migrate.workstation.lab.fault import DISK_ERRORS, Cell, Fault
+from balena_migrate.workstation.lab.fault_device import MARK
+from balena_migrate.workstation.lab.faults.look import OldStart, look_at_disk, look_into
 from balena_migrate.workstation.lab.faults.result import NEEDS_A_RESET, Outcome, Played
 from balena_migrate.workstation.lab.faults.stage import ENDED, answer, begin, next_place, stopped
-from balena_migrate.workstation.lab.run import PROGRAM, Record, Run
+from balena_migrate.workstation.lab.run import Record, Run
 from balena_migrate.workstation.lab.timeline import Timeline
 from balena_migrate.workstation.lab.variables import copy_store
 from balena_migrate.workstation.lab.virtual import Boot, Moment, VirtualDevice
@@ -42,6 +40,8 @@ LIMIT_S = 1200.0
 STARTS = 3
 """A device that has not come up after as many starts does not come up."""
 POLL_S = 0.5
+BOOTED = Fault.KILLED
+"""A device whose disk starts the old system is booted after this fault; after any other, its disk is looked at."""
 
 
 class Up(Enum):
@@ -53,6 +53,8 @@ class Up(Enum):
     """It went off, to start again."""
     ENDED = auto()
     """Stage 1 ended, and the device is still on."""
+    ON_DISK = auto()
+    """It is off, and would start the old system."""
     STUCK = auto()
 
 
@@ -68,12 +70,12 @@ def copy_of(record: Record, folder: Path) -> Iterator[Record]:
         yield Record(prepared=prepared, before=record.before, disk_before=None, left=record.left)
 
 
-def play(cells: Sequence[Cell], record: Record, folder: Path, logs: Path) -> Iterator[Played]:
+def play(cells: Sequence[Cell], record: Record, old: OldStart, folder: Path, logs: Path) -> Iterator[Played]:
     """Let each of these faults of one stage happen, on a device for itself; `logs` gets the consoles' logs.
 
     The device of the record runs that stage once, and is stopped at each place. From there, one goes on for each fault,
-    on copies of the disks. For stage 2, the device is one that stage 1 has armed. Raises LabError if the stage ends
-    without any fault.
+    on copies of the disks. For stage 2, the device is one that stage 1 has armed. `old` is what it started before.
+    Raises LabError if the stage ends without any fault.
     """
     left = list(cells)
     with _device(record, folder, logs / f"stage-{cells[0].stage}") as run:
@@ -83,8 +85,8 @@ def play(cells: Sequence[Cell], record: Record, folder: Path, logs: Path) -> Ite
             here = [cell for cell in left if cell.place == place]
             left = [cell for cell in left if cell.place != place]
             if here:
-                with stopped(run, folder) as (record, moment):
-                    yield from (_play(cell, record, moment, folder, logs) for cell in here)
+                with stopped(run, folder) as (stopped_at, moment):
+                    yield from (_play(cell, stopped_at, moment, old, folder, logs) for cell in here)
             answer(run.on, cells[0].stage, "")
 
 
@@ -100,18 +102,18 @@ def _device(record: Record, folder: Path, logs: Path) -> Iterator[Run]:
             yield run
 
 
-def _play(cell: Cell, record: Record, moment: Moment, folder: Path, logs: Path) -> Played:
+def _play(cell: Cell, record: Record, moment: Moment, old: OldStart, folder: Path, logs: Path) -> Played:
     began_s = time.monotonic()
     with _device(record, folder, logs / f"{cell.stage}-{cell.place}-{cell.fault}".replace(" ", "-")) as run:
         try:
-            outcome, cycled, said = _let_happen(run, cell, moment)
+            outcome, cycled, said = _let_happen(run, cell, moment, old)
         except (MigrateError, ValueError) as error:
             outcome, cycled, said = Outcome.UNCLEAR, False, str(error)
     seconds = round(time.monotonic() - began_s, 1)
     return Played(cell=cell, outcome=outcome, power_cycled=cycled, said=said, seconds=seconds)
 
 
-def _let_happen(run: Run, cell: Cell, moment: Moment) -> tuple[Outcome, bool, str]:
+def _let_happen(run: Run, cell: Cell, moment: Moment, old: OldStart) -> tuple[Outcome, bool, str]:
     """What is there afterwards, whether the device had to be switched off and on for it, and what it said. Raises
     MigrateError or ValueError where that cannot be found out."""
     boot, failing = run.go_on_from(moment), DISK_ERRORS.get(cell.fault)
@@ -124,13 +126,25 @@ def _let_happen(run: Run, cell: Cell, moment: Moment) -> tuple[Outcome, bool, st
     if failing:
         time.sleep(FAILS_S)
         boot.emulator.heal_disk()
-    found, cycled = _until_up(run, cell)
-    outcome, said = _look(run, found, cell)
+    found, cycled = _until_up(run, cell, old)
+    match found:
+        case Up.NEW:
+            return Outcome.NEW, cycled, ""
+        case Up.OLD:
+            outcome, said = look_into(run, cell)
+        case Up.ON_DISK:
+            outcome, said = look_at_disk(run, cell, old.chain)
+        case _:
+            outcome, said = Outcome.NOTHING, run.on.console.text[-LAST_CHARACTERS:]
     return outcome, cycled, said
 
 
-def _until_up(run: Run, cell: Cell) -> tuple[Up, bool]:
-    """What came up in the end, and whether the device had to be switched off and on for it."""
+def _until_up(run: Run, cell: Cell, old: OldStart) -> tuple[Up, bool]:
+    """What came up in the end, and whether the device had to be switched off and on for it.
+
+    A device that goes off is switched on again, unless its disk starts the old system. Of these only those with the
+    BOOTED fault are. Raises LabError if what comes up of them is something else.
+    """
     in_stage1 = cell.step is None
     silent_s = STAGE1_SILENT_S if in_stage1 and cell.fault in NEEDS_A_RESET else SILENT_S
     cycled, found = False, _watch(run.on, silent_s=silent_s, in_stage1=in_stage1)
@@ -142,7 +156,12 @@ def _until_up(run: Run, cell: Cell) -> tuple[Up, bool]:
             run.wait_off()
         else:
             run.cut_power()
+        is_old = old.is_next(run.prepared)
+        if is_old and cell.fault is not BOOTED:
+            return Up.ON_DISK, cycled
         found = _watch(run.switch_on())
+        if is_old and found is not Up.OLD:
+            raise LabError(f"the disk would have started the old system, and there is: {found.name}")
     return found, cycled
 
 
@@ -179,35 +198,3 @@ def _find_up(boot: Boot, *, in_stage1: bool) -> Up | None:
     if ENDED in text:
         return Up.ENDED
     return Up.OLD if not in_stage1 and re.search(PROMPT, boot.shell_line.text) else None
-
-
-def _look(run: Run, found: Up, cell: Cell) -> tuple[Outcome, str]:
-    """What is there, and what it says; afterwards the device is off."""
-    if found is Up.NEW:
-        return Outcome.NEW, ""
-    if found is not Up.OLD:
-        return Outcome.NOTHING, run.on.console.text[-LAST_CHARACTERS:]
-    shell = run.old_system()
-    status = json.loads(shell.run(f"{PROGRAM} status --json", timeout_s=COMMAND_TIMEOUT_S))
-    shell.run(f"{PROGRAM} undo 2>&1", timeout_s=COMMAND_TIMEOUT_S)
-    run.power_off()
-    run.record.left = _left_by(cell)
-    failed = [check for check in run.old_system_checks() if not check.passed]
-    if failed:
-        return Outcome.OLD_CHANGED, "; ".join(f"{check.name}: {check.found}" for check in failed)
-    return _judge(cell, DeviceState(status["state"]), status["stage2_result"] or {})
-
-
-def _left_by(cell: Cell) -> tuple[str, ...]:
-    """What the fault itself leaves on the old system."""
-    return (FILLER, f"*/{FILLER}", *((f"{owner.HOME_DIR}/*",) if cell.fault in SWAPPED else ()))
-
-
-def _judge(cell: Cell, state: DeviceState, result: Mapping[str, str]) -> tuple[Outcome, str]:
-    """Whether `status` says what went wrong, or at least that something did."""
-    if cell.step is None:
-        known = state in (DeviceState.NOTHING, DeviceState.PARTLY, DeviceState.UNDONE)
-        return (Outcome.OLD_WITH_REASON if known else Outcome.OLD_CHANGED), state
-    if state is DeviceState.FAILED and result.get("reason"):
-        return Outcome.OLD_WITH_REASON, f"{result.get('step')}: {result['reason']}"
-    return (Outcome.OLD if state is DeviceState.NOT_STARTED else Outcome.OLD_CHANGED), state

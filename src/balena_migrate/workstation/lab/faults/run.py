@@ -15,6 +15,7 @@ from balena_migrate.core.values import to_json
 from balena_migrate.workstation.lab.acts import Stage1
 from balena_migrate.workstation.lab.engine import Places, kept
 from balena_migrate.workstation.lab.fault import Cell
+from balena_migrate.workstation.lab.faults.look import find_old_start
 from balena_migrate.workstation.lab.faults.matrix import cells
 from balena_migrate.workstation.lab.faults.play import play
 from balena_migrate.workstation.lab.faults.result import FaultsResult, Played
@@ -38,12 +39,13 @@ def run_faults(
     armed = kept(scenario, options, places, (Stage1(),), say)
     if armed.stuck or not all(check.passed for check in armed.checks):
         raise LabError("stage 1 fails without any fault: " + "; ".join(c.found for c in armed.checks if not c.passed))
+    old = find_old_start(ready.prepared)
     planned = tuple(only or cells(changes_of(armed), steps_of(armed)))
     known = {item.cell: item for item in read_done(places.folder / PLAYED, Played)}
     left = [cell for cell in planned if cell not in known]
     for stage, record in ((1, ready), (2, armed)):
         of_stage = [cell for cell in left if cell.stage == stage]
-        for item in play(of_stage, record, places.folder, places.folder / LOGS) if of_stage else ():
+        for item in play(of_stage, record, old, places.folder, places.folder / LOGS) if of_stage else ():
             add_done(places.folder / PLAYED, item)
             known[item.cell] = item
             result = _result(scenario, planned, known)
