@@ -11,7 +11,7 @@ from balena_migrate.core.values import from_json
 from balena_migrate.workstation.lab.cuts.history import IN_THE_WINDOW
 from balena_migrate.workstation.lab.cuts.result import CutsResult
 from balena_migrate.workstation.lab.fault import Fault
-from balena_migrate.workstation.lab.faults.play import FAILS_S
+from balena_migrate.workstation.lab.faults.play import BOOTED, FAILS_S
 from balena_migrate.workstation.lab.faults.result import FaultsResult, matrix, summary
 from balena_migrate.workstation.lab.faulty_disk import FLUSHES
 from pages import NOTICE, code, paragraph, table
@@ -38,6 +38,11 @@ def _faults(results: Iterable[FaultsResult]) -> str:
         {FLUSHES}), it is full, or the file that the step works with is gone or has other content. Then the device is
         left alone, and what is there in the end is looked at: the old system has to be as it was, and its `status` to
         know; after the line the new system has to report."""
+    )
+    text += paragraph(
+        f"""A device whose disk starts the old system, by the judge of the power cuts, is booted in the column
+        {BOOTED}, and has to show there what was judged: `status`, `undo`, and the files behind it. In the other columns
+        all that is read from the disk."""
     )
     text += paragraph(
         """Where `status` does not have the reason, it says that stage 2 did not start, or was cut off. Nothing ends a

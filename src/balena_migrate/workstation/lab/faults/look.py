@@ -60,7 +60,7 @@ def look_into(run: Run, cell: Cell) -> tuple[Outcome, str]:
     shell.run(f"{PROGRAM} undo 2>&1", timeout_s=COMMAND_TIMEOUT_S)
     run.power_off()
     run.record.left = _left_by(cell)
-    return _judge(run, cell, DeviceState(status["state"]), status["stage2_result"] or {})
+    return judge_old_system(run, cell, DeviceState(status["state"]), status["stage2_result"] or {})
 
 
 def look_at_disk(run: Run, cell: Cell, chain: Chain) -> tuple[Outcome, str]:
@@ -75,7 +75,7 @@ def look_at_disk(run: Run, cell: Cell, chain: Chain) -> tuple[Outcome, str]:
     with mounted_system(disk, systems, read_only=True) as root:
         state, result = expected_status(root), find_stage2_result(System(root))
     run.record.left = (*_left_by(cell), *run.may_be_left(), *chain.boot_files)
-    return _judge(run, cell, state, asdict(result) if result else {})
+    return judge_old_system(run, cell, state, asdict(result) if result else {})
 
 
 def _left_by(cell: Cell) -> tuple[str, ...]:
@@ -83,7 +83,7 @@ def _left_by(cell: Cell) -> tuple[str, ...]:
     return (FILLER, f"*/{FILLER}", *((f"{owner.HOME_DIR}/*",) if cell.fault in SWAPPED else ()))
 
 
-def _judge(run: Run, cell: Cell, state: DeviceState, result: Mapping[str, str]) -> tuple[Outcome, str]:
+def judge_old_system(run: Run, cell: Cell, state: DeviceState, result: Mapping[str, str]) -> tuple[Outcome, str]:
     """Whether the old system is as it was, and `status` says what went wrong, or at least that something did."""
     failed = [check for check in run.old_system_checks() if not check.passed]
     if failed:
