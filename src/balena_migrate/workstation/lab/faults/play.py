@@ -32,10 +32,11 @@ from balena_migrate.workstation.lab.virtual import Boot, Moment, VirtualDevice
 FAILS_S = 15.0
 """How long the disk fails."""
 SILENT_S = 240.0
-"""A device that shows nothing for so long does nothing any more: stage 2 waits 180 s for the old root's disk, and a
-watchdog or the kernel's reboot after a panic comes within 60 s."""
+"""A device that shows nothing for so long does nothing any more: stage 2 waits 180 s for the old root's disk."""
+RESET_SILENT_S = 90.0
+"""The same for a hang or a panic in stage 2: a watchdog, or the kernel's reboot after a panic, comes within 60 s."""
 STAGE1_SILENT_S = 30.0
-"""Of stage 1, where nothing waits for a hang or for a panic of the old system's kernel to end."""
+"""And in stage 1, where nothing ends a hang, or a panic of the old system's kernel."""
 LIMIT_S = 1200.0
 STARTS = 3
 """A device that has not come up after as many starts does not come up."""
@@ -145,8 +146,9 @@ def _until_up(run: Run, cell: Cell, old: OldStart) -> tuple[Up, bool]:
     A device that goes off is switched on again, unless its disk starts the old system. Of these only those with the
     BOOTED fault are. Raises LabError if what comes up of them is something else.
     """
-    in_stage1 = cell.step is None
-    silent_s = STAGE1_SILENT_S if in_stage1 and cell.fault in NEEDS_A_RESET else SILENT_S
+    in_stage1, silent_s = cell.step is None, SILENT_S
+    if cell.fault in NEEDS_A_RESET:
+        silent_s = STAGE1_SILENT_S if in_stage1 else RESET_SILENT_S
     cycled, found = False, _watch(run.on, silent_s=silent_s, in_stage1=in_stage1)
     for _ in range(STARTS):
         if found in (Up.OLD, Up.NEW):
