@@ -88,9 +88,8 @@ def judge_old_system(run: Run, cell: Cell, state: DeviceState, result: Mapping[s
     failed = [check for check in run.old_system_checks() if not check.passed]
     if failed:
         return Outcome.OLD_CHANGED, "; ".join(f"{check.name}: {check.found}" for check in failed)
-    if cell.step is None:
-        known = state in (DeviceState.NOTHING, DeviceState.PARTLY, DeviceState.UNDONE)
-        return (Outcome.OLD_WITH_REASON if known else Outcome.OLD_CHANGED), state
     if state is DeviceState.FAILED and result.get("reason"):
         return Outcome.OLD_WITH_REASON, f"{result.get('step')}: {result['reason']}"
+    if cell.stage == 1 and state in (DeviceState.NOTHING, DeviceState.PARTLY, DeviceState.UNDONE):
+        return Outcome.OLD_WITH_REASON, state
     return (Outcome.OLD if state is DeviceState.NOT_STARTED else Outcome.OLD_CHANGED), state
