@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from balena_migrate.core.errors import DiskError
 from balena_migrate.core.paths import STAGE2_MODULES
 from balena_migrate.core.system import System
 from balena_migrate.stage2 import boot, kernel, main
@@ -77,3 +78,26 @@ def test_without_an_argument_stage_2_starts_the_machine_itself(monkeypatch: pyte
 def test_init_knows_the_status_with_which_the_old_system_goes_on() -> None:
     text = resources.files("balena_migrate.initramfs.composed").joinpath("init.sh").read_text()
     assert f"GO_ON={boot.GO_ON}\n" in text
+
+
+def test_while_the_root_does_not_appear_disks_without_partitions_are_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel reads a table once, and a disk that failed then has no partitions; and somebody may look on."""
+    for name in ("sda", "sda/sda1", "sda1", "sdb", "sr0"):
+        (tmp_path / "sys/class/block" / name).mkdir(parents=True)
+    for name in ("sda/sda1", "sda1"):
+        (tmp_path / "sys/class/block" / name / "partition").touch()
+    looked: list[str] = []
+
+    def reread(path: Path) -> bool:
+        looked.append(str(path))
+        raise DiskError("/dev/sdb: its partition table cannot be read again: Input/output error")
+
+    monkeypatch.setattr(boot, "reread_partitions", reread)
+    out = io.StringIO()
+    look = boot.look_again(System(tmp_path), Console(out))
+    for _ in range(3):
+        look(DiskError("no file system has the UUID 1111-root"))
+    assert looked == ["/dev/sdb"] * 3
+    assert out.getvalue().count("waiting up to 180 s for the old root: no file system has the UUID 1111-root") == 1

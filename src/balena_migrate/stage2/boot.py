@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from balena_migrate.core.errors import FileError
+from balena_migrate.core.blockdev import whole_disks
+from balena_migrate.core.errors import DiskError, FileError
 from balena_migrate.core.handover import FileSystem, Handover
 from balena_migrate.core.paths import STAGE2_MODULES
 from balena_migrate.core.steps import Step
@@ -15,6 +18,8 @@ from balena_migrate.core.units import MIB
 from balena_migrate.images.partitions.known_disk import find_file_system
 from balena_migrate.stage2 import kernel, oldsystem
 from balena_migrate.stage2.console import Console
+from balena_migrate.stage2.disks import partitions
+from balena_migrate.stage2.target import reread_partitions
 
 GO_ON, FAILED = 10, 1
 """The exit status with which init starts the old system, and one of those with which it reboots."""
@@ -38,9 +43,30 @@ def mount_root(machine: System, handover: Handover, console: Console, point: Pat
         load_modules(machine, console)
     with console.step(Step.ROOT):
         root = handover.file_systems[0]
-        device = find_file_system(machine, root, limit_s=ROOT_LIMIT_S)
+        device = find_file_system(machine, root, limit_s=ROOT_LIMIT_S, failed=look_again(machine, console))
         options = root_options(machine.read_text("/proc/cmdline"))
         kernel.mount(device, point, root.fstype, flags=kernel.MS_RDONLY, options=options)
+
+
+def look_again(machine: System, console: Console) -> Callable[[Exception], None]:
+    """What is done each time that the root is not there yet.
+
+    The console has the reason, once; and the kernel reads the table of each disk without partitions again, which it
+    does not by itself where the disk failed as it looked.
+    """
+    said = False
+
+    def look(error: Exception) -> None:
+        nonlocal said
+        if not said:
+            console.say(f"waiting up to {ROOT_LIMIT_S:.0f} s for the old root: {error}")
+            said = True
+        for name in whole_disks(machine):
+            if not partitions(machine, name):
+                with contextlib.suppress(DiskError):
+                    reread_partitions(Path("/dev", name))
+
+    return look
 
 
 def restore_without_root(machine: System, handover: Handover, console: Console, root: Path) -> None:

@@ -7,7 +7,7 @@ system is looked for on the disk that it was on, and of disks that are alike the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 
 from balena_migrate.core.blockdev import read_number, read_probes, read_serial, whole_disks
@@ -73,8 +73,14 @@ def find_target(system: System, identity: DiskIdentity) -> str:
     return f"/dev/{found[0].replace('!', '/')}"
 
 
-def find_file_system(system: System, wanted: FileSystem, *, limit_s: float | None = None) -> str:
-    """The one device with this file system; slow buses are waited for.
+def find_file_system(
+    system: System,
+    wanted: FileSystem,
+    *,
+    limit_s: float | None = None,
+    failed: Callable[[Exception], object] | None = None,
+) -> str:
+    """The one device with this file system; slow buses are waited for, and `failed` is called after each look.
 
     It is the one on the disk that it was on. Where that disk does not appear, the only one with its UUID will do: what
     a driver shows of its disk may have changed. Raises DiskError, also where several may be it.
@@ -96,7 +102,7 @@ def find_file_system(system: System, wanted: FileSystem, *, limit_s: float | Non
         raise DiskError(f"{have} UUID {wanted.uuid}{where}")
 
     try:
-        return retry(find, on=DiskError, limit_s=WAIT_S if limit_s is None else limit_s, pause_s=PAUSE_S)
+        return retry(find, on=DiskError, limit_s=WAIT_S if limit_s is None else limit_s, pause_s=PAUSE_S, failed=failed)
     except DiskError:
         only = _with_uuid(system, wanted.uuid)
         if len(only) != 1:
