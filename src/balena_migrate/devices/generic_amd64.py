@@ -22,8 +22,9 @@ DEVICE_TYPE = DeviceType(
             what=(
                 "full migration, with the composed initramfs and with the device's own mkinitramfs, and with the boot"
                 " entry that the new system's efibootmgr shows; NO_FLASH; undo; back in the old system by itself after"
-                " a kernel or initramfs that is gone, an initramfs that is empty, a stage 2 that is killed at its"
-                " start, and a power cut before the line; taken back: a stage 1 for which the variables have no room;"
+                " a kernel that is gone, an initramfs that is gone, torn or empty, a stage 2 that is killed at its"
+                " start or finds no Python, no library or no old root, and a power cut before the line, and after a"
+                " power cycle where the kernel is torn; taken back: a stage 1 for which the variables have no room;"
                 " refused: Secure Boot"
             ),
         ),

@@ -24,10 +24,10 @@ DEVICE_TYPE = DeviceType(
             what=(
                 "full migration, with the composed initramfs and with the device's own mkinitramfs; with a separate"
                 " /usr; with a flasher image as input; with a 240 MiB backup, for which stage 2 grew resin-data;"
-                " NO_FLASH with either initramfs, and"
-                " with a separate /usr; back in the old system by itself after too little memory in stage 2, an"
-                " initramfs that is gone, torn or empty, and a stage 2 that is killed at its start; refused: a"
-                " truncated image, a wrong image, too little memory"
+                " NO_FLASH with either initramfs, and with a separate /usr; back in the old system by itself after too"
+                " little memory in stage 2, an initramfs that is gone, torn or empty, and a stage 2 that is killed at"
+                " its start or finds no Python, no library, no driver or no old root; refused: a truncated image, a"
+                " wrong image, too little memory"
             ),
         ),
         Tested(

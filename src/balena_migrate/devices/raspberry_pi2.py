@@ -19,7 +19,10 @@ DEVICE_TYPE = DeviceType(
             machine="QEMU raspi2b, SD card",
             firmware="a stand-in for the Pi's firmware",
             system="Debian 12 armhf",
-            what="full migration; NO_FLASH; power cut in stage 1, and in stage 2 before the line",
+            what=(
+                "full migration; NO_FLASH; power cut in stage 1, and in stage 2 before the line; back in the old system"
+                " by itself after an initramfs that is torn, and a stage 2 that finds no library or no old root"
+            ),
         ),
     ),
 )
