@@ -18,7 +18,10 @@ DEVICE_TYPE = DeviceType(
             machine="QEMU raspi3b, SD card",
             firmware="a stand-in for the Pi's firmware",
             system="Debian 12 arm64",
-            what="full migration; NO_FLASH; power cut in stage 1, and in stage 2 before the line",
+            what=(
+                "full migration; NO_FLASH; power cut in stage 1, and in stage 2 before the line; back in the old system"
+                " by itself after a stage 2 that finds no Python"
+            ),
         ),
         Tested(
             machine="QEMU raspi3b, SD card",
@@ -30,7 +33,7 @@ DEVICE_TYPE = DeviceType(
             machine="QEMU raspi3b, SD card",
             firmware="a stand-in for the Pi's firmware",
             system="Debian 12 arm64 without an initramfs and without tools for one, its root shown as /dev/root",
-            what="full migration",
+            what="full migration; back in the old system by itself after an initramfs that is empty",
         ),
     ),
 )
