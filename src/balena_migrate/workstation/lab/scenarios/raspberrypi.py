@@ -172,6 +172,7 @@ MEMORY_LIMITS = tuple(
         description=f"{board.description}, with 256 MiB: 32 MiB more data than `check` accepts: stage 1 refuses; then "
         "as many as it accepts",
         device=replace(board.device, memory_mib=256),
+        expect=replace(board.expect, grows_data=True),
         acts=(*MEMORY_LIMIT, *MIGRATION),
     )
     for board in (PI2, PI_ZERO)
