@@ -61,21 +61,10 @@ def test_what_is_no_state_is_an_error(tmp_path: Path) -> None:
 
 def test_the_other_emulator_has_the_copies_of_the_drives_and_all_else_is_the_same() -> None:
     moment = Moment(
-        argv=(
-            "qemu",
-            "-m",
-            "64M",
-            "-drive",
-            "file=/a/disk,format=raw",
-            "-drive",
-            "file=/a/variables.fd",
-            "-kernel",
-            "/k",
-        ),
+        argv=("qemu", "-m", "64M", "-drive", "file=/a/disk", "-drive", "file=/a/variables.fd", "-kernel", "/k"),
         drives=(Path("/a/disk"),),
         state=Path("/moment/state"),
     )
     assert moment.argv_on([Path("/b/c/disk")]) == [
-        *("qemu", "-m", "64M", "-drive", "file=/b/c/disk,format=raw", "-drive", "file=/b/c/fw"),
-        *("-kernel", "/k"),
+        *("qemu", "-m", "64M", "-drive", "file=/b/c/disk", "-drive", "file=/b/c/variables.fd", "-kernel", "/k"),
     ]
