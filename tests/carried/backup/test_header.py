@@ -8,7 +8,7 @@ import stat
 import tarfile
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from balena_migrate.carried.backup import header as header_module
@@ -32,6 +32,7 @@ def of_tarfile(name: str, kind: bytes, info: os.stat_result, size: int, target: 
     return member.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
 
 
+@example("/", tarfile.DIRTYPE, 0, "a", 0, 0, 0, 0)
 @given(NAMES, KINDS, SIZES, NAMES, st.integers(0, 0o7777), OWNERS, OWNERS, st.integers(-(2**40), 2**40))
 def test_any_header_is_that_of_tarfile(
     name: str, kind: bytes, size: int, link: str, mode: int, uid: int, gid: int, mtime: int

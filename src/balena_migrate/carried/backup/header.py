@@ -32,7 +32,7 @@ def make_header(name: str, kind: bytes, info: os.stat_result | None, *, size: in
     if info is not None:
         mode, uid, gid = stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid
         mtime = max(0, int(info.st_mtime))
-    raw = _encoded(name + "/" if kind == tarfile.DIRTYPE else name)
+    raw = _encoded(name + "/" if kind == tarfile.DIRTYPE and not name.endswith("/") else name)
     link = _encoded(target)
     fits = len(raw) <= tarfile.LENGTH_NAME and len(link) <= tarfile.LENGTH_LINK
     if not (fits and uid < _SHORT_OCTAL and gid < _SHORT_OCTAL and size < _LONG_OCTAL and mtime < _LONG_OCTAL):
