@@ -67,6 +67,11 @@ def find_kernel_name(system: System, number: str) -> str:
     return link.name if link else ""
 
 
+def device_node(name: str) -> str:
+    """Where the node of the block device with this name of the kernel's is: of cciss!c0d0, /dev/cciss/c0d0."""
+    return f"/dev/{name.replace('!', '/')}"
+
+
 def whole_disks(system: System) -> tuple[str, ...]:
     """The kernel's names of all disks: no partitions, and no devices built on others."""
     names = [path.name for path in system.glob("/sys/class/block/*")]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from balena_migrate.core.blockdev import whole_disks
+from balena_migrate.core.blockdev import device_node, whole_disks
 from balena_migrate.core.errors import DiskError, FileError
 from balena_migrate.core.handover import FileSystem, Handover
 from balena_migrate.core.paths import STAGE2_MODULES
@@ -64,7 +64,7 @@ def look_again(machine: System, console: Console) -> Callable[[Exception], None]
         for name in whole_disks(machine):
             if not partitions(machine, name):
                 with contextlib.suppress(DiskError):
-                    reread_partitions(Path("/dev", name))
+                    reread_partitions(Path(device_node(name)))
 
     return look
 

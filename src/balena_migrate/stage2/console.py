@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from balena_migrate.core.paths import STAGE2_LINES
+from balena_migrate.core.paths import STAGE2_SAID
 from balena_migrate.core.steps import Step, done, started
 from balena_migrate.core.units import MIB, in_mib
 
@@ -80,7 +80,7 @@ def kernel_log(path: Path = KERNEL_LOG) -> Iterator[TextIO | None]:
 
 
 @contextlib.contextmanager
-def lines_handed_on(path: Path = Path(STAGE2_LINES)) -> Iterator[tuple[Sequence[str], TextIO | None]]:
+def lines_handed_on(path: Path = Path(STAGE2_SAID)) -> Iterator[tuple[Sequence[str], TextIO | None]]:
     """What a process said that died before this one; and the file that keeps what this one says, where it can."""
     with contextlib.ExitStack() as held:
         earlier: Sequence[str] = ()

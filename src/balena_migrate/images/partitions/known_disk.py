@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 
-from balena_migrate.core.blockdev import read_number, read_probes, read_serial, whole_disks
+from balena_migrate.core.blockdev import device_node, read_number, read_probes, read_serial, whole_disks
 from balena_migrate.core.errors import DiskError, FileError
 from balena_migrate.core.handover import DiskIdentity, FileSystem, Place
 from balena_migrate.core.retry import retry
@@ -70,7 +70,7 @@ def find_target(system: System, identity: DiskIdentity) -> str:
         what = f"{identity.size_bytes} bytes, table {identity.table_id}, serial {identity.serial or 'unknown'}"
         count = f"{len(found)} disks match" if found else "no disk matches"
         raise DiskError(f"{count} the one that stage 1 saw as {identity.name} ({what})")
-    return f"/dev/{found[0].replace('!', '/')}"
+    return device_node(found[0])
 
 
 def find_file_system(
@@ -128,6 +128,6 @@ def _size_bytes(system: System, name: str) -> int:
 def _table_id(system: System, name: str) -> str:
     """A disk that cannot be read is not the one that stage 1 read."""
     try:
-        return read_table_id(system, f"/dev/{name.replace('!', '/')}")
+        return read_table_id(system, device_node(name))
     except FileError:
         return ""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from balena_migrate.core.errors import LabError
@@ -236,6 +236,19 @@ class Run:
             return [same("boot entry of the next start", before.first, variables.first)]
         now = self.prepared.machine.next_boot(self.prepared.disk)
         return [same("next boot", self.record.before.next_boot, now)] if now else []
+
+
+def begin_on_copies(record: Record, disk: Path, logs: Path) -> Run:
+    """The same device, off, on a copy of its boot disk and those of its other drives beside it. Nothing is said of it,
+    and `logs` gets the consoles' logs."""
+    drives = (disk, *(disk.with_name(drive.name) for drive in record.prepared.drives[1:]))
+    prepared = replace(record.prepared, drives=drives)
+    return Run(
+        record=Record(prepared=prepared, before=record.before, disk_before=None, left=record.left),
+        virtual=VirtualDevice(
+            machine=prepared.machine, drives=drives, folder=logs, timeline=Timeline(lambda text: None)
+        ),
+    )
 
 
 def _replace_on_fat(drive: FatDrive, path: str, content: bytes | None) -> None:

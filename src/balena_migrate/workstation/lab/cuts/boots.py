@@ -6,7 +6,6 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
@@ -28,9 +27,7 @@ from balena_migrate.workstation.lab.cuts.replay import Replay, store
 from balena_migrate.workstation.lab.cuts.result import Judged
 from balena_migrate.workstation.lab.disks import copy_disk
 from balena_migrate.workstation.lab.result import Check, matches, ran_to_its_end, same
-from balena_migrate.workstation.lab.run import Record, Run
-from balena_migrate.workstation.lab.timeline import Timeline
-from balena_migrate.workstation.lab.virtual import VirtualDevice
+from balena_migrate.workstation.lab.run import Record, Run, begin_on_copies
 
 START_TIMEOUT_S = 900.0
 SILENCE = "silence"
@@ -75,14 +72,8 @@ def boot_cuts(history: History, chosen: Sequence[Judged], folder: Path, logs: Pa
 
 
 def _boot(recorded: Record, item: Judged, disk: Path, folder: Path, say: Say) -> Check:
-    others = (disk.with_name(drive.name) for drive in recorded.prepared.drives[1:])
-    prepared = replace(recorded.prepared, drives=(disk, *others))
-    record = Record(prepared=prepared, before=recorded.before, disk_before=None, left=recorded.left)
-    device = VirtualDevice(
-        machine=prepared.machine, drives=prepared.drives, folder=folder, timeline=Timeline(lambda text: None)
-    )
     title = f"{item.phase}, after {item.cut.after} {item.cut.kept}: {item.verdict.boots}"
-    with Run(record=record, virtual=device) as run:
+    with begin_on_copies(recorded, disk, folder) as run:
         try:
             checks = list(_comes_up(run, item))
         except (MigrateError, OSError, ValueError) as error:

@@ -9,7 +9,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from enum import Enum, auto
 from pathlib import Path
 
@@ -24,10 +23,9 @@ from balena_migrate.workstation.lab.fault_device import MARK
 from balena_migrate.workstation.lab.faults.look import OldStart, look_at_disk, look_into
 from balena_migrate.workstation.lab.faults.result import NEEDS_A_RESET, Outcome, Played
 from balena_migrate.workstation.lab.faults.stage import ENDED, answer, begin, next_place, stopped
-from balena_migrate.workstation.lab.run import Record, Run
-from balena_migrate.workstation.lab.timeline import Timeline
+from balena_migrate.workstation.lab.run import Record, Run, begin_on_copies
 from balena_migrate.workstation.lab.variables import copy_store
-from balena_migrate.workstation.lab.virtual import Boot, Moment, VirtualDevice
+from balena_migrate.workstation.lab.virtual import Boot, Moment
 
 FAILS_S = 15.0
 """How long the disk fails."""
@@ -59,18 +57,6 @@ class Up(Enum):
     STUCK = auto()
 
 
-@contextlib.contextmanager
-def copy_of(record: Record, folder: Path) -> Iterator[Record]:
-    """The same device, off, on copies of its drives, which are in the folder meanwhile."""
-    disk, *others = record.prepared.drives
-    with tempfile.TemporaryDirectory(prefix="device-", dir=folder) as name, overlaid(disk, Path(name)) as shown:
-        for other in others:
-            copy_disk(other, shown.with_name(other.name))
-        copy_store(disk, shown)
-        prepared = replace(record.prepared, drives=(shown, *(shown.with_name(other.name) for other in others)))
-        yield Record(prepared=prepared, before=record.before, disk_before=None, left=record.left)
-
-
 def play(cells: Sequence[Cell], record: Record, old: OldStart, folder: Path, logs: Path) -> Iterator[Played]:
     """Let each of these faults of one stage happen, on a device for itself; `logs` gets the consoles' logs.
 
@@ -93,13 +79,15 @@ def play(cells: Sequence[Cell], record: Record, old: OldStart, folder: Path, log
 
 @contextlib.contextmanager
 def _device(record: Record, folder: Path, logs: Path) -> Iterator[Run]:
-    """A device, off, on an overlay of the record's disk."""
+    """The record's device, off, on copies of its drives, which are in the folder meanwhile."""
     shutil.rmtree(logs, ignore_errors=True)
     logs.mkdir(parents=True)
-    with copy_of(record, folder) as copied:
-        prepared, line = copied.prepared, Timeline(lambda text: None)
-        device = VirtualDevice(machine=prepared.machine, drives=prepared.drives, folder=logs, timeline=line)
-        with Run(record=copied, virtual=device) as run:
+    disk, *others = record.prepared.drives
+    with tempfile.TemporaryDirectory(prefix="device-", dir=folder) as name, overlaid(disk, Path(name)) as shown:
+        for other in others:
+            copy_disk(other, shown.with_name(other.name))
+        copy_store(disk, shown)
+        with begin_on_copies(record, shown, logs) as run:
             yield run
 
 
@@ -143,8 +131,8 @@ def _let_happen(run: Run, cell: Cell, moment: Moment, old: OldStart) -> tuple[Ou
 def _until_up(run: Run, cell: Cell, old: OldStart) -> tuple[Up, bool]:
     """What came up in the end, and whether the device had to be switched off and on for it.
 
-    A device that goes off is switched on again, unless its disk starts the old system. Of these only those with the
-    BOOTED fault are. Raises LabError if what comes up of them is something else.
+    A device that goes off is switched on again; where its disk starts the old system, only after the BOOTED fault, and
+    LabError is raised if something else comes up.
     """
     in_stage1, silent_s = cell.step is None, SILENT_S
     if cell.fault in NEEDS_A_RESET:
