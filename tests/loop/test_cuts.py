@@ -52,11 +52,11 @@ def changes(disk: tuple[Path, FileSystem], files: OldFiles, *requests: Request) 
     with overlaid(path) as shown:
         store(shown, requests)
         with mounted_system(shown, [system], read_only=True) as root:
-            return files.changes(root, files.touched(requests), ())
+            return files.changes(shown, root, files.touched(requests), ())
 
 
 def place_of(name: str, files: OldFiles) -> int:
-    return next(start for start, (_, path) in zip(files.starts, files.places, strict=True) if path == name)
+    return next(start for start, _, path in files.contents if path == name)
 
 
 def test_an_overlay_is_the_disk_and_leaves_it_as_it_is(disk: tuple[Path, FileSystem]) -> None:

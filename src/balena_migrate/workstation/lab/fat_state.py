@@ -136,16 +136,20 @@ class FatState:
 
     def _chain(self, cluster: int) -> bytes:
         """The clusters from this one to the end mark. Raises LabError if one of them is free, bad or not there."""
-        size, parts, seen = self._cluster_bytes, [], set()
+        runs: list[list[int]] = []
+        """First cluster and the one behind the last: files are read many times, and seldom lie in more than one run."""
+        seen = set()
         first_mark = 0x0FFFFFF8 if self._is_32 else 0xFFF8
         while cluster < first_mark:
-            place = self.place(cluster)
-            if cluster < 2 or cluster in seen or place + size > len(self._disk):
+            if cluster < 2 or cluster in seen or self.place(cluster + 1) > len(self._disk):
                 raise LabError(f"a chain leads to cluster {cluster}")
             seen.add(cluster)
-            parts.append(bytes(self._disk[place : place + size]))
+            if runs and runs[-1][1] == cluster:
+                runs[-1][1] += 1
+            else:
+                runs.append([cluster, cluster + 1])
             cluster = self._next(cluster)
-        return b"".join(parts)
+        return b"".join(self._disk[self.place(first) : self.place(end)] for first, end in runs)
 
     def place(self, cluster: int) -> int:
         """Where a cluster begins on the disk, in bytes."""

@@ -41,8 +41,8 @@ def read_tree(root: Path) -> dict[str, str]:
 
 def find_changes(before: Mapping[str, str], after: Mapping[str, str], may: Iterable[str] = ()) -> tuple[str, ...]:
     """Paths added ("+"), removed ("-") or changed ("~"), except those in MAY_CHANGE and `may`."""
-    marks = {path: _mark(path, before, after) for path in sorted({*before, *after})}
-    return tuple(f"{mark}{path}" for path, mark in marks.items() if mark and not is_noise(path, may))
+    changed = sorted({path for path, _ in before.items() ^ after.items()})
+    return tuple(f"{_mark(path, before, after)}{path}" for path in changed if not is_noise(path, may))
 
 
 def is_noise(path: str, may: Iterable[str] = ()) -> bool:
@@ -61,7 +61,7 @@ def _mark(path: str, before: Mapping[str, str], after: Mapping[str, str]) -> str
         return "+"
     if path not in after:
         return "-"
-    return "~" if before[path] != after[path] else ""
+    return "~"
 
 
 def walk(root: Path) -> Iterable[str]:

@@ -101,7 +101,7 @@ class Judge:
             raise LabError(f"it starts {starts}")
         repaired = [repair(disk, system.span) for system in self.systems if not system.fat]
         with mounted_system(disk, self.systems, read_only=True) as root:
-            changed = self.files.changes(root, touched, self.may)
+            changed = self.files.changes(disk, root, touched, self.may)
             status = expected_status(root)
         fats = [system for system in self.systems if system.fat]
         return Verdict(
