@@ -79,6 +79,13 @@ def test_a_write_that_goes_past_the_cache_is_always_stored() -> None:
     assert kept(Cut(after=3, kept=Kept.ALL_BUT_ONE, one=0), requests) == [(1, 1), (2, 1), (3, 1)]
 
 
+def test_no_cut_of_a_phase_lies_behind_it() -> None:
+    """A write that is lost may wait for its flush longer than the phase lasts."""
+    cuts = plan_cuts(REQUESTS, Phase(name="early", first=0, last=5), 200, in_order=False, seed=1)
+    assert {cut.after for cut in cuts if cut.one == 3} == {5}
+    assert max(cut.after for cut in cuts) == 5
+
+
 def test_every_flush_and_every_short_write_is_tried_where_there_is_room() -> None:
     cuts = plan_cuts(REQUESTS, PHASE, 200, in_order=False, seed=1)
     assert {cut.after for cut in cuts if cut.kept is Kept.ALL} >= {2, 6, 1, 4, 5, 8}

@@ -88,7 +88,9 @@ def _at_short_writes(requests: Sequence[Request], phase: Phase, *, in_order: boo
             yield Cut(after=index + 1, kept=Kept.LAST_TORN, seed=index)
         if not in_order:
             yield Cut(after=index + 1, kept=Kept.ONLY_LAST)
-            yield Cut(after=_next_flush(requests, index), kept=Kept.ALL_BUT_ONE, one=index)
+            # Behind the phase, a cut is one of the next phase, however early the write that is lost.
+            last = min(_next_flush(requests, index), phase.last)
+            yield Cut(after=last, kept=Kept.ALL_BUT_ONE, one=index)
 
 
 def _next_flush(requests: Sequence[Request], index: int) -> int:
