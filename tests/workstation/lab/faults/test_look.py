@@ -9,12 +9,10 @@ from typing import Any
 
 import pytest
 
-from balena_migrate.core.errors import LabError
 from balena_migrate.core.steps import Step
 from balena_migrate.status import DeviceState
 from balena_migrate.workstation.lab.fault import Cell, Fault
 from balena_migrate.workstation.lab.faults import look
-from balena_migrate.workstation.lab.faults.look import OldStart
 from balena_migrate.workstation.lab.faults.result import Outcome
 from balena_migrate.workstation.lab.result import Check
 
@@ -58,18 +56,3 @@ def test_the_reason_is_said_with_its_step() -> None:
 def test_a_file_that_changed_counts_whatever_status_says(cell: Cell) -> None:
     found = judged(cell, DeviceState.UNDONE, REASON, found="~etc/fstab")
     assert found == (Outcome.OLD_CHANGED, "the old system is unchanged: ~etc/fstab")
-
-
-@pytest.mark.parametrize(("now", "is_next"), [("the old kernel", True), ("stage 2", False), (None, False)])
-def test_a_disk_that_starts_something_else_or_nothing_is_booted(
-    now: str | None, is_next: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def starts(*_: object) -> str:
-        if now is None:
-            raise LabError("the boot code is not the old system's")
-        return now
-
-    monkeypatch.setattr(look, "_starts", starts)
-    nothing: Any = None
-    old: Any = "the old kernel"
-    assert OldStart(chain=nothing, starts=old).is_next(nothing) is is_next

@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
@@ -15,12 +16,12 @@ from balena_migrate.core.steps import THE_LINE, started
 from balena_migrate.workstation.lab.acts import (
     REPORT_BEGINS,
     STAGE2_COMES_BACK,
-    OldSystem,
     Status,
     Undo,
 )
 from balena_migrate.workstation.lab.cuts.history import History, put_variables
 from balena_migrate.workstation.lab.cuts.judge import Boots
+from balena_migrate.workstation.lab.cuts.oldstart import OldStart, find_old_start
 from balena_migrate.workstation.lab.cuts.overlay import overlaid
 from balena_migrate.workstation.lab.cuts.plan import durable, stored
 from balena_migrate.workstation.lab.cuts.replay import Replay, store
@@ -31,6 +32,7 @@ from balena_migrate.workstation.lab.run import Record, Run, begin_on_copies
 
 START_TIMEOUT_S = 900.0
 SILENCE = "silence"
+OLD_START = "that of the old system"
 SIGN_OF_LIFE = r"Linux version|balena|login:"
 """What each kernel and each system here prints, and no firmware."""
 SILENCE_S = 30.0
@@ -55,6 +57,7 @@ def choose(judged: Iterable[Judged], count: int, seed: int) -> list[Judged]:
 def boot_cuts(history: History, chosen: Sequence[Judged], folder: Path, logs: Path, say: Say) -> Iterator[Check]:
     """A check for each: what comes up is what was judged, and the old system is as it says. `logs` gets the consoles'
     logs, in a folder for each boot."""
+    old = find_old_start(replace(history.record.prepared, drives=(history.before,)))
     others = [drive.name for drive in history.record.prepared.drives[1:]]
     replay = Replay(history.before, folder / "booted.img", history.requests)
     for number, item in enumerate(chosen, start=1):
@@ -68,14 +71,14 @@ def boot_cuts(history: History, chosen: Sequence[Judged], folder: Path, logs: Pa
             for name in others:
                 copy_disk(history.folder / name, disk.with_name(name))
             put_variables(history, item.cut, disk)
-            yield _boot(history.record, item, disk, place, say)
+            yield _boot(history.record, item, disk, place, old, say)
 
 
-def _boot(recorded: Record, item: Judged, disk: Path, folder: Path, say: Say) -> Check:
+def _boot(recorded: Record, item: Judged, disk: Path, folder: Path, old: OldStart, say: Say) -> Check:
     title = f"{item.phase}, after {item.cut.after} {item.cut.kept}: {item.verdict.boots}"
     with begin_on_copies(recorded, disk, folder) as run:
         try:
-            checks = list(_comes_up(run, item))
+            checks = list(_comes_up(run, item, old))
         except (MigrateError, OSError, ValueError) as error:
             checks = [ran_to_its_end(str(error))]
     failed = [f"{check.name}: expected {check.expected}, found {check.found}" for check in checks if not check.passed]
@@ -84,14 +87,16 @@ def _boot(recorded: Record, item: Judged, disk: Path, folder: Path, say: Say) ->
     return same(title, "as judged", found)
 
 
-def _comes_up(run: Run, item: Judged) -> Iterator[Check]:
-    """What is found out about a device that is switched on."""
+def _comes_up(run: Run, item: Judged, old: OldStart) -> Iterator[Check]:
+    """What is found out about a device that is switched on. The old system is not started again after `undo`: on its
+    disk is all that it was."""
     match item.verdict.boots:
         case Boots.OLD:
             assert item.verdict.status is not None, "the judge saw the journal"
             yield from Status(state=item.verdict.status).play(run)
             yield from Undo().play(run)
-            yield from OldSystem(at_once=True).play(run)
+            yield from run.old_system_checks()
+            yield same("the next start", OLD_START, OLD_START if old.is_next(run.prepared) else "another one")
         case Boots.STAGE2:
             goes_on, either = re.escape(started(THE_LINE)), f"{re.escape(started(THE_LINE))}|{STAGE2_COMES_BACK}"
             found = run.switch_on().console.wait_for(either, START_TIMEOUT_S)

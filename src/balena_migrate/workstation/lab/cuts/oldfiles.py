@@ -175,7 +175,8 @@ def _read_metadata(disk: Path, places: Sequence[Place]) -> Iterator[Metadata]:
 def _entries(root: Path, folder: str) -> list[Entry]:
     with os.scandir(root / folder) as entries:
         return [
-            (os.path.join(folder, entry.name), entry.is_dir(follow_symlinks=False), entry.inode()) for entry in entries
+            (f"{folder}/{entry.name}".lstrip("/"), entry.is_dir(follow_symlinks=False), entry.inode())
+            for entry in entries
         ]
 
 
@@ -184,10 +185,9 @@ def _start_of(place: Place) -> int:
 
 
 def _system_of(path: str, systems: Iterable[FileSystem]) -> FileSystem:
-    """On which of them the path is."""
-    return max(
-        (system for system in systems if Path(path).is_relative_to(system.folder)), key=lambda system: len(system.folder)
-    )
+    """The one that the path is on."""
+    above = [system for system in systems if Path(path).is_relative_to(system.folder)]
+    return max(above, key=lambda system: len(system.folder))
 
 
 def _inode(path: Path) -> Inode:

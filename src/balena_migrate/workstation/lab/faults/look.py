@@ -5,52 +5,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
-from balena_migrate.core.errors import LabError
 from balena_migrate.core.stage2_result import find_stage2_result
 from balena_migrate.core.system import System
 from balena_migrate.status import DeviceState
 from balena_migrate.workstation.lab import owner
 from balena_migrate.workstation.lab.acts import COMMAND_TIMEOUT_S
-from balena_migrate.workstation.lab.cuts.chains import Chain, find_chain
+from balena_migrate.workstation.lab.cuts.chains import Chain
 from balena_migrate.workstation.lab.cuts.judge import expected_status, repair
-from balena_migrate.workstation.lab.cuts.overlay import overlaid
-from balena_migrate.workstation.lab.cuts.starts import Starts
 from balena_migrate.workstation.lab.disks import mounted_system
 from balena_migrate.workstation.lab.fault import SWAPPED, Cell
 from balena_migrate.workstation.lab.fault_device import FILLER
 from balena_migrate.workstation.lab.faults.result import Outcome
-from balena_migrate.workstation.lab.prepare import Prepared
 from balena_migrate.workstation.lab.run import PROGRAM, Run
-from balena_migrate.workstation.lab.variables import copy_store
-
-
-@dataclass(frozen=True, kw_only=True)
-class OldStart:
-    """What a device started before stage 1."""
-
-    chain: Chain
-    starts: Starts
-
-    def is_next(self, prepared: Prepared) -> bool:
-        """Whether the device, which is off, would start that."""
-        try:
-            return _starts(self.chain, prepared) == self.starts
-        except LabError:
-            return False
-
-
-def find_old_start(prepared: Prepared) -> OldStart:
-    """What the device starts as its owner has it. Raises LabError."""
-    chain = find_chain(prepared.disk, prepared)
-    return OldStart(chain=chain, starts=_starts(chain, prepared))
-
-
-def _starts(chain: Chain, prepared: Prepared) -> Starts:
-    with overlaid(prepared.disk) as shown:
-        copy_store(prepared.disk, shown)
-        return chain.starts(shown)
 
 
 def look_into(run: Run, cell: Cell) -> tuple[Outcome, str]:

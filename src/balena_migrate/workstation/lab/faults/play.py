@@ -16,11 +16,12 @@ from balena_migrate.core.errors import LabError, MigrateError
 from balena_migrate.core.retry import retry
 from balena_migrate.workstation.lab.acts import LAST_CHARACTERS, REPORT_BEGINS
 from balena_migrate.workstation.lab.console import PROMPT
+from balena_migrate.workstation.lab.cuts.oldstart import OldStart
 from balena_migrate.workstation.lab.cuts.overlay import overlaid
 from balena_migrate.workstation.lab.disks import copy_disk
 from balena_migrate.workstation.lab.fault import DISK_ERRORS, Cell, Fault
 from balena_migrate.workstation.lab.fault_device import MARK
-from balena_migrate.workstation.lab.faults.look import OldStart, look_at_disk, look_into
+from balena_migrate.workstation.lab.faults.look import look_at_disk, look_into
 from balena_migrate.workstation.lab.faults.result import NEEDS_A_RESET, Outcome, Played
 from balena_migrate.workstation.lab.faults.stage import ENDED, answer, begin, next_place, stopped
 from balena_migrate.workstation.lab.run import Record, Run, begin_on_copies

@@ -13,9 +13,9 @@ from balena_migrate.core.progress import Say
 from balena_migrate.core.steps import Step
 from balena_migrate.core.values import to_json
 from balena_migrate.workstation.lab.acts import Stage1
+from balena_migrate.workstation.lab.cuts.oldstart import find_old_start
 from balena_migrate.workstation.lab.engine import Places, kept
 from balena_migrate.workstation.lab.fault import Cell
-from balena_migrate.workstation.lab.faults.look import find_old_start
 from balena_migrate.workstation.lab.faults.matrix import cells
 from balena_migrate.workstation.lab.faults.play import play
 from balena_migrate.workstation.lab.faults.result import FaultsResult, Played

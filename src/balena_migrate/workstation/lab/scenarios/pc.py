@@ -195,6 +195,7 @@ SCENARIOS = (
         name="pc-network-cut-stage2",
         description="power cut in stage 2, before the line: the old system boots, and undo reverts everything",
         acts=CUT_STAGE2,
+        in_tests=False,
     ),
     Scenario(
         name="pc-no-flash",
@@ -366,7 +367,6 @@ SCENARIOS = (
         "stage 2's process is killed at its start: the old system is back",
         Damaged(how=Damage.KILLED),
         Stage2Dies(shows=LAST_LINE),
-        in_tests=True,
     ),
     _lost_start(
         "pc-no-drivers",
