@@ -235,17 +235,17 @@ def test_what_the_boot_files_hold_is_not_shown_to_more_people(device: System, mo
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.parametrize("planted", [".backup.tgz.balena-migrate", ".backup.tgz.balena-migrate.d", "backup.tgz"])
+@pytest.mark.parametrize("target", ["srv/victim/backup.tgz", "srv/victim"])
+@pytest.mark.parametrize("planted", [".backup.tgz.balena-migrate", "backup.tgz"])
 def test_a_link_that_a_user_planted_in_home_dir_leads_nowhere(
-    device: System, planted: str, name: str, monkeypatch: pytest.MonkeyPatch
+    device: System, planted: str, target: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The backup is a file of ours, and what the link leads to is as it was."""
     victim = device.root / "srv/victim"
     victim.mkdir(parents=True)
     (victim / "backup.tgz").write_text("of somebody else")
     (victim / "backup.tgz").chmod(0o644)
-    target = victim if planted.endswith(".d") else victim / "backup.tgz"
-    (device.root / "home" / planted).symlink_to(os.path.relpath(target, device.root / "home"))
+    (device.root / "home" / planted).symlink_to(os.path.relpath(device.root / target, device.root / "home"))
     migrate(device, CONFIGS[name], monkeypatch)
     assert [path.name for path in victim.iterdir()] == ["backup.tgz"]
     assert (victim / "backup.tgz").read_text() == "of somebody else"

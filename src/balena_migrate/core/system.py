@@ -19,7 +19,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from balena_migrate.core.digest import Digest, Digester, Writable
 from balena_migrate.core.errors import CommandError, FileError
@@ -412,9 +412,10 @@ class System:
             os.utime(self.real(path), ns=(mtime_ns, mtime_ns))
 
     def remove_temporary(self, path: PurePath | str) -> None:
-        """Remove what a power cut left of `replacing` that path."""
+        """Remove what a power cut left under that path's temporary name: a file, or a folder (see temporary_beside)."""
+        self.remove_tree(temporary_beside(PurePosixPath(path)))
         with errors_at(path), contextlib.suppress(FileNotFoundError):
-            temporary_beside(self.real(path)).unlink()
+            temporary_beside(self.real(path)).unlink()  # `replacing` follows a link
 
     def remove_file(self, path: PurePath | str) -> None:
         """Remove the file or link at the path, flushed to the disk; do nothing if there is none."""
@@ -492,8 +493,12 @@ class System:
         return result
 
 
-def temporary_beside(path: Path) -> Path:
-    """The temporary name under which a file is written; a power cut may leave it behind, and undo removes it."""
+_AnyPath = TypeVar("_AnyPath", bound=PurePath)
+
+
+def temporary_beside(path: _AnyPath) -> _AnyPath:
+    """The temporary name under which a file is written, or of the folder in which a program writes it; a power cut may
+    leave it behind, and undo removes it."""
     return path.with_name(f".{path.name}.balena-migrate")
 
 

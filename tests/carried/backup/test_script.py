@@ -15,6 +15,7 @@ import pytest
 
 from balena_migrate.carried.backup import BackupPlan, make_backup
 from balena_migrate.carried.backup.script import TIME_LIMIT_S
+from balena_migrate.core.changes import Undo, UndoRecord, take_back
 from balena_migrate.core.errors import BackupError, CommandError, MigrateError
 from balena_migrate.core.system import Result, System
 
@@ -124,6 +125,26 @@ def with_hard_link(target: str) -> bytes:
             member.type, member.linkname = kind, target
             tar.addfile(member)
     return data.getvalue()
+
+
+class PowerFails(BaseException):
+    pass
+
+
+def test_undo_removes_what_a_power_cut_left_of_the_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def runner(argv: Sequence[str], data: bytes | None, timeout_s: float | None) -> Result:
+        Path(argv[1]).write_bytes(b"half of it")
+        raise PowerFails
+
+    target = tmp_path / "backup.tgz"
+    plan = BackupPlan(name="backup.tgz", script="/script", volumes=(), name_on_data="x.tgz", left_out={})
+    with monkeypatch.context() as patch:
+        patch.setattr(System, "remove_tree", lambda *_: None)  # the power is off: nobody tidies up
+        with pytest.raises(PowerFails):
+            make_backup(System("/", runner=runner), plan, str(target), lambda done, total: None)
+    assert [path.read_bytes() for path in tmp_path.rglob(target.name)] == [b"half of it"]
+    take_back(System("/"), UndoRecord(undo=Undo.REMOVE, path=str(target)))
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_failing_script_is_told_with_its_last_lines(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 
 from balena_migrate.carried.backup.plan import BackupPlan
 from balena_migrate.core.errors import BackupError
-from balena_migrate.core.system import System
+from balena_migrate.core.system import System, temporary_beside
 from balena_migrate.core.units import MIB
 
 TIME_LIMIT_S = 4 * 3600.0
@@ -51,8 +51,7 @@ def run_script(system: System, plan: BackupPlan, path: str) -> MadeArchive:
 
 @contextlib.contextmanager
 def _work_folder(system: System, path: str) -> Iterator[str]:
-    name = PurePosixPath(path)
-    folder = str(name.with_name(f".{name.name}.balena-migrate.d"))
+    folder = str(temporary_beside(PurePosixPath(path)))
     system.remove_tree(folder)
     system.make_dir(folder, mode=0o700)
     try:
