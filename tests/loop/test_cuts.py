@@ -24,7 +24,13 @@ from balena_migrate.workstation.lab.snapshot import read_tree
 
 pytestmark = [pytest.mark.loop, pytest.mark.processes]
 
-FILES = {"etc/hostname": b"depot\n", "srv/data": bytes(range(256)) * 1024, "boot/kernel": b"kernel" * 4096}
+FILES = {
+    "etc/hostname": b"depot\n",
+    "etc/depot/name": b"west\n",
+    "srv/data": bytes(range(256)) * 1024,
+    "srv/depot/name": b"east\n",
+    "boot/kernel": b"kernel" * 4096,
+}
 
 
 @pytest.fixture
@@ -34,7 +40,7 @@ def disk(tmp_path: Path) -> tuple[Path, FileSystem]:
     make_ext4(path, system.span, label="root", uuid="0a1b2c3d-4e5f-4061-8273-849506172839")
     with mounted_system(path, [system]) as root:
         for name, content in FILES.items():
-            (root / name).parent.mkdir(exist_ok=True)
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_bytes(content)
     return path, system
 
@@ -84,6 +90,14 @@ def test_a_block_that_was_overwritten_is_found_though_no_inode_says_so(
     assert changes(disk, files, Request(start_bytes=inside, content=same)) == ()
 
 
+def swap(one: Path, other: Path) -> None:
+    """Each has the other's name."""
+    aside = one.with_name("aside")
+    one.rename(aside)
+    other.rename(one)
+    aside.rename(other)
+
+
 @pytest.mark.parametrize(
     ("change", "found"),
     [
@@ -93,6 +107,16 @@ def test_a_block_that_was_overwritten_is_found_though_no_inode_says_so(
         (lambda root: (root / "etc/new").write_text(""), ("+etc/new",)),
         (lambda root: (root / "etc/link").symlink_to("/srv"), ("+etc/link",)),
         (lambda root: (root / "tmp-file").write_text(""), ()),
+        (
+            lambda root: (root / "etc").rename(root / "etc2"),
+            ("-etc/depot/name", "-etc/hostname", "+etc2/depot/name", "+etc2/hostname"),
+        ),
+        (
+            lambda root: swap(root / "etc", root / "srv"),
+            ("+etc/data", "~etc/depot/name", "-etc/hostname", "-srv/data", "~srv/depot/name", "+srv/hostname"),
+        ),
+        (lambda root: swap(root / "etc/hostname", root / "boot/kernel"), ("~boot/kernel", "~etc/hostname")),
+        (lambda root: shutil.copy(root / "etc/hostname", root / "etc/x").replace(root / "etc/hostname"), ()),
     ],
 )
 def test_what_the_kernel_changed_is_found(
