@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A few cells of the fault matrix, before the line and in the window: what `./rehearse --faults` plays, and finds."""
+"""Two cells of the fault matrix, before the line and in the window: what `./rehearse --faults` plays, and finds."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from balena_migrate.core.changes import ActionName
 from balena_migrate.core.steps import Step
-from balena_migrate.status import DeviceState
 from balena_migrate.workstation.cache import cache_folder
 from balena_migrate.workstation.lab.engine import Places
 from balena_migrate.workstation.lab.fault import Cell, Fault
@@ -24,7 +22,6 @@ CHAIN = "pc-network"
 
 
 PLAYED = (
-    (Cell(stage=1, place=ActionName.INITRAMFS, fault=Fault.FULL), Outcome.OLD_WITH_REASON, DeviceState.UNDONE),
     (Cell(stage=2, place=Step.SECURE, fault=Fault.KILLED), Outcome.OLD_WITH_REASON, "secure: stage 2's process was"),
     (Cell(stage=2, place=Step.FLASH, fault=Fault.KILLED), Outcome.NEW, ""),
 )

@@ -40,8 +40,8 @@ def _small(guest: DebianPi, image: str) -> Device:
     return Device(guest=guest, image=replace(find_spec(image), root_bytes=40 * MIB, data_bytes=40 * MIB))
 
 
-def _family(board: Scenario, in_tests: tuple[str, ...]) -> Iterator[Scenario]:
-    """The board's migration, and all its other endings; `in_tests` are those that ./test runs."""
+def _family(board: Scenario, *, in_tests: bool) -> Iterator[Scenario]:
+    """The board's migration, which ./test runs or not, and all its other endings."""
 
     def variant(ending: str, description: str, acts: tuple[Act, ...], wishes: Wishes = board.wishes) -> Scenario:
         return replace(
@@ -50,10 +50,9 @@ def _family(board: Scenario, in_tests: tuple[str, ...]) -> Iterator[Scenario]:
             description=f"{board.description}: {description}",
             wishes=wishes,
             acts=acts,
-            in_tests=ending in in_tests,
         )
 
-    yield replace(board, in_tests=True)
+    yield replace(board, in_tests=in_tests)
     yield variant(
         "cut-stage2",
         "power cut in stage 2, before the line; undo reverts everything",
@@ -179,9 +178,9 @@ MEMORY_LIMITS = tuple(
 )
 
 SCENARIOS = (
-    *_family(PI3_64, in_tests=()),
-    *_family(PI2, in_tests=()),
-    *_family(PI_ZERO, in_tests=()),
+    *_family(PI3_64, in_tests=True),
+    *_family(PI2, in_tests=False),
+    *_family(PI_ZERO, in_tests=True),
     PI3_64_LARGE,
     PI3_64_CHECK,
     USERLAND_32,
